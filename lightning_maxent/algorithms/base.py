@@ -1,0 +1,211 @@
+"""The one training step and the one clock."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.objectives import Scalar, soft_returns, soft_value
+from lightning_maxent.policies.base import AbstractPolicy
+from lightning_maxent.targets import AbstractTarget
+from lightning_maxent.temperature import AbstractTemperature
+from lightning_maxent.transition import Episode, Round, Transition
+
+OptimizerBuilder = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+def adam(parameters: Iterable[nn.Parameter], lr: float = 3e-4) -> Optimizer:
+    """Adam with the step size of Haarnoja et al. 2018a, table 1."""
+    return Adam(parameters, lr=lr)
+
+
+class AbstractAlgorithm(pl.LightningModule, ABC):
+    """An algorithm is a dictionary of losses, keyed by the network that each one moves.
+
+    A key is the name of a network attribute, of its optimizer and of its loss in the logs.  A subclass gives
+    ``losses`` and builds the parts; this class steps the optimizers, lets targets follow, advances the clock and
+    measures evaluation episodes.
+
+    Args:
+        policy: the policy.
+        temperature: the weight of entropy.
+        optimizers: how to optimise each network, by its name; one whose network has no parameters is not built.
+        discount: gamma in [0, 1].
+
+    Raises:
+        MaxEntError: for a discount outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        policy: AbstractPolicy,
+        temperature: AbstractTemperature,
+        optimizers: dict[str, OptimizerBuilder],
+        discount: float,
+    ):
+        super().__init__()
+        if not 0 <= discount <= 1:
+            raise MaxEntError(f"The discount must lie in [0, 1], but is {discount}.")
+        self.automatic_optimization = False  # one optimizer per network
+        self.policy, self.temperature, self.discount = policy, temperature, discount
+        self._optimizer_builders = optimizers
+        self._running: dict[str, Tensor] = {}  # sums of what was recorded since the last drain
+        self.gradient_steps = 0
+        self._undrained_steps = 0
+        self._episodes: list[dict[str, Tensor]] = []
+
+    @abstractmethod
+    def losses(self, batch: Transition) -> dict[str, Scalar]:
+        """The loss of every network to be moved this time.  Gradients are disjoint: freeze what is passed through."""
+
+    @abstractmethod
+    def q_value(
+        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
+    ) -> Float[Tensor, " batch"]:
+        """The soft action value that the policy climbs."""
+
+    # ---- learning ---------------------------------------------------------------------------------------------------
+
+    def trained_networks(self) -> list[str]:
+        """Names of the networks that have parameters, in the order of their optimizers."""
+        return [name for name in self._optimizer_builders if any(True for _ in getattr(self, name).parameters())]
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        return [self._optimizer_builders[name](getattr(self, name).parameters()) for name in self.trained_networks()]
+
+    def update(
+        self,
+        batch: Transition,
+        optimizers: dict[str, Optimizer],
+        backward: Callable[[Tensor], None],
+        step: Callable[[Optimizer], None],
+    ) -> None:
+        """One gradient step of every network that has a loss, after one shared backward pass.
+
+        Stepping waits for the backward pass: a weight changed in place between two of them would spoil the second.
+        """
+        losses = {name: loss for name, loss in self.losses(batch).items() if name in optimizers}
+        for name in losses:
+            optimizers[name].zero_grad()
+        backward(torch.stack(tuple(losses.values())).sum())
+        for name in losses:
+            step(optimizers[name])
+        for name, target in self.named_children():
+            if isinstance(target, AbstractTarget):
+                target.follow(getattr(self, name.removeprefix("target_")))
+        self.record({f"loss/{name}": loss for name, loss in losses.items()})
+        self.gradient_steps += 1
+        self._undrained_steps += 1
+
+    def training_step(self, batch: Round, batch_idx: int) -> None:
+        optimizers = self.optimizers(use_pl_optimizer=False)
+        named = dict(zip(self.trained_networks(), optimizers if isinstance(optimizers, list) else [optimizers]))
+        strategy = self.trainer.strategy
+        for transitions in zip(*batch.batch):
+            self.update(
+                Transition(*transitions),
+                named,
+                self.manual_backward,
+                lambda optimizer: strategy.optimizer_step(optimizer, lambda: None, self),
+            )
+        self._advance_clock(batch.env_steps)
+
+    def _advance_clock(self, env_steps: int) -> None:
+        """Make environment steps the trainer's ``global_step`` and the x-axis of its loggers.
+
+        Lightning counts the steps of wrapped optimizers; these are stepped raw, and its counter is set instead.
+        """
+        loop = self.trainer.fit_loop.epoch_loop
+        progress = loop.manual_optimization.optim_step_progress
+        delta = env_steps - progress.total.completed
+        for counter in (progress.total, progress.current):
+            counter.ready += delta
+            counter.completed += delta
+        loop._batches_that_stepped = env_steps
+        if 0 <= self.trainer.max_steps <= env_steps:
+            self.trainer.should_stop = True  # evaluates once more where the last epoch is a short one
+
+    # ---- playing ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False) -> Float[Tensor, "batch action_dim"]:
+        """Actions in [-1, 1] on the CPU for observations from anywhere."""
+        return self.policy.act(obs.to(self.device), deterministic).cpu()
+
+    # ---- measuring --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def record(self, metrics: dict[str, Tensor]) -> None:
+        """Add to the sums of this logging interval, without leaving the device."""
+        for name, metric in metrics.items():
+            if name in self._running:
+                self._running[name] += metric
+            else:
+                self._running[name] = metric.detach().float().clone()
+
+    def drain_metrics(self) -> dict[str, float]:
+        """Means per update since the last call, and the number of gradient steps so far."""
+        means = {name: float(total) / self._undrained_steps for name, total in self._running.items()}
+        self._running.clear()
+        self._undrained_steps = 0
+        return means | {"gradient_steps": self.gradient_steps}
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["gradient_steps"] = self.gradient_steps
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.gradient_steps = checkpoint["gradient_steps"]
+
+    def episode_metrics(self, episode: Episode) -> dict[str, Tensor]:
+        """What one evaluation episode shows.
+
+        Deterministic episodes give ``return`` and ``length``.  Sampled ones, played with the policy that Q is the
+        value of, give ``sampled_return``, ``entropy`` (nats, mean over the states visited), ``soft_return`` (the
+        return with alpha times the entropy of every state added), ``q`` and ``q_bias``: the mean over time of
+        ``Q(s_t, a_t)`` less the discounted soft return that followed.  Where a time limit cut the episode, the soft
+        value of its last state stands for the rest, which hides a share ``gamma^(T - t)`` of the bias at time t.
+        """
+        episode_return = episode.reward.sum()
+        if episode.deterministic:
+            return {"return": episode_return, "length": torch.tensor(float(len(episode.reward)))}
+        alpha = self.temperature()
+        action, log_prob = self.policy(episode.obs)
+        last_value = soft_value(self.q_value(episode.obs[-1:], action[-1:]), log_prob[-1:], alpha)[0]
+        bootstrap = torch.zeros_like(last_value) if episode.terminated else last_value
+        entropy = -log_prob[:-1]
+        q = self.q_value(episode.obs[:-1], episode.action)
+        return {
+            "sampled_return": episode_return,
+            "soft_return": episode_return + alpha * entropy.sum(),
+            "entropy": entropy.mean(),
+            "q": q.mean(),
+            "q_bias": (q - soft_returns(episode.reward, entropy, alpha, self.discount, bootstrap)).mean(),
+        }
+
+    def validation_step(self, batch: Episode, batch_idx: int) -> None:
+        self._episodes.append({name: metric.cpu() for name, metric in self.episode_metrics(batch).items()})
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_episodes("eval")
+
+    def test_step(self, batch: Episode, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_episodes("test")
+
+    def _log_episodes(self, stage: str) -> None:
+        values: dict[str, list[Tensor]] = {}
+        for episode in self._episodes:
+            for name, metric in episode.items():
+                values.setdefault(name, []).append(metric)
+        self._episodes = []
+        for name, metrics in values.items():
+            self.log(f"{stage}/{name}_mean", torch.stack(metrics).mean())
+            if name == "return":
+                self.log(f"{stage}/return_std", torch.stack(metrics).std(correction=0))

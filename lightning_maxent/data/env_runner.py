@@ -1,0 +1,126 @@
+"""The only place where environments are stepped."""
+
+from collections.abc import Iterator
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.transition import Episode, Transition
+
+
+class EnvRunner:
+    """Steps a SAME_STEP vector environment; turns actions in [-1, 1] into its own, and its answers into transitions.
+
+    Args:
+        envs: environments with flat Box observations and bounded Box actions, that reset themselves within the step
+            that ends an episode.
+        seed: of their first reset.
+    """
+
+    def __init__(self, envs: gym.vector.VectorEnv, seed: int):
+        self.envs = envs
+        space = envs.single_action_space
+        assert isinstance(space, spaces.Box)
+        self._shape, self._low, self._high = (envs.num_envs, *space.shape), space.low, space.high
+        self._steps = 0
+        self._returns, self._lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, dtype=np.int64)
+        self._finished: list[tuple[float, int]] = []
+        obs, _ = envs.reset(seed=seed)
+        self._check_finite("observation", obs)
+        self.obs = self._tensor(obs)
+
+    def step(self, action: Float[Tensor, "env action_dim"]) -> tuple[Transition, np.ndarray]:
+        """Play one action in every environment.
+
+        Returns:
+            The transitions ``[env]`` with the true next observations, and a mask ``[env]`` of episodes that ended.
+
+        Raises:
+            MaxEntError: if a reward or an observation is not finite.
+        """
+        low, high = self._low, self._high
+        native = low + (action.numpy().reshape(self._shape) + 1) * 0.5 * (high - low)
+        obs, reward, terminated, truncated, info = self.envs.step(
+            np.clip(native, low, high).astype(self.envs.action_space.dtype)
+        )
+        self._steps += 1
+        done = terminated | truncated
+        next_obs = obs
+        if done.any():
+            next_obs = obs.copy()
+            for index in np.flatnonzero(done):
+                next_obs[index] = info["final_obs"][index]
+        self._check_finite("reward", reward)
+        self._check_finite("observation", next_obs)
+        self._check_finite("observation", obs)
+        transition = Transition(
+            self.obs,
+            action,
+            torch.from_numpy(np.asarray(reward, dtype=np.float32)),
+            self._tensor(next_obs),
+            torch.from_numpy(np.asarray(terminated)),
+        )
+        self.obs = self._tensor(obs)
+        self._count(reward, done)
+        return transition, done
+
+    def drain_returns(self) -> list[tuple[float, int]]:
+        """Return and length of the episodes that ended since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def _count(self, reward: np.ndarray, done: np.ndarray) -> None:
+        self._returns += reward
+        self._lengths += 1
+        if done.any():
+            self._finished += zip(self._returns[done].tolist(), self._lengths[done].tolist())
+            self._returns[done], self._lengths[done] = 0, 0
+
+    @staticmethod
+    def _tensor(obs: np.ndarray) -> Tensor:
+        return torch.from_numpy(obs.astype(np.float32))  # always a copy: the environments reuse their arrays
+
+    def _check_finite(self, what: str, values: np.ndarray) -> None:
+        if not np.isfinite(values).all():
+            env = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
+            spec = self.envs.spec
+            raise MaxEntError(
+                f"{spec.id if spec else 'The environment'} gave {what} {values[env]} in environment {env} at its step "
+                f"{self._steps}; nothing after that was stored: mend the environment, then go on from the last "
+                f"checkpoint."
+            )
+
+
+@torch.no_grad()
+def play_episodes(runner: EnvRunner, act, episodes: int, deterministic: bool) -> Iterator[Episode]:
+    """Whole episodes, shared out evenly among the environments so that short ones are not preferred.
+
+    Args:
+        runner: freshly reset environments.
+        act: ``(obs [env, obs_dim], deterministic) -> action [env, action_dim]``.
+        episodes: how many to play in all.
+        deterministic: the policy's mode rather than its samples.
+    """
+    envs = runner.envs.num_envs
+    owed = [episodes // envs + (index < episodes % envs) for index in range(envs)]
+    steps: list[list[tuple[Tensor, ...]]] = [[] for _ in range(envs)]
+    while any(owed):
+        transition, done = runner.step(act(runner.obs, deterministic))
+        for index in range(envs):
+            if owed[index]:
+                steps[index].append(tuple(field[index] for field in transition))
+                if done[index]:
+                    obs, action, reward, next_obs, terminated = zip(*steps[index])
+                    owed[index], steps[index] = owed[index] - 1, []
+                    yield Episode(
+                        torch.stack((*obs, next_obs[-1])),
+                        torch.stack(action),
+                        torch.stack(reward),
+                        bool(terminated[-1]),
+                        deterministic,
+                    )

@@ -1,0 +1,98 @@
+"""Every equation of the project, one pure function each.
+
+Maximum entropy reinforcement learning maximises ``E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]``: reward and, weighted
+by the temperature ``alpha``, the entropy of the policy in every state along the way.  All functions are elementwise
+over their inputs and unreduced: the caller takes the mean.  Shapes: ``batch`` transitions, ``member`` critics of an
+ensemble, ``atom`` numbers that describe one return (one for a scalar critic).
+
+Sources, cited below by name:
+
+- Williams & Peng 1991, "Function optimization using connectionist reinforcement learning algorithms".
+- Haarnoja et al. 2018a, "Soft Actor-Critic: Off-Policy Maximum Entropy Deep RL with a Stochastic Actor",
+  arXiv 1801.01290v2.
+- Haarnoja et al. 2018b, "Soft Actor-Critic Algorithms and Applications", arXiv 1812.05905v2.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+Scalar = Float[Tensor, ""]
+
+
+def soft_value(q: Float[Tensor, "*shape"], log_prob: Float[Tensor, "*#shape"], alpha: Scalar) -> Float[Tensor, "*shape"]:
+    """One-sample estimate of ``V(s) = E_pi[Q(s,a) - alpha log pi(a|s)]``.  Haarnoja et al. 2018a, eq. 3."""
+    return q - alpha * log_prob
+
+
+def soft_bellman_target(
+    reward: Float[Tensor, "*#shape"],
+    terminated: Bool[Tensor, "*#shape"],
+    next_value: Float[Tensor, "*shape"],
+    discount: float,
+) -> Float[Tensor, "*shape"]:
+    """``r + gamma (1 - d) V(s')``, detached.  Haarnoja et al. 2018a, eq. 8; ``d`` is termination, never truncation."""
+    return (reward + discount * next_value.masked_fill(terminated, 0.0)).detach()
+
+
+def squared_error(
+    prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*#shape"]
+) -> Float[Tensor, "*shape"]:
+    """``(prediction - target)^2`` with a detached target; without the one half of Haarnoja et al. 2018a, eqs. 5 and 7."""
+    return (prediction - target.detach()).square()
+
+
+def value_loss(
+    value: Float[Tensor, " batch"], q: Float[Tensor, " batch"], log_prob: Float[Tensor, " batch"], alpha: Scalar
+) -> Float[Tensor, " batch"]:
+    """``(V(s) - (Q(s,a) - alpha log pi(a|s)))^2`` with ``a ~ pi(.|s)``.  Haarnoja et al. 2018a, eq. 5."""
+    return squared_error(value, soft_value(q, log_prob, alpha))
+
+
+def policy_loss(
+    q: Float[Tensor, " batch"], log_prob: Float[Tensor, " batch"], alpha: Scalar
+) -> Float[Tensor, " batch"]:
+    """``alpha log pi(a|s) - Q(s,a)`` with ``a`` reparameterised: ``alpha`` times the KL divergence to ``exp(Q/alpha)/Z``,
+    less the constant ``log Z``.  Haarnoja et al. 2018b, eq. 9 (2018a, eq. 12, divides by ``alpha``)."""
+    return alpha.detach() * log_prob - q
+
+
+def temperature_loss(alpha: Scalar, log_prob: Float[Tensor, " batch"], target_entropy: Scalar) -> Float[Tensor, " batch"]:
+    """``-alpha (log pi(a|s) + H)`` with target entropy ``H`` in nats.  Haarnoja et al. 2018b, eq. 18."""
+    return -alpha * (log_prob + target_entropy).detach()
+
+
+def normal_log_prob(noise: Float[Tensor, "*shape"], log_std: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """``log N(mean + std noise; mean, std^2)`` of each coordinate, from the noise that made the sample."""
+    return -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+
+
+def tanh_log_det(u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """``log(1 - tanh(u)^2)`` in the form that stays exact for large ``|u|``: ``2 (log 2 - u - softplus(-2u))``.
+
+    The change of variables of Haarnoja et al. 2018a, appendix C, eq. 21.
+    """
+    return 2 * (math.log(2) - u - functional.softplus(-2 * u))
+
+
+def soft_returns(
+    reward: Float[Tensor, " time"],
+    entropy: Float[Tensor, " time"],
+    alpha: Scalar,
+    discount: float,
+    bootstrap: Scalar,
+) -> Float[Tensor, " time"]:
+    """Monte Carlo soft action values of one episode, ``G_t = r_t + gamma (alpha H_{t+1} + G_{t+1})``.
+
+    Like Q, ``G_t`` pays the reward of its own action but not the entropy of choosing it: ``entropy[0]`` is not read.
+    ``bootstrap`` is the soft value of the state after the last step, zero if that one is terminal.
+    """
+    returns = torch.empty_like(reward)
+    value = bootstrap
+    for t in range(len(reward) - 1, -1, -1):
+        returns[t] = reward[t] + discount * value
+        value = returns[t] + alpha * entropy[t]
+    return returns

@@ -1,0 +1,90 @@
+"""Slow copies of a network, and how they follow it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_maxent.errors import MaxEntError
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Gradients pass through ``module`` but do not reach its parameters; restores the flags that it found."""
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+class AbstractTarget(nn.Module, ABC):
+    """Holds ``network``, a copy that starts equal to the given network, takes no gradient, and follows it.
+
+    A target is built from the network that it follows: ``Callable[[nn.Module], AbstractTarget]``.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = deepcopy(network).requires_grad_(False)
+
+    @abstractmethod
+    def follow(self, network: nn.Module) -> None:
+        """Move the copy, buffers included, one update closer to ``network``; called once after every update."""
+
+    def forward(self, *args: Any) -> Any:
+        return self.network(*args)
+
+    def _lerp(self, network: nn.Module, weight: float | Tensor) -> None:
+        copies, sources = list(self.network.state_dict().values()), list(network.state_dict().values())
+        with torch.no_grad():
+            for copy, source in zip(copies, sources, strict=True):
+                if copy.is_floating_point():
+                    copy.lerp_(source, weight)
+                else:
+                    copy.copy_(source)
+
+
+class PolyakTarget(AbstractTarget):
+    """``copy <- (1 - rate) copy + rate network`` after every update.
+
+    Args:
+        network: what the copy follows.
+        rate: .005 in Haarnoja et al. 2018a, table 1.
+    """
+
+    def __init__(self, network: nn.Module, rate: float = 0.005):
+        super().__init__(network)
+        if not 0 < rate <= 1:
+            raise MaxEntError(f"The rate of a Polyak target must lie in (0, 1], but is {rate}.")
+        self.rate = rate
+
+    def follow(self, network: nn.Module) -> None:
+        self._lerp(network, self.rate)
+
+
+class PeriodicTarget(AbstractTarget):
+    """``copy <- network`` after every so many updates.
+
+    Args:
+        network: what the copy follows.
+        every: updates between two copies; 1,000 in Haarnoja et al. 2018a, table 1 (hard update).
+    """
+
+    def __init__(self, network: nn.Module, every: int = 1000):
+        super().__init__(network)
+        if every < 1:
+            raise MaxEntError(f"A periodic target must copy every 1 or more updates, but every is {every}.")
+        self.every = every
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def follow(self, network: nn.Module) -> None:
+        self.updates += 1
+        self._lerp(network, (self.updates % self.every == 0).float())  # weight 0 or 1: no branch on a tensor

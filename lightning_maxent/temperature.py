@@ -1,0 +1,86 @@
+"""The weight of entropy, alpha, as an object.  (The source chapter's beta; one over the reward scale of 2018a.)"""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.objectives import Scalar, temperature_loss
+
+
+class AbstractTemperature(nn.Module, ABC):
+    """A temperature is built from the size of the action: ``Callable[[int], AbstractTemperature]``.
+
+    One without parameters has no optimizer, and its loss is never asked for.
+    """
+
+    @abstractmethod
+    def forward(self) -> Scalar:
+        """The temperature alpha, a positive scalar in units of reward per nat."""
+
+    @abstractmethod
+    def loss(self, log_prob: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """What the temperature's optimizer descends, given ``log pi(a|s)`` of fresh actions."""
+
+    @abstractmethod
+    def target_entropy(self) -> Scalar | None:
+        """The entropy in nats that the temperature steers to, or None if it steers to none."""
+
+
+class FixedTemperature(AbstractTemperature):
+    """Alpha stays what it is; the same as scaling rewards by ``1 / alpha``.
+
+    Args:
+        action_dim: not used by a constant; every temperature is built alike.
+        alpha: in units of reward per nat.  Must not be negative.
+    """
+
+    def __init__(self, action_dim: int, alpha: float = 0.2):
+        super().__init__()
+        if not (math.isfinite(alpha) and alpha >= 0):
+            raise MaxEntError(f"The temperature alpha must be finite and not negative, but is {alpha}.")
+        self.register_buffer("alpha", torch.tensor(float(alpha)))
+
+    def forward(self) -> Scalar:
+        return self.alpha
+
+    def loss(self, log_prob: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        return torch.zeros_like(log_prob)
+
+    def target_entropy(self) -> None:
+        return None
+
+
+class LearnedTemperature(AbstractTemperature):
+    """Alpha as the multiplier of the constraint ``H(pi) >= target_entropy``.  Haarnoja et al. 2018b, section 5.
+
+    Args:
+        action_dim: size of the action.
+        initial_alpha: alpha at the start, positive; 1 in the published code.
+        target_entropy: in nats; ``-action_dim`` if None (Haarnoja et al. 2018b, table 1).
+    """
+
+    def __init__(self, action_dim: int, initial_alpha: float = 1.0, target_entropy: float | None = None):
+        super().__init__()
+        if not (math.isfinite(initial_alpha) and initial_alpha > 0):
+            raise MaxEntError(f"initial_alpha must be finite and positive, but is {initial_alpha}.")
+        target = -action_dim if target_entropy is None else target_entropy
+        if target >= action_dim * math.log(2):
+            raise MaxEntError(
+                f"target_entropy {target} cannot be reached: actions in [-1, 1]^{action_dim} have at most "
+                f"{action_dim * math.log(2):.3f} nats; choose less, e.g. {-action_dim}."
+            )
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(initial_alpha)))
+        self.register_buffer("target", torch.tensor(float(target)))
+
+    def forward(self) -> Scalar:
+        return self.log_alpha.exp()
+
+    def loss(self, log_prob: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        return temperature_loss(self(), log_prob, self.target)
+
+    def target_entropy(self) -> Scalar:
+        return self.target

@@ -1,0 +1,37 @@
+"""What travels between environments, buffer and algorithm."""
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class Transition(NamedTuple):
+    """Environment transitions; actions lie in [-1, 1].
+
+    ``next_obs`` is the true next observation, never the first one of the next episode.  ``terminated`` is the end of
+    the decision process; an episode cut by a time limit is not terminated and bootstraps.
+    """
+
+    obs: Float[Tensor, "*batch obs_dim"]
+    action: Float[Tensor, "*batch action_dim"]
+    reward: Float[Tensor, "*batch"]
+    next_obs: Float[Tensor, "*batch obs_dim"]
+    terminated: Bool[Tensor, "*batch"]
+
+
+class Round(NamedTuple):
+    """What one training step receives: ``[updates, batch]`` transitions and the clock after their collection."""
+
+    batch: Transition
+    env_steps: int
+
+
+class Episode(NamedTuple):
+    """One whole evaluation episode of ``time`` steps, played with the policy's mode or with its samples."""
+
+    obs: Float[Tensor, "time+1 obs_dim"]
+    action: Float[Tensor, "time action_dim"]
+    reward: Float[Tensor, " time"]
+    terminated: bool
+    deterministic: bool
