@@ -1,0 +1,201 @@
+"""When a checkpoint is saved, and how it reaches the disk whole."""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from lightning_maxent.errors import MaxEntError
+
+
+class StepCheckpoint(ModelCheckpoint):
+    """Keeps ``last.ckpt``, from which a run can go on: saved whenever the clock of environment steps crosses a
+    multiple, at the end, and when the run stops for any reason.
+
+    Lightning's own callback tests ``global_step % n == 0`` and misses a clock that jumps over the multiple.
+
+    Args:
+        every_n_steps: environment steps between two saves.
+    """
+
+    def __init__(self, every_n_steps: int = 10_000):
+        if every_n_steps < 1:
+            raise MaxEntError(f"checkpoint.every_n_steps must be at least 1, but is {every_n_steps}.")
+        super().__init__(save_last=True, save_top_k=0, enable_version_counter=False)
+        self.every_n_steps = every_n_steps
+        self._saved_steps = 0
+
+    @property
+    def state_key(self) -> str:
+        return type(self).__qualname__
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved_steps = trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step // self.every_n_steps > self._saved_steps // self.every_n_steps:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Nothing: environment steps decide."""
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Nothing: environment steps decide."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if not isinstance(exception, CheckpointNotSaved):
+            self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        if trainer.global_step > self._saved_steps:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+            self._saved_steps = trainer.global_step
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps ``best.ckpt``: the weights, without optimizers and buffer, of the highest ``eval/return_mean`` so far."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            filename="best",
+            monitor="eval/return_mean",
+            mode="max",
+            save_weights_only=True,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+
+
+class CheckpointNotSaved(MaxEntError):
+    """A checkpoint could not be written; the one before it is whole."""
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Checkpoints that are either old or new but never half, with the replay buffer beside them.
+
+    ``name.ckpt`` holds everything but the buffer, whose tensors lie one file each in ``name.ckpt.replay/<id>/``; the
+    checkpoint names its ``<id>``.  The buffer is written first, then the checkpoint is replaced in one step, then
+    buffers of other ids are removed: whenever the process dies, ``name.ckpt`` points at the buffer of its own moment.
+    A checkpoint without optimizer states is for playing, not for going on, and is saved without the buffer.
+    Loading executes no code (``weights_only``).
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        path = Path(path)
+        checkpoint = {key: dict(value) if _has_replay(value) else value for key, value in checkpoint.items()}
+        folder = path.with_name(path.name + ".replay")
+        with _named_failures(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            kept = None
+            for state in checkpoint.values():
+                if _has_replay(state):
+                    tensors = state.pop("replay")
+                    if "optimizer_states" in checkpoint:
+                        kept = state["replay_id"] = uuid.uuid4().hex
+                        self._save_replay(tensors, folder / kept)
+            _write_atomically(path, lambda file: torch.save(checkpoint, file))
+            for other in folder.iterdir() if folder.exists() else ():
+                if other.name != kept:
+                    shutil.rmtree(other)
+
+    @staticmethod
+    def _save_replay(tensors: dict[str, Tensor], folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True)
+            for name, tensor in tensors.items():
+                whole = tensor.detach().cpu().clone()  # a slice would drag its whole storage along
+                _write_atomically(folder / f"{name}.pt", lambda file, whole=whole: torch.save(whole, file))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        path = Path(path)
+        checkpoint = read_checkpoint(path, map_location)
+        for state in checkpoint.values():
+            if isinstance(state, dict) and "replay_id" in state:
+                folder = path.with_name(path.name + ".replay") / state.pop("replay_id")
+                state["replay"] = {file.stem: _load(file, "cpu") for file in sorted(folder.glob("*.pt"))}
+                if not state["replay"]:
+                    raise MaxEntError(
+                        f"The replay buffer of {path} is missing: it must lie in {folder}; copy or move a checkpoint "
+                        f"together with its .replay folder."
+                    )
+        return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        path = Path(path)
+        path.unlink(missing_ok=True)
+        shutil.rmtree(path.with_name(path.name + ".replay"), ignore_errors=True)
+
+
+def read_checkpoint(path: Path, map_location: Any | None = "cpu") -> dict[str, Any]:
+    """The dictionary in a checkpoint file, without the replay buffer.
+
+    Raises:
+        MaxEntError: if there is no such file, or it is no checkpoint of this project.
+    """
+    if not path.is_file():
+        raise MaxEntError(f"There is no checkpoint {path}.")
+    try:
+        checkpoint = _load(path, map_location)
+    except Exception as error:
+        raise MaxEntError(
+            f"{path} is no checkpoint, or a damaged one ({type(error).__name__}): give a .ckpt file that a run wrote, "
+            f"such as runs/…/checkpoints/last.ckpt."
+        ) from error
+    if not isinstance(checkpoint, dict) or "pytorch-lightning_version" not in checkpoint:
+        raise MaxEntError(f"{path} is a file of another kind, not a checkpoint: give a .ckpt file that a run wrote.")
+    return checkpoint
+
+
+def _load(path: Path, map_location: Any | None) -> Any:
+    return torch.load(path, map_location=map_location, weights_only=True, mmap=True)
+
+
+def _has_replay(state: Any) -> bool:
+    return isinstance(state, dict) and "replay" in state
+
+
+@contextlib.contextmanager
+def _named_failures(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise CheckpointNotSaved(
+            f"The checkpoint {path} could not be written ({error}): free some space or give another folder; what was "
+            f"saved there before is untouched."
+        ) from error
+
+
+def _write_atomically(path: Path, write: Callable[[Any], None]) -> None:
+    """Write beside ``path``, force it to disk, and only then take the old file's place."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

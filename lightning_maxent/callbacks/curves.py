@@ -1,0 +1,58 @@
+"""The run as one picture."""
+
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+from matplotlib.figure import Figure
+
+from lightning_maxent.loggers.tidy_csv import STEP, TidyCSVLogger
+
+PANELS = {
+    "return": ("eval/return_mean", "eval/sampled_return_mean", "train/return_mean"),
+    "soft return": ("eval/soft_return_mean", "eval/return_mean"),
+    "entropy (nats)": ("eval/entropy_mean", "entropy", "entropy_target"),
+    "temperature": ("temperature",),
+    "Q and its bias": ("eval/q_mean", "eval/q_bias_mean"),
+    "losses": ("loss/critic", "loss/value"),
+}
+
+
+class Curves(pl.Callback):
+    """Draws ``curves.png`` beside ``metrics.csv`` when the run ends, or stops for any reason."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._draw(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._draw(trainer)
+
+    @staticmethod
+    def _draw(trainer: pl.Trainer) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, TidyCSVLogger):
+                logger.save()
+                if logger.path.exists():
+                    draw_curves(logger.path, logger.path.with_name("curves.png"))
+
+
+def draw_curves(metrics: Path, picture: Path) -> None:
+    """Draw the columns of a ``metrics.csv`` over environment steps, one panel per kind of measurement."""
+    table = np.genfromtxt(metrics, delimiter=",", names=True, deletechars="", replace_space=" ", ndmin=1, encoding="utf-8")
+    columns = table.dtype.names or ()
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(2, 3).flat, PANELS.items()):
+        for name in names:
+            if name in columns:
+                known = ~np.isnan(table[name])
+                axes.plot(table[STEP][known], table[name][known], label=name)
+        if "eval/return_mean" in names[:1] and "eval/return_std" in columns:
+            known = ~np.isnan(table["eval/return_mean"])
+            mean, std = table["eval/return_mean"][known], table["eval/return_std"][known]
+            axes.fill_between(table[STEP][known], mean - std, mean + std, alpha=0.2, linewidth=0)
+        axes.set(title=title, xlabel="environment steps")
+        if axes.lines:
+            axes.legend(fontsize="small")
+        if title == "losses" and axes.lines:
+            axes.set_yscale("log")
+    figure.savefig(picture, dpi=120)

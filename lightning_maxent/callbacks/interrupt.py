@@ -1,0 +1,39 @@
+"""Ctrl-C between rounds, not within one."""
+
+import signal
+from typing import Any
+
+import pytorch_lightning as pl
+
+
+class GracefulInterrupt(pl.Callback):
+    """The first Ctrl-C lets the round in hand finish and then stops the run, so that the checkpoint saved on the way
+    out is that of a whole round; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._previous: Any = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        try:
+            self._previous = signal.signal(signal.SIGINT, self._ask)
+        except ValueError:  # not the main thread: whoever owns the signal keeps it
+            self._previous = None
+
+    def _ask(self, signum: int, frame: Any) -> None:
+        self._asked = True
+        signal.signal(signal.SIGINT, self._previous)
+
+    def _stop_if_asked(self) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self._stop_if_asked()
+
+    def on_validation_batch_end(self, *args: Any) -> None:
+        self._stop_if_asked()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._previous is not None and not self._asked:
+            signal.signal(signal.SIGINT, self._previous)

@@ -1,0 +1,49 @@
+"""A progress bar that counts what the run is measured in."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+from tqdm import tqdm
+
+
+class EnvStepProgress(ProgressBar):
+    """One bar in environment steps, with its speed and the latest evaluation return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: tqdm | None = None
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        total = trainer.max_steps if trainer.max_steps >= 0 else None
+        self._bar = tqdm(
+            total=total,
+            initial=trainer.global_step,
+            desc=type(pl_module).__name__,
+            unit=" env steps",
+            mininterval=0.5,
+            disable=not self._enabled,
+            dynamic_ncols=True,
+        )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        assert self._bar is not None
+        self._bar.update(trainer.global_step - self._bar.n)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        if self._bar is not None and "eval/return_mean" in metrics:
+            mean, std = metrics["eval/return_mean"], metrics["eval/return_std"]
+            self._bar.set_postfix_str(f"eval/return {mean:.1f} ± {std:.1f}")
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

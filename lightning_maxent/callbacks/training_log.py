@@ -1,0 +1,58 @@
+"""Writes what learning looks like, on the clock of environment steps."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.transition import Round
+
+
+class TrainingLog(pl.Callback):
+    """Every so many environment steps, hands the means of losses, entropy, temperature and training returns to all
+    loggers, with the number of gradient steps, their ratio to environment steps, and the speed of both.
+
+    Speed counts the wall time of collecting and learning, not of evaluation.
+
+    Args:
+        every_n_steps: environment steps between two rows.
+    """
+
+    def __init__(self, every_n_steps: int = 1_000):
+        if every_n_steps < 1:
+            raise MaxEntError(f"training_log.every_n_steps must be at least 1, but is {every_n_steps}.")
+        self.every_n_steps = every_n_steps
+        self._last_steps = 0
+        self._last_gradient_steps = 0
+        self._since = 0.0
+        self._paused = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._last_steps, self._last_gradient_steps = trainer.global_step, pl_module.gradient_steps
+        self._since = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._paused = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since += time.perf_counter() - self._paused
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Round, batch_idx: int
+    ) -> None:
+        steps = trainer.global_step
+        if steps // self.every_n_steps == self._last_steps // self.every_n_steps:
+            return
+        seconds = time.perf_counter() - self._since
+        metrics = pl_module.drain_metrics() | trainer.datamodule.metrics()  # type: ignore[attr-defined]
+        gradient_steps = pl_module.gradient_steps
+        metrics |= {
+            "gradient_steps_per_env_step": gradient_steps / steps,
+            "speed/env_steps_per_s": (steps - self._last_steps) / seconds,
+            "speed/updates_per_s": (gradient_steps - self._last_gradient_steps) / seconds,
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=steps)
+        self._last_steps, self._last_gradient_steps = steps, gradient_steps
+        self._since = time.perf_counter()

@@ -1,0 +1,89 @@
+"""Weights & Biases: offline unless somebody is logged in."""
+
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import WandbLogger as LightningWandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lightning_maxent.loggers.tidy_csv import STEP
+
+
+class WandbLogger(LightningWandbLogger):
+    """Lightning's logger with environment steps as the x-axis of every chart, one W&B run per run folder, and the
+    best checkpoint as an artifact when online.
+
+    Offline runs need neither network nor account; ``wandb sync <folder>`` uploads them later.
+
+    Args:
+        project: the W&B project.
+        entity: the W&B user or team; the account's default if None.
+        mode: "online", "offline" or "disabled"; if None, the environment variable WANDB_MODE decides, and without it
+            "online" where an API key is found, else "offline".
+        group: W&B group of the run, e.g. to put seeds together.
+        tags: W&B tags of the run.
+    """
+
+    def __init__(
+        self,
+        project: str = "lightning-maxent",
+        entity: str | None = None,
+        mode: str | None = None,
+        group: str | None = None,
+        tags: list[str] | None = None,
+    ):
+        mode = mode or os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+        super().__init__(
+            project=project, log_model=mode == "online", entity=entity, mode=mode, group=group, tags=tags
+        )
+
+    def place(self, folder: Path) -> None:
+        """Put the files under ``folder``, name the run after it, and go on with the run that already lies there."""
+        self._save_dir = self._wandb_init["dir"] = str(folder)
+        self._wandb_init["name"] = "/".join(folder.parts[-3:])
+        self._id_file = folder / "wandb" / "run_id.txt"
+        if self._id_file.exists():
+            self._wandb_init["id"] = self._id_file.read_text().strip()
+
+    @property
+    @rank_zero_only
+    def experiment(self) -> Any:
+        """The live W&B run, begun at the first call."""
+        fresh = self._experiment is None
+        run = super().experiment
+        if fresh:
+            run.define_metric(STEP)
+            run.define_metric("*", step_metric=STEP)
+            if id_file := getattr(self, "_id_file", None):
+                id_file.parent.mkdir(parents=True, exist_ok=True)
+                id_file.write_text(run.id)
+        return run
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.experiment.log({**metrics, STEP: step})
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        if checkpoint_callback.monitor is not None:  # only the best one is worth an upload
+            super().after_save_checkpoint(checkpoint_callback)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish()  # or the next logger of this process would go on in this run
+            self._experiment = None
+
+
+def _logged_in() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
