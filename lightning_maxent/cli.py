@@ -74,7 +74,7 @@ class MaxEntCLI(LightningCLI):
             read_checkpoint(Path(config.ckpt_path))
         self.run_dir = _run_folder(Path(config.ckpt_path)) if config.ckpt_path else None
         if self.run_dir is None:
-            self.run_dir = group / (config.name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+            self.run_dir = group.absolute() / (config.name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
             if self.subcommand == "fit" and (self.run_dir / "config.yaml").exists():
                 raise MaxEntError(
                     f"The run {self.run_dir} exists already: choose another --name, or go on with it by "
@@ -105,7 +105,7 @@ class MaxEntCLI(LightningCLI):
         chosen = [] if given is False else given if isinstance(given, list) else [given]
         for logger in chosen:
             if isinstance(logger, WandbLogger):
-                logger.place(self.run_dir.absolute())
+                logger.place(self.run_dir)
         return [TidyCSVLogger(self.run_dir), *chosen]
 
     def before_fit(self) -> None:
@@ -129,9 +129,12 @@ def _folder(env_id: str) -> str:
 
 def _last_checkpoint(group: Path, name: str) -> Path:
     """The newest ``last.ckpt`` of the runs ``group/name``, where either may be a pattern."""
-    found = sorted(Path().glob(f"{group}/{name}/checkpoints/last.ckpt") if not group.is_absolute() else
-                   Path("/").glob(f"{group.relative_to('/')}/{name}/checkpoints/last.ckpt"),
-                   key=lambda path: path.stat().st_mtime)
+    found = sorted(
+        Path().glob(f"{group}/{name}/checkpoints/last.ckpt")
+        if not group.is_absolute()
+        else Path("/").glob(f"{group.relative_to('/')}/{name}/checkpoints/last.ckpt"),
+        key=lambda path: path.stat().st_mtime,
+    )
     if not found:
         raise MaxEntError(
             f"There is no checkpoint {group}/{name}/checkpoints/last.ckpt to go on from: start the run first, or give "
@@ -213,6 +216,7 @@ def main(args: Sequence[str] | None = None) -> None:
             seed_everything_default=0,
             trainer_defaults={
                 "max_epochs": -1,
+                "devices": 1,
                 "num_sanity_val_steps": 0,
                 "callbacks": [BestCheckpoint(), EnvStepProgress(), Curves(), GracefulInterrupt()],
             },

@@ -23,7 +23,9 @@ from torch.nn import functional
 Scalar = Float[Tensor, ""]
 
 
-def soft_value(q: Float[Tensor, "*shape"], log_prob: Float[Tensor, "*#shape"], alpha: Scalar) -> Float[Tensor, "*shape"]:
+def soft_value(
+    q: Float[Tensor, "*shape"], log_prob: Float[Tensor, "*#shape"], alpha: Scalar
+) -> Float[Tensor, "*shape"]:
     """One-sample estimate of ``V(s) = E_pi[Q(s,a) - alpha log pi(a|s)]``.  Haarnoja et al. 2018a, eq. 3."""
     return q - alpha * log_prob
 
@@ -38,9 +40,7 @@ def soft_bellman_target(
     return (reward + discount * next_value.masked_fill(terminated, 0.0)).detach()
 
 
-def squared_error(
-    prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*#shape"]
-) -> Float[Tensor, "*shape"]:
+def squared_error(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
     """``(prediction - target)^2`` with a detached target; without the one half of Haarnoja et al. 2018a, eqs. 5 and 7."""
     return (prediction - target.detach()).square()
 
@@ -56,11 +56,14 @@ def policy_loss(
     q: Float[Tensor, " batch"], log_prob: Float[Tensor, " batch"], alpha: Scalar
 ) -> Float[Tensor, " batch"]:
     """``alpha log pi(a|s) - Q(s,a)`` with ``a`` reparameterised: ``alpha`` times the KL divergence to ``exp(Q/alpha)/Z``,
-    less the constant ``log Z``.  Haarnoja et al. 2018b, eq. 9 (2018a, eq. 12, divides by ``alpha``)."""
+    less the constant ``log Z``.  Haarnoja et al. 2018b, eq. 9 (2018a, eq. 12, divides by ``alpha``).
+    """
     return alpha.detach() * log_prob - q
 
 
-def temperature_loss(alpha: Scalar, log_prob: Float[Tensor, " batch"], target_entropy: Scalar) -> Float[Tensor, " batch"]:
+def temperature_loss(
+    alpha: Scalar, log_prob: Float[Tensor, " batch"], target_entropy: Scalar
+) -> Float[Tensor, " batch"]:
     """``-alpha (log pi(a|s) + H)`` with target entropy ``H`` in nats.  Haarnoja et al. 2018b, eq. 18."""
     return -alpha * (log_prob + target_entropy).detach()
 

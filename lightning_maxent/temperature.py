@@ -1,4 +1,4 @@
-"""The weight of entropy, alpha, as an object.  (The source chapter's beta; one over the reward scale of 2018a.)"""
+"""The weight of entropy, alpha, as an object: the source chapter's beta, one over the reward scale of 2018a."""
 
 import math
 from abc import ABC, abstractmethod
@@ -42,7 +42,7 @@ class FixedTemperature(AbstractTemperature):
         super().__init__()
         if not (math.isfinite(alpha) and alpha >= 0):
             raise MaxEntError(f"The temperature alpha must be finite and not negative, but is {alpha}.")
-        self.register_buffer("alpha", torch.tensor(float(alpha)))
+        self.register_buffer("alpha", torch.tensor(float(alpha)), persistent=False)  # the configuration says what it is
 
     def forward(self) -> Scalar:
         return self.alpha
@@ -74,7 +74,7 @@ class LearnedTemperature(AbstractTemperature):
                 f"{action_dim * math.log(2):.3f} nats; choose less, e.g. {-action_dim}."
             )
         self.log_alpha = nn.Parameter(torch.tensor(math.log(initial_alpha)))
-        self.register_buffer("target", torch.tensor(float(target)))
+        self.register_buffer("target", torch.tensor(float(target)), persistent=False)
 
     def forward(self) -> Scalar:
         return self.log_alpha.exp()

@@ -28,8 +28,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     """An algorithm is a dictionary of losses, keyed by the network that each one moves.
 
     A key is the name of a network attribute, of its optimizer and of its loss in the logs.  A subclass gives
-    ``losses`` and builds the parts; this class steps the optimizers, lets targets follow, advances the clock and
-    measures evaluation episodes.
+    ``losses`` and builds the parts; this class steps the optimizers, lets every target ``target_<name>`` follow the
+    network ``<name>``, advances the clock and measures evaluation episodes.
 
     Args:
         policy: the policy.
@@ -102,6 +102,17 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self.gradient_steps += 1
         self._undrained_steps += 1
 
+    def on_fit_start(self) -> None:
+        if self.trainer.precision == "16-mixed":
+            raise MaxEntError(
+                "precision 16-mixed rescales gradients after every optimizer, which several optimizers behind one "
+                "backward pass cannot share: choose bf16-mixed or 32-true."
+            )
+        if self.trainer.world_size > 1:
+            raise MaxEntError(
+                f"Training runs on one device, but the Trainer was given {self.trainer.world_size}: set devices to 1."
+            )
+
     def training_step(self, batch: Round, batch_idx: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=False)
         named = dict(zip(self.trained_networks(), optimizers if isinstance(optimizers, list) else [optimizers]))
@@ -133,7 +144,9 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     # ---- playing ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False) -> Float[Tensor, "batch action_dim"]:
+    def act(
+        self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False
+    ) -> Float[Tensor, "batch action_dim"]:
         """Actions in [-1, 1] on the CPU for observations from anywhere."""
         return self.policy.act(obs.to(self.device), deterministic).cpu()
 
@@ -153,6 +166,9 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         means = {name: float(total) / self._undrained_steps for name, total in self._running.items()}
         self._running.clear()
         self._undrained_steps = 0
+        target_entropy = self.temperature.target_entropy()
+        if target_entropy is not None:
+            means["entropy_target"] = float(target_entropy)
         return means | {"gradient_steps": self.gradient_steps}
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:

@@ -1,6 +1,7 @@
 """When a checkpoint is saved, and how it reaches the disk whole."""
 
 import contextlib
+import math
 import os
 import shutil
 import uuid
@@ -32,7 +33,7 @@ class StepCheckpoint(ModelCheckpoint):
             raise MaxEntError(f"checkpoint.every_n_steps must be at least 1, but is {every_n_steps}.")
         super().__init__(save_last=True, save_top_k=0, enable_version_counter=False)
         self.every_n_steps = every_n_steps
-        self._saved_steps = 0
+        self._saved_steps = math.inf  # until training starts there is nothing that may replace what lies there
 
     @property
     def state_key(self) -> str:
@@ -55,8 +56,11 @@ class StepCheckpoint(ModelCheckpoint):
         self._save(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if not isinstance(exception, CheckpointNotSaved):
+        if not isinstance(exception, CheckpointNotSavedError):
             self._save(trainer)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._saved_steps = math.inf
 
     def _save(self, trainer: pl.Trainer) -> None:
         if trainer.global_step > self._saved_steps:
@@ -78,7 +82,7 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
 
-class CheckpointNotSaved(MaxEntError):
+class CheckpointNotSavedError(MaxEntError):
     """A checkpoint could not be written; the one before it is whole."""
 
 
@@ -176,7 +180,7 @@ def _named_failures(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise CheckpointNotSaved(
+        raise CheckpointNotSavedError(
             f"The checkpoint {path} could not be written ({error}): free some space or give another folder; what was "
             f"saved there before is untouched."
         ) from error

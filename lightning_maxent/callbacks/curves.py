@@ -38,7 +38,9 @@ class Curves(pl.Callback):
 
 def draw_curves(metrics: Path, picture: Path) -> None:
     """Draw the columns of a ``metrics.csv`` over environment steps, one panel per kind of measurement."""
-    table = np.genfromtxt(metrics, delimiter=",", names=True, deletechars="", replace_space=" ", ndmin=1, encoding="utf-8")
+    table = np.genfromtxt(
+        metrics, delimiter=",", names=True, deletechars="", replace_space=" ", ndmin=1, encoding="utf-8"
+    )
     columns = table.dtype.names or ()
     figure = Figure(figsize=(12, 6), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(2, 3).flat, PANELS.items()):

@@ -8,7 +8,8 @@ import pytorch_lightning as pl
 
 class GracefulInterrupt(pl.Callback):
     """The first Ctrl-C lets the round in hand finish and then stops the run, so that the checkpoint saved on the way
-    out is that of a whole round; a second one stops at once."""
+    out is that of a whole round; a second one stops at once.
+    """
 
     def __init__(self) -> None:
         self._asked = False

@@ -126,7 +126,11 @@ class ReplayDataModule(pl.LightningDataModule):
             )
         self.make_env = env_maker(env_id, env_kwargs)
         self.env_id, self.num_envs, self.capacity, self.batch_size = env_id, num_envs, capacity, batch_size
-        self.warmup_steps, self.steps_per_round, self.updates_per_round = warmup_steps, steps_per_round, updates_per_round
+        self.warmup_steps, self.steps_per_round, self.updates_per_round = (
+            warmup_steps,
+            steps_per_round,
+            updates_per_round,
+        )
         self.make_storage = storage
         self.eval_interval, self.eval_episodes = eval_interval, eval_episodes
         self.env_steps = 0
@@ -168,12 +172,15 @@ class ReplayDataModule(pl.LightningDataModule):
             self._check_resumed()
             envs = make_vector_env(self.make_env, self.num_envs)
             self.runner = EnvRunner(envs, self._seed("train"))
-        warm = self.env_steps >= self.warmup_steps
-        for _ in range(self.steps_per_round // self.num_envs):
+        steps = []
+        for passed in range(0, self.steps_per_round, self.num_envs):
+            warm = self.env_steps + passed >= self.warmup_steps
             action = self._act(self.runner.obs, False) if warm else self._uniform_action()
-            transition, _ = self.runner.step(action)
-            self.buffer.extend(TensorDict(transition._asdict(), batch_size=self.num_envs))
-            self.env_steps += self.num_envs
+            steps.append(self.runner.step(action)[0])
+        # Stored whole or not at all: a round that an error cuts short leaves buffer and clock at the same moment.
+        rows = {name: torch.cat(values) for name, values in zip(Transition._fields, zip(*steps))}
+        self.buffer.extend(TensorDict(rows, batch_size=self.steps_per_round))
+        self.env_steps += self.steps_per_round
         updates = self.updates_per_round if self.env_steps > self.warmup_steps else 0
         return Round(self._sample(updates), self.env_steps)
 

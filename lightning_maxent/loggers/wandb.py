@@ -37,9 +37,7 @@ class WandbLogger(LightningWandbLogger):
         tags: list[str] | None = None,
     ):
         mode = mode or os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
-        super().__init__(
-            project=project, log_model=mode == "online", entity=entity, mode=mode, group=group, tags=tags
-        )
+        super().__init__(project=project, log_model=mode == "online", entity=entity, mode=mode, group=group, tags=tags)
 
     def place(self, folder: Path) -> None:
         """Put the files under ``folder``, name the run after it, and go on with the run that already lies there."""

@@ -17,7 +17,9 @@ class AbstractPolicy(nn.Module, ABC):
         """A reparameterised sample and its log-density in nats, float32 under every precision."""
 
     @abstractmethod
-    def act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False) -> Float[Tensor, "batch action_dim"]:
+    def act(
+        self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False
+    ) -> Float[Tensor, "batch action_dim"]:
         """Actions to play, without gradients wanted: samples, or the policy's one best guess if ``deterministic``."""
 
 

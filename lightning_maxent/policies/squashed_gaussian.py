@@ -47,7 +47,9 @@ class SquashedGaussian(AbstractPolicy):
         log_prob = normal_log_prob(noise, log_std) - tanh_log_det(u)
         return u.tanh(), log_prob.sum(-1)
 
-    def act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False) -> Float[Tensor, "batch action_dim"]:
+    def act(
+        self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False
+    ) -> Float[Tensor, "batch action_dim"]:
         mean, log_std = self._mean_and_log_std(obs)
         u = mean if deterministic else mean + log_std.exp() * torch.randn_like(mean)
         return u.tanh()
