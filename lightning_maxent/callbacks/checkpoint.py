@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor
 
 from lightning_maxent.errors import MaxEntError
 
@@ -99,31 +98,29 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         path = Path(path)
         checkpoint = {key: dict(value) if _has_replay(value) else value for key, value in checkpoint.items()}
-        folder = path.with_name(path.name + ".replay")
+        buffers = path.with_name(path.name + ".replay")
         with _named_failures(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             kept = None
-            for state in checkpoint.values():
-                if _has_replay(state):
-                    tensors = state.pop("replay")
-                    if "optimizer_states" in checkpoint:
-                        kept = state["replay_id"] = uuid.uuid4().hex
-                        self._save_replay(tensors, folder / kept)
-            _write_atomically(path, lambda file: torch.save(checkpoint, file))
-            for other in folder.iterdir() if folder.exists() else ():
+            try:
+                for state in checkpoint.values():
+                    if _has_replay(state):
+                        tensors = state.pop("replay")
+                        if "optimizer_states" in checkpoint:
+                            kept = state["replay_id"] = uuid.uuid4().hex
+                            (buffers / kept).mkdir(parents=True)
+                            for name, tensor in tensors.items():
+                                whole = tensor.detach().cpu().clone()  # a slice would drag its whole storage along
+                                _replace(_write_temporary(whole, buffers / kept / f"{name}.pt"))
+                temporary = _write_temporary(checkpoint, path)
+            except BaseException:
+                if kept is not None:
+                    shutil.rmtree(buffers / kept, ignore_errors=True)
+                raise
+            _replace(temporary)
+            for other in buffers.iterdir() if buffers.exists() else ():
                 if other.name != kept:
                     shutil.rmtree(other)
-
-    @staticmethod
-    def _save_replay(tensors: dict[str, Tensor], folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True)
-            for name, tensor in tensors.items():
-                whole = tensor.detach().cpu().clone()  # a slice would drag its whole storage along
-                _write_atomically(folder / f"{name}.pt", lambda file, whole=whole: torch.save(whole, file))
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
@@ -186,19 +183,24 @@ def _named_failures(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write_atomically(path: Path, write: Callable[[Any], None]) -> None:
-    """Write beside ``path``, force it to disk, and only then take the old file's place."""
+def _write_temporary(content: Any, path: Path) -> Path:
+    """Write beside ``path`` and force it to disk."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as file:
-            write(file)
+            torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    return temporary
+
+
+def _replace(temporary: Path) -> None:
+    """Let a whole file take the place of the old one, and force that to disk."""
+    os.replace(temporary, temporary.with_suffix(""))
+    folder = os.open(temporary.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -36,9 +36,9 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
         env = gym.make(name, **(env_kwargs or {}), **options)
     except gym.error.DependencyNotInstalled as error:
         raise MaxEntError(f"The environment {env_id!r} needs a package that is not installed: {error}") from error
-    except (gym.error.UnregisteredEnv, gym.error.MalformedEnvSpec) as error:
+    except gym.error.Error as error:
         near = difflib.get_close_matches(name, list(gym.registry), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see gymnasium.pprint_registry() for all ids."
+        hint = f"did you mean {' or '.join(near)}?" if near else "gymnasium.pprint_registry() lists all ids."
         raise MaxEntError(f"There is no environment {env_id!r}; {hint}") from error
     except TypeError as error:
         raise MaxEntError(f"The environment {env_id!r} does not take env_kwargs {env_kwargs}: {error}") from error

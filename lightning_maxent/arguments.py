@@ -1,0 +1,134 @@
+"""What is typed on the command line: built-in names, checkpoints that bring their configuration, mistakes."""
+
+import argparse
+import difflib
+import glob
+import importlib
+import inspect
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pytorch_lightning.cli import LightningArgumentParser
+
+from lightning_maxent.callbacks.checkpoint import read_checkpoint
+from lightning_maxent.errors import MaxEntError
+
+_PACKAGE = Path(__file__).parent
+BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
+
+
+class OneSentenceParser(LightningArgumentParser):
+    """Leaves it to the caller to say what was wrong, where argparse prints every option there is and exits."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the parse error; parsers nest, and an outer one adds to the message of an inner one."""
+        raise argparse.ArgumentError(None, message) from ex
+
+
+def explain(message: str) -> str:
+    """The one line of a nested parse error that a person needs, with near matches for a misspelt option."""
+    if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
+        return _unknown_option(unknown[1], _class_paths(message[: unknown.start()]))
+    if unknown := re.search(r"(?:Unrecognized arguments|unrecognized arguments): (\S+)", message):
+        return f"There is no option {unknown[1]}; `lightning-maxent fit --help` lists all of them."
+    if missing := re.search(r"(No module named '[^']+'|module '[^']+' has no attribute '[^']+'[^.]*)", message):
+        value = re.search(r"Got value: (\S+)", message)
+        return (
+            f"The class {value[1] if value else 'that was given'} cannot be found ({missing[1]}): check its spelling, "
+            f"and that its package is installed."
+        )
+    if subclass := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
+        return f"{subclass[1]} cannot be used here: a subclass of {subclass[2]} is needed."
+    if value := re.search(r'Parser key "(\w+)":\s+(Expected a .*)', message):
+        return f"The option {value[1]!r} was given a value of another kind: {value[2].strip()}"
+    return " ".join(line.strip(" -") for line in message.splitlines() if line.strip(" -"))
+
+
+def _class_paths(message: str) -> list[str]:
+    return re.findall(r"class_path '([^']+)'", message)
+
+
+def _unknown_option(name: str, class_paths: list[str]) -> str:
+    if not class_paths:
+        return f"There is no option {name!r}; `lightning-maxent fit --help` lists all of them."
+    module, _, class_name = class_paths[-1].rpartition(".")
+    options = list(inspect.signature(getattr(importlib.import_module(module), class_name)).parameters)
+    near = difflib.get_close_matches(name, options, n=1)
+    if not near:
+        return f"There is no option {name!r} in the arguments of {class_name}: check its spelling and its indentation."
+    return f"{class_name} has no option {name!r}; did you mean {near[0]!r}?"
+
+
+def last_checkpoint(group: Path, name: str) -> Path:
+    """The newest ``last.ckpt`` of the runs ``group/name``, where either may be a pattern.
+
+    Raises:
+        MaxEntError: if there is none.
+    """
+    pattern = str((group / name / "checkpoints" / "last.ckpt").absolute())
+    found = sorted(glob.glob(pattern), key=os.path.getmtime)
+    if not found:
+        raise MaxEntError(
+            f"There is no checkpoint {pattern} to go on from: start the run first, or give the path of a checkpoint."
+        )
+    return Path(found[-1])
+
+
+def run_folder(checkpoint: Path) -> Path | None:
+    """The folder of the run that wrote a checkpoint, if it lies in one."""
+    folder = checkpoint.parent.parent
+    return folder if checkpoint.parent.name == "checkpoints" and (folder / "config.yaml").is_file() else None
+
+
+def find_config(name: str) -> str:
+    """The path of a configuration: a file as it is, or the built-in one of that name.
+
+    Raises:
+        MaxEntError: if there is neither; names near matches.
+    """
+    if Path(name).is_file():
+        return name
+    built_in = BUILT_IN_CONFIGS / (name if name.endswith(".yaml") else f"{name}.yaml")
+    if built_in.is_file():
+        return str(built_in)
+    names = sorted(str(path.relative_to(BUILT_IN_CONFIGS).with_suffix("")) for path in BUILT_IN_CONFIGS.rglob("*.yaml"))
+    near = difflib.get_close_matches(name.removesuffix(".yaml"), names, n=3, cutoff=0.4) or names
+    raise MaxEntError(f"There is no configuration {name!r}, neither a file nor built in; try {', '.join(near)}.")
+
+
+def resolve_arguments(args: Sequence[str]) -> list[str]:
+    """Replace names of built-in configurations by their paths; give ``--ckpt_path`` its run's configuration."""
+    resolved, config_next = [], False
+    for arg in args:
+        if config_next:
+            arg, config_next = find_config(arg), False
+        elif arg in ("--config", "-c"):
+            config_next = True
+        elif arg.startswith("--config="):
+            arg = "--config=" + find_config(arg.removeprefix("--config="))
+        resolved.append(arg)
+    has_config = any(arg in ("--config", "-c") or arg.startswith("--config=") for arg in args)
+    checkpoint = _option(args, "--ckpt_path")
+    if checkpoint and not has_config:
+        runs_dir, name = _option(args, "--runs_dir") or "runs", _option(args, "--name") or "*"
+        path = last_checkpoint(Path(runs_dir) / "*" / "*", name) if checkpoint == "last" else Path(checkpoint)
+        read_checkpoint(path)
+        folder = run_folder(path.absolute())
+        if folder is None:
+            raise MaxEntError(f"{path} does not lie in a run's folder, so name its configuration by --config.")
+        resolved[1:1] = ["--config", str(folder / "config.yaml")]
+        if checkpoint == "last":
+            resolved += ["--ckpt_path", str(path)]
+    return resolved
+
+
+def _option(args: Sequence[str], name: str) -> str | None:
+    for arg, following in zip(args, [*args[1:], ""]):
+        if arg == name:
+            return following
+        if arg.startswith(f"{name}="):
+            return arg.partition("=")[2]
+    return None

@@ -1,0 +1,129 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_maxent import MaxEntError
+from lightning_maxent.callbacks import checkpoint as module
+from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, read_checkpoint
+
+
+def checkpoint(value: float, resumable: bool = True) -> dict:
+    state = {"pytorch-lightning_version": "2.6.6", "state_dict": {"weight": torch.full((3,), value)}}
+    if resumable:
+        state["optimizer_states"] = []
+    return state | {"ReplayDataModule": {"env_steps": 7, "replay": {"obs": torch.full((1000, 2), value)[:5]}}}
+
+
+def test_a_checkpoint_comes_back_as_it_was_with_the_buffer_beside_it(tmp_path):
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    saved = checkpoint(1.0)
+    io.save_checkpoint(saved, path)
+    loaded = io.load_checkpoint(path)
+    assert torch.equal(loaded["state_dict"]["weight"], torch.ones(3))
+    assert torch.equal(loaded["ReplayDataModule"]["replay"]["obs"], torch.ones(5, 2))
+    assert loaded["ReplayDataModule"]["env_steps"] == 7
+    assert "replay" in saved["ReplayDataModule"]  # the caller's dictionary is left alone
+    (buffer,) = tmp_path.glob("last.ckpt.replay/*/obs.pt")
+    assert buffer.stat().st_size < 3000  # the five rows, not the storage of a thousand behind them
+
+
+def test_only_the_buffer_of_the_newest_save_is_kept(tmp_path):
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io.save_checkpoint(checkpoint(1.0), path)
+    io.save_checkpoint(checkpoint(2.0), path)
+    assert torch.equal(io.load_checkpoint(path)["ReplayDataModule"]["replay"]["obs"], torch.full((5, 2), 2.0))
+    assert len(list(tmp_path.glob("last.ckpt.replay/*"))) == 1
+    io.remove_checkpoint(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_for_playing_are_saved_without_a_buffer(tmp_path):
+    AtomicCheckpointIO().save_checkpoint(checkpoint(1.0, resumable=False), tmp_path / "best.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
+    assert AtomicCheckpointIO().load_checkpoint(tmp_path / "best.ckpt")["ReplayDataModule"] == {"env_steps": 7}
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_whichever_write_fails_on_a_full_disk_the_checkpoint_before_is_whole_and_no_rubbish_is_left(
+    tmp_path, monkeypatch, writes
+):
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io.save_checkpoint(checkpoint(1.0), path)
+    before = sorted(tmp_path.rglob("*"))
+    calls = iter(range(100))
+
+    def fsync(descriptor: int) -> None:
+        if next(calls) == writes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.os, "fsync", fsync)
+    with pytest.raises(MaxEntError, match=r"could not be written \(.*No space left on device.*free some space"):
+        io.save_checkpoint(checkpoint(2.0), path)
+    monkeypatch.undo()
+    loaded = io.load_checkpoint(path)
+    value = loaded["state_dict"]["weight"][0].item()
+    assert (loaded["ReplayDataModule"]["replay"]["obs"] == value).all()  # weights and buffer of one moment
+    assert not list(tmp_path.rglob("*.tmp"))
+    if writes < 3:  # the last call comes after the new checkpoint took its place
+        assert value == 1.0
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_killed_between_buffer_and_checkpoint_the_old_one_still_has_its_own_buffer(tmp_path, monkeypatch):
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io.save_checkpoint(checkpoint(1.0), path)
+
+    class Killed(BaseException):
+        pass
+
+    replace = os.replace
+
+    def killed_at_the_checkpoint(source: Path, target: Path) -> None:
+        if Path(target) == path:
+            raise Killed
+        replace(source, target)
+
+    monkeypatch.setattr(module.os, "replace", killed_at_the_checkpoint)
+    with pytest.raises(Killed):
+        io.save_checkpoint(checkpoint(2.0), path)
+    monkeypatch.undo()
+    assert torch.equal(io.load_checkpoint(path)["ReplayDataModule"]["replay"]["obs"], torch.ones(5, 2))
+    io.save_checkpoint(checkpoint(3.0), path)
+    assert len(list(tmp_path.glob("last.ckpt.replay/*"))) == 1  # the orphan is gone
+
+
+def test_a_checkpoint_that_lost_its_buffer_says_so(tmp_path):
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io.save_checkpoint(checkpoint(1.0), path)
+    moved = tmp_path / "elsewhere.ckpt"
+    path.rename(moved)
+    with pytest.raises(MaxEntError, match=r"replay buffer of .*elsewhere.ckpt is missing.*together with its .replay"):
+        io.load_checkpoint(moved)
+
+
+class Hostile:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_what_is_no_checkpoint_is_refused_in_one_sentence_and_executes_nothing(tmp_path, capsys):
+    path = tmp_path / "some.ckpt"
+    with pytest.raises(MaxEntError, match=r"There is no checkpoint"):
+        read_checkpoint(path)
+    path.write_text("not a checkpoint")
+    with pytest.raises(MaxEntError, match=r"is no checkpoint, or a damaged one"):
+        read_checkpoint(path)
+    torch.save({"weights": torch.zeros(2)}, path)
+    with pytest.raises(MaxEntError, match=r"a file of another kind"):
+        read_checkpoint(path)
+    torch.save({"pytorch-lightning_version": Hostile()}, path)
+    with pytest.raises(MaxEntError, match=r"is no checkpoint, or a damaged one"):
+        read_checkpoint(path)
+    assert capsys.readouterr().out == ""
+    AtomicCheckpointIO().save_checkpoint(checkpoint(1.0), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(MaxEntError, match=r"is no checkpoint, or a damaged one"):
+        read_checkpoint(path)

@@ -1,0 +1,15 @@
+from lightning_maxent.callbacks.curves import draw_curves
+from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
+
+
+def test_a_picture_is_drawn_from_whatever_was_measured(tmp_path):
+    logger = TidyCSVLogger(tmp_path)
+    logger.log_metrics({"loss/critic": 1.0}, step=10)
+    logger.save()
+    draw_curves(logger.path, tmp_path / "one_row.png")
+    logger.log_metrics({"eval/return_mean": 1.0, "eval/return_std": 0.5}, step=20)
+    logger.log_metrics({"eval/return_mean": 2.0, "eval/return_std": 0.5, "entropy": -1.0}, step=30)
+    logger.save()
+    draw_curves(logger.path, tmp_path / "curves.png")
+    for name in ("one_row.png", "curves.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,38 @@
+"""What every test stands on: one thread, no network, small worlds whose answers are known."""
+
+import os
+
+os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import probe_envs  # noqa: F401  registers the probe environments
+import pytest
+import pytorch_lightning as pl
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def quiet_trainer(tmp_path):
+    """Makes Trainers that keep to themselves."""
+
+    def make(**kwargs) -> pl.Trainer:
+        defaults = {
+            "max_epochs": -1,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            "accelerator": "cpu",
+            "default_root_dir": str(tmp_path),
+        }
+        return pl.Trainer(**(defaults | kwargs))
+
+    return make

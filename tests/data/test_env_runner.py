@@ -1,0 +1,92 @@
+import itertools
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from lightning_maxent import MaxEntError
+from lightning_maxent.data.env_runner import EnvRunner, play_episodes
+from lightning_maxent.data.spaces import env_maker, make_vector_env
+
+
+def runner(num_envs: int = 1, **kwargs) -> EnvRunner:
+    return EnvRunner(make_vector_env(env_maker("probe/Counting-v0", kwargs), num_envs), seed=0)
+
+
+def zeros(num_envs: int = 1) -> torch.Tensor:
+    return torch.zeros(num_envs, 2)
+
+
+@pytest.mark.parametrize("ends", ["terminated", "truncated"])
+def test_the_final_observation_is_stored_and_not_the_first_of_the_next_episode(ends):
+    runs = runner(2, length=3, ends=ends)
+    transitions = [runs.step(zeros(2)) for _ in range(4)]
+    last, done = transitions[2]
+    assert done.all()
+    assert last.next_obs.tolist() == [[3.0, 0.0], [3.0, 0.0]]  # step 3 of episode 0
+    assert last.terminated.tolist() == [ends == "terminated"] * 2
+    first, _ = transitions[3]
+    assert first.obs.tolist() == [[0.0, 1.0], [0.0, 1.0]]  # step 0 of episode 1
+
+
+def test_every_transition_goes_on_where_the_one_before_it_ended_unless_an_episode_did():
+    runs = runner(length=3)
+    steps = [runs.step(zeros()) for _ in range(10)]
+    for (before, done), (after, _) in itertools.pairwise(steps):
+        assert done.all() or torch.equal(before.next_obs, after.obs)
+
+
+def test_stored_observations_do_not_change_when_the_environment_steps_on():
+    runs = runner()
+    transition, _ = runs.step(zeros())
+    before = transition.next_obs.clone()
+    runs.step(zeros())
+    assert torch.equal(transition.next_obs, before)
+
+
+def test_actions_in_minus_one_to_one_reach_the_environment_in_its_own_bounds():
+    runs = runner()
+    for action in ([-1.0, -1.0], [1.0, 1.0], [0.0, 0.5]):
+        runs.step(torch.tensor([action]))
+    played = runs.envs.envs[0].unwrapped.actions
+    assert np.array_equal(played, [[-2.0, 0.0], [2.0, 10.0], [0.0, 7.5]])
+
+
+def test_an_action_that_rounds_beyond_its_bounds_is_clipped():
+    runs = runner()
+    runs.step(torch.tensor([[1.0000001, -1.0000001]]))  # the probe environment refuses what is out of bounds
+    assert np.array_equal(runs.envs.envs[0].unwrapped.actions, [[2.0, 0.0]])
+
+
+def test_returns_and_lengths_of_training_episodes_are_their_sums():
+    runs = runner(2, length=4)
+    for _ in range(9):
+        runs.step(zeros(2))
+    assert runs.drain_returns() == [(1 + 2 + 3 + 4, 4)] * 4
+    assert runs.drain_returns() == []
+
+
+@pytest.mark.parametrize(("poison", "what"), [("poison_reward", "reward"), ("poison_obs", "observation")])
+def test_what_is_not_finite_is_named_with_environment_and_step(poison, what):
+    makers = [env_maker("probe/Counting-v0", {}), env_maker("probe/Counting-v0", {poison: 3})]
+    runs = EnvRunner(gym.vector.SyncVectorEnv(makers, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP), seed=0)
+    runs.step(zeros(2))
+    runs.step(zeros(2))
+    with pytest.raises(MaxEntError, match=rf"gave {what} .*in environment 1 at its step 3"):
+        runs.step(zeros(2))
+
+
+@pytest.mark.parametrize("ends", ["terminated", "truncated"])
+def test_evaluation_episodes_are_whole_and_shared_out_evenly(ends):
+    def act(obs: torch.Tensor, deterministic: bool) -> torch.Tensor:
+        return zeros(len(obs))
+
+    episodes = list(play_episodes(runner(3, length=4, ends=ends), act, 7, deterministic=True))
+    assert len(episodes) == 7
+    starts = sorted(int(episode.obs[0, 1]) for episode in episodes)
+    assert starts == [0, 0, 0, 1, 1, 1, 2]  # the first environment plays three, the others two
+    for episode in episodes:
+        assert episode.obs[:, 0].tolist() == [0, 1, 2, 3, 4]
+        assert episode.reward.tolist() == [1, 2, 3, 4]
+        assert episode.terminated == (ends == "terminated")

@@ -1,0 +1,42 @@
+import csv
+
+from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
+
+
+def rows(logger: TidyCSVLogger) -> list[dict[str, str]]:
+    with logger.path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_is_measured_at_one_step_is_one_row_and_what_was_not_measured_is_empty(tmp_path):
+    logger = TidyCSVLogger(tmp_path)
+    logger.log_metrics({"loss/critic": 1.0}, step=10)
+    logger.log_metrics({"eval/return_mean": -3.0, "epoch": 0}, step=10)
+    logger.log_metrics({"loss/critic": 2.0}, step=20)
+    logger.finalize("success")
+    assert rows(logger) == [
+        {"env_steps": "10", "loss/critic": "1.0", "eval/return_mean": "-3.0"},
+        {"env_steps": "20", "loss/critic": "2.0", "eval/return_mean": ""},
+    ]
+
+
+def test_a_metric_that_appears_late_gets_a_column_and_no_row_is_lost(tmp_path):
+    logger = TidyCSVLogger(tmp_path)
+    for step in range(5):
+        logger.log_metrics({"a": float(step)}, step=step)
+    logger.log_metrics({"b": 1.0}, step=5)
+    logger.save()
+    assert [row["a"] for row in rows(logger)] == ["0.0", "1.0", "2.0", "3.0", "4.0", ""]
+    assert [row["b"] for row in rows(logger)] == [""] * 5 + ["1.0"]
+
+
+def test_a_resumed_run_appends_and_forgets_what_came_after_its_checkpoint(tmp_path):
+    first = TidyCSVLogger(tmp_path)
+    for step in (10, 20, 30):
+        first.log_metrics({"a": float(step)}, step=step)
+    first.finalize("failed")
+    second = TidyCSVLogger(tmp_path)
+    second.drop_after(20)
+    second.log_metrics({"a": 31.0}, step=30)
+    second.finalize("success")
+    assert [(row["env_steps"], row["a"]) for row in rows(second)] == [("10", "10.0"), ("20", "20.0"), ("30", "31.0")]
