@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.arguments import OneSentenceParser, explain, last_checkpoint, resolve_arguments, run_folder
@@ -92,9 +94,21 @@ class MaxEntCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         plugins = given.plugins or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
+        kwargs["callbacks"] = self._callbacks(given)
         kwargs["logger"] = self._loggers(given.logger) if self.subcommand == "fit" else False
         kwargs["default_root_dir"] = str(self.run_dir)
         return super().instantiate_trainer(**kwargs)
+
+    @staticmethod
+    def _callbacks(given: Any) -> list[pl.Callback]:
+        """The user's own, and those that every run wants."""
+        callbacks = given.callbacks or []
+        callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks]), Curves(), GracefulInterrupt()]
+        if given.enable_checkpointing is not False:
+            callbacks.append(BestCheckpoint())
+        if given.enable_progress_bar is not False and not any(isinstance(each, ProgressBar) for each in callbacks):
+            callbacks.append(EnvStepProgress())
+        return callbacks
 
     def _loggers(self, given: Any) -> list[Any]:
         """The csv first, since it says where the run's folder is; then W&B, or what the user chose instead."""
@@ -153,7 +167,7 @@ def run(args: Sequence[str]) -> MaxEntCLI:
             "max_epochs": -1,
             "devices": 1,
             "num_sanity_val_steps": 0,
-            "callbacks": [BestCheckpoint(), EnvStepProgress(), Curves(), GracefulInterrupt()],
+            "log_every_n_steps": 1,  # of Lightning's own logging, which training does not use
         },
         parser_class=OneSentenceParser,
         parser_kwargs={"prog": "lightning-maxent"},
@@ -161,11 +175,11 @@ def run(args: Sequence[str]) -> MaxEntCLI:
     )
 
 
-def _own_error(error: BaseException) -> MaxEntError:
+def _own_error(error: BaseException) -> Exception:
     """The sentence for the user, wherever in the chain it is; an error of another kind goes on with its traceback."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MaxEntError):
+        if isinstance(cause, MaxEntError | MisconfigurationException):
             return cause
         cause = cause.__cause__ or cause.__context__
     raise error

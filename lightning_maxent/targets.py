@@ -42,14 +42,9 @@ class AbstractTarget(nn.Module, ABC):
     def forward(self, *args: Any) -> Any:
         return self.network(*args)
 
-    def _lerp(self, network: nn.Module, weight: float | Tensor) -> None:
-        copies, sources = list(self.network.state_dict().values()), list(network.state_dict().values())
-        with torch.no_grad():
-            for copy, source in zip(copies, sources, strict=True):
-                if copy.is_floating_point():
-                    copy.lerp_(source, weight)
-                else:
-                    copy.copy_(source)
+    def _pairs(self, network: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every parameter and buffer of the copy with the one that it follows."""
+        return zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
 
 
 class PolyakTarget(AbstractTarget):
@@ -66,8 +61,13 @@ class PolyakTarget(AbstractTarget):
             raise MaxEntError(f"The rate of a Polyak target must lie in (0, 1], but is {rate}.")
         self.rate = rate
 
+    @torch.no_grad()
     def follow(self, network: nn.Module) -> None:
-        self._lerp(network, self.rate)
+        for copy, source in self._pairs(network):
+            if copy.is_floating_point():
+                copy.lerp_(source, self.rate)
+            else:
+                copy.copy_(source)
 
 
 class PeriodicTarget(AbstractTarget):
@@ -85,6 +85,9 @@ class PeriodicTarget(AbstractTarget):
         self.every = every
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
+    @torch.no_grad()
     def follow(self, network: nn.Module) -> None:
         self.updates += 1
-        self._lerp(network, (self.updates % self.every == 0).float())  # weight 0 or 1: no branch on a tensor
+        due = self.updates % self.every == 0
+        for copy, source in self._pairs(network):
+            copy.copy_(torch.where(due, source, copy))  # not a branch, which would wait for the device

@@ -68,6 +68,8 @@ class LearnedTemperature(AbstractTemperature):
         if not (math.isfinite(initial_alpha) and initial_alpha > 0):
             raise MaxEntError(f"initial_alpha must be finite and positive, but is {initial_alpha}.")
         target = -action_dim if target_entropy is None else target_entropy
+        if not math.isfinite(target):
+            raise MaxEntError(f"target_entropy must be finite, but is {target}.")
         if target >= action_dim * math.log(2):
             raise MaxEntError(
                 f"target_entropy {target} cannot be reached: actions in [-1, 1]^{action_dim} have at most "

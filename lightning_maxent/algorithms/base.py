@@ -163,13 +163,13 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
     def drain_metrics(self) -> dict[str, float]:
         """Means per update since the last call, and the number of gradient steps so far."""
-        means = {name: float(total) / self._undrained_steps for name, total in self._running.items()}
+        means = {name: float(total) / max(1, self._undrained_steps) for name, total in self._running.items()}
         self._running.clear()
         self._undrained_steps = 0
         target_entropy = self.temperature.target_entropy()
         if target_entropy is not None:
             means["entropy_target"] = float(target_entropy)
-        return means | {"gradient_steps": self.gradient_steps}
+        return means | {"gradient_steps": float(self.gradient_steps)}
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["gradient_steps"] = self.gradient_steps

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,16 @@ class BestCheckpoint(ModelCheckpoint):
             monitor="eval/return_mean",
             mode="max",
             save_weights_only=True,
+            save_on_train_epoch_end=False,  # right after an evaluation, and only then
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
+
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a run that goes on
+            super().setup(trainer, pl_module, stage)
 
 
 class CheckpointNotSavedError(MaxEntError):

@@ -1,6 +1,7 @@
 """Ctrl-C between rounds, not within one."""
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -34,6 +35,13 @@ class GracefulInterrupt(pl.Callback):
 
     def on_validation_batch_end(self, *args: Any) -> None:
         self._stop_if_asked()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt):
+            print(
+                f"Stopped at {trainer.global_step:,} environment steps; go on with: "
+                f"lightning-maxent fit --ckpt_path {Path(trainer.default_root_dir) / 'checkpoints' / 'last.ckpt'}"
+            )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._previous is not None and not self._asked:

@@ -41,6 +41,8 @@ class WandbLogger(LightningWandbLogger):
 
     def place(self, folder: Path) -> None:
         """Put the files under ``folder``, name the run after it, and go on with the run that already lies there."""
+        if self._wandb_init["mode"] == "disabled":
+            return
         self._save_dir = self._wandb_init["dir"] = str(folder)
         self._wandb_init["name"] = "/".join(folder.parts[-3:])
         self._id_file = folder / "wandb" / "run_id.txt"

@@ -1,0 +1,131 @@
+"""Theorems over every critic: a new one is one more entry of CRITICS."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lightning_maxent.critics.twin import TwinCritic
+
+OBS, ACTION, BATCH = 3, 2, 16
+
+CRITICS = {"twin": partial(TwinCritic, hidden_dims=(16, 16))}
+
+
+@pytest.fixture(params=CRITICS)
+def critic(request):
+    torch.manual_seed(0)
+    return CRITICS[request.param](OBS, ACTION)
+
+
+@pytest.fixture
+def pair(critic):
+    torch.manual_seed(1)
+    return torch.randn(BATCH, OBS), torch.rand(BATCH, ACTION) * 2 - 1
+
+
+def test_shapes_are_those_of_the_contract(critic, pair):
+    prediction = critic(*pair)
+    members = len(prediction)
+    assert prediction.shape[:2] == (members, BATCH)
+    assert critic.value(prediction).shape == (BATCH,)
+    target = critic.target(prediction)
+    assert target.ndim == 2
+    assert len(target) == BATCH
+    assert critic.loss(prediction, target).shape == (members, BATCH)
+
+
+def test_members_start_different_as_functions_and_not_by_a_constant(critic, pair):
+    prediction = critic(*pair)
+    for first in range(len(prediction)):
+        for second in range(first):
+            difference = (prediction[first] - prediction[second]).reshape(BATCH, -1)
+            assert (difference.std(0) > 1e-3).all()
+
+
+def test_prediction_depends_on_the_observation_and_on_the_action_of_its_own_transition_only(critic, pair):
+    obs, action = (x.requires_grad_() for x in pair)
+    prediction = critic(obs, action)
+    for gradient in torch.autograd.grad(prediction[:, 3].sum(), (obs, action)):
+        assert (gradient[3] != 0).any()
+        others = torch.arange(BATCH) != 3
+        assert_close(gradient[others], torch.zeros_like(gradient[others]), rtol=0, atol=0)
+
+
+def test_loss_of_a_member_does_not_depend_on_the_other_members(critic, pair):
+    prediction = critic(*pair).detach().requires_grad_()
+    target = torch.randn_like(critic.target(prediction.detach()))
+    loss = critic.loss(prediction, target)
+    for member in range(len(prediction)):
+        (gradient,) = torch.autograd.grad(loss[member].sum(), prediction, retain_graph=True)
+        others = torch.arange(len(prediction)) != member
+        assert (gradient[member] != 0).any()
+        assert_close(gradient[others], torch.zeros_like(gradient[others]), rtol=0, atol=0)
+
+
+def test_loss_sends_no_gradient_into_the_target(critic, pair):
+    prediction = critic(*pair)
+    target = torch.zeros_like(critic.target(prediction)).requires_grad_()
+    critic.loss(prediction, target).sum().backward()
+    assert target.grad is None
+    assert any((parameter.grad != 0).any() for parameter in critic.parameters())
+
+
+def test_descending_the_loss_against_a_constant_brings_the_value_to_that_constant(critic, pair):
+    optimizer = torch.optim.Adam(critic.parameters(), lr=1e-2)
+    target = torch.full_like(critic.target(critic(*pair)).detach(), 1.5)
+    for _ in range(300):
+        optimizer.zero_grad()
+        critic.loss(critic(*pair), target).sum(0).mean().backward()
+        optimizer.step()
+    assert_close(critic.value(critic(*pair)), torch.full((BATCH,), 1.5), rtol=0, atol=0.1)
+
+
+def test_derivative_of_the_value_in_the_action_agrees_with_a_difference_quotient(critic, pair):
+    critic = critic.double()
+    obs, action = (x.double() for x in pair)
+    direction = torch.randn_like(action)
+    action.requires_grad_()
+    (gradient,) = torch.autograd.grad(critic.value(critic(obs, action)).sum(), action)
+    step = 1e-3
+    ahead, behind = (critic.value(critic(obs, action + sign * step * direction)).detach() for sign in (1, -1))
+    quotient = (ahead - behind).double() / (2 * step)
+    derivative = (gradient * direction).sum(-1)
+    smooth = (quotient - derivative).abs() < 1e-3  # all but the few pairs that lie within a step of a kink
+    assert smooth.float().mean() > 0.8
+    assert derivative.norm() > 0.1
+
+
+def test_everything_is_float32_under_bfloat16_autocast(critic, pair):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        prediction = critic(*pair)
+        target = critic.target(prediction)
+        results = prediction, critic.value(prediction), target, critic.loss(prediction, target)
+    assert {result.dtype for result in results} == {torch.float32}
+
+
+# ---- the twin ----------------------------------------------------------------------------------------------------------
+
+
+def test_twin_believes_the_smaller_member_for_value_and_target():
+    twin = TwinCritic(1, 1, hidden_dims=())
+    prediction = torch.tensor([[1.0, 5.0], [2.0, -3.0]])
+    assert_close(twin.value(prediction), torch.tensor([1.0, -3.0]), rtol=0, atol=0)
+    assert_close(twin.target(prediction), torch.tensor([[1.0], [-3.0]]), rtol=0, atol=0)
+
+
+def test_twin_loss_is_each_member_s_squared_error_and_zero_at_the_target():
+    twin = TwinCritic(1, 1, hidden_dims=())
+    prediction, target = torch.tensor([[1.0, 5.0], [2.0, -3.0]]), torch.tensor([[1.0], [-1.0]])
+    assert_close(twin.loss(prediction, target), torch.tensor([[0.0, 36.0], [1.0, 4.0]]), rtol=0, atol=0)
+
+
+def test_twins_share_no_weight():
+    torch.manual_seed(0)
+    twin = TwinCritic(OBS, ACTION, hidden_dims=(8,))
+    prediction = twin(torch.randn(4, OBS), torch.randn(4, ACTION))
+    gradients = torch.autograd.grad(prediction[0].sum(), list(twin.parameters()))
+    for gradient in gradients:
+        assert (gradient[0] != 0).any()
+        assert (gradient[1] == 0).all()

@@ -1,0 +1,270 @@
+"""Is every theorem awake?  Breaks the package in one place at a time and sees whether a test turns red.
+
+    python tests/mutants.py            # all mutants
+    python tests/mutants.py entropy    # those with this word in their name
+
+Exits with 1 if a mutant survives.  Not collected by pytest.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+TESTS = [
+    "tests/test_objectives.py",
+    "tests/test_temperature.py",
+    "tests/test_targets.py",
+    "tests/test_networks.py",
+    "tests/critics",
+    "tests/policies",
+    "tests/algorithms",
+    "tests/data",
+]
+
+
+class Mutant(NamedTuple):
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = [
+    Mutant(
+        "entropy with the wrong sign in the soft value",
+        "objectives.py",
+        "return q - alpha * log_prob",
+        "return q + alpha * log_prob",
+    ),
+    Mutant(
+        "entropy with the wrong sign in the policy loss",
+        "objectives.py",
+        "return alpha.detach() * log_prob - q",
+        "return -alpha.detach() * log_prob - q",
+    ),
+    Mutant(
+        "policy loss moves alpha",
+        "objectives.py",
+        "return alpha.detach() * log_prob - q",
+        "return alpha * log_prob - q",
+    ),
+    Mutant(
+        "squared error moves its target", "objectives.py", "(prediction - target.detach())", "(prediction - target)"
+    ),
+    Mutant(
+        "Bellman target not detached",
+        "objectives.py",
+        "masked_fill(terminated, 0.0)).detach()",
+        "masked_fill(terminated, 0.0))",
+    ),
+    Mutant("bootstrap after termination", "objectives.py", "next_value.masked_fill(terminated, 0.0)", "next_value"),
+    Mutant(
+        "termination as a product, which lets NaN through",
+        "objectives.py",
+        "next_value.masked_fill(terminated, 0.0)",
+        "next_value * ~terminated",
+    ),
+    Mutant(
+        "temperature loss with the wrong sign",
+        "objectives.py",
+        "return -alpha * (log_prob + target_entropy).detach()",
+        "return alpha * (log_prob + target_entropy).detach()",
+    ),
+    Mutant(
+        "temperature loss moves the policy",
+        "objectives.py",
+        "(log_prob + target_entropy).detach()",
+        "(log_prob + target_entropy)",
+    ),
+    Mutant(
+        "soft return pays for its own entropy",
+        "objectives.py",
+        "    return returns\n",
+        "    return returns + alpha * entropy\n",
+    ),
+    Mutant(
+        "naive logarithm of the tanh determinant",
+        "objectives.py",
+        "return 2 * (math.log(2) - u - functional.softplus(-2 * u))",
+        "return torch.log(1 - u.tanh().square())",
+    ),
+    Mutant(
+        "no correction for tanh",
+        "policies/squashed_gaussian.py",
+        "normal_log_prob(noise, log_std) - tanh_log_det(u)",
+        "normal_log_prob(noise, log_std)",
+    ),
+    Mutant(
+        "log_prob averaged over the action", "policies/squashed_gaussian.py", "log_prob.sum(-1)", "log_prob.mean(-1)"
+    ),
+    Mutant(
+        "sample not reparameterised",
+        "policies/squashed_gaussian.py",
+        "u = mean + log_std.exp() * noise",
+        "u = (mean + log_std.exp() * noise).detach()",
+    ),
+    Mutant(
+        "deterministic flag upside down",
+        "policies/squashed_gaussian.py",
+        "mean if deterministic else",
+        "mean if not deterministic else",
+    ),
+    Mutant(
+        "the larger critic as the value",
+        "critics/twin.py",
+        "        return prediction.amin(0)\n",
+        "        return prediction.amax(0)\n",
+    ),
+    Mutant(
+        "the larger critic in the backup",
+        "critics/twin.py",
+        "prediction.amin(0).unsqueeze(-1)",
+        "prediction.amax(0).unsqueeze(-1)",
+    ),
+    Mutant(
+        "both critics are the first",
+        "critics/twin.py",
+        ".float().squeeze(-1)",
+        ".float().squeeze(-1)[:1].expand(2, -1)",
+    ),
+    Mutant(
+        "members start with the same weights",
+        "networks.py",
+        "torch.empty(members, in_dim, out_dim).uniform_(-bound, bound)",
+        "torch.empty(1, in_dim, out_dim).uniform_(-bound, bound).repeat(members, 1, 1)",
+    ),
+    Mutant(
+        "Polyak follows at one minus its rate",
+        "targets.py",
+        "copy.lerp_(source, self.rate)",
+        "copy.lerp_(source, 1 - self.rate)",
+    ),
+    Mutant(
+        "slow copy leaves buffers behind",
+        "targets.py",
+        "self.network.state_dict().values(), network.state_dict().values()",
+        "self.network.parameters(), network.parameters()",
+    ),
+    Mutant("periodic copy at every update", "targets.py", "torch.where(due, source, copy)", "source"),
+    Mutant("frozen does nothing", "targets.py", "parameter.requires_grad_(False)\n    try", "pass\n    try"),
+    Mutant(
+        "frozen thaws what it found frozen",
+        "targets.py",
+        "for parameter in module.parameters() if parameter.requires_grad]",
+        "for parameter in module.parameters()]",
+    ),
+    Mutant("alpha taken for log alpha", "temperature.py", "return self.log_alpha.exp()", "return self.log_alpha + 1"),
+    Mutant("target entropy -1 for every size", "temperature.py", "target = -action_dim if", "target = -1 if"),
+    Mutant(
+        "V regresses on itself instead of its slow copy",
+        "algorithms/sac.py",
+        "next_value = self.target_value(",
+        "next_value = self.value(",
+    ),
+    Mutant(
+        "critics not frozen under the policy's loss",
+        "algorithms/sac.py",
+        "with frozen(self.critic):",
+        "with torch.enable_grad():",
+    ),
+    Mutant(
+        "backup by the online critic",
+        "algorithms/target_critic_sac.py",
+        "self.critic.target(self.target_critic(",
+        "self.critic.target(self.critic(",
+    ),
+    Mutant(
+        "backup without entropy",
+        "algorithms/target_critic_sac.py",
+        "next_value = soft_value(next_q, next_log_prob.unsqueeze(-1), alpha)",
+        "next_value = next_q",
+    ),
+    Mutant(
+        "backup with the old action",
+        "algorithms/target_critic_sac.py",
+        "next_action, next_log_prob = self.policy(batch.next_obs)",
+        "next_action, next_log_prob = self.policy(batch.obs)",
+    ),
+    Mutant("slow copies never follow", "algorithms/base.py", "target.follow(getattr(", "(getattr("),
+    Mutant(
+        "first observation of the next episode taken for the last",
+        "data/env_runner.py",
+        'next_obs[index] = info["final_obs"][index]',
+        "pass",
+    ),
+    Mutant(
+        "truncation taken for termination",
+        "data/env_runner.py",
+        "torch.from_numpy(np.asarray(terminated))",
+        "torch.from_numpy(np.asarray(done))",
+    ),
+    Mutant(
+        "one batch for all updates of a round",
+        "data/replay.py",
+        "self.buffer.sample(updates * self.batch_size)",
+        "self.buffer.sample(self.batch_size).repeat(updates)",
+    ),
+    Mutant("gradients pile up", "algorithms/base.py", "optimizers[name].zero_grad()", "pass"),
+]
+
+
+def tests_for(file: str) -> list[str]:
+    """All tests, those that mirror the broken file first."""
+    mirror = f"tests/{Path(file).parent}" if "/" in file else f"tests/test_{file}"
+    return sorted(TESTS, key=lambda test: test != mirror)
+
+
+def killer(mutant: Mutant | None) -> str | None:
+    """The first test that turns red on a broken copy of the package; None if all stay green."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("lightning_maxent", "tests"):
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        if mutant is not None:
+            path = copy / "lightning_maxent" / mutant.file
+            source = path.read_text()
+            if source.count(mutant.old) != 1:
+                raise SystemExit(
+                    f"{mutant.name}: {mutant.old!r} occurs {source.count(mutant.old)} times in {mutant.file}."
+                )
+            path.write_text(source.replace(mutant.old, mutant.new))
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
+            + (tests_for(mutant.file) if mutant is not None else TESTS),
+            cwd=copy,
+            env=os.environ | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if run.returncode == 0:
+        return None
+    failed = re.search(r"^FAILED (\S+)", run.stdout, re.MULTILINE)
+    if run.returncode != 1 or failed is None:  # no verdict: the run itself broke
+        raise SystemExit(run.stdout + run.stderr)
+    return failed[1]
+
+
+def main(words: list[str]) -> int:
+    if (broken := killer(None)) is not None:
+        print(f"Without any mutant, {broken} is red: mend that first.")
+        return 1
+    chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
+    survivors = 0
+    for mutant in chosen:
+        test = killer(mutant)
+        survivors += test is None
+        print(f"{'SURVIVED' if test is None else 'killed  '}  {mutant.name}  [{test or mutant.file}]", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutants killed.")
+    return int(survivors > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,214 @@
+"""Theorems over every policy: a new one is one more entry of POLICIES."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.stats import ks_2samp, norm
+from torch.distributions import Independent, Normal, TransformedDistribution
+from torch.distributions.transforms import TanhTransform
+from torch.testing import assert_close
+
+from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
+
+OBS = 3
+
+POLICIES = {"squashed_gaussian": partial(SquashedGaussian, hidden_dims=(16,))}
+
+
+@pytest.fixture(params=POLICIES)
+def build(request):
+    torch.manual_seed(0)
+    return POLICIES[request.param]
+
+
+def same_obs(batch):
+    return torch.tensor([0.3, -1.0, 0.5]).expand(batch, OBS)
+
+
+@pytest.mark.parametrize("action_dim", [1, 2, 5])
+def test_actions_lie_in_the_box_and_shapes_are_those_of_the_contract(build, action_dim):
+    policy, obs = build(OBS, action_dim), 3 * torch.randn(64, OBS)
+    action, log_prob = policy(obs)
+    assert log_prob.shape == (64,)
+    for actions in (action, policy.act(obs), policy.act(obs, deterministic=True)):
+        assert actions.shape == (64, action_dim)
+        assert actions.abs().max() <= 1
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e2, 1e4, 1e8])
+def test_log_prob_and_its_gradient_are_finite_float32_for_extreme_observations(build, scale):
+    policy = build(OBS, 2)
+    action, log_prob = policy(scale * torch.randn(64, OBS))
+    (log_prob.mean() + action.mean()).backward()
+    assert log_prob.dtype == action.dtype == torch.float32
+    assert log_prob.isfinite().all()
+    assert action.abs().max() <= 1
+    assert all(parameter.grad.isfinite().all() for parameter in policy.parameters())
+
+
+@pytest.mark.parametrize("window", [(-0.8, 0.8), (-0.7, 0.0), (0.1, 0.6)])
+@pytest.mark.parametrize("action_dim", [1, 2])
+def test_reported_density_is_the_one_that_actions_are_drawn_from(build, action_dim, window):
+    """For ``a ~ p``, ``E[1{a in window} / p(a)]`` is the window's volume, whatever p is; so p integrates to one."""
+    torch.manual_seed(2)
+    low, high = window
+    with torch.no_grad():
+        action, log_prob = build(OBS, action_dim)(same_obs(100_000))
+    inside = ((action > low) & (action < high)).all(-1)
+    volume = (inside / log_prob.double().exp()).mean()
+    assert float(volume) == pytest.approx((high - low) ** action_dim, rel=0.03)
+
+
+def test_gradient_of_an_expectation_over_actions_agrees_with_a_difference_quotient(build):
+    policy, obs = build(OBS, 2), torch.randn(512, OBS)
+    parameters = list(policy.parameters())
+
+    def expectation():
+        torch.manual_seed(3)  # the same noise on both sides of the quotient
+        action, log_prob = policy(obs)
+        return ((3 * action).sin().sum(-1).double() + 0.3 * log_prob.double()).mean()
+
+    gradients = torch.autograd.grad(expectation(), parameters)
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        directions = [torch.randn(p.shape, generator=generator) for p in parameters]
+        step, sides = 2e-3, []
+        for sign in (1, -2):
+            with torch.no_grad():
+                for parameter, direction in zip(parameters, directions):
+                    parameter += sign * step * direction
+                sides.append(float(expectation()))
+        with torch.no_grad():
+            for parameter, direction in zip(parameters, directions):
+                parameter += step * direction
+        derivative = sum(float((g * d).sum()) for g, d in zip(gradients, directions))
+        assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(derivative, rel=0.02, abs=5e-3)
+
+
+def test_deterministic_actions_do_not_depend_on_the_random_state_and_others_do(build):
+    policy, obs = build(OBS, 2), torch.randn(8, OBS)
+    torch.manual_seed(0)
+    best, sampled = policy.act(obs, deterministic=True), policy.act(obs)
+    torch.manual_seed(1)
+    assert_close(policy.act(obs, deterministic=True), best, rtol=0, atol=0)
+    assert (policy.act(obs) != sampled).all()
+
+
+def test_actions_played_follow_the_same_distribution_as_actions_learnt_from(build):
+    torch.manual_seed(4)
+    policy, obs = build(OBS, 2), same_obs(20_000)
+    with torch.no_grad():
+        learnt, played = policy(obs)[0], policy.act(obs)
+    for dim in range(2):
+        assert ks_2samp(learnt[:, dim].numpy(), played[:, dim].numpy()).pvalue > 1e-3
+
+
+def test_log_prob_is_float32_under_bfloat16_autocast(build):
+    policy = build(OBS, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        action, log_prob = policy(torch.randn(16, OBS))
+    assert action.dtype == log_prob.dtype == torch.float32
+
+
+# ---- the squashed Gaussian ---------------------------------------------------------------------------------------------
+
+
+def gaussian(means, log_stds):
+    """A policy that ignores its observation."""
+    policy = SquashedGaussian(1, len(means), hidden_dims=())
+    with torch.no_grad():
+        policy.network[-1].weight.zero_()
+        policy.network[-1].bias.copy_(torch.tensor([*means, *log_stds]))
+    return policy
+
+
+def exact(means, log_stds):
+    """The same distribution by ``torch.distributions`` in float64."""
+    mean, std = torch.tensor(means, dtype=torch.float64), torch.tensor(log_stds, dtype=torch.float64).exp()
+    return Independent(TransformedDistribution(Normal(mean, std), TanhTransform(cache_size=1)), 1)
+
+
+@pytest.mark.parametrize(
+    "parameters", [([0.0], [0.0]), ([0.5, -1.0], [-1.0, 0.3]), ([1.0, 0.0, -2.0], [-3.0, 0.5, -1.0])]
+)
+def test_log_prob_agrees_with_the_transformed_distribution_in_float64(parameters):
+    torch.manual_seed(0)
+    action, log_prob = gaussian(*parameters)(torch.zeros(200, 1))
+    inside = action.abs().amax(-1) < 0.999  # beyond, float32 actions no longer tell where they came from
+    expected = exact(*parameters).log_prob(action[inside].double())
+    assert inside.sum() > 100
+    assert_close(log_prob[inside].double(), expected, rtol=0, atol=2e-3)
+
+
+def test_density_of_the_squashed_gaussian_integrates_to_one_over_the_box():
+    distribution = exact([0.4], [-0.5])
+    total, _ = quad(lambda a: float(distribution.log_prob(torch.tensor([a], dtype=torch.float64)).exp()), -1, 1)
+    assert total == pytest.approx(1, abs=1e-4)  # the oracle of the test above is itself a density
+
+
+@pytest.mark.parametrize("mean", [20.0, -20.0])
+@pytest.mark.parametrize("log_std", [-1.0, 0.5])
+def test_log_prob_is_right_where_tanh_is_saturated(mean, log_std):
+    policy = gaussian([mean], [log_std])
+    torch.manual_seed(0)
+    action, log_prob = policy(torch.zeros(500, 1))
+    torch.manual_seed(0)
+    u = mean + math.exp(log_std) * torch.randn(500, 1)[:, 0].double()  # log(1 - tanh^2 u) = 2 log 2 - 2|u| up to e^-40
+    expected = norm(mean, math.exp(log_std)).logpdf(u.numpy()) - (2 * math.log(2) - 2 * abs(u.numpy()))
+    assert_close(action, torch.full_like(action, math.copysign(1, mean)))
+    assert_close(log_prob.double(), torch.as_tensor(expected), rtol=0, atol=1e-3)
+
+
+def integral(function, mean, std):
+    """``E[function(u)]`` for ``u ~ N(mean, std^2)``."""
+    total, _ = quad(lambda z: function(mean + std * z) * math.exp(-0.5 * z * z), -9, 9, limit=200)
+    return total / math.sqrt(2 * math.pi)
+
+
+def log_det(u):
+    return -2 * math.log(math.cosh(u))
+
+
+@pytest.mark.parametrize(("mean", "log_std"), [(0.0, 0.0), (0.7, -1.0), (-1.5, 0.4)])
+def test_entropy_agrees_with_numerical_integration(mean, log_std):
+    torch.manual_seed(0)
+    std = math.exp(log_std)
+    with torch.no_grad():
+        log_prob = gaussian([mean, 0.2], [log_std, -0.5])(torch.zeros(200_000, 1))[1]
+    entropy = sum(
+        0.5 * math.log(2 * math.pi * math.e * s**2) + integral(log_det, m, s)
+        for m, s in ((mean, std), (0.2, math.exp(-0.5)))
+    )
+    assert float(-log_prob.mean()) == pytest.approx(entropy, abs=0.02)
+
+
+@pytest.mark.parametrize(("mean", "log_std"), [(0.0, 0.0), (0.7, -1.0), (-1.5, 0.4)])
+def test_moments_of_actions_agree_with_numerical_integration(mean, log_std):
+    torch.manual_seed(0)
+    policy, std = gaussian([mean], [log_std]), math.exp(log_std)
+    with torch.no_grad():
+        for action in (policy(torch.zeros(100_000, 1))[0], policy.act(torch.zeros(100_000, 1))):
+            for power in (1, 2, 3):
+                expected = integral(lambda u, power=power: math.tanh(u) ** power, mean, std)
+                assert float((action**power).mean()) == pytest.approx(expected, abs=0.01)
+
+
+def test_deterministic_action_is_the_squashed_mean():
+    action = gaussian([0.7, -1.5], [0.0, 1.0]).act(torch.zeros(1, 1), deterministic=True)
+    assert_close(action, torch.tensor([[0.7, -1.5]]).tanh())
+
+
+def test_log_std_is_clipped_on_both_sides():
+    torch.manual_seed(0)
+    wide, narrow = gaussian([0.0], [9.0]), gaussian([0.3], [-90.0])
+    with torch.no_grad():
+        u = wide(torch.zeros(50_000, 1))[0].double().clamp(-1 + 1e-12, 1 - 1e-12).atanh()
+        inside = float((u.abs() < 1).float().mean())
+        expected = norm(0, math.exp(2)).cdf(1) - norm(0, math.exp(2)).cdf(-1)
+        assert inside == pytest.approx(expected, abs=0.01)
+        action, log_prob = narrow(torch.zeros(4, 1))
+    assert_close(action, torch.full((4, 1), math.tanh(0.3)))
+    assert (log_prob <= 20 - 0.5 * math.log(2 * math.pi) - log_det(0.3) + 1e-4).all()

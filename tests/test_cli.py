@@ -1,0 +1,345 @@
+"""The command line as a user meets it: runs of seconds in a small world, and everything they leave behind."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lightning_maxent.arguments import BUILT_IN_CONFIGS, last_checkpoint
+from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.cli import main
+
+TESTS = Path(__file__).parent
+SMALL = [
+    "--data.env_id=probe_envs:probe/Counting-v0",
+    "--data.capacity=500",
+    "--data.batch_size=16",
+    "--data.warmup_steps=20",
+    "--data.eval_interval=40",
+    "--data.eval_episodes=2",
+    "--model.critic.init_args.hidden_dims=[16]",
+    "--model.policy.init_args.hidden_dims=[16]",
+    "--checkpoint.every_n_steps=30",
+    "--training_log.every_n_steps=20",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+def fit(*args: str, algorithm: str = "sac", steps: int = 100) -> Path:
+    main(["fit", "--config", f"{algorithm}/pendulum", *SMALL, f"--trainer.max_steps={steps}", "--name=a", *args])
+    return Path("runs") / algorithm / "probe-Counting-v0" / "a"
+
+
+def refused(capsys, *args: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(list(args))
+    assert stop.value.code == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("lightning-maxent: error: ")
+    return error
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open() as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def test_a_run_leaves_one_folder_with_everything_in_it():
+    run = fit()
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "curves.png", "metrics.csv"]
+    names = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert names == ["best.ckpt", "last.ckpt", "last.ckpt.replay"]
+    rows = metrics(run)
+    assert [row["env_steps"] for row in rows] == [20, 40, 60, 80, 100]
+    for name in ("loss/critic", "loss/value", "loss/policy", "temperature", "entropy", "train/return_mean"):
+        assert name in rows[-1], name
+    assert "speed/env_steps_per_s" in rows[-1]
+    assert "epoch" not in rows[-1]
+    assert rows[0]["gradient_steps"] == 0
+    assert rows[-1]["gradient_steps"] == 80  # one per environment step after 20 of warm-up
+    assert rows[-1]["gradient_steps_per_env_step"] == 0.8
+    assert rows[-1]["temperature"] == pytest.approx(0.2)
+    assert rows[-1]["train/return_mean"] == 15  # 1 + 2 + 3 + 4 + 5
+
+
+def test_evaluation_keeps_to_the_clock_of_environment_steps_and_to_its_end():
+    rows = metrics(fit("--data.num_envs=2", "--data.steps_per_round=4", "--data.updates_per_round=3", steps=100))
+    evaluated = [row for row in rows if "eval/return_mean" in row]
+    assert [row["env_steps"] for row in evaluated] == [40, 80, 100]
+    for row in evaluated:
+        assert row["eval/return_mean"] == 15
+        assert row["eval/return_std"] == 0
+        assert row["eval/length_mean"] == 5
+    assert rows[-1]["gradient_steps"] == 60  # 20 rounds after warm-up, 3 updates each
+
+
+def test_the_resolved_configuration_reruns_to_the_same_numbers():
+    run = fit()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["seed_everything"] == 0
+    assert config["ckpt_path"] is None
+    assert "obs_dim" not in config["model"]["init_args"]  # follows from the environment
+    main(["fit", "--config", str(run / "config.yaml"), "--name", "again"])
+    again = metrics(run.parent / "again")
+    for row, other in zip(metrics(run), again, strict=True):
+        same = {name: value for name, value in row.items() if not name.startswith("speed/")}
+        assert same == {name: other[name] for name in same}
+
+
+def test_a_learned_temperature_is_a_fourth_optimizer_chosen_by_a_part():
+    run = fit("--model.temperature=lightning_maxent.temperature.LearnedTemperature")
+    rows = metrics(run)
+    assert rows[-1]["entropy_target"] == -2
+    assert rows[-1]["temperature"] != rows[2]["temperature"]
+    checkpoint = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert len(checkpoint["optimizer_states"]) == 4
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "target_critic_sac"])
+def test_a_run_goes_on_from_its_last_checkpoint_with_all_it_had(algorithm):
+    run = fit(algorithm=algorithm, steps=70)
+    before = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert before["global_step"] == 70
+    stale = (run / "metrics.csv").read_text().replace("\n60,", "\n90,", 1)
+    (run / "metrics.csv").write_text(stale)  # a row from beyond the checkpoint
+    fit("--ckpt_path=last", algorithm=algorithm, steps=71)
+    after = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert after["global_step"] == 71
+    assert after["gradient_steps"] == before["gradient_steps"] + 1  # no burst of owed updates
+    old, new = before["ReplayDataModule"], after["ReplayDataModule"]
+    assert (old["env_steps"], new["env_steps"]) == (70, 71)
+    for name, rows in old["replay"].items():
+        assert torch.equal(new["replay"][name][:70], rows), name
+    for state, later in zip(before["optimizer_states"], after["optimizer_states"], strict=True):
+        for parameter, moments in state["state"].items():
+            assert later["state"][parameter]["step"] == moments["step"] + 1
+    for name, weight in before["state_dict"].items():
+        # Adam's step is at most the learning rate (1e-3), a few times over while its moments are young
+        assert torch.allclose(after["state_dict"][name], weight, atol=1e-2), name
+    steps = [row["env_steps"] for row in metrics(run)]
+    assert steps == sorted(set(steps))
+    assert 90 not in steps
+
+
+def test_evaluations_keep_their_multiples_after_a_resume_in_mid_interval():
+    run = fit(steps=70)
+    fit("--ckpt_path=last", steps=160)
+    evaluated = [row["env_steps"] for row in metrics(run) if "eval/return_mean" in row]
+    assert evaluated == [40, 70, 80, 120, 160]
+
+
+def test_a_checkpoint_in_a_run_folder_brings_its_configuration(capsys):
+    run = fit(steps=60)
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=80"])
+    assert metrics(run)[-1]["env_steps"] == 80
+    main(["fit", "--ckpt_path", str(run / "checkpoints" / "last.ckpt"), "--trainer.max_steps=90"])
+    assert metrics(run)[-1]["env_steps"] == 90
+    assert [path.name for path in run.parent.iterdir()] == ["a"]  # all in the folder of the run
+    capsys.readouterr()
+    main(["test", "--ckpt_path", str(run / "checkpoints" / "best.ckpt"), "--data.eval_episodes=3"])
+    table = capsys.readouterr().out
+    assert "test/return_mean" in table
+    assert "15.0" in table
+
+
+def test_training_does_not_go_on_from_weights_for_playing(capsys):
+    run = fit(steps=60)
+    error = refused(capsys, "fit", "--ckpt_path", str(run / "checkpoints" / "best.ckpt"), "--trainer.max_steps=80")
+    assert "last.ckpt" in error
+
+
+def test_a_failed_resume_leaves_the_checkpoint_as_it_was(capsys):
+    run = fit(steps=60)
+    path = run / "checkpoints" / "last.ckpt"
+    before = path.read_bytes()
+    error = refused(capsys, "fit", "--ckpt_path=last", "--data.capacity=50", "--trainer.max_steps=80")
+    assert "holds 60 transitions, more than the capacity of 50" in error
+    assert path.read_bytes() == before
+    AtomicCheckpointIO().load_checkpoint(path)
+
+
+@pytest.mark.parametrize(("poison", "what"), [("poison_reward", "reward nan"), ("poison_obs", "observation [inf")])
+def test_what_is_not_finite_stops_the_run_with_its_checkpoint_saved(capsys, poison, what):
+    kwargs = f'--data.env_kwargs={{"{poison}": 57}}'
+    error = refused(capsys, "fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", kwargs)
+    assert f"gave {what}" in error
+    assert "in environment 0 at its step 57" in error
+    path = last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")
+    assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 56
+    assert (path.parent.parent / "curves.png").exists()
+
+
+def test_a_run_does_not_write_into_the_folder_of_another(capsys):
+    fit(steps=40)
+    error = refused(capsys, "fit", "--config", "sac/pendulum", *SMALL, "--name=a")
+    assert "exists already" in error
+    assert "--ckpt_path last" in error
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["--data.evn_id=Pendulum-v1"], "ReplayDataModule has no option 'evn_id'; did you mean 'env_id'?"),
+        (["--trainer.max_stps=5"], "no option --trainer.max_stps"),
+        (["--model.critic=no_such.Critic"], "class no_such.Critic cannot be found (No module named 'no_such')"),
+        (["--model.critic=lightning_maxent.TwinCritc"], "has no attribute 'TwinCritc'"),
+        (["--model.critic=lightning_maxent.SquashedGaussian"], "a subclass of AbstractCritic is needed"),
+        (["--data.num_envs=many"], "option 'num_envs' was given a value of another kind"),
+        (["--data.env_id=Pendlum-v1"], "did you mean Pendulum-v1"),
+        (["--data.env_id=CartPole-v1"], "finitely many actions"),
+        (["--data.batch_size=1000", "--data.capacity=100"], "does not fit in a buffer of 100"),
+        (["--data.warmup_steps=8"], "warmup_steps 8 is shorter than a batch of 16"),
+        (["--model.temperature.init_args.alpha=-1"], "alpha must be finite and not negative"),
+        (["--runs_dir=file/below"], "cannot be written"),
+        (["--ckpt_path=file"], "file is no checkpoint"),
+        (["--ckpt_path=last"], "no checkpoint"),
+        (["--config=sac/pendulm"], "no configuration 'sac/pendulm', neither a file nor built in; try sac/pendulum"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(capsys, args, sentence):
+    Path("file").write_text("text")
+    assert sentence in refused(capsys, "fit", "--config=sac/pendulum", *SMALL, *args)
+
+
+@pytest.mark.parametrize(
+    "config",
+    sorted(
+        str(path.relative_to(BUILT_IN_CONFIGS).with_suffix(""))
+        for path in BUILT_IN_CONFIGS.rglob("*.yaml")
+        if path.parent.name not in ("logger", "trainer")
+    ),
+)
+def test_every_built_in_configuration_and_overlay_is_complete_and_builds(config, capsys):
+    for overlay in ("logger/wandb_online", "logger/wandb_offline", "trainer/gpu_bf16", "trainer/debug"):
+        with pytest.raises(SystemExit) as stop:
+            main(["fit", "--config", config, "--config", overlay, "--print_config"])
+        assert stop.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out.split("\n# ")[0])
+    assert printed["model"]["class_path"].startswith("lightning_maxent.algorithms.")
+
+
+def test_bf16_mixed_trains_with_float32_targets():
+    rows = metrics(fit("--trainer.precision=bf16-mixed"))
+    assert rows[-1]["gradient_steps"] == 80
+    assert all(abs(row.get("loss/critic", 0.0)) < 1e6 for row in rows)
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-c", "from lightning_maxent.cli import main; main()", *args]
+
+
+def environment(*folders: Path) -> dict[str, str]:
+    path = os.pathsep.join(map(str, (*folders, TESTS)))
+    return os.environ | {"PYTHONPATH": path, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+
+
+def test_ctrl_c_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(tmp_path):
+    args = ["fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=1000000", "--name=a"]
+    process = subprocess.Popen(
+        command(*args), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    run = tmp_path / "runs/sac/probe-Counting-v0/a"
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert "Traceback" not in output
+    assert "--ckpt_path" in output  # says how to go on
+    checkpoint = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert checkpoint["global_step"] == checkpoint["ReplayDataModule"]["env_steps"]
+    assert checkpoint["gradient_steps"] == checkpoint["global_step"] - 20
+    assert (run / "curves.png").exists()
+
+
+def install(source: Path, target: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", target, source],
+        check=True,
+        capture_output=True,
+    )
+
+
+CRITIC = """
+import torch
+from lightning_maxent import AbstractCritic
+
+
+class MyCritic(AbstractCritic):
+    def __init__(self, obs_dim: int, action_dim: int, width: int = 8):
+        super().__init__()
+        layers = [torch.nn.Linear(obs_dim + action_dim, width), torch.nn.Tanh(), torch.nn.Linear(width, 1)]
+        self.network = torch.nn.Sequential(*layers)
+
+    def forward(self, obs, action):
+        return self.network(torch.cat((obs, action), -1)).float().T
+
+    def value(self, prediction):
+        return prediction.mean(0)
+
+    def target(self, prediction):
+        return prediction.mean(0).unsqueeze(-1)
+
+    def loss(self, prediction, target):
+        return (prediction - target.squeeze(-1)).square()
+"""
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "target_critic_sac"])
+def test_a_critic_from_an_installed_package_trains_by_one_flag(tmp_path, algorithm):
+    source, site = tmp_path / "source", tmp_path / "site"
+    (source / "my_package").mkdir(parents=True)
+    (source / "my_package" / "__init__.py").write_text(CRITIC)
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "my-package"\nversion = "0.1"\n'
+    )
+    install(source, site)
+    small = [arg for arg in SMALL if "model.critic" not in arg]
+    args = ["fit", "--config", f"{algorithm}/pendulum", "--model.critic=my_package.MyCritic", *small]
+    args += ["--model.critic.init_args.width=5", "--trainer.max_steps=100", "--name=a"]
+    subprocess.run(command(*args), env=environment(site), check=True, capture_output=True)
+    run = tmp_path / "runs" / algorithm / "probe-Counting-v0" / "a"
+    checkpoint = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert checkpoint["state_dict"]["critic.network.0.weight"].shape == (5, 4)
+    losses = [row["loss/critic"] for row in metrics(run) if "loss/critic" in row]
+    assert all(loss > 0 for loss in losses)
+
+
+def test_the_wheel_installed_elsewhere_trains_from_a_built_in_configuration(tmp_path):
+    root, site = TESTS.parent, tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", root],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    install(wheel, site)
+    script = (
+        "import lightning_maxent.arguments as arguments, lightning_maxent.cli as cli;"
+        "print(arguments.BUILT_IN_CONFIGS); cli.main()"
+    )
+    args = ["fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=60", "--name=a"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *args], env=environment(site), check=True, capture_output=True, text=True
+    )
+    assert str(site / "lightning_maxent" / "configs") in done.stdout
+    assert metrics(tmp_path / "runs/sac/probe-Counting-v0/a")[-1]["env_steps"] == 60
