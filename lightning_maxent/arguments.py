@@ -32,7 +32,7 @@ def explain(message: str) -> str:
     """The one line of a nested parse error that a person needs, with near matches for a misspelt option."""
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         return _unknown_option(unknown[1], _class_paths(message[: unknown.start()]))
-    if unknown := re.search(r"(?:Unrecognized arguments|unrecognized arguments): (\S+)", message):
+    if unknown := re.search(r"(?:[Uu]nrecognized arguments: |does not accept option )(\S+)", message):
         return f"There is no option {unknown[1]}; `lightning-maxent fit --help` lists all of them."
     if missing := re.search(r"(No module named '[^']+'|module '[^']+' has no attribute '[^']+'[^.]*)", message):
         value = re.search(r"Got value: (\S+)", message)

@@ -4,6 +4,7 @@ import argparse
 import logging
 import re
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.arguments import OneSentenceParser, explain, last_checkpoint, resolve_arguments, run_folder
@@ -33,13 +34,13 @@ class SaveRunConfig(SaveConfigCallback):
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        config = self.config.clone()
-        config.ckpt_path = None  # rerunning a configuration starts anew
+        config: Any = self.config.clone()
+        config.ckpt_path = config.name = None  # rerunning a configuration starts anew, in a folder of its own
         text = self.parser.dump(config, skip_none=False)
         (Path(trainer.default_root_dir) / "config.yaml").write_text(text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.experiment.config.update(config.as_dict(), allow_val_change=True)
+                logger.log_hyperparams(config.as_dict())
 
 
 class MaxEntCLI(LightningCLI):
@@ -65,30 +66,16 @@ class MaxEntCLI(LightningCLI):
         """Nothing: a run's configuration is its config.yaml, and flags given on resume win over it."""
 
     def before_instantiate_classes(self) -> None:
-        config = self.config[self.subcommand]
+        config = self.config[str(self.subcommand)]
         group = Path(config.runs_dir) / _snake(config.model.class_path) / _folder(config.data.init_args.env_id)
         if config.ckpt_path == "last":
             config.ckpt_path = str(last_checkpoint(group, config.name or "*"))
         if config.ckpt_path:
             config.ckpt_path = str(Path(config.ckpt_path).absolute())
             read_checkpoint(Path(config.ckpt_path))
-        self.run_dir = run_folder(Path(config.ckpt_path)) if config.ckpt_path else None
-        if self.run_dir is None:
-            self.run_dir = group.absolute() / (config.name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
-            if self.subcommand == "fit" and (self.run_dir / "config.yaml").exists():
-                raise MaxEntError(
-                    f"The run {self.run_dir} exists already: choose another --name, or go on with it by "
-                    f"--ckpt_path last."
-                )
-        if self.subcommand == "fit":
-            try:
-                self.run_dir.mkdir(parents=True, exist_ok=True)
-                (self.run_dir / ".writable").touch()
-                (self.run_dir / ".writable").unlink()
-            except OSError as error:
-                raise MaxEntError(
-                    f"The run's folder {self.run_dir} cannot be written ({error.strerror}): choose another --runs_dir."
-                ) from error
+        folder = run_folder(Path(config.ckpt_path)) if config.ckpt_path else None
+        self.resumes = folder is not None
+        self.run_dir: Path = folder or group.absolute() / (config.name or f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         given = self._get(self.config_init, "trainer")
@@ -121,12 +108,27 @@ class MaxEntCLI(LightningCLI):
         return [TidyCSVLogger(self.run_dir), *chosen]
 
     def before_fit(self) -> None:
+        _claim(self.run_dir, self.resumes)
         path = self._get(self.config, "ckpt_path")
         if path:
             steps = read_checkpoint(Path(path))["global_step"]
-            self.trainer.loggers[0].drop_after(steps)
             print(f"Going on from {path} at {steps:,} environment steps; environments start new episodes.")
         print(f"The run's folder: {self.run_dir}")
+
+
+def _claim(folder: Path, resumes: bool) -> None:
+    """Make the run's folder, and sure that it can be written and that no other run lies in it."""
+    if not resumes and (folder / "config.yaml").exists():
+        raise MaxEntError(
+            f"The run {folder} exists already: choose another --name, or go on with it by --ckpt_path last."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise MaxEntError(
+            f"The run's folder {folder} cannot be written ({error.strerror}): choose another --runs_dir."
+        ) from error
 
 
 def _snake(class_path: str) -> str:

@@ -83,11 +83,12 @@ class PeriodicTarget(AbstractTarget):
         if every < 1:
             raise MaxEntError(f"A periodic target must copy every 1 or more updates, but every is {every}.")
         self.every = every
+        self.updates: Tensor
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def follow(self, network: nn.Module) -> None:
         self.updates += 1
-        due = self.updates % self.every == 0
+        due = torch.eq(self.updates % self.every, 0)
         for copy, source in self._pairs(network):
             copy.copy_(torch.where(due, source, copy))  # not a branch, which would wait for the device

@@ -40,6 +40,7 @@ class FixedTemperature(AbstractTemperature):
 
     def __init__(self, action_dim: int, alpha: float = 0.2):
         super().__init__()
+        self.alpha: Tensor
         if not (math.isfinite(alpha) and alpha >= 0):
             raise MaxEntError(f"The temperature alpha must be finite and not negative, but is {alpha}.")
         self.register_buffer("alpha", torch.tensor(float(alpha)), persistent=False)  # the configuration says what it is
@@ -65,6 +66,7 @@ class LearnedTemperature(AbstractTemperature):
 
     def __init__(self, action_dim: int, initial_alpha: float = 1.0, target_entropy: float | None = None):
         super().__init__()
+        self.target: Tensor
         if not (math.isfinite(initial_alpha) and initial_alpha > 0):
             raise MaxEntError(f"initial_alpha must be finite and positive, but is {initial_alpha}.")
         target = -action_dim if target_entropy is None else target_entropy

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb_files
 import yaml
 
 from lightning_maxent.arguments import BUILT_IN_CONFIGS, last_checkpoint
@@ -93,7 +94,7 @@ def test_the_resolved_configuration_reruns_to_the_same_numbers():
     run = fit()
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["seed_everything"] == 0
-    assert config["ckpt_path"] is None
+    assert config["ckpt_path"] is config["name"] is None
     assert "obs_dim" not in config["model"]["init_args"]  # follows from the environment
     main(["fit", "--config", str(run / "config.yaml"), "--name", "again"])
     again = metrics(run.parent / "again")
@@ -232,6 +233,48 @@ def test_every_built_in_configuration_and_overlay_is_complete_and_builds(config,
         assert stop.value.code == 0
     printed = yaml.safe_load(capsys.readouterr().out.split("\n# ")[0])
     assert printed["model"]["class_path"].startswith("lightning_maxent.algorithms.")
+
+
+def test_offline_wandb_has_rows_configuration_and_axis_of_the_run(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = fit(steps=80)
+    rows = wandb_files.history(run)
+    evaluated = [row["env_steps"] for row in rows if "eval/return_mean" in row]
+    assert evaluated == [40, 80]
+    assert [row["env_steps"] for row in rows if "loss/critic" in row] == [40, 60, 80]
+    saved = wandb_files.config(run)
+    assert saved["data"]["init_args"]["env_id"] == "probe_envs:probe/Counting-v0"
+    assert saved["seed_everything"] == 0
+
+
+def test_the_progress_bar_counts_environment_steps_and_shows_the_latest_evaluation(capsys):
+    fit("--data.num_envs=2", "--data.steps_per_round=4", "--trainer.enable_progress_bar=true")
+    bar = capsys.readouterr().err
+    assert "100/100" in bar
+    assert "env steps/s" in bar
+    assert "eval/return 15.0 ± 0.0" in bar
+
+
+def test_the_buffer_may_lie_on_disk(tmp_path):
+    storage = "--data.storage=torchrl.data.LazyMemmapStorage"
+    run = fit(storage, f"--data.storage.init_args.scratch_dir={tmp_path / 'scratch'}")
+    assert any((tmp_path / "scratch").rglob("*"))
+    replay = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")["ReplayDataModule"]["replay"]
+    assert len(replay["obs"]) == 100
+
+
+@pytest.mark.parametrize(
+    ("overlay", "sentence"),
+    [
+        ({"data": {"init_args": {"evn_id": "Pendulum-v1"}}}, "has no option 'evn_id'; did you mean 'env_id'?"),
+        ({"trainer": {"max_stps": 5}}, "no option 'trainer.max_stps'"),
+        ({"model": {"init_args": {"critc": "lightning_maxent.TwinCritic"}}}, "has no option 'critc'; did you mean"),
+    ],
+)
+def test_a_misspelt_key_in_a_configuration_ends_in_one_sentence(capsys, overlay, sentence):
+    Path("overlay.yaml").write_text(yaml.safe_dump(overlay))
+    assert sentence in refused(capsys, "fit", "--config=sac/pendulum", "--config=overlay.yaml", *SMALL)
 
 
 def test_bf16_mixed_trains_with_float32_targets():

@@ -33,7 +33,7 @@ class EnvStepProgress(ProgressBar):
             dynamic_ncols=True,
         )
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         assert self._bar is not None
         self._bar.update(trainer.global_step - self._bar.n)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.transition import Round
 
 
@@ -31,6 +32,9 @@ class TrainingLog(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._last_steps, self._last_gradient_steps = trainer.global_step, pl_module.gradient_steps
         self._since = time.perf_counter()
+        for logger in trainer.loggers:
+            if isinstance(logger, TidyCSVLogger):
+                logger.drop_after(trainer.global_step)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._paused = time.perf_counter()

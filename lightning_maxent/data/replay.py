@@ -185,8 +185,8 @@ class ReplayDataModule(pl.LightningDataModule):
         return Round(self._sample(updates), self.env_steps)
 
     def _act(self, obs: torch.Tensor, deterministic: bool) -> torch.Tensor:
-        assert self.trainer is not None
-        return self.trainer.lightning_module.act(obs, deterministic)
+        algorithm: Any = self.trainer.lightning_module if self.trainer else None
+        return algorithm.act(obs, deterministic)
 
     def _uniform_action(self) -> torch.Tensor:
         return torch.rand(self.num_envs, self.action_dim) * 2 - 1

@@ -3,6 +3,7 @@
 import csv
 import os
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class TidyCSVLogger(Logger):
         """Nothing: ``config.yaml`` beside the file holds them."""
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         metrics = {name: value for name, value in metrics.items() if name != "epoch"}  # an epoch is an evaluation
         if self._row and self._row[STEP] != step:
             self.save()

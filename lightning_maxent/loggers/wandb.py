@@ -2,6 +2,7 @@
 
 import netrc
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -64,8 +65,9 @@ class WandbLogger(LightningWandbLogger):
         return run
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.experiment.log({**metrics, STEP: step})
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        run: Any = self.experiment
+        run.log({**metrics, STEP: step})
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         if checkpoint_callback.monitor is not None:  # only the best one is worth an upload

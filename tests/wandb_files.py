@@ -1,0 +1,60 @@
+"""Reads what W&B wrote offline."""
+
+import json
+import struct
+import time
+from pathlib import Path
+
+from wandb.proto import wandb_internal_pb2
+
+BLOCK, HEADER = 32 * 1024, 7
+
+
+def records(path: Path):
+    """The records of an offline W&B file: a 7-byte header, then LevelDB log framing around protobuf."""
+    data, position, pending = path.read_bytes(), 7, b""
+    while position + HEADER <= len(data):
+        if BLOCK - position % BLOCK < HEADER:
+            position += BLOCK - position % BLOCK  # a block's tail too short for a header is padding
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + HEADER])
+        chunk = data[position + HEADER : position + HEADER + length]
+        position += HEADER + length
+        pending = chunk if kind in (1, 2) else pending + chunk
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(pending)
+            yield record
+
+
+def finished_records(folder: Path) -> list[wandb_internal_pb2.Record]:
+    """All records of the one offline run under ``folder``, once W&B has finished writing it."""
+    (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    deadline = time.monotonic() + 30  # a process of its own writes the file, and may still be at it
+    while not any(record.WhichOneof("record_type") == "exit" for record in records(file)):
+        assert time.monotonic() < deadline, "W&B never finished its file"
+        time.sleep(0.1)
+    return list(records(file))
+
+
+def history(folder: Path) -> list[dict]:
+    """The rows that were logged."""
+    return [
+        {("/".join(item.nested_key) or item.key): json.loads(item.value_json) for item in record.history.item}
+        for record in finished_records(folder)
+        if record.WhichOneof("record_type") == "history"
+    ]
+
+
+def config(folder: Path) -> dict:
+    """The configuration of the run, as it was updated last."""
+    values = {}
+    for record in finished_records(folder):
+        if record.WhichOneof("record_type") == "run":
+            updates = record.run.config.update
+        elif record.WhichOneof("record_type") == "config":
+            updates = record.config.update
+        else:
+            continue
+        values |= {("/".join(item.nested_key) or item.key): json.loads(item.value_json) for item in updates}
+    return values
