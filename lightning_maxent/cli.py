@@ -29,11 +29,15 @@ from lightning_maxent.loggers.wandb import WandbLogger
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Writes the exact resolved configuration to ``config.yaml`` in the run's folder, and to W&B."""
+    """Writes the exact resolved configuration to ``config.yaml`` in the run's folder, and to W&B.
 
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage != "fit":
-            return
+    Not before training starts: a resume that fails must not replace the configuration that lies there.
+    """
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Nothing yet."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         config: Any = self.config.clone()
         config.ckpt_path = config.name = None  # rerunning a configuration starts anew, in a folder of its own
         text = self.parser.dump(config, skip_none=False)
@@ -162,7 +166,6 @@ def run(args: Sequence[str]) -> MaxEntCLI:
         subclass_mode_model=True,
         subclass_mode_data=True,
         save_config_callback=SaveRunConfig,
-        save_config_kwargs={"save_to_log_dir": False},
         auto_configure_optimizers=False,
         seed_everything_default=0,
         trainer_defaults={

@@ -165,6 +165,18 @@ def test_training_does_not_go_on_from_weights_for_playing(capsys):
     assert "last.ckpt" in error
 
 
+def test_a_checkpoint_of_another_model_is_refused_in_one_sentence(capsys):
+    run = fit(steps=60)
+    last, config = run / "checkpoints" / "last.ckpt", (run / "config.yaml").read_text()
+    wider = ["--model.critic.init_args.hidden_dims=[17]", f"--ckpt_path={last}"]
+    error = refused(capsys, "fit", "--config=sac/pendulum", *SMALL, *wider)
+    assert "holds another model" in error
+    assert "critic.network.0.weight is [2, 4, 16] there and [2, 4, 17] here" in error
+    error = refused(capsys, "fit", "--config=target_critic_sac/pendulum", *SMALL, f"--ckpt_path={last}")
+    assert "holds another model" in error
+    assert (run / "config.yaml").read_text() == config
+
+
 def test_a_failed_resume_leaves_the_checkpoint_as_it_was(capsys):
     run = fit(steps=60)
     path = run / "checkpoints" / "last.ckpt"

@@ -175,7 +175,19 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         checkpoint["gradient_steps"] = self.gradient_steps
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self.gradient_steps = checkpoint["gradient_steps"]
+        own, saved = self.state_dict(), checkpoint.get("state_dict", {})
+        differ = [name for name in own if name not in saved or own[name].shape != saved[name].shape]
+        differ += [name for name in saved if name not in own]
+        if differ:
+            there, here = (
+                "absent" if state is None else f"{list(state.shape)}"
+                for state in (saved.get(differ[0]), own.get(differ[0]))
+            )
+            raise MaxEntError(
+                f"The checkpoint holds another model: {len(differ)} of its tensors do not fit, e.g. {differ[0]} is "
+                f"{there} there and {here} here; give the configuration that made it."
+            )
+        self.gradient_steps = checkpoint.get("gradient_steps", 0)
 
     def episode_metrics(self, episode: Episode) -> dict[str, Tensor]:
         """What one evaluation episode shows.

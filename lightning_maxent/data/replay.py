@@ -159,6 +159,7 @@ class ReplayDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
+            self.env_steps = 0
             self.buffer = ReplayBuffer(
                 storage=self.make_storage(self.capacity), sampler=RandomSampler(), writer=RoundRobinWriter()
             )
@@ -265,9 +266,9 @@ class ReplayDataModule(pl.LightningDataModule):
 
     def _check_resumed(self) -> None:
         """Lightning keys this state by class name and is silent where it finds none."""
-        trainer = self.trainer
-        if trainer is not None and trainer.global_step != self.env_steps:
+        if self.trainer is not None and self.trainer.global_step and not self.env_steps:
             raise MaxEntError(
-                f"The checkpoint was made with another DataModule than {type(self).__name__}, so it holds no replay "
-                f"buffer for it: resume with the configuration that made it."
+                f"The clock stands at {self.trainer.global_step} environment steps, but the replay buffer is empty: the "
+                f"checkpoint was made with another DataModule than {type(self).__name__}; resume with the "
+                f"configuration that made it."
             )
