@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import yaml
 from pytorch_lightning.cli import LightningArgumentParser
 
 from lightning_maxent.callbacks.checkpoint import read_checkpoint
@@ -89,7 +90,10 @@ def find_config(name: str) -> str:
     Raises:
         MaxEntError: if there is neither; names near matches.
     """
+    if Path(name).is_dir():
+        raise MaxEntError(f"--config {name} is a folder: give a file in it.")
     if Path(name).is_file():
+        _check_yaml(Path(name))
         return name
     built_in = BUILT_IN_CONFIGS / (name if name.endswith(".yaml") else f"{name}.yaml")
     if built_in.is_file():
@@ -97,6 +101,15 @@ def find_config(name: str) -> str:
     names = sorted(str(path.relative_to(BUILT_IN_CONFIGS).with_suffix("")) for path in BUILT_IN_CONFIGS.rglob("*.yaml"))
     near = difflib.get_close_matches(name.removesuffix(".yaml"), names, n=3, cutoff=0.4) or names
     raise MaxEntError(f"There is no configuration {name!r}, neither a file nor built in; try {', '.join(near)}.")
+
+
+def _check_yaml(path: Path) -> None:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MaxEntError(f"The configuration {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise MaxEntError(f"The configuration {path} must map options to values, but holds {content!r}.")
 
 
 def resolve_arguments(args: Sequence[str]) -> list[str]:

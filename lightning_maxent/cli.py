@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.arguments import OneSentenceParser, explain, last_checkpoint, resolve_arguments, run_folder
@@ -77,7 +78,11 @@ class MaxEntCLI(LightningCLI):
         if config.ckpt_path:
             config.ckpt_path = str(Path(config.ckpt_path).absolute())
             read_checkpoint(Path(config.ckpt_path))
+        if "/" in (config.name or ""):
+            raise MaxEntError(f"--name {config.name} must be one folder's name, without a slash; see --runs_dir.")
         folder = run_folder(Path(config.ckpt_path)) if config.ckpt_path else None
+        if folder and config.name not in (None, folder.name):
+            folder = None  # a new name branches a new run off the checkpoint
         self.resumes = folder is not None
         self.run_dir: Path = folder or group.absolute() / (config.name or f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
 
@@ -94,9 +99,12 @@ class MaxEntCLI(LightningCLI):
     def _callbacks(given: Any) -> list[pl.Callback]:
         """The user's own, and those that every run wants."""
         callbacks = given.callbacks or []
-        callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks]), Curves(), GracefulInterrupt()]
-        if given.enable_checkpointing is not False:
-            callbacks.append(BestCheckpoint())
+        callbacks = [
+            *(callbacks if isinstance(callbacks, list) else [callbacks]),
+            Curves(),
+            GracefulInterrupt(),
+            BestCheckpoint(),
+        ]
         if given.enable_progress_bar is not False and not any(isinstance(each, ProgressBar) for each in callbacks):
             callbacks.append(EnvStepProgress())
         return callbacks
@@ -154,6 +162,8 @@ def main(args: Sequence[str] | None = None) -> None:
         run(resolve_arguments(sys.argv[1:] if args is None else args))
     except argparse.ArgumentError as error:
         _exit(explain(str(error)))
+    except SIGTERMException:
+        sys.exit(143)  # as a shell reports it; Lightning's exception would pass for success
     except Exception as error:
         _exit(str(_own_error(error)))
 

@@ -56,7 +56,7 @@ def policy_loss(
     q: Float[Tensor, " batch"], log_prob: Float[Tensor, " batch"], alpha: Scalar
 ) -> Float[Tensor, " batch"]:
     """``alpha log pi(a|s) - Q(s,a)`` with ``a`` reparameterised: ``alpha`` times the KL divergence to ``exp(Q/alpha)/Z``,
-    less the constant ``log Z``.  Haarnoja et al. 2018b, eq. 9 (2018a, eq. 12, divides by ``alpha``).
+    less ``alpha log Z``, which no action changes.  Haarnoja et al. 2018b, eq. 9 (2018a, eq. 12, divides by ``alpha``).
     """
     return alpha.detach() * log_prob - q
 

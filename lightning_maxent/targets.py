@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from itertools import chain
 from typing import Any
 
 import torch
@@ -44,7 +45,11 @@ class AbstractTarget(nn.Module, ABC):
 
     def _pairs(self, network: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
         """Every parameter and buffer of the copy with the one that it follows."""
-        return zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)
+        return zip(
+            chain(self.network.parameters(), self.network.buffers()),
+            chain(network.parameters(), network.buffers()),
+            strict=True,
+        )
 
 
 class PolyakTarget(AbstractTarget):

@@ -148,8 +148,8 @@ MUTANTS = [
     Mutant(
         "slow copy leaves buffers behind",
         "targets.py",
-        "self.network.state_dict().values(), network.state_dict().values()",
-        "self.network.parameters(), network.parameters()",
+        "chain(self.network.parameters(), self.network.buffers()),\n            chain(network.parameters(), network.buffers()),",
+        "self.network.parameters(), network.parameters(),",
     ),
     Mutant("periodic copy at every update", "targets.py", "torch.where(due, source, copy)", "source"),
     Mutant("frozen does nothing", "targets.py", "parameter.requires_grad_(False)\n    try", "pass\n    try"),
@@ -191,7 +191,7 @@ MUTANTS = [
         "next_action, next_log_prob = self.policy(batch.next_obs)",
         "next_action, next_log_prob = self.policy(batch.obs)",
     ),
-    Mutant("slow copies never follow", "algorithms/base.py", "target.follow(getattr(", "(getattr("),
+    Mutant("slow copies never follow", "algorithms/sac.py", "self.target_value.follow(self.value)", "pass"),
     Mutant(
         "first observation of the next episode taken for the last",
         "data/env_runner.py",

@@ -33,21 +33,6 @@ class Counting(gym.Env):
         return self._obs(), reward, done and self.ends == "terminated", done and self.ends == "truncated", {}
 
 
-class Bandit(gym.Env):
-    """One step, one state; the reward is minus the squared action."""
-
-    def __init__(self):
-        self.observation_space = spaces.Box(0.0, 1.0, (1,), np.float32)
-        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return np.ones(1, np.float32), {}
-
-    def step(self, action):
-        return np.ones(1, np.float32), -float(action[0] ** 2), True, False, {}
-
-
 class WithSpaces(gym.Env):
     """Any spaces at all; never played."""
 
@@ -62,5 +47,5 @@ class WithSpaces(gym.Env):
         return self.observation_space.sample(), 0.0, False, False, {}
 
 
-for _name, _entry in {"Counting": Counting, "Bandit": Bandit, "WithSpaces": WithSpaces}.items():
+for _name, _entry in {"Counting": Counting, "WithSpaces": WithSpaces}.items():
     gym.register(f"probe/{_name}-v0", _entry, disable_env_checker=True, order_enforce=False)

@@ -14,7 +14,7 @@ import wandb_files
 import yaml
 
 from lightning_maxent.arguments import BUILT_IN_CONFIGS, last_checkpoint
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, read_checkpoint
 from lightning_maxent.cli import main
 
 TESTS = Path(__file__).parent
@@ -138,11 +138,32 @@ def test_a_run_goes_on_from_its_last_checkpoint_with_all_it_had(algorithm):
     assert 90 not in steps
 
 
-def test_evaluations_keep_their_multiples_after_a_resume_in_mid_interval():
-    run = fit(steps=70)
-    fit("--ckpt_path=last", steps=160)
-    evaluated = [row["env_steps"] for row in metrics(run) if "eval/return_mean" in row]
-    assert evaluated == [40, 70, 80, 120, 160]
+@pytest.mark.parametrize(("stop", "evaluations"), [(70, [40, 70, 80, 120]), (80, [40, 80, 120])])
+def test_evaluations_keep_their_multiples_after_a_resume(stop, evaluations):
+    run = fit(steps=stop)
+    fit("--ckpt_path=last", steps=120)
+    assert [row["env_steps"] for row in metrics(run) if "eval/return_mean" in row] == evaluations
+
+
+def test_a_resumed_run_does_not_take_a_worse_policy_for_its_best():
+    run = fit("--checkpoint.every_n_steps=40", steps=80)
+    best = run / "checkpoints" / "best.ckpt"
+    callbacks = read_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"]
+    (state,) = [state for state in callbacks.values() if state.get("monitor") == "eval/return_mean"]
+    assert state["best_model_score"] == 15  # of the evaluation at the very step of the checkpoint
+    before = best.read_bytes()
+    moved = run.rename(run.with_name("moved"))
+    main(["fit", f"--ckpt_path={moved / 'checkpoints' / 'last.ckpt'}", "--trainer.max_steps=120"])
+    assert metrics(moved)[-1]["eval/return_mean"] == 15  # no better
+    assert (moved / "checkpoints" / "best.ckpt").read_bytes() == before
+
+
+def test_a_new_name_branches_a_run_off_a_checkpoint():
+    run = fit(steps=60)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    main(["fit", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", "--name=b", "--trainer.max_steps=80"])
+    assert metrics(run.with_name("b"))[-1]["env_steps"] == 80
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_a_checkpoint_in_a_run_folder_brings_its_configuration(capsys):
@@ -192,7 +213,7 @@ def test_what_is_not_finite_stops_the_run_with_its_checkpoint_saved(capsys, pois
     kwargs = f'--data.env_kwargs={{"{poison}": 57}}'
     error = refused(capsys, "fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", kwargs)
     assert f"gave {what}" in error
-    assert "in environment 0 at its step 57" in error
+    assert "in environment 0 at environment step 57" in error
     path = last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")
     assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 56
     assert (path.parent.parent / "curves.png").exists()
@@ -220,6 +241,13 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         (["--data.warmup_steps=8"], "warmup_steps 8 is shorter than a batch of 16"),
         (["--model.temperature.init_args.alpha=-1"], "alpha must be finite and not negative"),
         (["--runs_dir=file/below"], "cannot be written"),
+        (["--name=a/b"], "without a slash"),
+        (["--config=."], "is a folder"),
+        (["--config=file"], "must map options to values"),
+        (["--config=broken.yaml"], "broken.yaml is not valid YAML"),
+        (["--data.env_id=HalfCheetah-v3"], "needs a package that is not installed"),
+        (["--trainer.precision=64-true"], "choose 32-true or bf16-mixed"),
+        (["--model.critic=probe_critics.ColumnCritic"], "ColumnCritic.value must return [batch]"),
         (["--ckpt_path=file"], "file is no checkpoint"),
         (["--ckpt_path=last"], "no checkpoint"),
         (["--config=sac/pendulm"], "no configuration 'sac/pendulm', neither a file nor built in; try sac/pendulum"),
@@ -227,7 +255,25 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
 )
 def test_a_mistake_ends_in_one_sentence(capsys, args, sentence):
     Path("file").write_text("text")
-    assert sentence in refused(capsys, "fit", "--config=sac/pendulum", *SMALL, *args)
+    Path("broken.yaml").write_text("data: [1, 2")
+    small = [arg for arg in SMALL if "model.critic" not in arg]
+    assert sentence in refused(capsys, "fit", "--config=sac/pendulum", *small, *args)
+
+
+def test_an_unknown_wandb_mode_ends_in_one_sentence(capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "banana")
+    assert "'banana'" in refused(capsys, "fit", "--config=sac/pendulum", *SMALL)
+
+
+def test_a_round_torn_by_an_error_in_an_update_leaves_the_checkpoint_before_it():
+    small = [arg for arg in SMALL if "model.critic" not in arg]
+    args = ["--model.critic=probe_critics.FailingCritic", "--model.critic.init_args.after=45", "--name=a"]
+    with pytest.raises(ArithmeticError, match="on purpose"):
+        main(["fit", "--config=sac/pendulum", *small, *args, "--trainer.max_steps=100"])
+    path = last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")
+    checkpoint = AtomicCheckpointIO().load_checkpoint(path)
+    assert checkpoint["global_step"] == checkpoint["ReplayDataModule"]["env_steps"] == 60
+    assert checkpoint["gradient_steps"] == 40
 
 
 @pytest.mark.parametrize(
@@ -304,7 +350,8 @@ def environment(*folders: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
 
 
-def test_ctrl_c_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(tmp_path, number, status):
     args = ["fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=1000000", "--name=a"]
     process = subprocess.Popen(
         command(*args), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -315,8 +362,9 @@ def test_ctrl_c_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(tmp
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
+    assert process.returncode == status
     assert "Traceback" not in output
     assert "--ckpt_path" in output  # says how to go on
     checkpoint = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")

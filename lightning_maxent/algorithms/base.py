@@ -12,7 +12,6 @@ from torch.optim import Adam, Optimizer
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, soft_returns, soft_value
 from lightning_maxent.policies.base import AbstractPolicy
-from lightning_maxent.targets import AbstractTarget
 from lightning_maxent.temperature import AbstractTemperature
 from lightning_maxent.transition import Episode, Round, Transition
 
@@ -28,8 +27,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     """An algorithm is a dictionary of losses, keyed by the network that each one moves.
 
     A key is the name of a network attribute, of its optimizer and of its loss in the logs.  A subclass gives
-    ``losses`` and builds the parts; this class steps the optimizers, lets every target ``target_<name>`` follow the
-    network ``<name>``, advances the clock and measures evaluation episodes.
+    ``losses`` and ``follow_targets`` and builds the parts; this class steps the optimizers, advances the clock and
+    measures evaluation episodes.
 
     Args:
         policy: the policy.
@@ -54,14 +53,18 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self.automatic_optimization = False  # one optimizer per network
         self.policy, self.temperature, self.discount = policy, temperature, discount
         self._optimizer_builders = optimizers
-        self._running: dict[str, Tensor] = {}  # sums of what was recorded since the last drain
+        self._sums: dict[str, Tensor] = {}  # of what was recorded since the last drain
+        self._counts: dict[str, int] = {}
         self.gradient_steps = 0
-        self._undrained_steps = 0
         self._episodes: list[dict[str, Tensor]] = []
 
     @abstractmethod
     def losses(self, batch: Transition) -> dict[str, Scalar]:
         """The loss of every network to be moved this time.  Gradients are disjoint: freeze what is passed through."""
+
+    @abstractmethod
+    def follow_targets(self) -> None:
+        """Let every slow copy follow its network; called once after every update."""
 
     @abstractmethod
     def q_value(
@@ -95,19 +98,13 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         backward(torch.stack(tuple(losses.values())).sum())
         for name in losses:
             step(optimizers[name])
-        for name, target in self.named_children():
-            if isinstance(target, AbstractTarget):
-                target.follow(getattr(self, name.removeprefix("target_")))
+        self.follow_targets()
         self.record({f"loss/{name}": loss for name, loss in losses.items()})
         self.gradient_steps += 1
-        self._undrained_steps += 1
 
     def on_fit_start(self) -> None:
-        if self.trainer.precision == "16-mixed":
-            raise MaxEntError(
-                "precision 16-mixed rescales gradients after every optimizer, which several optimizers behind one "
-                "backward pass cannot share: choose bf16-mixed or 32-true."
-            )
+        if self.trainer.precision not in ("32-true", "bf16-mixed"):  # a gradient scaler cannot serve several optimizers
+            raise MaxEntError(f"The precision {self.trainer.precision} is not supported: choose 32-true or bf16-mixed.")
         if self.trainer.world_size > 1:
             raise MaxEntError(
                 f"Training runs on one device, but the Trainer was given {self.trainer.world_size}: set devices to 1."
@@ -139,7 +136,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             counter.completed += delta
         loop._batches_that_stepped = env_steps
         if 0 <= self.trainer.max_steps <= env_steps:
-            self.trainer.should_stop = True  # evaluates once more where the last epoch is a short one
+            self.trainer.should_stop = True  # or Lightning would skip the evaluation at the end of a short last epoch
 
     # ---- playing ----------------------------------------------------------------------------------------------------
 
@@ -156,16 +153,17 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     def record(self, metrics: dict[str, Tensor]) -> None:
         """Add to the sums of this logging interval, without leaving the device."""
         for name, metric in metrics.items():
-            if name in self._running:
-                self._running[name] += metric
+            if name in self._sums:
+                self._sums[name] += metric
             else:
-                self._running[name] = metric.detach().float().clone()
+                self._sums[name] = metric.detach().float().clone()
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def drain_metrics(self) -> dict[str, float]:
-        """Means per update since the last call, and the number of gradient steps so far."""
-        means = {name: float(total) / max(1, self._undrained_steps) for name, total in self._running.items()}
-        self._running.clear()
-        self._undrained_steps = 0
+        """Means over what was recorded since the last call, and the number of gradient steps so far."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
         target_entropy = self.temperature.target_entropy()
         if target_entropy is not None:
             means["entropy_target"] = float(target_entropy)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder, adam
-from lightning_maxent.critics.base import CriticBuilder
+from lightning_maxent.critics.base import CriticBuilder, build_critic
 from lightning_maxent.objectives import Scalar, policy_loss, soft_bellman_target, value_loss
 from lightning_maxent.policies.base import PolicyBuilder
 from lightning_maxent.targets import AbstractTarget, PolyakTarget, frozen
@@ -65,7 +65,7 @@ class SAC(AbstractAlgorithm):
             discount,
         )
         self.value = value(obs_dim)
-        self.critic = critic(obs_dim, action_dim)
+        self.critic = build_critic(critic, obs_dim, action_dim)
         self.target_value = target(self.value)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
@@ -84,6 +84,9 @@ class SAC(AbstractAlgorithm):
             "policy": policy_loss(q, log_prob, alpha).mean(),
             "temperature": self.temperature.loss(log_prob).mean(),
         }
+
+    def follow_targets(self) -> None:
+        self.target_value.follow(self.value)
 
     def q_value(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]

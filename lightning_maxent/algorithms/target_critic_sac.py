@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder, adam
-from lightning_maxent.critics.base import CriticBuilder
+from lightning_maxent.critics.base import CriticBuilder, build_critic
 from lightning_maxent.objectives import Scalar, policy_loss, soft_bellman_target, soft_value
 from lightning_maxent.policies.base import PolicyBuilder
 from lightning_maxent.targets import AbstractTarget, PolyakTarget, frozen
@@ -53,7 +53,7 @@ class TargetCriticSAC(AbstractAlgorithm):
             {"critic": critic_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer},
             discount,
         )
-        self.critic = critic(obs_dim, action_dim)
+        self.critic = build_critic(critic, obs_dim, action_dim)
         self.target_critic = target(self.critic)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
@@ -75,6 +75,9 @@ class TargetCriticSAC(AbstractAlgorithm):
             "policy": policy_loss(q, log_prob, alpha).mean(),
             "temperature": self.temperature.loss(log_prob).mean(),
         }
+
+    def follow_targets(self) -> None:
+        self.target_critic.follow(self.critic)
 
     def q_value(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]

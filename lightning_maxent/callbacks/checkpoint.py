@@ -15,13 +15,14 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import DivergedError, MaxEntError
 
 
 class StepCheckpoint(ModelCheckpoint):
     """Keeps ``last.ckpt``, from which a run can go on: saved whenever the clock of environment steps crosses a
     multiple, at the end, and when the run stops for any reason.
 
+    Where an evaluation follows, the save waits for it, so that the checkpoint knows the best return so far.
     Lightning's own callback tests ``global_step % n == 0`` and misses a clock that jumps over the multiple.
 
     Args:
@@ -35,32 +36,41 @@ class StepCheckpoint(ModelCheckpoint):
         self.every_n_steps = every_n_steps
         self._saved_steps = math.inf  # until training starts there is nothing that may replace what lies there
 
-    @property
-    def state_key(self) -> str:
-        return type(self).__qualname__
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: ``last.ckpt`` is where it lies."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing, see ``state_dict``."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_steps = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        if trainer.global_step // self.every_n_steps > self._saved_steps // self.every_n_steps:
-            self._save(trainer)
+        evaluates = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.should_stop
+        if not (evaluates and trainer.enable_validation):
+            self._save_if_due(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Nothing: environment steps decide."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Nothing: environment steps decide."""
+        self._save_if_due(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if not isinstance(exception, CheckpointNotSavedError):
-            self._save(trainer)
+        whole = trainer.datamodule is None or trainer.datamodule.env_steps == trainer.global_step  # type: ignore[attr-defined]
+        if whole and not isinstance(exception, CheckpointNotSavedError | DivergedError):
+            self._save(trainer)  # a round torn by the exception leaves the checkpoint before it
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._saved_steps = math.inf
+
+    def _save_if_due(self, trainer: pl.Trainer) -> None:
+        if trainer.global_step // self.every_n_steps > self._saved_steps // self.every_n_steps:
+            self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
         if trainer.global_step > self._saved_steps:
@@ -86,6 +96,13 @@ class BestCheckpoint(ModelCheckpoint):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a run that goes on
             super().setup(trainer, pl_module, stage)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best score, also in a folder that was moved; a run without a ``best.ckpt`` has none."""
+        path, score = str(Path(str(self.dirpath)) / "best.ckpt"), state_dict["best_model_score"]
+        if score is not None and Path(path).is_file():
+            here = {"dirpath": self.dirpath, "best_model_path": path, "kth_best_model_path": path}
+            super().load_state_dict(state_dict | here | {"best_k_models": {path: score}})
 
 
 class CheckpointNotSavedError(MaxEntError):
@@ -127,7 +144,7 @@ class AtomicCheckpointIO(CheckpointIO):
             _replace(temporary)
             for other in buffers.iterdir() if buffers.exists() else ():
                 if other.name != kept:
-                    shutil.rmtree(other)
+                    shutil.rmtree(other, ignore_errors=True)
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 
 class GracefulInterrupt(pl.Callback):
@@ -24,6 +25,7 @@ class GracefulInterrupt(pl.Callback):
 
     def _ask(self, signum: int, frame: Any) -> None:
         self._asked = True
+        print("\nStopping after the round in hand; Ctrl-C once more stops at once.")
         signal.signal(signal.SIGINT, self._previous)
 
     def _stop_if_asked(self) -> None:
@@ -37,10 +39,11 @@ class GracefulInterrupt(pl.Callback):
         self._stop_if_asked()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt):
+        if trainer.state.fn == "fit" and isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
             print(
                 f"Stopped at {trainer.global_step:,} environment steps; go on with: "
-                f"lightning-maxent fit --ckpt_path {Path(trainer.default_root_dir) / 'checkpoints' / 'last.ckpt'}"
+                f"lightning-maxent fit --ckpt_path {path}"
             )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -3,8 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from lightning_maxent.errors import MaxEntError
 
 
 class AbstractCritic(nn.Module, ABC):
@@ -33,6 +36,42 @@ class AbstractCritic(nn.Module, ABC):
         self, prediction: Float[Tensor, "member batch *atom"], target: Float[Tensor, "batch target_atom"]
     ) -> Float[Tensor, "member batch"]:
         """The error of every member against the backed-up target."""
+
+
+def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> AbstractCritic:
+    """Build a critic and see, on three pairs of zeros, that it keeps to the shapes of its contract.
+
+    Without this, a critic of the wrong shape broadcasts and learns nonsense in silence.
+
+    Raises:
+        MaxEntError: names the method, what it returned and what was expected.
+    """
+    critic, batch = builder(obs_dim, action_dim), 3
+    training = critic.training
+    critic.eval()  # so that looking changes no statistics
+    with torch.no_grad():
+        prediction = critic(torch.zeros(batch, obs_dim), torch.zeros(batch, action_dim))
+        _check_shape(critic, "forward", prediction, prediction.ndim in (2, 3) and prediction.shape[1] == batch)
+        _check_shape(critic, "value", value := critic.value(prediction), value.shape == (batch,))
+        target = critic.target(prediction)
+        _check_shape(critic, "target", target, target.ndim == 2 and len(target) == batch)
+        loss = critic.loss(prediction, target)
+        _check_shape(critic, "loss", loss, loss.shape == prediction.shape[:2])
+    return critic.train(training)
+
+
+def _check_shape(critic: AbstractCritic, method: str, tensor: Tensor, right: bool) -> None:
+    expected = {
+        "forward": "[member, batch] or [member, batch, atom]",
+        "value": "[batch]",
+        "target": "[batch, atom]",
+        "loss": "[member, batch]",
+    }
+    if not right:
+        raise MaxEntError(
+            f"{type(critic).__name__}.{method} must return {expected[method]}, but for a batch of 3 it returned "
+            f"{list(tensor.shape)}."
+        )
 
 
 CriticBuilder = Callable[[int, int], AbstractCritic]

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.transition import Episode, Transition
 
 
@@ -20,14 +20,17 @@ class EnvRunner:
         envs: environments with flat Box observations and bounded Box actions, that reset themselves within the step
             that ends an episode.
         seed: of their first reset.
+        name: what to call the environment in errors.
+        env_steps: the clock at the start, for errors too.
     """
 
-    def __init__(self, envs: gym.vector.VectorEnv, seed: int):
+    def __init__(self, envs: gym.vector.VectorEnv, seed: int, name: str, env_steps: int = 0):
         self.envs = envs
         space = envs.single_action_space
         assert isinstance(space, spaces.Box)
-        self._shape, self._low, self._high = (envs.num_envs, *space.shape), space.low, space.high
-        self._steps = 0
+        self._shape = (envs.num_envs, *space.shape)
+        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self._name, self._env_steps = name, env_steps
         self._returns, self._lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, dtype=np.int64)
         self._finished: list[tuple[float, int]] = []
         obs, _ = envs.reset(seed=seed)
@@ -42,13 +45,15 @@ class EnvRunner:
 
         Raises:
             MaxEntError: if a reward or an observation is not finite.
+            DivergedError: if the action is not.
         """
-        low, high = self._low, self._high
-        native = low + (action.numpy().reshape(self._shape) + 1) * 0.5 * (high - low)
-        obs, reward, terminated, truncated, info = self.envs.step(
-            np.clip(native, low, high).astype(self.envs.action_space.dtype)
-        )
-        self._steps += 1
+        self._env_steps += self.envs.num_envs
+        if not torch.isfinite(action).all():
+            raise DivergedError(
+                f"The policy gave an action that is not finite at environment step {self._env_steps}: learning "
+                f"diverged; lower the learning rates, and go on from the last checkpoint or start anew."
+            )
+        obs, reward, terminated, truncated, info = self.envs.step(self._native(action))
         done = terminated | truncated
         next_obs = obs
         if done.any():
@@ -74,6 +79,13 @@ class EnvRunner:
         finished, self._finished = self._finished, []
         return finished
 
+    def _native(self, action: Tensor) -> np.ndarray:
+        """The action in the environment's own bounds and type; integers are rounded to the nearest."""
+        unit = (action.double().numpy().reshape(self._shape) + 1) / 2
+        native = np.clip(self._low * (1 - unit) + self._high * unit, self._low, self._high)
+        dtype = self.envs.action_space.dtype
+        return (np.rint(native) if np.issubdtype(dtype, np.integer) else native).astype(dtype)
+
     def _count(self, reward: np.ndarray, done: np.ndarray) -> None:
         self._returns += reward
         self._lengths += 1
@@ -88,11 +100,9 @@ class EnvRunner:
     def _check_finite(self, what: str, values: np.ndarray) -> None:
         if not np.isfinite(values).all():
             env = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
-            spec = self.envs.spec
             raise MaxEntError(
-                f"{spec.id if spec else 'The environment'} gave {what} {values[env]} in environment {env} at its step "
-                f"{self._steps}; nothing after that was stored: mend the environment, then go on from the last "
-                f"checkpoint."
+                f"{self._name} gave {what} {values[env]} in environment {env} at environment step {self._env_steps}; "
+                f"that round was not stored: mend the environment, then go on from the last checkpoint."
             )
 
 

@@ -172,7 +172,7 @@ class ReplayDataModule(pl.LightningDataModule):
         if self.runner is None:
             self._check_resumed()
             envs = make_vector_env(self.make_env, self.num_envs)
-            self.runner = EnvRunner(envs, self._seed("train"))
+            self.runner = EnvRunner(envs, self._seed("train"), self.env_id, self.env_steps)
         steps = []
         for passed in range(0, self.steps_per_round, self.num_envs):
             warm = self.env_steps + passed >= self.warmup_steps
@@ -224,7 +224,7 @@ class ReplayDataModule(pl.LightningDataModule):
     def _play(self, deterministic: bool) -> Iterator[Episode]:
         if self._eval_envs is None:
             self._eval_envs = make_vector_env(self.make_env, min(self.eval_episodes, EVALUATION_ENVS))
-        runner = EnvRunner(self._eval_envs, self._seed("mode" if deterministic else "sample"))
+        runner = EnvRunner(self._eval_envs, self._seed("mode" if deterministic else "sample"), self.env_id)
         return play_episodes(runner, self._act, self.eval_episodes, deterministic)
 
     def teardown(self, stage: str) -> None:

@@ -34,7 +34,7 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
             raise MaxEntError(f"env_id {env_id!r} names a module that cannot be imported: {error}.") from error
     try:
         env = gym.make(name, **(env_kwargs or {}), **options)
-    except gym.error.DependencyNotInstalled as error:
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise MaxEntError(f"The environment {env_id!r} needs a package that is not installed: {error}") from error
     except gym.error.Error as error:
         near = difflib.get_close_matches(name, list(gym.registry), n=3, cutoff=0.5)

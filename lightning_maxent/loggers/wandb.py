@@ -11,7 +11,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger as LightningWandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lightning_maxent.errors import MaxEntError
 from lightning_maxent.loggers.tidy_csv import STEP
+
+MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 
 
 class WandbLogger(LightningWandbLogger):
@@ -38,6 +41,10 @@ class WandbLogger(LightningWandbLogger):
         tags: list[str] | None = None,
     ):
         mode = mode or os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+        if mode not in MODES:
+            raise MaxEntError(
+                f"The W&B mode {mode!r} (of WANDB_MODE or the logger) is unknown: choose one of {', '.join(MODES)}."
+            )
         super().__init__(project=project, log_model=mode == "online", entity=entity, mode=mode, group=group, tags=tags)
 
     def place(self, folder: Path) -> None:
@@ -75,9 +82,11 @@ class WandbLogger(LightningWandbLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        super().finalize(status)
         if self._experiment is not None:
-            self._experiment.finish()  # or the next logger of this process would go on in this run
+            for callback in self._checkpoint_callbacks.values():
+                self._scan_and_log_checkpoints(callback)  # Lightning's own way leaves it out after an interrupt
+            # or the next logger of this process would go on in this run
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
             self._experiment = None
 
 

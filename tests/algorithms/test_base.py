@@ -8,7 +8,7 @@ from lightning_maxent import SAC, MaxEntError, SquashedGaussian, TwinCritic
 @pytest.mark.parametrize(
     ("trainer", "sentence"),
     [
-        (SimpleNamespace(precision="16-mixed", world_size=1), "choose bf16-mixed or 32-true"),
+        (SimpleNamespace(precision="16-mixed", world_size=1), "choose 32-true or bf16-mixed"),
         (SimpleNamespace(precision="32-true", world_size=2), "given 2: set devices to 1"),
     ],
 )
