@@ -1,0 +1,33 @@
+"""What the README shows is what works."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lightning_maxent.critics.base import build_critic
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_critic_of_the_readme_keeps_the_contract():
+    (block,) = [block for block in BLOCKS if "class MyCritic" in block]
+    namespace: dict = {}
+    exec(block, namespace)
+    assert build_critic(namespace["MyCritic"], 3, 1).network[0].in_features == 4
+
+
+def test_the_run_in_python_of_the_readme_leaves_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = [block for block in BLOCKS if "trainer.fit" in block]
+    assert "max_steps=10_000" in block
+    exec(block.replace("max_steps=10_000", "max_steps=1_010"), {})
+    names = {path.name for path in (tmp_path / "runs/by_hand").rglob("*")}
+    assert {"metrics.csv", "last.ckpt", "best.ckpt", "last.ckpt.replay"} <= names
+
+
+@pytest.mark.parametrize("command", ["pip install -q -c constraints.txt -e . &&", ".venv/bin/pytest"])
+def test_each_of_the_two_commands_is_one_line_to_paste(command):
+    (line,) = [line for line in README.splitlines() if command in line]
+    assert line.startswith("python3 -m venv .venv && ")
