@@ -52,9 +52,9 @@ def ours(seed: int, steps: int) -> Iterator[dict[str, Any]]:
 
 
 def theirs(seed: int, steps: int) -> Iterator[dict[str, Any]]:
-    from stable_baselines3 import SAC
-    from stable_baselines3.common.evaluation import evaluate_policy
-    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3 import SAC  # pyright: ignore[reportMissingImports]  # an extra
+    from stable_baselines3.common.evaluation import evaluate_policy  # pyright: ignore[reportMissingImports]  # an extra
+    from stable_baselines3.common.monitor import Monitor  # pyright: ignore[reportMissingImports]  # an extra
 
     torch.set_num_threads(1)
     model = SAC(
