@@ -210,6 +210,15 @@ MUTANTS = [
         "self.buffer.sample(updates * self.batch_size)",
         "self.buffer.sample(self.batch_size).repeat(updates)",
     ),
+    Mutant(
+        "soft return without entropy", "algorithms/base.py", "episode_return + alpha * entropy.sum()", "episode_return"
+    ),
+    Mutant(
+        "terminal state bootstraps in the bias of Q",
+        "algorithms/base.py",
+        "if episode.terminated else last_value",
+        "if not episode.terminated else last_value",
+    ),
     Mutant("gradients pile up", "algorithms/base.py", "optimizers[name].zero_grad()", "pass"),
 ]
 

@@ -226,6 +226,7 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
     assert "--ckpt_path last" in error
 
 
+@pytest.mark.filterwarnings("ignore:.*The environment HalfCheetah-v3 is out of date")
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
