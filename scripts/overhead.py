@@ -4,16 +4,16 @@
 
 Both sides run the same ``AbstractAlgorithm.update`` of SAC with V (2 x 256, batch 256, the sizes of HalfCheetah-v5) on
 batches that lie ready in memory; environments and sampling belong to neither.  Under the Trainer come its loop, the
-transfer of the batch, the clock, the log of losses every 1,000 steps and the progress bar.  Prints microseconds per
-update and the overhead in percent: the median over pairs, and its range.
+transfer of the batch, the clock, the log of losses every 1,000 steps and the progress bar.  The two take turns every
+few updates within one process, so that both meet the same weather on a shared machine.  Prints microseconds per update
+and the overhead in percent: the median over pairs of turns, and the 95 % interval of that median (bootstrap).
 """
 
 import argparse
-import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
@@ -45,16 +45,36 @@ class RoundsInMemory(pl.LightningDataModule):
         return {}
 
 
-class Stopwatch(pl.Callback):
-    """Time from the start of the first round to the end of the last."""
+class TakeTurns(pl.Callback):
+    """Times so many rounds under the Trainer, then as many updates in a plain loop, and so on.
 
-    seconds = 0.0
+    Args:
+        batches: of one round.
+        rounds: of one turn.
+    """
+
+    def __init__(self, batches: Transition, rounds: int):
+        self.batches, self.rounds = batches, rounds
+        self.algorithm = new_algorithm()
+        networks = self.algorithm.trained_networks()
+        self.optimizers = dict(zip(networks, self.algorithm.configure_optimizers(), strict=True))
+        self.pairs: list[tuple[float, float]] = []
 
     def on_train_epoch_start(self, *args: object, **kwargs: object) -> None:
-        self._start = time.perf_counter()
+        self._since = time.perf_counter()
 
-    def on_train_epoch_end(self, *args: object, **kwargs: object) -> None:
-        self.seconds = time.perf_counter() - self._start
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: object, batch: object, batch_idx: int) -> None:
+        if batch_idx and batch_idx % self.rounds == 0:
+            trainer_seconds = time.perf_counter() - self._since
+            self.pairs.append((self._plain_loop(), trainer_seconds))
+            self._since = time.perf_counter()
+
+    def _plain_loop(self) -> float:
+        start = time.perf_counter()
+        for _ in range(self.rounds):
+            for transitions in zip(*self.batches, strict=True):
+                self.algorithm.update(Transition(*transitions), self.optimizers)
+        return time.perf_counter() - start
 
 
 def random_batches(updates: int) -> Transition:
@@ -68,64 +88,43 @@ def new_algorithm() -> SAC:
     return SAC(OBS_DIM, ACTION_DIM, critic=TwinCritic, policy=SquashedGaussian)
 
 
-def plain_loop(batches: Transition, rounds: int) -> float:
-    """Seconds of ``rounds`` rounds without a Trainer."""
-    algorithm = new_algorithm()
-    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers(), strict=True))
-    start = time.perf_counter()
-    for _ in range(rounds):
-        for transitions in zip(*batches, strict=True):
-            algorithm.update(
-                Transition(*transitions), optimizers, lambda loss: loss.backward(), lambda optimizer: optimizer.step()
-            )
-    return time.perf_counter() - start
-
-
-def under_the_trainer(batches: Transition, rounds: int, folder: str) -> float:
-    """Seconds of ``rounds`` rounds within ``Trainer.fit``."""
-    stopwatch = Stopwatch()
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=TidyCSVLogger(folder),
-        log_every_n_steps=1,
-        callbacks=[stopwatch, TrainingLog(), EnvStepProgress()],
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
-    trainer.fit(new_algorithm(), datamodule=RoundsInMemory(batches, rounds))
-    return stopwatch.seconds
-
-
-def pairs(updates_per_round: int, updates: int, repeats: int) -> Iterator[tuple[float, float]]:
-    """Seconds per update of both, one after the other, the first pair thrown away as warm-up."""
-    batches, rounds = random_batches(updates_per_round), updates // updates_per_round
-    total = rounds * updates_per_round
+def measure(updates_per_round: int, turn: int, pairs: int) -> np.ndarray:
+    """Seconds per update in the plain loop and under the Trainer, ``[pair, 2]``; the first pairs warm up."""
+    warm_up = 3
+    batches, rounds = random_batches(updates_per_round), turn // updates_per_round
+    turns = TakeTurns(batches, rounds)
     with tempfile.TemporaryDirectory() as folder:
-        for repeat in range(repeats + 1):
-            plain, trainer = plain_loop(batches, rounds) / total, under_the_trainer(batches, rounds, folder) / total
-            if repeat:
-                yield plain, trainer
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            logger=TidyCSVLogger(folder),
+            log_every_n_steps=1,
+            callbacks=[turns, TrainingLog(), EnvStepProgress()],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+        trainer.fit(new_algorithm(), datamodule=RoundsInMemory(batches, (warm_up + pairs) * rounds + 1))
+    return np.array(turns.pairs[warm_up:]) / (rounds * updates_per_round)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates-per-round", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--updates", type=int, default=400, help="updates per measurement")
-    parser.add_argument("--repeats", type=int, default=15, help="pairs")
+    parser.add_argument("--turn", type=int, default=16, help="updates of one turn")
+    parser.add_argument("--pairs", type=int, default=300, help="pairs of turns")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print("updates_per_round,plain_us,trainer_us,overhead_percent_median,overhead_percent_min,overhead_percent_max")
+    random = np.random.default_rng(0)
+    print("updates_per_round,plain_us,trainer_us,overhead_percent,low,high")
     for updates_per_round in args.updates_per_round:
-        measured = list(pairs(updates_per_round, args.updates, args.repeats))
-        overheads = [100 * (trainer / plain - 1) for plain, trainer in measured]
-        plain, trainer = (1e6 * statistics.median(side) for side in zip(*measured, strict=True))
-        print(
-            f"{updates_per_round},{plain:.0f},{trainer:.0f},"
-            f"{statistics.median(overheads):.2f},{min(overheads):.2f},{max(overheads):.2f}"
-        )
+        seconds = measure(updates_per_round, args.turn, args.pairs)
+        overhead = 100 * (seconds[:, 1] / seconds[:, 0] - 1)
+        resampled = np.median(random.choice(overhead, (2000, len(overhead))), axis=1)
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        plain, trainer = 1e6 * np.median(seconds, axis=0)
+        print(f"{updates_per_round},{plain:.0f},{trainer:.0f},{np.median(overhead):.2f},{low:.2f},{high:.2f}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -79,25 +80,21 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         return [name for name in self._optimizer_builders if any(True for _ in getattr(self, name).parameters())]
 
     def configure_optimizers(self) -> list[Optimizer]:
-        return [self._optimizer_builders[name](getattr(self, name).parameters()) for name in self.trained_networks()]
+        self._trained = self.trained_networks()
+        return [self._optimizer_builders[name](getattr(self, name).parameters()) for name in self._trained]
 
-    def update(
-        self,
-        batch: Transition,
-        optimizers: dict[str, Optimizer],
-        backward: Callable[[Tensor], None],
-        step: Callable[[Optimizer], None],
-    ) -> None:
+    def update(self, batch: Transition, optimizers: dict[str, Optimizer]) -> None:
         """One gradient step of every network that has a loss, after one shared backward pass.
 
         Stepping waits for the backward pass: a weight changed in place between two of them would spoil the second.
+        Both are torch's own: without a gradient scaler Lightning's do the same, and its hooks around them cost 2 %.
         """
         losses = {name: loss for name, loss in self.losses(batch).items() if name in optimizers}
         for name in losses:
             optimizers[name].zero_grad()
-        backward(torch.stack(tuple(losses.values())).sum())
+        torch.stack(tuple(losses.values())).sum().backward()
         for name in losses:
-            step(optimizers[name])
+            optimizers[name].step()
         self.follow_targets()
         self.record({f"loss/{name}": loss for name, loss in losses.items()})
         self.gradient_steps += 1
@@ -110,17 +107,16 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
                 f"Training runs on one device, but the Trainer was given {self.trainer.world_size}: set devices to 1."
             )
 
+    def transfer_batch_to_device(self, batch: Round | Episode, device: torch.device, dataloader_idx: int) -> Any:
+        if isinstance(batch, Round) and batch.batch.obs.device == device:
+            return batch  # where the buffer lies on the device already; saves a walk through the batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def training_step(self, batch: Round, batch_idx: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=False)
-        named = dict(zip(self.trained_networks(), optimizers if isinstance(optimizers, list) else [optimizers]))
-        strategy = self.trainer.strategy
+        named = dict(zip(self._trained, optimizers if isinstance(optimizers, list) else [optimizers]))
         for transitions in zip(*batch.batch):
-            self.update(
-                Transition(*transitions),
-                named,
-                self.manual_backward,
-                lambda optimizer: strategy.optimizer_step(optimizer, lambda: None, self),
-            )
+            self.update(Transition(*transitions), named)
         self._advance_clock(batch.env_steps)
 
     def _advance_clock(self, env_steps: int) -> None:
