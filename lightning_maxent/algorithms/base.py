@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -106,11 +105,6 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             raise MaxEntError(
                 f"Training runs on one device, but the Trainer was given {self.trainer.world_size}: set devices to 1."
             )
-
-    def transfer_batch_to_device(self, batch: Round | Episode, device: torch.device, dataloader_idx: int) -> Any:
-        if isinstance(batch, Round) and batch.batch.obs.device == device:
-            return batch  # where the buffer lies on the device already; saves a walk through the batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def training_step(self, batch: Round, batch_idx: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=False)
