@@ -3,38 +3,70 @@
 An algorithm is a dictionary of losses, keyed by the network that each one moves; everything else is a part.
 """
 
+from lightning_maxent import environments as environments  # registers them with Gymnasium
+from lightning_maxent.actions import AbstractActions, BoxActions, FiniteActions
 from lightning_maxent.algorithms.base import AbstractAlgorithm
+from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
+from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.sac import SAC
+from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
 from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
 from lightning_maxent.critics.base import AbstractCritic
 from lightning_maxent.critics.twin import TwinCritic
+from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.data.replay import ReplayDataModule
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.policies.base import AbstractPolicy
+from lightning_maxent.exploration import AbstractExploration, EpsilonGreedy, PolicyExploration, SoftmaxExploration
+from lightning_maxent.policies.base import AbstractFinitePolicy, AbstractPolicy
+from lightning_maxent.policies.categorical import Categorical
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
+from lightning_maxent.schedules import AbstractSchedule, ConstantSchedule, ExponentialSchedule, LinearSchedule
 from lightning_maxent.targets import AbstractTarget, PeriodicTarget, PolyakTarget
-from lightning_maxent.temperature import AbstractTemperature, FixedTemperature, LearnedTemperature
+from lightning_maxent.temperature import (
+    AbstractTemperature,
+    AnnealedTemperature,
+    FixedTemperature,
+    LearnedTemperature,
+)
 from lightning_maxent.transition import Episode, Round, Transition
 from lightning_maxent.value import StateValue
 
 __all__ = [
-    "SAC",
+    "AbstractActions",
     "AbstractAlgorithm",
     "AbstractCritic",
+    "AbstractExploration",
+    "AbstractFinitePolicy",
     "AbstractPolicy",
+    "AbstractSchedule",
     "AbstractTarget",
     "AbstractTemperature",
+    "AnnealedTemperature",
+    "BoxActions",
+    "Categorical",
+    "ConstantSchedule",
+    "DiscreteSAC",
+    "DiscreteValueSAC",
     "Episode",
+    "EpsilonGreedy",
+    "ExponentialSchedule",
+    "FiniteActions",
     "FixedTemperature",
     "LearnedTemperature",
+    "LinearSchedule",
     "MaxEntError",
     "PeriodicTarget",
+    "PolicyExploration",
     "PolyakTarget",
     "ReplayDataModule",
     "Round",
+    "SAC",
+    "SoftQLearning",
+    "SoftmaxExploration",
     "SquashedGaussian",
     "StateValue",
     "TargetCriticSAC",
     "Transition",
     "TwinCritic",
+    "TwinHeadsCritic",
 ]

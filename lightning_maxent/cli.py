@@ -57,7 +57,7 @@ class MaxEntCLI(LightningCLI):
         parser.add_lightning_class_args(StepCheckpoint, "checkpoint")
         parser.add_lightning_class_args(TrainingLog, "training_log")
         parser.link_arguments("data.obs_dim", "model.init_args.obs_dim", apply_on="instantiate")
-        parser.link_arguments("data.action_dim", "model.init_args.action_dim", apply_on="instantiate")
+        parser.link_arguments("data.actions", "model.init_args.actions", apply_on="instantiate")
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:

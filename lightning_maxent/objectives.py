@@ -11,6 +11,8 @@ Sources, cited below by name:
 - Haarnoja et al. 2018a, "Soft Actor-Critic: Off-Policy Maximum Entropy Deep RL with a Stochastic Actor",
   arXiv 1801.01290v2.
 - Haarnoja et al. 2018b, "Soft Actor-Critic Algorithms and Applications", arXiv 1812.05905v2.
+- Haarnoja et al. 2017, "Reinforcement Learning with Deep Energy-Based Policies", arXiv 1702.08165v2.
+- Christodoulou 2019, "Soft Actor-Critic for Discrete Action Settings", arXiv 1910.07207v2.
 """
 
 import math
@@ -66,6 +68,47 @@ def temperature_loss(
 ) -> Float[Tensor, " batch"]:
     """``-alpha (log pi(a|s) + H)`` with target entropy ``H`` in nats.  Haarnoja et al. 2018b, eq. 18."""
     return -alpha * (log_prob + target_entropy).detach()
+
+
+def boltzmann_log_probs(q: Float[Tensor, "*batch action"], alpha: Scalar) -> Float[Tensor, "*batch action"]:
+    """``log pi(a|s) = Q(s,a) / alpha - log sum_b exp(Q(s,b) / alpha)``.  Haarnoja et al. 2017, eq. 6.
+
+    At ``alpha = 0`` its limit: uniform over the best actions, ``-inf`` for all others.
+    """
+    behind = q - q.amax(-1, keepdim=True)
+    hard = torch.zeros_like(q).masked_fill(behind < 0, -math.inf)
+    soft = behind / torch.where(alpha > 0, alpha, 1.0)
+    return torch.where(alpha > 0, soft, hard).log_softmax(-1)
+
+
+def categorical_entropy(log_probs: Float[Tensor, "*batch action"]) -> Float[Tensor, "*batch"]:
+    """``H(pi(.|s)) = -sum_a pi(a|s) log pi(a|s)`` in nats, where an action of probability zero adds nothing.
+
+    Of several independent factors side by side, their sum: the entropy of the whole action.
+    """
+    return -(log_probs.exp() * log_probs.masked_fill(log_probs == -math.inf, 0.0)).sum(-1)
+
+
+def expected_soft_value(
+    q: Float[Tensor, "*batch action atom"], log_probs: Float[Tensor, "*batch action"], alpha: Scalar
+) -> Float[Tensor, "*batch atom"]:
+    """``V(s) = sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))``, exact over finite actions.  Christodoulou 2019, eq. 10.
+
+    For the Boltzmann policy of Q it is ``alpha log sum_a exp(Q(s,a) / alpha)``.  Of several factors, ``q`` holds the
+    terms of a sum over them.
+    """
+    expectation = (log_probs.exp().unsqueeze(-1) * q).sum(-2)
+    return expectation + alpha * categorical_entropy(log_probs).unsqueeze(-1)
+
+
+def expected_policy_loss(
+    q: Float[Tensor, "batch action"], log_probs: Float[Tensor, "batch action"], alpha: Scalar
+) -> Float[Tensor, " batch"]:
+    """``sum_a pi(a|s) (alpha log pi(a|s) - Q(s,a))``: minus the soft value under a Q and an ``alpha`` that do not move.
+
+    Christodoulou 2019, eq. 12.
+    """
+    return -expected_soft_value(q.detach().unsqueeze(-1), log_probs, alpha.detach()).squeeze(-1)
 
 
 def normal_log_prob(noise: Float[Tensor, "*shape"], log_std: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

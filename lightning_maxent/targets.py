@@ -1,7 +1,7 @@
 """Slow copies of a network, and how they follow it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from itertools import chain
@@ -29,12 +29,12 @@ def frozen(module: nn.Module) -> Iterator[None]:
 class AbstractTarget(nn.Module, ABC):
     """Holds ``network``, a copy that starts equal to the given network, takes no gradient, and follows it.
 
-    A target is built from the network that it follows: ``Callable[[nn.Module], AbstractTarget]``.
+    A target is built from the network that it follows.
     """
 
     def __init__(self, network: nn.Module):
         super().__init__()
-        self.network = deepcopy(network).requires_grad_(False)
+        self.network: Any = deepcopy(network).requires_grad_(False)
 
     @abstractmethod
     def follow(self, network: nn.Module) -> None:
@@ -97,3 +97,7 @@ class PeriodicTarget(AbstractTarget):
         due = torch.eq(self.updates % self.every, 0)
         for copy, source in self._pairs(network):
             copy.copy_(torch.where(due, source, copy))  # not a branch, which would wait for the device
+
+
+TargetBuilder = Callable[[nn.Module], AbstractTarget]
+"""Builds a slow copy from the network that it follows."""

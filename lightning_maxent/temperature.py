@@ -2,28 +2,31 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_maxent.actions import AbstractActions
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, temperature_loss
+from lightning_maxent.schedules import AbstractSchedule
 
 
 class AbstractTemperature(nn.Module, ABC):
-    """A temperature is built from the size of the action: ``Callable[[int], AbstractTemperature]``.
+    """A temperature is built from the action space: ``Callable[[AbstractActions], AbstractTemperature]``.
 
     One without parameters has no optimizer, and its loss is never asked for.
     """
 
     @abstractmethod
     def forward(self) -> Scalar:
-        """The temperature alpha, a positive scalar in units of reward per nat."""
+        """The temperature alpha, a scalar in units of reward per nat; never negative."""
 
     @abstractmethod
     def loss(self, log_prob: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """What the temperature's optimizer descends, given ``log pi(a|s)`` of fresh actions."""
+        """What the temperature's optimizer descends, given ``log pi(a|s)`` of fresh actions or its mean over them."""
 
     @abstractmethod
     def target_entropy(self) -> Scalar | None:
@@ -31,14 +34,14 @@ class AbstractTemperature(nn.Module, ABC):
 
 
 class FixedTemperature(AbstractTemperature):
-    """Alpha stays what it is; the same as scaling rewards by ``1 / alpha``.
+    """Alpha stays what it is; the same as scaling rewards by ``1 / alpha``.  At zero, entropy has no weight at all.
 
     Args:
-        action_dim: not used by a constant; every temperature is built alike.
+        actions: not used by a constant; every temperature is built alike.
         alpha: in units of reward per nat.  Must not be negative.
     """
 
-    def __init__(self, action_dim: int, alpha: float = 0.2):
+    def __init__(self, actions: AbstractActions, alpha: float = 0.2):
         super().__init__()
         self.alpha: Tensor
         if not (math.isfinite(alpha) and alpha >= 0):
@@ -55,27 +58,57 @@ class FixedTemperature(AbstractTemperature):
         return None
 
 
+class AnnealedTemperature(AbstractTemperature):
+    """Alpha follows a schedule over environment steps.
+
+    Args:
+        actions: not used; every temperature is built alike.
+        alpha: the schedule, in units of reward per nat.  Must not become negative.
+    """
+
+    def __init__(self, actions: AbstractActions, alpha: AbstractSchedule):
+        super().__init__()
+        if min(alpha.ends()) < 0:
+            raise MaxEntError(
+                f"The temperature alpha must not become negative, but is annealed to {min(alpha.ends())}."
+            )
+        self.alpha = alpha
+
+    def forward(self) -> Scalar:
+        return self.alpha()
+
+    def loss(self, log_prob: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        return torch.zeros_like(log_prob)
+
+    def target_entropy(self) -> None:
+        return None
+
+
 class LearnedTemperature(AbstractTemperature):
     """Alpha as the multiplier of the constraint ``H(pi) >= target_entropy``.  Haarnoja et al. 2018b, section 5.
 
     Args:
-        action_dim: size of the action.
+        actions: the action space.
         initial_alpha: alpha at the start, positive; 1 in the published code.
-        target_entropy: in nats; ``-action_dim`` if None (Haarnoja et al. 2018b, table 1).
+        target_entropy: in nats; the action space's ``target_entropy`` if None: ``-dim`` for continuous actions
+            (Haarnoja et al. 2018b, table 1), ``.7 log n`` for n of them.
+
+    Raises:
+        MaxEntError: for an alpha that is not positive, or an entropy that no policy can have.
     """
 
-    def __init__(self, action_dim: int, initial_alpha: float = 1.0, target_entropy: float | None = None):
+    def __init__(self, actions: AbstractActions, initial_alpha: float = 1.0, target_entropy: float | None = None):
         super().__init__()
         self.target: Tensor
         if not (math.isfinite(initial_alpha) and initial_alpha > 0):
             raise MaxEntError(f"initial_alpha must be finite and positive, but is {initial_alpha}.")
-        target = -action_dim if target_entropy is None else target_entropy
+        target = actions.target_entropy if target_entropy is None else target_entropy
         if not math.isfinite(target):
             raise MaxEntError(f"target_entropy must be finite, but is {target}.")
-        if target >= action_dim * math.log(2):
+        if target >= actions.max_entropy:
             raise MaxEntError(
-                f"target_entropy {target} cannot be reached: actions in [-1, 1]^{action_dim} have at most "
-                f"{action_dim * math.log(2):.3f} nats; choose less, e.g. {-action_dim}."
+                f"target_entropy {target} cannot be reached: these actions allow at most {actions.max_entropy:.3f} "
+                f"nats, when all are equally likely; choose less, e.g. {actions.target_entropy:.3f}."
             )
         self.log_alpha = nn.Parameter(torch.tensor(math.log(initial_alpha)))
         self.register_buffer("target", torch.tensor(float(target)), persistent=False)
@@ -88,3 +121,7 @@ class LearnedTemperature(AbstractTemperature):
 
     def target_entropy(self) -> Scalar:
         return self.target
+
+
+TemperatureBuilder = Callable[[AbstractActions], AbstractTemperature]
+"""Builds a temperature from the action space."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Transition(NamedTuple):
-    """Environment transitions; actions lie in [-1, 1].
+    """Environment transitions; actions lie in [-1, 1], finite ones are one-hot (see ``lightning_maxent.actions``).
 
     ``next_obs`` is the true next observation, never the first one of the next episode.  ``terminated`` is the end of
     the decision process; an episode cut by a time limit is not terminated and bootstraps.

@@ -17,7 +17,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from lightning_maxent import SAC, Round, SquashedGaussian, Transition, TwinCritic
+from lightning_maxent import SAC, BoxActions, Round, SquashedGaussian, Transition, TwinCritic
 from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.callbacks.training_log import TrainingLog
 from lightning_maxent.data.replay import ReplayStream
@@ -85,7 +85,7 @@ def random_batches(updates: int) -> Transition:
 
 
 def new_algorithm() -> SAC:
-    return SAC(OBS_DIM, ACTION_DIM, critic=TwinCritic, policy=SquashedGaussian)
+    return SAC(OBS_DIM, BoxActions(ACTION_DIM), critic=TwinCritic, policy=SquashedGaussian)
 
 
 def measure(updates_per_round: int, turn: int, pairs: int) -> np.ndarray:

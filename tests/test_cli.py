@@ -237,7 +237,10 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         (["--model.critic=lightning_maxent.SquashedGaussian"], "a subclass of AbstractCritic is needed"),
         (["--data.num_envs=many"], "option 'num_envs' was given a value of another kind"),
         (["--data.env_id=Pendlum-v1"], "did you mean Pendulum-v1"),
-        (["--data.env_id=CartPole-v1"], "finitely many actions"),
+        (
+            ["--data.env_id=CartPole-v1"],
+            "SAC needs continuous actions (a Box), but this environment has finitely many: use SoftQLearning or DiscreteSAC",
+        ),
         (["--data.batch_size=1000", "--data.capacity=100"], "does not fit in a buffer of 100"),
         (["--data.warmup_steps=8"], "warmup_steps 8 is shorter than a batch of 16"),
         (["--model.temperature.init_args.alpha=-1"], "alpha must be finite and not negative"),

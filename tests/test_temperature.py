@@ -6,24 +6,27 @@ from torch import tensor
 from torch.optim import SGD
 from torch.testing import assert_close
 
+from lightning_maxent.actions import BoxActions
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.temperature import FixedTemperature, LearnedTemperature
 
 
 @pytest.mark.parametrize("action_dim", [1, 2, 6, 17])
 def test_default_target_entropy_is_minus_the_size_of_the_action(action_dim):
-    assert_close(LearnedTemperature(action_dim).target_entropy(), tensor(-float(action_dim)), rtol=0, atol=0)
+    assert_close(
+        LearnedTemperature(BoxActions(action_dim)).target_entropy(), tensor(-float(action_dim)), rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.01, 1.0, 5.0])
 def test_learned_alpha_starts_where_it_was_told(alpha):
-    assert_close(LearnedTemperature(3, initial_alpha=alpha)(), tensor(alpha))
+    assert_close(LearnedTemperature(BoxActions(3), initial_alpha=alpha)(), tensor(alpha))
 
 
 @pytest.mark.parametrize("initial_alpha", [0.1, 1.0, 3.0])
 def test_gradient_in_log_alpha_is_minus_alpha_times_log_prob_plus_target_entropy(initial_alpha):
     log_prob = tensor([-3.0, 0.5, 4.0])
-    temperature = LearnedTemperature(2, initial_alpha=initial_alpha, target_entropy=-1.5)
+    temperature = LearnedTemperature(BoxActions(2), initial_alpha=initial_alpha, target_entropy=-1.5)
     temperature.loss(log_prob).mean().backward()
     assert_close(temperature.log_alpha.grad, -tensor(initial_alpha) * (log_prob.mean() - 1.5))
 
@@ -31,7 +34,7 @@ def test_gradient_in_log_alpha_is_minus_alpha_times_log_prob_plus_target_entropy
 @pytest.mark.parametrize("action_dim", [1, 3])
 def test_alpha_falls_while_the_entropy_exceeds_its_target_rises_below_and_rests_at_it(action_dim):
     def alpha_after_one_step(entropy):
-        temperature = LearnedTemperature(action_dim)
+        temperature = LearnedTemperature(BoxActions(action_dim))
         optimizer = SGD(temperature.parameters(), lr=0.1)
         temperature.loss(torch.full((4,), -entropy)).mean().backward()
         optimizer.step()
@@ -44,7 +47,7 @@ def test_alpha_falls_while_the_entropy_exceeds_its_target_rises_below_and_rests_
 
 
 def test_learned_alpha_stays_positive_under_any_step():
-    temperature = LearnedTemperature(1)
+    temperature = LearnedTemperature(BoxActions(1))
     optimizer = SGD(temperature.parameters(), lr=10.0)
     temperature.loss(tensor([-2.0])).mean().backward()
     optimizer.step()
@@ -52,10 +55,10 @@ def test_learned_alpha_stays_positive_under_any_step():
 
 
 def test_state_dict_keeps_a_learned_alpha_and_it_goes_on_learning():
-    trained = LearnedTemperature(2)
+    trained = LearnedTemperature(BoxActions(2))
     with torch.no_grad():
         trained.log_alpha.fill_(-1.25)
-    restored = LearnedTemperature(2, initial_alpha=7.0)
+    restored = LearnedTemperature(BoxActions(2), initial_alpha=7.0)
     optimizer = SGD(restored.parameters(), lr=0.1)  # built before loading, as a resumed run does
     restored.load_state_dict(trained.state_dict())
     assert_close(restored(), tensor(math.exp(-1.25)))
@@ -65,7 +68,7 @@ def test_state_dict_keeps_a_learned_alpha_and_it_goes_on_learning():
 
 
 def test_fixed_alpha_is_constant_has_nothing_to_train_and_steers_to_no_entropy():
-    temperature = FixedTemperature(3, alpha=0.4)
+    temperature = FixedTemperature(BoxActions(3), alpha=0.4)
     assert list(temperature.parameters()) == []
     assert_close(temperature(), tensor(0.4))
     assert temperature.target_entropy() is None
@@ -73,19 +76,19 @@ def test_fixed_alpha_is_constant_has_nothing_to_train_and_steers_to_no_entropy()
 
 
 def test_fixed_alpha_may_be_zero():
-    assert float(FixedTemperature(1, alpha=0.0)()) == 0.0
+    assert float(FixedTemperature(BoxActions(1), alpha=0.0)()) == 0.0
 
 
 @pytest.mark.parametrize("alpha", [-0.1, math.nan, math.inf, -math.inf])
 def test_fixed_alpha_that_is_negative_or_not_a_number_is_refused(alpha):
     with pytest.raises(MaxEntError, match="alpha"):
-        FixedTemperature(1, alpha=alpha)
+        FixedTemperature(BoxActions(1), alpha=alpha)
 
 
 @pytest.mark.parametrize("alpha", [0.0, -0.1, math.nan, math.inf])
 def test_initial_alpha_without_a_finite_logarithm_is_refused(alpha):
     with pytest.raises(MaxEntError, match="initial_alpha"):
-        LearnedTemperature(1, initial_alpha=alpha)
+        LearnedTemperature(BoxActions(1), initial_alpha=alpha)
 
 
 @pytest.mark.parametrize("action_dim", [1, 2, 6])
@@ -93,12 +96,12 @@ def test_target_entropy_is_refused_from_the_entropy_of_the_uniform_distribution_
     uniform = action_dim * math.log(2)
     for unreachable in (uniform, uniform + 1.0):
         with pytest.raises(MaxEntError, match="cannot be reached"):
-            LearnedTemperature(action_dim, target_entropy=unreachable)
-    reachable = LearnedTemperature(action_dim, target_entropy=uniform - 0.01)
+            LearnedTemperature(BoxActions(action_dim), target_entropy=unreachable)
+    reachable = LearnedTemperature(BoxActions(action_dim), target_entropy=uniform - 0.01)
     assert_close(reachable.target_entropy(), tensor(uniform - 0.01))
 
 
 @pytest.mark.parametrize("target_entropy", [math.nan, math.inf, -math.inf])
 def test_target_entropy_that_is_not_finite_is_refused(target_entropy):
     with pytest.raises(MaxEntError, match="must be finite"):
-        LearnedTemperature(1, target_entropy=target_entropy)
+        LearnedTemperature(BoxActions(1), target_entropy=target_entropy)

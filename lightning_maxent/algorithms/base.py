@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.objectives import Scalar, soft_returns, soft_value
-from lightning_maxent.policies.base import AbstractPolicy
+from lightning_maxent.objectives import Scalar, soft_returns
+from lightning_maxent.schedules import AbstractSchedule
 from lightning_maxent.temperature import AbstractTemperature
 from lightning_maxent.transition import Episode, Round, Transition
 
@@ -26,12 +26,10 @@ def adam(parameters: Iterable[nn.Parameter], lr: float = 3e-4) -> Optimizer:
 class AbstractAlgorithm(pl.LightningModule, ABC):
     """An algorithm is a dictionary of losses, keyed by the network that each one moves.
 
-    A key is the name of a network attribute, of its optimizer and of its loss in the logs.  A subclass gives
-    ``losses`` and ``follow_targets`` and builds the parts; this class steps the optimizers, advances the clock and
-    measures evaluation episodes.
+    A key is the name of a network attribute, of its optimizer and of its loss in the logs.  A subclass builds the parts
+    and gives the abstract methods; this class steps the optimizers, advances the clock and measures evaluation episodes.
 
     Args:
-        policy: the policy.
         temperature: the weight of entropy.
         optimizers: how to optimise each network, by its name; one whose network has no parameters is not built.
         discount: gamma in [0, 1].
@@ -42,7 +40,6 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
     def __init__(
         self,
-        policy: AbstractPolicy,
         temperature: AbstractTemperature,
         optimizers: dict[str, OptimizerBuilder],
         discount: float,
@@ -51,7 +48,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         if not 0 <= discount <= 1:
             raise MaxEntError(f"The discount must lie in [0, 1], but is {discount}.")
         self.automatic_optimization = False  # one optimizer per network
-        self.policy, self.temperature, self.discount = policy, temperature, discount
+        self.temperature, self.discount = temperature, discount
         self._optimizer_builders = optimizers
         self._sums: dict[str, Tensor] = {}  # of what was recorded since the last drain
         self._counts: dict[str, int] = {}
@@ -67,10 +64,24 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         """Let every slow copy follow its network; called once after every update."""
 
     @abstractmethod
+    def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
+        """Samples of the policy, or its one best guess if ``deterministic``."""
+
+    def _explore(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
+        """Actions to learn from; the policy's samples, since that is what entropy is for."""
+        return self._act(obs, deterministic=False)
+
+    @abstractmethod
     def q_value(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
     ) -> Float[Tensor, " batch"]:
         """The soft action value that the policy climbs."""
+
+    @abstractmethod
+    def value_and_entropy(
+        self, obs: Float[Tensor, "batch obs_dim"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Soft value ``E_pi[Q - alpha log pi]`` and entropy (nats) of every state; unbiased estimates will do."""
 
     # ---- learning ---------------------------------------------------------------------------------------------------
 
@@ -105,6 +116,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             raise MaxEntError(
                 f"Training runs on one device, but the Trainer was given {self.trainer.world_size}: set devices to 1."
             )
+        self._schedules = [module for module in self.modules() if isinstance(module, AbstractSchedule)]
 
     def training_step(self, batch: Round, batch_idx: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=False)
@@ -125,6 +137,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             counter.ready += delta
             counter.completed += delta
         loop._batches_that_stepped = env_steps
+        for schedule in self._schedules:
+            schedule.advance(env_steps)
         if 0 <= self.trainer.max_steps <= env_steps:
             self.trainer.should_stop = True  # or Lightning would skip the evaluation at the end of a short last epoch
 
@@ -134,8 +148,13 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     def act(
         self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False
     ) -> Float[Tensor, "batch action_dim"]:
-        """Actions in [-1, 1] on the CPU for observations from anywhere."""
-        return self.policy.act(obs.to(self.device), deterministic).cpu()
+        """Actions on the CPU for observations from anywhere: the policy's samples, or its one best guess."""
+        return self._act(obs.to(self.device), deterministic).cpu()
+
+    @torch.no_grad()
+    def explore(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
+        """Actions to learn from, on the CPU for observations from anywhere."""
+        return self._explore(obs.to(self.device)).cpu()
 
     # ---- measuring --------------------------------------------------------------------------------------------------
 
@@ -190,10 +209,9 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         if episode.deterministic:
             return {"return": episode_return, "length": torch.tensor(float(len(episode.reward)))}
         alpha = self.temperature()
-        action, log_prob = self.policy(episode.obs)
-        last_value = soft_value(self.q_value(episode.obs[-1:], action[-1:]), log_prob[-1:], alpha)[0]
-        bootstrap = torch.zeros_like(last_value) if episode.terminated else last_value
-        entropy = -log_prob[:-1]
+        value, entropy = self.value_and_entropy(episode.obs)
+        bootstrap = torch.zeros_like(value[-1]) if episode.terminated else value[-1]
+        entropy = entropy[:-1]
         q = self.q_value(episode.obs[:-1], episode.action)
         return {
             "sampled_return": episode_return,

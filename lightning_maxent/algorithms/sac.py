@@ -3,20 +3,21 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder, adam
-from lightning_maxent.critics.base import CriticBuilder, build_critic
+from lightning_maxent.actions import AbstractActions
+from lightning_maxent.algorithms.base import OptimizerBuilder, adam
+from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
+from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.objectives import Scalar, policy_loss, soft_bellman_target, value_loss
 from lightning_maxent.policies.base import PolicyBuilder
-from lightning_maxent.targets import AbstractTarget, PolyakTarget, frozen
-from lightning_maxent.temperature import AbstractTemperature, FixedTemperature
+from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen
+from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 from lightning_maxent.value import StateValue
 
 
-class SAC(AbstractAlgorithm):
+class SAC(ContinuousAlgorithm):
     """V, its slow copy, twin Q and policy, an optimizer each.  Haarnoja et al. 2018a (arXiv 1801.01290v2).
 
     V regresses on ``Q(s,a) - alpha log pi(a|s)`` with a fresh action, Q on ``r + gamma V'(s')`` with the copy V',
@@ -25,11 +26,11 @@ class SAC(AbstractAlgorithm):
 
     Args:
         obs_dim: size of the flattened observation.
-        action_dim: size of the action.
+        actions: the action space; must be continuous.
         critic: builds Q.
         policy: builds the policy.
         value: builds V from ``obs_dim``.
-        temperature: builds alpha from ``action_dim``.
+        temperature: builds alpha from ``actions``.
         target: builds the slow copy of V.
         value_optimizer: of V.
         critic_optimizer: of Q.
@@ -41,12 +42,12 @@ class SAC(AbstractAlgorithm):
     def __init__(
         self,
         obs_dim: int,
-        action_dim: int,
+        actions: AbstractActions,
         critic: CriticBuilder,
         policy: PolicyBuilder,
         value: Callable[[int], nn.Module] = StateValue,
-        temperature: Callable[[int], AbstractTemperature] = FixedTemperature,
-        target: Callable[[nn.Module], AbstractTarget] = PolyakTarget,
+        temperature: TemperatureBuilder = FixedTemperature,
+        target: TargetBuilder = PolyakTarget,
         value_optimizer: OptimizerBuilder = adam,
         critic_optimizer: OptimizerBuilder = adam,
         policy_optimizer: OptimizerBuilder = adam,
@@ -54,8 +55,11 @@ class SAC(AbstractAlgorithm):
         discount: float = 0.99,
     ):
         super().__init__(
-            policy(obs_dim, action_dim),
-            temperature(action_dim),
+            obs_dim,
+            actions,
+            critic,
+            policy,
+            temperature,
             {
                 "value": value_optimizer,
                 "critic": critic_optimizer,
@@ -65,7 +69,6 @@ class SAC(AbstractAlgorithm):
             discount,
         )
         self.value = value(obs_dim)
-        self.critic = build_critic(critic, obs_dim, action_dim)
         self.target_value = target(self.value)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
@@ -87,8 +90,3 @@ class SAC(AbstractAlgorithm):
 
     def follow_targets(self) -> None:
         self.target_value.follow(self.value)
-
-    def q_value(
-        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
-    ) -> Float[Tensor, " batch"]:
-        return self.critic.value(self.critic(obs, action))

@@ -1,21 +1,19 @@
 """Soft Actor-Critic as published later, with V computed from target critics."""
 
-from collections.abc import Callable
-
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
-from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder, adam
-from lightning_maxent.critics.base import CriticBuilder, build_critic
+from lightning_maxent.actions import AbstractActions
+from lightning_maxent.algorithms.base import OptimizerBuilder, adam
+from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
+from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.objectives import Scalar, policy_loss, soft_bellman_target, soft_value
 from lightning_maxent.policies.base import PolicyBuilder
-from lightning_maxent.targets import AbstractTarget, PolyakTarget, frozen
-from lightning_maxent.temperature import AbstractTemperature, LearnedTemperature
+from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen
+from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 
 
-class TargetCriticSAC(AbstractAlgorithm):
+class TargetCriticSAC(ContinuousAlgorithm):
     """Twin Q, their slow copies, policy and temperature.  Haarnoja et al. 2018b (arXiv 1812.05905v2).
 
     Q regresses on ``r + gamma (Q'(s',a') - alpha log pi(a'|s'))`` with the copies Q' and a fresh ``a'``; the policy
@@ -23,10 +21,10 @@ class TargetCriticSAC(AbstractAlgorithm):
 
     Args:
         obs_dim: size of the flattened observation.
-        action_dim: size of the action.
+        actions: the action space; must be continuous.
         critic: builds Q.
         policy: builds the policy.
-        temperature: builds alpha from ``action_dim``.
+        temperature: builds alpha from ``actions``.
         target: builds the slow copy of Q.
         critic_optimizer: of Q.
         policy_optimizer: of the policy.
@@ -37,23 +35,25 @@ class TargetCriticSAC(AbstractAlgorithm):
     def __init__(
         self,
         obs_dim: int,
-        action_dim: int,
+        actions: AbstractActions,
         critic: CriticBuilder,
         policy: PolicyBuilder,
-        temperature: Callable[[int], AbstractTemperature] = LearnedTemperature,
-        target: Callable[[nn.Module], AbstractTarget] = PolyakTarget,
+        temperature: TemperatureBuilder = LearnedTemperature,
+        target: TargetBuilder = PolyakTarget,
         critic_optimizer: OptimizerBuilder = adam,
         policy_optimizer: OptimizerBuilder = adam,
         temperature_optimizer: OptimizerBuilder = adam,
         discount: float = 0.99,
     ):
         super().__init__(
-            policy(obs_dim, action_dim),
-            temperature(action_dim),
+            obs_dim,
+            actions,
+            critic,
+            policy,
+            temperature,
             {"critic": critic_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer},
             discount,
         )
-        self.critic = build_critic(critic, obs_dim, action_dim)
         self.target_critic = target(self.critic)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
@@ -78,8 +78,3 @@ class TargetCriticSAC(AbstractAlgorithm):
 
     def follow_targets(self) -> None:
         self.target_critic.follow(self.critic)
-
-    def q_value(
-        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
-    ) -> Float[Tensor, " batch"]:
-        return self.critic.value(self.critic(obs, action))

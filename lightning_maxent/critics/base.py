@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_maxent.actions import FiniteActions
 from lightning_maxent.errors import MaxEntError
 
 
@@ -23,9 +24,20 @@ class AbstractCritic(nn.Module, ABC):
     ) -> Float[Tensor, "member batch *atom"]:
         """Predictions of the soft return of ``action`` in ``obs``; members must start different."""
 
+    def every_action(
+        self, obs: Float[Tensor, "batch obs_dim"], actions: Float[Tensor, "action action_dim"]
+    ) -> Float[Tensor, "member batch action *atom"]:
+        """Predictions for each of finitely many actions in every state.
+
+        Asks for every pair; a critic that has an output per action overrides this to give them all in one pass.
+        """
+        batch, count = len(obs), len(actions)
+        prediction = self(obs.repeat_interleave(count, dim=0), actions.repeat(batch, 1))
+        return prediction.unflatten(1, (batch, count))
+
     @abstractmethod
     def value(self, prediction: Float[Tensor, "member batch *atom"]) -> Float[Tensor, " batch"]:
-        """The one value that the policy climbs and V regresses on."""
+        """The one value that the policy climbs and V regresses on; each pair's for itself."""
 
     @abstractmethod
     def target(self, prediction: Float[Tensor, "member batch *atom"]) -> Float[Tensor, "batch target_atom"]:
@@ -57,6 +69,34 @@ def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> Abs
         _check_shape(critic, "target", target, target.ndim == 2 and len(target) == batch)
         loss = critic.loss(prediction, target)
         _check_shape(critic, "loss", loss, loss.shape == prediction.shape[:2])
+    return critic.train(training)
+
+
+def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteActions) -> AbstractCritic:
+    """The same for finite actions: ``every_action`` must agree with ``forward``.
+
+    For actions of several factors that means that Q is a sum over factors, as it has to be where their combinations
+    are too many to be counted.
+
+    Raises:
+        MaxEntError: as ``build_critic``, or if the two methods disagree.
+    """
+    critic = build_critic(builder, obs_dim, actions.dim)
+    training = critic.training
+    critic.eval()
+    with torch.no_grad():
+        obs, action = torch.randn(8, obs_dim), actions.sample(actions.log_softmax(torch.zeros(8, actions.dim)))
+        every, one = critic.every_action(obs, torch.eye(actions.dim)), critic(obs, action)
+        chosen = torch.einsum("mba...,ba->mb...", every, action)
+    if chosen.shape != one.shape or not torch.allclose(chosen, one, rtol=1e-3, atol=1e-4):
+        name = type(critic).__name__
+        raise MaxEntError(
+            f"{name}.every_action does not agree with {name}.forward: it must return [member, batch, action] or "
+            f"[member, batch, action, atom]."
+            if len(actions.counts) == 1
+            else f"{name} gives no Q that is a sum over the {len(actions.counts)} factors of the action: use "
+            f"TwinHeadsCritic, or raise data.max_joint_actions so that the factors become one."
+        )
     return critic.train(training)
 
 

@@ -5,31 +5,29 @@ from collections.abc import Iterator
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium import spaces
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_maxent.data.action_codec import AbstractActionCodec
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.transition import Episode, Transition
 
 
 class EnvRunner:
-    """Steps a SAME_STEP vector environment; turns actions in [-1, 1] into its own, and its answers into transitions.
+    """Steps a SAME_STEP vector environment; turns the learner's actions into its own, and its answers into transitions.
 
     Args:
-        envs: environments with flat Box observations and bounded Box actions, that reset themselves within the step
-            that ends an episode.
+        envs: environments with flat Box observations, that reset themselves within the step that ends an episode.
+        codec: of their actions.
         seed: of their first reset.
         name: what to call the environment in errors.
         env_steps: the clock at the start, for errors too.
     """
 
-    def __init__(self, envs: gym.vector.VectorEnv, seed: int, name: str, env_steps: int = 0):
-        self.envs = envs
-        space = envs.single_action_space
-        assert isinstance(space, spaces.Box)
-        self._shape = (envs.num_envs, *space.shape)
-        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+    def __init__(
+        self, envs: gym.vector.VectorEnv, codec: AbstractActionCodec, seed: int, name: str, env_steps: int = 0
+    ):
+        self.envs, self._codec = envs, codec
         self._name, self._env_steps = name, env_steps
         self._returns, self._lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, dtype=np.int64)
         self._finished: list[tuple[float, int]] = []
@@ -53,7 +51,7 @@ class EnvRunner:
                 f"The policy gave an action that is not finite at environment step {self._env_steps}: learning "
                 f"diverged; lower the learning rates, and go on from the last checkpoint or start anew."
             )
-        obs, reward, terminated, truncated, info = self.envs.step(self._native(action))
+        obs, reward, terminated, truncated, info = self.envs.step(self._codec.native(action))
         done = terminated | truncated
         next_obs = obs
         if done.any():
@@ -78,13 +76,6 @@ class EnvRunner:
         """Return and length of the episodes that ended since the last call."""
         finished, self._finished = self._finished, []
         return finished
-
-    def _native(self, action: Tensor) -> np.ndarray:
-        """The action in the environment's own bounds and type; integers are rounded to the nearest."""
-        unit = (action.double().numpy().reshape(self._shape) + 1) / 2
-        native = np.clip(self._low * (1 - unit) + self._high * unit, self._low, self._high)
-        dtype = self.envs.action_space.dtype
-        return (np.rint(native) if np.issubdtype(dtype, np.integer) else native).astype(dtype)
 
     def _count(self, reward: np.ndarray, done: np.ndarray) -> None:
         self._returns += reward

@@ -15,6 +15,8 @@ from torchrl.data.replay_buffers.samplers import RandomSampler
 from torchrl.data.replay_buffers.storages import Storage
 from torchrl.data.replay_buffers.writers import RoundRobinWriter
 
+from lightning_maxent.actions import AbstractActions
+from lightning_maxent.data.action_codec import AbstractActionCodec, action_codec
 from lightning_maxent.data.env_runner import EnvRunner, play_episodes
 from lightning_maxent.data.spaces import env_maker, make_vector_env
 from lightning_maxent.errors import MaxEntError
@@ -62,7 +64,7 @@ class EpisodeStream:
 
 
 class ReplayDataModule(pl.LightningDataModule):
-    """Environments, a TorchRL replay buffer and evaluation; the Trainer's module acts through its ``act`` method.
+    """Environments, a TorchRL replay buffer and evaluation; the Trainer's module plays through ``explore`` and ``act``.
 
     A round is: ``steps_per_round`` environment steps, then one training step with ``updates_per_round`` batches drawn
     afresh.  During the first ``warmup_steps``, actions are uniform and rounds carry no update.  The state saved is
@@ -81,6 +83,8 @@ class ReplayDataModule(pl.LightningDataModule):
             or ``torchrl.data.LazyMemmapStorage`` (with ``scratch_dir``, on disk).
         eval_interval: environment steps from one evaluation to the next.
         eval_episodes: episodes of one evaluation with the policy's mode, and again as many with its samples.
+        max_joint_actions: a MultiDiscrete action of up to so many combinations is presented as one choice among them
+            all; one of more, as independent factors.
 
     Raises:
         MaxEntError: for numbers that cannot work together.
@@ -99,6 +103,7 @@ class ReplayDataModule(pl.LightningDataModule):
         storage: Callable[[int], Storage] = LazyTensorStorage,
         eval_interval: int = 1_000,
         eval_episodes: int = 10,
+        max_joint_actions: int = 1_000,
     ):
         super().__init__()
         for name in ("num_envs", "capacity", "batch_size", "steps_per_round", "eval_interval", "eval_episodes"):
@@ -133,27 +138,33 @@ class ReplayDataModule(pl.LightningDataModule):
         )
         self.make_storage = storage
         self.eval_interval, self.eval_episodes = eval_interval, eval_episodes
+        self.max_joint_actions = max_joint_actions
         self.env_steps = 0
         self.buffer: ReplayBuffer | None = None
         self.runner: EnvRunner | None = None
         self._eval_envs: VectorEnv | None = None
 
     @cached_property
-    def _dims(self) -> tuple[int, int]:
+    def _spaces(self) -> tuple[int, AbstractActionCodec]:
         env = self.make_env()
-        dims = flatdim(env.observation_space), flatdim(env.action_space)
-        env.close()
-        return dims
+        try:
+            return flatdim(env.observation_space), action_codec(self.env_id, env.action_space, self.max_joint_actions)
+        finally:
+            env.close()
 
     @property
     def obs_dim(self) -> int:
         """Size of the flattened observation; makes the environment once to look."""
-        return self._dims[0]
+        return self._spaces[0]
 
     @property
-    def action_dim(self) -> int:
-        """Size of the action; makes the environment once to look."""
-        return self._dims[1]
+    def actions(self) -> AbstractActions:
+        """The action space; makes the environment once to look."""
+        return self._codec.actions
+
+    @property
+    def _codec(self) -> AbstractActionCodec:
+        return self._spaces[1]
 
     # ---- training ---------------------------------------------------------------------------------------------------
 
@@ -172,11 +183,11 @@ class ReplayDataModule(pl.LightningDataModule):
         if self.runner is None:
             self._check_resumed()
             envs = make_vector_env(self.make_env, self.num_envs)
-            self.runner = EnvRunner(envs, self._seed("train"), self.env_id, self.env_steps)
+            self.runner = EnvRunner(envs, self._codec, self._seed("train"), self.env_id, self.env_steps)
         steps = []
         for passed in range(0, self.steps_per_round, self.num_envs):
             warm = self.env_steps + passed >= self.warmup_steps
-            action = self._act(self.runner.obs, False) if warm else self._uniform_action()
+            action = self._algorithm.explore(self.runner.obs) if warm else self._codec.uniform(self.num_envs)
             steps.append(self.runner.step(action)[0])
         # Stored whole or not at all: a round that an error cuts short leaves buffer and clock at the same moment.
         rows = {name: torch.cat(values) for name, values in zip(Transition._fields, zip(*steps))}
@@ -185,12 +196,10 @@ class ReplayDataModule(pl.LightningDataModule):
         updates = self.updates_per_round if self.env_steps > self.warmup_steps else 0
         return Round(self._sample(updates), self.env_steps)
 
-    def _act(self, obs: torch.Tensor, deterministic: bool) -> torch.Tensor:
-        algorithm: Any = self.trainer.lightning_module if self.trainer else None
-        return algorithm.act(obs, deterministic)
-
-    def _uniform_action(self) -> torch.Tensor:
-        return torch.rand(self.num_envs, self.action_dim) * 2 - 1
+    @property
+    def _algorithm(self) -> Any:
+        """The Trainer's module: all that data knows of it is ``explore`` and ``act``."""
+        return self.trainer.lightning_module if self.trainer else None
 
     def _sample(self, updates: int) -> Transition:
         """Fresh batches ``[updates, batch]``; of no update, empty ones."""
@@ -224,8 +233,9 @@ class ReplayDataModule(pl.LightningDataModule):
     def _play(self, deterministic: bool) -> Iterator[Episode]:
         if self._eval_envs is None:
             self._eval_envs = make_vector_env(self.make_env, min(self.eval_episodes, EVALUATION_ENVS))
-        runner = EnvRunner(self._eval_envs, self._seed("mode" if deterministic else "sample"), self.env_id)
-        return play_episodes(runner, self._act, self.eval_episodes, deterministic)
+        seed = self._seed("mode" if deterministic else "sample")
+        runner = EnvRunner(self._eval_envs, self._codec, seed, self.env_id)
+        return play_episodes(runner, self._algorithm.act, self.eval_episodes, deterministic)
 
     def teardown(self, stage: str) -> None:
         if self.runner is not None:

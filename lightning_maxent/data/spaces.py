@@ -1,4 +1,4 @@
-"""Environments as algorithms see them: flat observations, actions in [-1, 1]."""
+"""Environments as algorithms see them: with flat observations."""
 
 import difflib
 import importlib
@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
@@ -15,7 +14,7 @@ from lightning_maxent.errors import MaxEntError
 
 
 def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: Any) -> gym.Env:
-    """``gymnasium.make`` with observations flattened and both spaces checked.
+    """``gymnasium.make`` with observations checked and flattened; finite ones become one-hot vectors.
 
     Args:
         env_id: a registered id, or ``module:Id`` with a module that registers it.
@@ -23,8 +22,8 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
         options: further arguments of ``gymnasium.make``, such as ``render_mode``.
 
     Raises:
-        MaxEntError: for an unknown id (names near matches), arguments the environment refuses, or a space that
-            continuous-action algorithms cannot take.
+        MaxEntError: for an unknown id (names near matches), arguments the environment refuses, or observations that
+            cannot be flattened.
     """
     module, _, name = env_id.rpartition(":")
     if module:
@@ -43,7 +42,6 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
     except TypeError as error:
         raise MaxEntError(f"The environment {env_id!r} does not take env_kwargs {env_kwargs}: {error}") from error
     try:
-        check_action_space(env_id, env.action_space)
         check_observation_space(env_id, env.observation_space)
     except MaxEntError:
         env.close()
@@ -51,32 +49,15 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
     return gym.wrappers.FlattenObservation(env)
 
 
-def check_action_space(env_id: str, space: spaces.Space) -> None:
-    """Raise ``MaxEntError`` unless the space is a Box with finite bounds."""
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        raise MaxEntError(
-            f"{env_id} has finitely many actions ({space}), but this algorithm needs continuous ones (a Box); choose "
-            f"a continuous variant of the task (e.g. `continuous: true` in env_kwargs of LunarLander-v3) or an "
-            f"algorithm for finite actions, such as soft Q-learning."
-        )
-    if not isinstance(space, spaces.Box):
-        raise MaxEntError(f"{env_id} has the action space {space}; only a Box with finite bounds is supported.")
-    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
-        raise MaxEntError(
-            f"{env_id} has unbounded actions ({space}); wrap it with gymnasium.wrappers.RescaleAction or give its "
-            f"action space finite bounds."
-        )
-
-
 def check_observation_space(env_id: str, space: spaces.Space) -> None:
-    """Raise ``MaxEntError`` unless the space is a Box, or a Dict of such."""
-    if isinstance(space, spaces.Dict):
-        for key, part in space.items():
+    """Raise ``MaxEntError`` unless the space is a Box, finite, or a Dict or Tuple of such."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        for key, part in space.items() if isinstance(space, spaces.Dict) else enumerate(space):
             check_observation_space(f"{env_id} (observation {key!r})", part)
-    elif not isinstance(space, spaces.Box):
+    elif not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         raise MaxEntError(
-            f"{env_id} has observations in {space}; only Box and Dict of Box are supported: wrap the environment, "
-            f"e.g. with gymnasium.wrappers.TransformObservation."
+            f"{env_id} has observations in {space}; only Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple "
+            f"of these are supported: wrap the environment, e.g. with gymnasium.wrappers.TransformObservation."
         )
 
 

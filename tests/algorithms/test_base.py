@@ -8,6 +8,7 @@ from lightning_maxent import (
     SAC,
     AbstractCritic,
     AbstractPolicy,
+    BoxActions,
     Episode,
     FixedTemperature,
     MaxEntError,
@@ -24,7 +25,7 @@ from lightning_maxent import (
     ],
 )
 def test_what_several_optimizers_behind_one_backward_pass_cannot_do_is_refused(trainer, sentence):
-    algorithm = SAC(3, 1, critic=TwinCritic, policy=SquashedGaussian)
+    algorithm = SAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian)
     algorithm._trainer = trainer
     with pytest.raises(MaxEntError, match=sentence):
         algorithm.on_fit_start()
@@ -33,7 +34,7 @@ def test_what_several_optimizers_behind_one_backward_pass_cannot_do_is_refused(t
 @pytest.mark.parametrize("discount", [-0.1, 1.1, float("nan")])
 def test_a_discount_outside_zero_to_one_is_refused(discount):
     with pytest.raises(MaxEntError, match="discount"):
-        SAC(3, 1, critic=TwinCritic, policy=SquashedGaussian, discount=discount)
+        SAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian, discount=discount)
 
 
 class ConstantPolicy(AbstractPolicy):
@@ -77,7 +78,7 @@ EXACT_Q = (REWARD + DISCOUNT * ALPHA * ENTROPY) / (1 - DISCOUNT)  # the same rew
 def evaluated(q: float, terminated: bool, deterministic: bool = False) -> dict[str, float]:
     algorithm = SAC(
         2,
-        1,
+        BoxActions(1),
         critic=partial(ConstantCritic, q=q),
         policy=ConstantPolicy,
         temperature=partial(FixedTemperature, alpha=ALPHA),

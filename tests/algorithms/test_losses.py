@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from torchrl.modules import ProbabilisticActor, TanhNormal, ValueOperator
 from torchrl.objectives import SACLoss, SoftUpdate
 
+from lightning_maxent.actions import BoxActions
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
 from lightning_maxent.critics.twin import TwinCritic
@@ -108,7 +109,7 @@ def slow_copies(algorithm):
 
 
 def test_each_loss_moves_every_weight_tensor_of_its_own_network_and_no_other(build, batch):
-    algorithm = build(OBS, ACTION)
+    algorithm = build(OBS, BoxActions(ACTION))
     for moved in algorithm.trained_networks():
         algorithm.zero_grad()
         losses_with_the_same_noise(algorithm, batch)[moved].backward()
@@ -121,7 +122,7 @@ def test_each_loss_moves_every_weight_tensor_of_its_own_network_and_no_other(bui
 
 
 def test_one_shared_backward_gives_the_gradients_of_separate_ones(build, batch):
-    algorithm = build(OBS, ACTION)
+    algorithm = build(OBS, BoxActions(ACTION))
     for name in algorithm.trained_networks():
         losses_with_the_same_noise(algorithm, batch)[name].backward()
     separate = gradients(algorithm)
@@ -134,7 +135,7 @@ def test_update_steps_every_network_once_down_its_gradient_and_the_slow_copy_fol
     build, batch
 ):
     lr = 0.1
-    algorithm = build(OBS, ACTION, **optimizer_arguments(build, partial(SGD, lr=lr)))
+    algorithm = build(OBS, BoxActions(ACTION), **optimizer_arguments(build, partial(SGD, lr=lr)))
     for copy in slow_copies(algorithm).values():
         disturb(copy)
     for name in algorithm.trained_networks():
@@ -155,7 +156,7 @@ def test_update_steps_every_network_once_down_its_gradient_and_the_slow_copy_fol
 
 
 def test_gradients_of_one_update_do_not_add_to_those_of_the_last(build, batch):
-    algorithm = build(OBS, ACTION)
+    algorithm = build(OBS, BoxActions(ACTION))
     optimizers = resting_optimizers(algorithm)
     for _ in range(2):
         torch.manual_seed(7)
@@ -172,7 +173,7 @@ def test_gradients_of_one_update_do_not_add_to_those_of_the_last(build, batch):
 
 
 def test_a_fixed_temperature_has_no_optimizer_and_a_learned_one_has(build):
-    algorithm = build(OBS, ACTION)
+    algorithm = build(OBS, BoxActions(ACTION))
     learned = isinstance(algorithm.temperature, LearnedTemperature)
     assert ("temperature" in algorithm.trained_networks()) == learned
     owned = [
@@ -184,7 +185,7 @@ def test_a_fixed_temperature_has_no_optimizer_and_a_learned_one_has(build):
 
 
 def test_what_lies_behind_termination_does_not_reach_any_loss(build, batch):
-    algorithm = build(OBS, ACTION)
+    algorithm = build(OBS, BoxActions(ACTION))
     expected = losses_with_the_same_noise(algorithm, batch)
     next_obs = batch.next_obs.clone()
     next_obs[batch.terminated] = math.nan
@@ -194,7 +195,7 @@ def test_what_lies_behind_termination_does_not_reach_any_loss(build, batch):
 @pytest.mark.parametrize("discount", [-0.1, 1.1, math.nan])
 def test_discount_outside_zero_to_one_is_refused(build, discount):
     with pytest.raises(MaxEntError, match="discount"):
-        build(OBS, ACTION, discount=discount)
+        build(OBS, BoxActions(ACTION), discount=discount)
 
 
 # ---- losses worked out by hand, for networks that are constants ------------------------------------------------------------
@@ -219,7 +220,7 @@ def sampled_log_prob():
 
 
 def test_losses_of_constant_networks_equal_the_equations_of_the_papers(build, batch):
-    algorithm = build(OBS, ACTION)
+    algorithm = build(OBS, BoxActions(ACTION))
     constant(algorithm.policy.network, *MEAN, *LOG_STD)
     constant(algorithm.critic.network, Q1, Q2)
     torch.manual_seed(7)
@@ -249,7 +250,7 @@ def test_losses_of_constant_networks_equal_the_equations_of_the_papers(build, ba
 
 
 def test_drained_metrics_are_means_over_the_updates_since_the_last_drain(build, batch):
-    algorithm = build(OBS, ACTION, **optimizer_arguments(build, partial(SGD, lr=0.0)))
+    algorithm = build(OBS, BoxActions(ACTION), **optimizer_arguments(build, partial(SGD, lr=0.0)))
     constant(algorithm.policy.network, *MEAN, *LOG_STD)
     constant(algorithm.critic.network, Q1, Q2)
     optimizers = named_optimizers(algorithm)
@@ -336,7 +337,7 @@ def test_target_critic_sac_agrees_with_the_sac_of_torchrl(batch, fixed_alpha):
     log alpha is the paper's divided by alpha, and its value is not compared.
     """
     torch.manual_seed(0)
-    algorithm = ALGORITHMS[f"target_critic_sac_{'fixed' if fixed_alpha else 'learned'}"](OBS, ACTION)
+    algorithm = ALGORITHMS[f"target_critic_sac_{'fixed' if fixed_alpha else 'learned'}"](OBS, BoxActions(ACTION))
     disturb(algorithm.target_critic)
     theirs = torchrl_sac(algorithm, fixed_alpha)
     ours = losses_with_the_same_noise(algorithm, batch)
@@ -429,7 +430,7 @@ def test_in_a_world_of_one_step_q_learns_the_reward_and_v_the_soft_maximum(learn
     build = LEARNERS[learner]
     algorithm = build(
         1,
-        action_dim,
+        BoxActions(action_dim),
         temperature=partial(FixedTemperature, alpha=alpha),
         **optimizer_arguments(build, partial(Adam, lr=1e-2)),
     )
@@ -456,7 +457,7 @@ def test_in_a_world_of_two_steps_truncation_bootstraps_the_soft_value_and_termin
     build = LEARNERS[learner]
     algorithm = build(
         3,
-        1,
+        BoxActions(1),
         temperature=partial(FixedTemperature, alpha=alpha),
         **optimizer_arguments(build, partial(Adam, lr=1e-2)),
     )
@@ -485,7 +486,7 @@ def test_a_learned_temperature_settles_where_the_best_policy_has_the_target_entr
     build = LEARNERS[learner]
     algorithm = build(
         1,
-        1,
+        BoxActions(1),
         temperature=partial(LearnedTemperature, initial_alpha=0.5, target_entropy=target_entropy),
         **optimizer_arguments(build, partial(Adam, lr=1e-2)),
     )

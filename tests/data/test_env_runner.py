@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from lightning_maxent import MaxEntError
+from lightning_maxent.data.action_codec import BoxCodec
 from lightning_maxent.data.env_runner import EnvRunner, play_episodes
 from lightning_maxent.data.spaces import env_maker, make_vector_env
 from lightning_maxent.errors import DivergedError
 
 
 def runner(num_envs: int = 1, **kwargs) -> EnvRunner:
-    return EnvRunner(make_vector_env(env_maker("probe/Counting-v0", kwargs), num_envs), seed=0, name="probe")
+    envs = make_vector_env(env_maker("probe/Counting-v0", kwargs), num_envs)
+    return EnvRunner(envs, BoxCodec(envs.single_action_space), seed=0, name="probe")
 
 
 def zeros(num_envs: int = 1) -> torch.Tensor:
@@ -60,22 +62,6 @@ def test_an_action_that_rounds_beyond_its_bounds_is_clipped():
     assert np.array_equal(runs.envs.envs[0].unwrapped.actions, [[2.0, 0.0]])
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "dtype"), [(-128, 127, np.int8), (0, 3, np.int64), (-3e38, 3e38, np.float32), (2, 5, np.float64)]
-)
-def test_bounds_are_reached_and_the_middle_is_the_middle_for_every_type_of_box(low, high, dtype):
-    box = gym.spaces.Box(low, high, (1,), dtype)
-    kwargs = {"observation_space": gym.spaces.Box(-1, 1, (1,)), "action_space": box}
-    runs = EnvRunner(make_vector_env(env_maker("probe/WithSpaces-v0", kwargs), 1), seed=0, name="probe")
-    played = [runs._native(torch.tensor([[action]])) for action in (-1.0, -0.999, 0.0, 0.999, 1.0)]
-    assert all(each.dtype == dtype and box.contains(each[0]) for each in played)
-    bottom, near_bottom, middle, near_top, top = (float(each[0, 0]) for each in played)
-    assert (bottom, top) == (float(box.low[0]), float(box.high[0]))
-    if np.issubdtype(dtype, np.integer) and high == 3:
-        assert (near_bottom, near_top) == (bottom, top)  # rounded to the nearest, not cut off
-    assert middle == pytest.approx((low + high) / 2, abs=0.5 if np.issubdtype(dtype, np.integer) else 1e-9)
-
-
 def test_an_action_that_is_not_finite_is_the_policys_fault_and_is_not_played():
     runs = runner()
     with pytest.raises(DivergedError, match=r"policy gave an action that is not finite at environment step 1"):
@@ -94,12 +80,8 @@ def test_returns_and_lengths_of_training_episodes_are_their_sums():
 @pytest.mark.parametrize(("poison", "what"), [("poison_reward", "reward"), ("poison_obs", "observation")])
 def test_what_is_not_finite_is_named_with_environment_and_step(poison, what):
     makers = [env_maker("probe/Counting-v0", {}), env_maker("probe/Counting-v0", {poison: 3})]
-    runs = EnvRunner(
-        gym.vector.SyncVectorEnv(makers, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP),
-        seed=0,
-        name="probe",
-        env_steps=100,
-    )
+    envs = gym.vector.SyncVectorEnv(makers, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
+    runs = EnvRunner(envs, BoxCodec(envs.single_action_space), seed=0, name="probe", env_steps=100)
     runs.step(zeros(2))
     runs.step(zeros(2))
     with pytest.raises(MaxEntError, match=rf"probe gave {what} .*in environment 1 at environment step 106"):

@@ -14,6 +14,10 @@ class StubTrainer:
 
     def act(self, obs: torch.Tensor, deterministic: bool) -> torch.Tensor:
         self.acted.append((len(obs), deterministic))
+        return torch.full((len(obs), 2), 0.75)
+
+    def explore(self, obs: torch.Tensor) -> torch.Tensor:
+        self.acted.append((len(obs), "explores"))
         return torch.full((len(obs), 2), 0.25)
 
 
@@ -62,7 +66,7 @@ def test_warm_up_actions_are_uniform_and_later_ones_are_the_policys():
     rounds(data, 2010)
     actions = data.buffer.storage[:2010]["action"]
     warm = actions[:2000]
-    assert data.trainer.acted == [(1, False)] * 10
+    assert data.trainer.acted == [(1, "explores")] * 10
     assert (actions[2000:] == 0.25).all()
     assert warm.abs().max() <= 1
     # uniform on [-1, 1]: mean 0, variance 1/3; four standard errors of 4,000 draws

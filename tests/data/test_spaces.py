@@ -36,27 +36,19 @@ def test_env_kwargs_reach_the_environment_and_wrong_ones_are_named():
         make_env("probe/Counting-v0", {"lenght": 3})
 
 
-@pytest.mark.parametrize("space", [spaces.Discrete(3), spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(2)])
-def test_finite_actions_are_refused_and_what_to_use_instead_is_named(space):
-    with pytest.raises(MaxEntError, match=r"finitely many actions.*soft Q-learning"):
-        make(action_space=space)
+def test_observations_that_cannot_be_flattened_are_refused_also_within_a_dict():
+    with pytest.raises(MaxEntError, match=r"only Box, Discrete"):
+        make(observation_space=spaces.Text(4))
+    with pytest.raises(MaxEntError, match=r"observation 'name'.*only Box, Discrete"):
+        make(observation_space=spaces.Dict({"position": BOX, "name": spaces.Text(2)}))
 
 
-def test_unbounded_actions_are_refused():
-    with pytest.raises(MaxEntError, match=r"unbounded actions.*RescaleAction"):
-        make(action_space=spaces.Box(-np.inf, np.inf, (2,), np.float32))
-
-
-def test_actions_that_are_no_box_are_refused():
-    with pytest.raises(MaxEntError, match=r"only a Box with finite bounds"):
-        make(action_space=spaces.Tuple((BOX, BOX)))
-
-
-def test_observations_of_other_spaces_are_refused_also_within_a_dict():
-    with pytest.raises(MaxEntError, match=r"only Box and Dict of Box"):
-        make(observation_space=spaces.Discrete(4))
-    with pytest.raises(MaxEntError, match=r"observation 'mode'.*only Box and Dict of Box"):
-        make(observation_space=spaces.Dict({"position": BOX, "mode": spaces.Discrete(2)}))
+@pytest.mark.parametrize(("space", "size"), [(spaces.Discrete(5, start=2), 5), (spaces.MultiDiscrete([2, 3]), 5)])
+def test_finite_observations_become_one_hot_vectors(space, size):
+    env = make(observation_space=space)
+    obs, _ = env.reset(seed=0)
+    assert env.observation_space.shape == obs.shape == (size,)
+    assert obs.sum() == (1 if isinstance(space, spaces.Discrete) else 2)
 
 
 def test_dict_observations_of_boxes_are_flattened_in_the_order_of_gymnasium():
@@ -70,4 +62,4 @@ def test_dict_observations_of_boxes_are_flattened_in_the_order_of_gymnasium():
 
 def test_the_data_module_knows_the_sizes_before_anything_is_set_up():
     data = ReplayDataModule("probe/Counting-v0")
-    assert (data.obs_dim, data.action_dim) == (2, 2)
+    assert (data.obs_dim, data.actions.dim) == (2, 2)

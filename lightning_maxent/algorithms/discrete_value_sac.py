@@ -1,0 +1,100 @@
+"""Soft Actor-Critic over finite actions, with a value network."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_maxent.actions import AbstractActions
+from lightning_maxent.algorithms.base import OptimizerBuilder, adam
+from lightning_maxent.algorithms.finite import FiniteAlgorithm
+from lightning_maxent.critics.base import CriticBuilder
+from lightning_maxent.objectives import (
+    Scalar,
+    categorical_entropy,
+    expected_policy_loss,
+    expected_soft_value,
+    soft_bellman_target,
+    squared_error,
+)
+from lightning_maxent.policies.base import FinitePolicyBuilder
+from lightning_maxent.targets import PolyakTarget, TargetBuilder
+from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
+from lightning_maxent.transition import Transition
+from lightning_maxent.value import StateValue
+
+
+class DiscreteValueSAC(FiniteAlgorithm):
+    """V, its slow copy, twin Q over all actions, policy and temperature: ``SAC`` with sums in place of samples.
+
+    V regresses on ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))``, Q on ``r + gamma V'(s')`` with the copy V', and the
+    policy climbs what V regresses on.  Haarnoja et al. 2018a with the expectations of Christodoulou 2019.
+
+    A ``MultiDiscrete`` action of few combinations is one choice among all of them, and nothing is approximated.  Where
+    they are too many, Q is a sum over factors and the policy a product over factors; sums stay exact.
+
+    Args:
+        obs_dim: size of the flattened observation.
+        actions: the action space; must be finite.
+        critic: builds Q.
+        policy: builds the policy.
+        value: builds V from ``obs_dim``.
+        temperature: builds alpha from ``actions``.
+        target: builds the slow copy of V.
+        value_optimizer: of V.
+        critic_optimizer: of Q.
+        policy_optimizer: of the policy.
+        temperature_optimizer: of alpha, where alpha is learned.
+        discount: gamma.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        actions: AbstractActions,
+        critic: CriticBuilder,
+        policy: FinitePolicyBuilder,
+        value: Callable[[int], nn.Module] = StateValue,
+        temperature: TemperatureBuilder = LearnedTemperature,
+        target: TargetBuilder = PolyakTarget,
+        value_optimizer: OptimizerBuilder = adam,
+        critic_optimizer: OptimizerBuilder = adam,
+        policy_optimizer: OptimizerBuilder = adam,
+        temperature_optimizer: OptimizerBuilder = adam,
+        discount: float = 0.99,
+    ):
+        optimizers = {
+            "value": value_optimizer,
+            "critic": critic_optimizer,
+            "policy": policy_optimizer,
+            "temperature": temperature_optimizer,
+        }
+        super().__init__(obs_dim, actions, critic, temperature, optimizers, discount)
+        self.policy = policy(obs_dim, self.actions)
+        self.value = value(obs_dim)
+        self.target_value = target(self.value)
+
+    def losses(self, batch: Transition) -> dict[str, Scalar]:
+        alpha = self.temperature()
+        log_probs = self.policy(batch.obs)
+        entropy = categorical_entropy(log_probs)
+        with torch.no_grad():
+            q = self.every_value(self.critic, batch.obs)
+            soft_value = expected_soft_value(q.unsqueeze(-1), log_probs, alpha).squeeze(-1)
+            next_value = self.target_value(batch.next_obs)
+        target = soft_bellman_target(batch.reward, batch.terminated, next_value, self.discount)
+        prediction = self.critic(batch.obs, batch.action)
+        self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(prediction).mean()})
+        return {
+            "value": squared_error(self.value(batch.obs), soft_value).mean(),
+            "critic": self.critic.loss(prediction, target.unsqueeze(-1)).sum(0).mean(),
+            "policy": expected_policy_loss(q, log_probs, alpha).mean(),
+            "temperature": self.temperature.loss(-entropy).mean(),
+        }
+
+    def follow_targets(self) -> None:
+        self.target_value.follow(self.value)
+
+    def log_probs(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
+        return self.policy(obs)

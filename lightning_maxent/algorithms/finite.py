@@ -1,0 +1,80 @@
+"""What the algorithms over finite actions have in common: every expectation over actions is an exact sum."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_maxent.actions import AbstractActions, FiniteActions
+from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder
+from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, build_finite_critic
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.objectives import categorical_entropy, expected_soft_value
+from lightning_maxent.temperature import TemperatureBuilder
+
+
+class FiniteAlgorithm(AbstractAlgorithm, ABC):
+    """A critic over finite actions, and a policy that says the probability of each.
+
+    For actions of several factors Q is a sum over the factors and the policy a product; with one factor (``Discrete``,
+    or ``MultiDiscrete`` with combinations few enough to be counted) both are free.
+
+    Raises:
+        MaxEntError: for continuous actions.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        actions: AbstractActions,
+        critic: CriticBuilder,
+        temperature: TemperatureBuilder,
+        optimizers: dict[str, OptimizerBuilder],
+        discount: float,
+    ):
+        super().__init__(temperature(actions), optimizers, discount)
+        if not isinstance(actions, FiniteActions):
+            raise MaxEntError(
+                f"{type(self).__name__} needs finitely many actions (Discrete or MultiDiscrete), but this environment "
+                f"has continuous ones: use SAC or TargetCriticSAC."
+            )
+        self.actions = actions
+        self.critic = build_finite_critic(critic, obs_dim, actions)
+        self._one_hots: Tensor
+        self.register_buffer("_one_hots", torch.eye(actions.dim), persistent=False)
+
+    @abstractmethod
+    def log_probs(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
+        """``log pi(a|s)`` of every action, or of every choice of each factor."""
+
+    def every_value(
+        self, critic: AbstractCritic, obs: Float[Tensor, "batch obs_dim"]
+    ) -> Float[Tensor, "batch action_dim"]:
+        """What the policy climbs, for every action."""
+        prediction = critic.every_action(obs, self._one_hots).flatten(1, 2)
+        return critic.value(prediction).unflatten(0, (len(obs), -1))
+
+    def every_target(
+        self, critic: AbstractCritic, obs: Float[Tensor, "batch obs_dim"]
+    ) -> Float[Tensor, "batch action_dim atom"]:
+        """What enters the backup, for every action."""
+        prediction = critic.every_action(obs, self._one_hots).flatten(1, 2)
+        return critic.target(prediction).unflatten(0, (len(obs), -1))
+
+    def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
+        log_probs = self.log_probs(obs)
+        return self.actions.greedy(log_probs) if deterministic else self.actions.sample(log_probs)
+
+    def q_value(
+        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
+    ) -> Float[Tensor, " batch"]:
+        return self.critic.value(self.critic(obs, action))
+
+    def value_and_entropy(
+        self, obs: Float[Tensor, "batch obs_dim"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Both exact."""
+        log_probs = self.log_probs(obs)
+        q = self.every_value(self.critic, obs).unsqueeze(-1)
+        return expected_soft_value(q, log_probs, self.temperature()).squeeze(-1), categorical_entropy(log_probs)

@@ -1,0 +1,107 @@
+"""Between an environment's actions and the learner's vectors."""
+
+from abc import ABC, abstractmethod
+from math import prod
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_maxent.actions import AbstractActions, BoxActions, FiniteActions
+from lightning_maxent.errors import MaxEntError
+
+Actions = TypeVar("Actions", bound=AbstractActions)
+
+
+class AbstractActionCodec(ABC, Generic[Actions]):
+    """Translates for one action space.
+
+    Args:
+        actions: what algorithms are told of the space.
+    """
+
+    def __init__(self, actions: Actions):
+        self.actions = actions
+
+    @abstractmethod
+    def native(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
+        """The environments' own actions, in the form that their vector takes."""
+
+    @abstractmethod
+    def uniform(self, envs: int) -> Float[Tensor, "env action_dim"]:
+        """Uniform actions, drawn from torch's random state."""
+
+
+class BoxCodec(AbstractActionCodec[BoxActions]):
+    """``[-1, 1]^dim`` to the bounds of a Box; integers are rounded to the nearest."""
+
+    def __init__(self, space: spaces.Box):
+        super().__init__(BoxActions(spaces.flatdim(space)))
+        self._shape, self._dtype = space.shape, space.dtype
+        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+
+    def native(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
+        unit = (action.double().numpy().reshape(len(action), *self._shape) + 1) / 2
+        native = np.clip(self._low * (1 - unit) + self._high * unit, self._low, self._high)
+        return (np.rint(native) if np.issubdtype(self._dtype, np.integer) else native).astype(self._dtype)
+
+    def uniform(self, envs: int) -> Float[Tensor, "env action_dim"]:
+        return torch.rand(envs, self.actions.dim) * 2 - 1
+
+
+class FiniteCodec(AbstractActionCodec[FiniteActions]):
+    """One-hot vectors to the numbers of a Discrete, MultiDiscrete or MultiBinary space.
+
+    Args:
+        space: the environment's.
+        max_joint: an action of several factors is one choice among all their combinations, if there are no more than
+            this many; else it stays factors.
+    """
+
+    def __init__(self, space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary, max_joint: int):
+        choices = _choices(space)
+        self._choices, self._start, self._dtype = choices, getattr(space, "start", 0), space.dtype
+        counts = tuple(choices.ravel().tolist())
+        self._joint = prod(counts) <= max_joint
+        super().__init__(FiniteActions((prod(counts),) if self._joint else counts))
+
+    def native(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
+        indices = [factor.argmax(-1).numpy() for factor in action.split(self.actions.counts, -1)]
+        if self._joint:
+            indices = np.unravel_index(indices[0], self._choices.ravel())
+        chosen = np.stack(indices, axis=-1).reshape(len(action), *self._choices.shape)
+        return (chosen + self._start).astype(self._dtype)
+
+    def uniform(self, envs: int) -> Float[Tensor, "env action_dim"]:
+        return self.actions.sample(self.actions.log_softmax(torch.zeros(envs, self.actions.dim)))
+
+
+def _choices(space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary) -> np.ndarray:
+    """How many choices each factor has, in the shape of the space's actions."""
+    if isinstance(space, spaces.Discrete):
+        return np.array(space.n)
+    return np.asarray(space.nvec) if isinstance(space, spaces.MultiDiscrete) else np.full(space.shape or (), 2)
+
+
+def action_codec(env_id: str, space: spaces.Space, max_joint: int) -> AbstractActionCodec:
+    """The codec of an action space.
+
+    Raises:
+        MaxEntError: unless the space is a Box with finite bounds, Discrete, MultiDiscrete or MultiBinary.
+    """
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        return FiniteCodec(space, max_joint)
+    if not isinstance(space, spaces.Box):
+        raise MaxEntError(
+            f"{env_id} has the action space {space}; only a Box with finite bounds, Discrete, MultiDiscrete and "
+            f"MultiBinary are supported."
+        )
+    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        raise MaxEntError(
+            f"{env_id} has unbounded actions ({space}); wrap it with gymnasium.wrappers.RescaleAction or give its "
+            f"action space finite bounds."
+        )
+    return BoxCodec(space)
