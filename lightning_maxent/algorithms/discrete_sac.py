@@ -65,17 +65,18 @@ class DiscreteSAC(FiniteAlgorithm):
         alpha = self.temperature()
         log_probs = self.policy(batch.obs)
         entropy = categorical_entropy(log_probs)
+        prediction = self.every_action(self.critic, batch.obs)
         with torch.no_grad():
-            q = self.every_value(self.critic, batch.obs)
-            next_q = self.every_target(self.target_critic.network, batch.next_obs)
+            q = self.every_value(prediction)
+            next_q = self.every_target(self.every_action(self.target_critic.network, batch.next_obs))
             next_value = expected_soft_value(next_q, self.policy(batch.next_obs), alpha)
         target = soft_bellman_target(
             batch.reward.unsqueeze(-1), batch.terminated.unsqueeze(-1), next_value, self.discount
         )
-        prediction = self.critic(batch.obs, batch.action)
-        self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(prediction).mean()})
+        taken = self.chosen(prediction, batch.action)
+        self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
         return {
-            "critic": self.critic.loss(prediction, target).sum(0).mean(),
+            "critic": self.critic.loss(taken, target).sum(0).mean(),
             "policy": expected_policy_loss(q, log_probs, alpha).mean(),
             "temperature": self.temperature.loss(-entropy).mean(),
         }

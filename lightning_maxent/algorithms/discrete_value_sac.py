@@ -79,16 +79,17 @@ class DiscreteValueSAC(FiniteAlgorithm):
         alpha = self.temperature()
         log_probs = self.policy(batch.obs)
         entropy = categorical_entropy(log_probs)
+        prediction = self.every_action(self.critic, batch.obs)
         with torch.no_grad():
-            q = self.every_value(self.critic, batch.obs)
+            q = self.every_value(prediction)
             soft_value = expected_soft_value(q.unsqueeze(-1), log_probs, alpha).squeeze(-1)
             next_value = self.target_value(batch.next_obs)
         target = soft_bellman_target(batch.reward, batch.terminated, next_value, self.discount)
-        prediction = self.critic(batch.obs, batch.action)
-        self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(prediction).mean()})
+        taken = self.chosen(prediction, batch.action)
+        self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
         return {
             "value": squared_error(self.value(batch.obs), soft_value).mean(),
-            "critic": self.critic.loss(prediction, target.unsqueeze(-1)).sum(0).mean(),
+            "critic": self.critic.loss(taken, target.unsqueeze(-1)).sum(0).mean(),
             "policy": expected_policy_loss(q, log_probs, alpha).mean(),
             "temperature": self.temperature.loss(-entropy).mean(),
         }

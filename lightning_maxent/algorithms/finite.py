@@ -48,19 +48,31 @@ class FiniteAlgorithm(AbstractAlgorithm, ABC):
     def log_probs(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
         """``log pi(a|s)`` of every action, or of every choice of each factor."""
 
-    def every_value(
+    def every_action(
         self, critic: AbstractCritic, obs: Float[Tensor, "batch obs_dim"]
+    ) -> Float[Tensor, "member batch action_dim *atom"]:
+        """A critic's predictions for every action."""
+        return critic.every_action(obs, self._one_hots)
+
+    def every_value(
+        self, prediction: Float[Tensor, "member batch action_dim *atom"]
     ) -> Float[Tensor, "batch action_dim"]:
         """What the policy climbs, for every action."""
-        prediction = critic.every_action(obs, self._one_hots).flatten(1, 2)
-        return critic.value(prediction).unflatten(0, (len(obs), -1))
+        return self.critic.value(prediction.flatten(1, 2)).unflatten(0, prediction.shape[1:3])
 
     def every_target(
-        self, critic: AbstractCritic, obs: Float[Tensor, "batch obs_dim"]
-    ) -> Float[Tensor, "batch action_dim atom"]:
+        self, prediction: Float[Tensor, "member batch action_dim *atom"]
+    ) -> Float[Tensor, "batch action_dim target_atom"]:
         """What enters the backup, for every action."""
-        prediction = critic.every_action(obs, self._one_hots).flatten(1, 2)
-        return critic.target(prediction).unflatten(0, (len(obs), -1))
+        return self.critic.target(prediction.flatten(1, 2)).unflatten(0, prediction.shape[1:3])
+
+    def chosen(
+        self,
+        prediction: Float[Tensor, "member batch action_dim *atom"],
+        action: Float[Tensor, "batch action_dim"],
+    ) -> Float[Tensor, "member batch *atom"]:
+        """The predictions for the actions that were taken; of several factors, their sum."""
+        return torch.einsum("mba...,ba->mb...", prediction, action)
 
     def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
         log_probs = self.log_probs(obs)
@@ -76,5 +88,5 @@ class FiniteAlgorithm(AbstractAlgorithm, ABC):
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Both exact."""
         log_probs = self.log_probs(obs)
-        q = self.every_value(self.critic, obs).unsqueeze(-1)
+        q = self.every_value(self.every_action(self.critic, obs)).unsqueeze(-1)
         return expected_soft_value(q, log_probs, self.temperature()).squeeze(-1), categorical_entropy(log_probs)

@@ -56,19 +56,19 @@ class SoftQLearning(FiniteAlgorithm):
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
         alpha = self.temperature()
+        prediction = self.every_action(self.critic, batch.obs)
         with torch.no_grad():
-            next_log_probs = self.actions.boltzmann(self.every_value(self.target_critic.network, batch.next_obs), alpha)
-            next_q = self.every_target(self.target_critic.network, batch.next_obs)
-            next_value = expected_soft_value(next_q, next_log_probs, alpha)
-            q = self.every_value(self.critic, batch.obs)
-            entropy = categorical_entropy(self.actions.boltzmann(q, alpha))
+            entropy = categorical_entropy(self.actions.boltzmann(self.every_value(prediction), alpha))
+            next_prediction = self.every_action(self.target_critic.network, batch.next_obs)
+            next_log_probs = self.actions.boltzmann(self.every_value(next_prediction), alpha)
+            next_value = expected_soft_value(self.every_target(next_prediction), next_log_probs, alpha)
         target = soft_bellman_target(
             batch.reward.unsqueeze(-1), batch.terminated.unsqueeze(-1), next_value, self.discount
         )
-        prediction = self.critic(batch.obs, batch.action)
-        self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(prediction).mean()})
+        taken = self.chosen(prediction, batch.action)
+        self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
         return {
-            "critic": self.critic.loss(prediction, target).sum(0).mean(),
+            "critic": self.critic.loss(taken, target).sum(0).mean(),
             "temperature": self.temperature.loss(-entropy).mean(),
         }
 
@@ -76,8 +76,11 @@ class SoftQLearning(FiniteAlgorithm):
         self.target_critic.follow(self.critic)
 
     def log_probs(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        return self.actions.boltzmann(self.every_value(self.critic, obs), self.temperature())
+        return self.actions.boltzmann(self._every_q(obs), self.temperature())
 
     def _explore(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        q = self.every_value(self.critic, obs)
+        q = self._every_q(obs)
         return self.exploration(q, self.actions.boltzmann(q, self.temperature()))
+
+    def _every_q(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
+        return self.every_value(self.every_action(self.critic, obs))

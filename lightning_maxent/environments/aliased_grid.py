@@ -24,7 +24,8 @@ class AliasedGrid(TabularEnv):
     It sees the walls around it alone, and the two cells where it starts look the same, but the treasure lies east of
     one and west of the other.  A deterministic policy without memory goes wrong from one of them, to bump about until
     the time limit or, sooner over, into a skull: at best a return of -0.2.  Tossing a coin between east and west
-    always arrives, after 4 steps on average: 0.6.
+    always arrives, after 4 steps on average: 0.6.  A temperature above 0.1 / log 4 = 0.07 can pay more for the entropy of
+    a step than the step costs, so that, near a discount of 1, the best soft policy lingers in the corridor.
 
     ======== ==========================================================================================
     shows    whether there is a wall in the north, east, south and west: Box of four floats, 0 or 1
@@ -33,8 +34,8 @@ class AliasedGrid(TabularEnv):
     ends     at the treasure or a skull; the time limit truncates after 50 steps
     ======== ==========================================================================================
 
-    The states below the table ``P`` are the cells, row by row; ``observation_labels[state]`` numbers what is seen in
-    each, the same for cells that look alike.
+    The states of the table ``P`` are the cells, row by row; ``observation_labels[state]`` numbers what is seen in each,
+    from zero on, the same for cells that look alike.
 
     After Silver, lecture 7 of his course on reinforcement learning (2015), "Aliased Gridworld"; that stochastic
     policies can be needed without memory, Singh, Jaakkola & Jordan 1994.

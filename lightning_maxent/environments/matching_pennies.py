@@ -9,17 +9,19 @@ from gymnasium import spaces
 from lightning_maxent.errors import MaxEntError
 
 
-class MatchingPennies(gym.Env[int, Any]):
+class MatchingPennies(gym.Env[Any, Any]):
     """Who always plays alike is found out: the one policy that cannot be exploited tosses a fair coin.
 
     The agent shows heads (0) or tails (1) while the opponent guesses which, and wins 1 if the guess is wrong, else
     loses 1.  The opponent guesses as the agent used to play: he recalls one of its past plays at random, a play ``k``
     plays old with weight ``(1 - 1/memory)^k``, and expects it again; without memories he tosses a coin.  Against a
-    fixed policy that shows heads with probability p, this wins him ``(2p - 1)^2`` a play on average: all from a
-    deterministic one, nothing from the fair coin.  An opponent who guesses the more frequent side (fictitious play,
-    Brown 1951) wins ``|2p - 1|``, the policy's exploitability, but turns over at the smallest imbalance, and who
-    learns from a window of plays then runs in circles after him; recalling (probability matching, Vulkan 2000) is the
-    smooth response, and it punishes a habit just as hard.
+    fixed policy that shows heads with probability p, this wins him ``(2p - 1)^2`` a play on average: everything from a
+    deterministic one, nothing from the fair coin.
+
+    An opponent who guesses the more frequent side (fictitious play, Brown 1951) would win ``|2p - 1|``, the policy's
+    exploitability, but he turns over at the smallest imbalance, and who learns from a window of past plays runs in
+    circles after him.  Recalling (probability matching, Vulkan 2000) is a smooth response, without a parameter, to
+    which who always plays alike loses as much.
 
     ======== ==========================================================================================
     shows    nothing: always 0, of Discrete(1); the opponent's memory stays hidden
@@ -28,7 +30,8 @@ class MatchingPennies(gym.Env[int, Any]):
     ends     never; the time limit truncates after 20 plays (``max_episode_steps`` of ``gymnasium.make``)
     ======== ==========================================================================================
 
-    The memory outlives the episodes; only a reset with a seed clears it.
+    The memory outlives the episodes; only a reset with a seed clears it.  A learner with discount 0 faces a bandit whose
+    payoffs follow its own habits.
 
     Args:
         memory: how many plays the opponent remembers, on average; at least 1 (the last play alone).

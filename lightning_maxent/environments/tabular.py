@@ -8,7 +8,7 @@ from gymnasium import spaces
 from gymnasium.envs.toy_text.utils import categorical_sample
 from jaxtyping import Float
 
-from lightning_maxent.exact.mdp import FiniteMDP, random_mdp
+from lightning_maxent.exact import FiniteMDP, random_mdp
 
 Outcome = tuple[float, int, float, bool]  # probability, next state, reward, terminated
 Table = dict[int, dict[int, list[Outcome]]]  # [state][action]: what may follow
