@@ -32,6 +32,7 @@ from lightning_maxent.transition import Episode, Round, Transition
 from lightning_maxent.value import StateValue
 
 __all__ = [
+    "SAC",
     "AbstractActions",
     "AbstractAlgorithm",
     "AbstractCritic",
@@ -60,7 +61,6 @@ __all__ = [
     "PolyakTarget",
     "ReplayDataModule",
     "Round",
-    "SAC",
     "SoftQLearning",
     "SoftmaxExploration",
     "SquashedGaussian",

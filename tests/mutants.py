@@ -160,7 +160,7 @@ MUTANTS = [
         "for parameter in module.parameters()]",
     ),
     Mutant("alpha taken for log alpha", "temperature.py", "return self.log_alpha.exp()", "return self.log_alpha + 1"),
-    Mutant("target entropy -1 for every size", "temperature.py", "target = -action_dim if", "target = -1 if"),
+    Mutant("target entropy -1 for every size", "actions.py", "return -float(self.dim)", "return -1.0"),
     Mutant(
         "V regresses on itself instead of its slow copy",
         "algorithms/sac.py",

@@ -1,15 +1,22 @@
 import math
 
+import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tabular import boltzmann, random_mdp, random_policy, soft_policy_evaluation, soft_value_iteration
 from torch import tensor
-from torch.distributions import Normal
+from torch.distributions import Categorical, Normal, kl_divergence
 from torch.testing import assert_close
 
 from lightning_maxent.objectives import (
+    boltzmann_log_probs,
+    categorical_entropy,
+    expected_policy_loss,
+    expected_soft_value,
     normal_log_prob,
     policy_loss,
     soft_bellman_target,
@@ -257,7 +264,7 @@ def test_soft_backup_becomes_the_hard_backup_as_alpha_goes_to_zero(seed):
     assert (gap <= alpha * math.log(actions) * mdp.discount / (1 - mdp.discount) + 1e-9).all()
 
 
-def expected_policy_loss(logits, q, alpha):
+def mean_policy_loss(logits, q, alpha):
     log_policy = logits.log_softmax(-1)
     losses = policy_loss(q.flatten(), log_policy.flatten(), torch.tensor(alpha, dtype=q.dtype))
     return (log_policy.exp() * losses.view_as(q)).sum()
@@ -267,14 +274,14 @@ def expected_policy_loss(logits, q, alpha):
 def test_policy_loss_is_stationary_at_the_boltzmann_policy_and_nowhere_near_it(seed):
     q = random_mdp(seed).reward
     at = (q / ALPHA).requires_grad_()
-    loss = expected_policy_loss(at, q, ALPHA)
+    loss = mean_policy_loss(at, q, ALPHA)
     assert_close(loss, -ALPHA * (q / ALPHA).logsumexp(-1).sum())  # the divergence itself is zero here
     assert_close(torch.autograd.grad(loss, at)[0], torch.zeros_like(q))
     for wrong in (-q / ALPHA, q / (2 * ALPHA), q, torch.zeros_like(q)):
         wrong = wrong.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(expected_policy_loss(wrong, q, ALPHA), wrong)
+        (gradient,) = torch.autograd.grad(mean_policy_loss(wrong, q, ALPHA), wrong)
         assert gradient.norm() > 0.01
-        assert expected_policy_loss(wrong, q, ALPHA) > loss + 0.01
+        assert mean_policy_loss(wrong, q, ALPHA) > loss + 0.01
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -288,3 +295,203 @@ def test_value_loss_is_least_at_the_expected_soft_value(seed):
         losses = value_loss(spread, q.flatten(), policy.log().flatten(), torch.tensor(ALPHA, dtype=q.dtype))
         (policy.flatten() * losses).sum().backward()
         assert_close(value.grad, torch.full_like(value, 2 * offset))
+
+
+# ---- exact sums over finite actions --------------------------------------------------------------------------------------
+
+EXTREME = [0.0, 1.0, 1e-30, 1e4, 1e30, -1e30, -1e4, -1.0]
+
+
+def random_q(seed, batch=5, actions=4):
+    generator = torch.Generator().manual_seed(seed)
+    return 3 * torch.randn(batch, actions, generator=generator, dtype=torch.float64)
+
+
+def random_log_probs(seed, batch=5, actions=4):
+    return random_q(1000 + seed, batch, actions).log_softmax(-1)
+
+
+def double(number):
+    return torch.tensor(number, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.3, 1.0, 50.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_boltzmann_log_probs_are_the_log_softmax_of_q_over_alpha(seed, alpha):
+    q = random_q(seed)
+    expected = torch.as_tensor(scipy.special.log_softmax(q.numpy() / alpha, axis=-1))
+    assert_close(boltzmann_log_probs(q, double(alpha)), expected)
+
+
+def test_boltzmann_at_alpha_zero_is_uniform_over_the_best_actions_and_excludes_all_others():
+    q = tensor([[1.0, 3.0, 3.0, 0.0], [2.0, 2.0, 2.0, 2.0], [5.0, 4.9999, -1e30, 1.0]], dtype=torch.float64)
+    log_probs = boltzmann_log_probs(q, double(0.0))
+    best = tensor([[False, True, True, False], [True] * 4, [True, False, False, False]])
+    assert torch.equal(log_probs == -math.inf, ~best)
+    expected = tensor([-math.log(2)] * 2 + [-math.log(4)] * 4 + [0.0], dtype=torch.float64)
+    assert_close(log_probs[best], expected, rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-38, 1e-30, 1e-3, 1.0, 1e30])
+def test_boltzmann_is_a_distribution_of_finite_value_and_entropy_for_extreme_q_and_alpha(alpha):
+    q = tensor([EXTREME, EXTREME[::-1], [1e30] * 8, [-1e30] * 8, [1e-30 * n for n in range(8)]])
+    log_probs = boltzmann_log_probs(q, tensor(alpha))
+    assert not log_probs.isnan().any()
+    assert_close(log_probs.exp().sum(-1), torch.ones(5))
+    assert_close(log_probs[2:4], torch.full((2, 8), -math.log(8)))
+    assert categorical_entropy(log_probs).isfinite().all()
+    assert expected_soft_value(q.unsqueeze(-1), log_probs, tensor(alpha)).isfinite().all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_boltzmann_goes_continuously_into_its_limit_as_alpha_goes_to_zero(seed):
+    """Of n actions, those behind by a gap share a probability of at most ``n exp(-gap / alpha)``."""
+    q = random_q(seed).round(decimals=1)
+    q[0, 1] = q[0].amax()  # at least one tie
+    limit = boltzmann_log_probs(q, double(0.0)).exp()
+    behind = q.amax(-1, keepdim=True) - q
+    gap = behind.masked_fill(behind == 0, math.inf).amin(-1)
+    for alpha in (0.5, 0.1, 0.03, 0.01, 1e-3, 1e-300):
+        distance = (boltzmann_log_probs(q, double(alpha)).exp() - limit).abs().amax(-1)
+        assert (distance <= q.shape[-1] * (-gap / alpha).exp() + 1e-12).all()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 2.0])
+def test_boltzmann_does_not_change_if_the_same_is_added_to_every_q(alpha):
+    q = random_q(0).round(decimals=3)
+    shift = tensor([[0.0], [1.0], [-64.0], [1024.0], [1e6]], dtype=torch.float64)
+    assert_close(boltzmann_log_probs(q + shift, double(alpha)).exp(), boltzmann_log_probs(q, double(alpha)).exp())
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.3, 20.0])
+def test_only_q_over_alpha_matters_to_boltzmann(alpha):
+    q = random_q(1)
+    assert_close(boltzmann_log_probs(q, double(alpha)), boltzmann_log_probs(q / alpha, double(1.0)))
+
+
+def test_entropy_of_certainty_is_zero_and_of_n_equal_actions_log_n():
+    inf = math.inf
+    log_probs = tensor([[0.0, -inf, -inf, -inf], [-math.log(2), -inf, -math.log(2), -inf], [-math.log(4)] * 4])
+    assert_close(categorical_entropy(log_probs), tensor([0.0, math.log(2), math.log(4)]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_entropy_is_minus_the_expected_log_probability_in_nats(seed):
+    log_probs = random_log_probs(seed)
+    expected = torch.as_tensor(scipy.stats.entropy(log_probs.exp().numpy(), axis=-1))
+    assert_close(categorical_entropy(log_probs), expected)
+
+
+def test_entropy_of_factors_side_by_side_is_that_of_their_product():
+    first, second = random_log_probs(0, actions=2), random_log_probs(1, actions=3)
+    product = (first.unsqueeze(-1) + second.unsqueeze(-2)).flatten(1).exp().numpy()
+    both = categorical_entropy(torch.cat((first, second), -1))
+    assert_close(both, torch.as_tensor(scipy.stats.entropy(product, axis=-1)))
+
+
+@pytest.mark.parametrize("lowest", [-5.0, -200.0, -1e4, -1e30, -math.inf])
+def test_gradient_of_the_entropy_is_finite_and_right_where_a_probability_underflows(lowest):
+    """In the logits it is ``-pi (log pi + H)``."""
+    logits = torch.tensor([[0.0, 1.0, lowest]], requires_grad=True)
+    categorical_entropy(logits.log_softmax(-1)).sum().backward()
+    probabilities = scipy.special.softmax(logits.detach().double().numpy(), axis=-1)
+    entropy = scipy.stats.entropy(probabilities, axis=-1)[:, None]
+    expected = -scipy.special.xlogy(probabilities, probabilities) - probabilities * entropy
+    assert_close(logits.grad.double(), torch.as_tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_expected_soft_value_and_policy_loss_equal_numbers_worked_out_by_hand():
+    q, log_probs, alpha = tensor([[2.0, -1.0]]), tensor([[0.25, 0.75]]).log(), tensor(0.5)
+    entropy = 0.25 * math.log(4) + 0.75 * math.log(4 / 3)
+    value = 0.25 * 2 - 0.75 + 0.5 * entropy
+    assert_close(expected_soft_value(q.unsqueeze(-1), log_probs, alpha), tensor([[value]]))
+    assert_close(expected_policy_loss(q, log_probs, alpha), tensor([-value]))
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.3, 1.0, 50.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_soft_value_of_the_boltzmann_policy_is_the_soft_maximum_and_no_policy_has_more(seed, alpha):
+    """Gibbs: ``sum_a pi Q + alpha H(pi) = alpha log sum_a exp(Q / alpha) - alpha KL(pi || exp(Q / alpha) / Z)``."""
+    q = random_q(seed)
+    soft_maximum = torch.as_tensor(alpha * scipy.special.logsumexp(q.numpy() / alpha, axis=-1))
+    best = torch.as_tensor(scipy.special.log_softmax(q.numpy() / alpha, axis=-1))
+    assert_close(expected_soft_value(q.unsqueeze(-1), best, double(alpha)).squeeze(-1), soft_maximum)
+    for other in range(20):
+        policy = random_log_probs(other)
+        divergence = (policy.exp() * (policy - best)).sum(-1)
+        value = expected_soft_value(q.unsqueeze(-1), policy, double(alpha)).squeeze(-1)
+        assert (value <= soft_maximum).all()
+        assert_close(value, soft_maximum - alpha * divergence)
+
+
+def test_soft_value_of_the_boltzmann_policy_at_alpha_zero_is_the_maximum():
+    q = tensor([[1.0, 3.0, 3.0, 0.0], [2.0, 2.0, 2.0, 2.0], [-5.0, -4.0, -7.0, -1e30]])
+    value = expected_soft_value(q.unsqueeze(-1), boltzmann_log_probs(q, tensor(0.0)), tensor(0.0))
+    assert_close(value, tensor([[3.0], [2.0], [-4.0]]), rtol=0, atol=0)
+
+
+def test_expected_soft_value_treats_every_atom_alike():
+    atoms = torch.stack([random_q(seed) for seed in range(3)], -1)
+    log_probs, alpha = random_log_probs(0), double(0.7)
+    value = expected_soft_value(atoms, log_probs, alpha)
+    assert value.shape == (5, 3)
+    for atom in range(3):
+        own = np.einsum("ba,ba->b", log_probs.exp().numpy(), atoms[..., atom].numpy())
+        entropy = scipy.stats.entropy(log_probs.exp().numpy(), axis=-1)
+        assert_close(value[:, atom], torch.as_tensor(own + 0.7 * entropy))
+
+
+def test_soft_value_of_factors_side_by_side_is_that_of_the_sum_of_their_q_under_the_product_of_their_policies():
+    first, second, alpha = random_q(0, actions=2), random_q(1, actions=3), double(0.4)
+    log_first, log_second = random_log_probs(2, actions=2), random_log_probs(3, actions=3)
+    joint = ((first.unsqueeze(-1) + second.unsqueeze(-2)), (log_first.unsqueeze(-1) + log_second.unsqueeze(-2)))
+    q, log_probs = (x.flatten(1) for x in joint)
+    by_factors = expected_soft_value(
+        torch.cat((first, second), -1).unsqueeze(-1), torch.cat((log_first, log_second), -1), alpha
+    )
+    expected = (log_probs.exp() * (q - 0.4 * log_probs)).sum(-1)
+    assert_close(by_factors.squeeze(-1), expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_expected_soft_value_is_the_mean_of_the_one_sample_estimate(seed):
+    q, log_probs, alpha, draws = random_q(seed, batch=1), random_log_probs(seed, batch=1), double(0.7), 100_000
+    torch.manual_seed(seed)
+    drawn = Categorical(logits=log_probs[0]).sample((draws,))
+    estimates = soft_value(q[0, drawn], log_probs[0, drawn], alpha)
+    error = float(estimates.std() / math.sqrt(draws))
+    value = expected_soft_value(q.unsqueeze(-1), log_probs, alpha)
+    assert float(value) == pytest.approx(float(estimates.mean()), abs=5 * error)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.7, 5.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_gradient_of_the_expected_policy_loss_is_that_of_alpha_times_the_divergence_from_boltzmann(seed, alpha):
+    q, logits = random_q(seed), random_q(100 + seed).requires_grad_()
+    (gradient,) = torch.autograd.grad(expected_policy_loss(q, logits.log_softmax(-1), double(alpha)).sum(), logits)
+    divergence = alpha * kl_divergence(Categorical(logits=logits), Categorical(logits=q / alpha))
+    assert_close(gradient, torch.autograd.grad(divergence.sum(), logits)[0])
+    policy = scipy.special.softmax(logits.detach().numpy(), axis=-1)
+    costs = alpha * np.log(policy) - q.numpy()
+    closed_form = policy * (costs - (policy * costs).sum(-1, keepdims=True))
+    assert_close(gradient, torch.as_tensor(closed_form))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_expected_policy_loss_is_least_and_stationary_at_the_boltzmann_policy(seed):
+    q, alpha = random_q(seed), 0.7
+    best = (q / alpha).requires_grad_()
+    losses = expected_policy_loss(q, best.log_softmax(-1), double(alpha))
+    assert_close(losses, -alpha * (q / alpha).logsumexp(-1))
+    assert_close(torch.autograd.grad(losses.sum(), best)[0], torch.zeros_like(q))
+    for wrong in (-q / alpha, q / (2 * alpha), q * alpha, torch.zeros_like(q), random_q(50 + seed)):
+        assert (expected_policy_loss(q, wrong.log_softmax(-1), double(alpha)) > losses).all()
+
+
+def test_expected_policy_loss_moves_the_policy_only():
+    q, logits = random_q(0).requires_grad_(), random_q(1).requires_grad_()
+    alpha = double(0.5).requires_grad_()
+    expected_policy_loss(q, logits.log_softmax(-1), alpha).sum().backward()
+    assert q.grad is None
+    assert alpha.grad is None
+    assert (logits.grad != 0).all()

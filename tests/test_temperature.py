@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from torch import tensor
 from torch.optim import SGD
 from torch.testing import assert_close
 
-from lightning_maxent.actions import BoxActions
+from lightning_maxent.actions import BoxActions, FiniteActions
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.temperature import FixedTemperature, LearnedTemperature
 
@@ -105,3 +106,50 @@ def test_target_entropy_is_refused_from_the_entropy_of_the_uniform_distribution_
 def test_target_entropy_that_is_not_finite_is_refused(target_entropy):
     with pytest.raises(MaxEntError, match="must be finite"):
         LearnedTemperature(BoxActions(1), target_entropy=target_entropy)
+
+
+# ---- over finite actions -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("counts", [(2,), (7,), (2, 3), (1, 5, 2)])
+def test_default_target_entropy_of_finite_actions_is_seven_tenths_of_the_highest_that_they_allow(counts):
+    target = LearnedTemperature(FiniteActions(counts)).target_entropy()
+    assert_close(target, tensor(0.7 * math.log(math.prod(counts))))
+
+
+@pytest.mark.parametrize("counts", [(2,), (7,), (2, 3), (1, 5, 2)])
+def test_target_entropy_of_finite_actions_is_refused_from_log_n_upwards_and_one_within_reach_is_named(counts):
+    """There the loss would raise alpha for ever."""
+    highest = math.log(math.prod(counts))
+    for unreachable in (highest + 1e-6, highest + 1.0, 100.0):
+        with pytest.raises(MaxEntError) as refusal:
+            LearnedTemperature(FiniteActions(counts), target_entropy=unreachable)
+        assert re.search(
+            rf"^target_entropy .*at most {highest:.3f} nats.* choose less, e\.g\. \d+\.\d+\.$", str(refusal.value)
+        )
+        named = float(re.search(r"e\.g\. (\d+\.\d+)", str(refusal.value))[1])
+        assert 0 < float(LearnedTemperature(FiniteActions(counts), target_entropy=named).target_entropy()) < highest
+    reachable = LearnedTemperature(FiniteActions(counts), target_entropy=highest - 1e-3)
+    assert_close(reachable.target_entropy(), tensor(highest - 1e-3))
+
+
+def test_log_2_itself_is_refused_for_two_actions_and_welcome_for_three():
+    with pytest.raises(MaxEntError, match=r"^target_entropy 0\.693\d* cannot be reached: .* at most 0\.693 nats"):
+        LearnedTemperature(FiniteActions((2,)), target_entropy=math.log(2))
+    assert_close(
+        LearnedTemperature(FiniteActions((3,)), target_entropy=math.log(2)).target_entropy(), tensor(0.6931472)
+    )
+
+
+@pytest.mark.parametrize("counts", [(3,), (2, 3)])
+def test_alpha_of_a_uniform_finite_policy_falls_and_of_a_certain_one_rises(counts):
+    def alpha_after_one_step(entropy):
+        temperature = LearnedTemperature(FiniteActions(counts))
+        optimizer = SGD(temperature.parameters(), lr=0.1)
+        temperature.loss(torch.full((4,), -entropy)).mean().backward()
+        optimizer.step()
+        return float(temperature().detach())
+
+    highest = math.log(math.prod(counts))
+    assert alpha_after_one_step(highest) == pytest.approx(math.exp(-0.1 * 0.3 * highest))
+    assert alpha_after_one_step(0.0) == pytest.approx(math.exp(0.1 * 0.7 * highest))

@@ -1,6 +1,6 @@
 """Values and best policies of a ``FiniteMDP``, by value iteration, policy iteration and linear algebra.
 
-Numbers in brackets are equations of the chapter: (15) is the objective that rewards the entropy of the state at hand,
+Numbers in brackets are equations of the source chapter: (15) is the objective that rewards the entropy of the state at hand,
 (16) the one that rewards the entropy of every state along the way, (17) and (18) the soft values that solve (16).
 Temperatures ``alpha`` are in units of reward per nat; at zero everything soft becomes what it is without entropy.
 """
@@ -43,7 +43,7 @@ def boltzmann_policy(q: Float[np.ndarray, "*state action"], alpha: float) -> Flo
     return weights / weights.sum(-1, keepdims=True)
 
 
-def soft_value(q: Float[np.ndarray, "*state action"], alpha: float) -> Float[np.ndarray, "*state"]:
+def soft_value(q: Float[np.ndarray, "*state action"], alpha: float) -> Float[np.ndarray, "*state"] | np.floating:
     """``V(s) = alpha log sum_a exp(Q(s,a) / alpha)``, eq. (18); at ``alpha`` zero the largest."""
     check_alpha(alpha)
     best = q.max(-1)
@@ -97,7 +97,7 @@ def evaluate_policy(mdp: FiniteMDP, policy: ArrayLike, alpha: float = 0.0) -> So
 
     Args:
         mdp: whose rewards, transitions and discount.
-        policy: probabilities ``[state, action]``; rows of terminal states are not read.
+        policy: probabilities ``[state, action]``; rows of terminal states are never played.
         alpha: weight of the entropy.
 
     Raises:
@@ -140,11 +140,11 @@ def soft_policy_iteration(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10
 def entropy_regularised_policy(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10) -> Solution:
     """The policy that maximises objective (15), ``E[R + alpha H(pi(.|s))]``, in every state, and its values without entropy.
 
-    This is entropy regularisation as in A3C: each state is paid for its own entropy only, not for leading to states of
-    high entropy.  There, ``pi(.|s)`` maximises ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))`` with the plain action values
+    This is entropy regularisation as in A3C (Mnih et al. 2016, arXiv 1602.01783): each state is paid for its own entropy
+    only, not for leading to states of high entropy.  There, ``pi(.|s)`` maximises ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))`` with the plain action values
     ``Q`` of that very policy, so it is a fixed point ``pi = softmax(Q_pi / alpha)``.  Without cycles there is exactly
     one.  With cycles the step is no contraction (Asadi & Littman 2017, arXiv 1612.05628): there may be several fixed
-    points, and this returns the one found from the uniform policy, with steps that shrink while they lead away.
+    points, and this returns the one found from the uniform policy, with steps halved whenever they turn back.
 
     Args:
         mdp: whose rewards, transitions and discount.
@@ -155,15 +155,15 @@ def entropy_regularised_policy(mdp: FiniteMDP, alpha: float, tolerance: float = 
         MaxEntError: if no fixed point was found.
     """
     check_tolerance(tolerance)
-    q, damping, last_step = np.zeros_like(mdp.reward), 1.0, 0.0
+    q, step, damping = np.zeros_like(mdp.reward), np.zeros_like(mdp.reward), 1.0
     for _ in range(MOST_DAMPED_STEPS):
         solution = evaluate_policy(mdp, boltzmann_policy(q, alpha))
-        step = solution.q - q
+        last_step, step = step, solution.q - q
         if np.abs(step).max() <= max(tolerance, SOLVED * np.abs(q).max()):
             return solution
-        if (step * last_step).sum() < 0:  # it turned back: the last one went too far
+        if (step * last_step).sum() < 0:  # turned back: the last one went too far
             damping /= 2
-        q, last_step = q + damping * step, step
+        q = q + damping * step
     raise MaxEntError(
         f"No policy was found that is the Boltzmann policy of its own values at alpha {alpha}, which still moves by "
         f"{np.abs(step).max():.1e}: give a larger alpha."
@@ -227,4 +227,4 @@ def _discounted_sum(step: csr_array, own: Float64[np.ndarray, " state"]) -> Floa
             return value
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", linalg.MatrixRankWarning)  # said by the NaN
-        return linalg.spsolve(system.tocsc(), own)
+        return np.asarray(linalg.spsolve(system.tocsc(), own))

@@ -6,11 +6,18 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from lightning_maxent.actions import FiniteActions
+from lightning_maxent.critics.base import AbstractCritic, build_finite_critic
 from lightning_maxent.critics.twin import TwinCritic
+from lightning_maxent.critics.twin_heads import TwinHeadsCritic
+from lightning_maxent.errors import MaxEntError
 
 OBS, ACTION, BATCH = 3, 2, 16
 
-CRITICS = {"twin": partial(TwinCritic, hidden_dims=(16, 16))}
+CRITICS = {
+    "twin": partial(TwinCritic, hidden_dims=(16, 16)),
+    "twin_heads": partial(TwinHeadsCritic, hidden_dims=(16, 16)),
+}
 
 
 @pytest.fixture(params=CRITICS)
@@ -103,6 +110,97 @@ def test_everything_is_float32_under_bfloat16_autocast(critic, pair):
         target = critic.target(prediction)
         results = prediction, critic.value(prediction), target, critic.loss(prediction, target)
     assert {result.dtype for result in results} == {torch.float32}
+
+
+# ---- finite actions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chosen", [[0, 1], [1, 0], [1], [1, 1, 0]])
+def test_every_action_agrees_with_forward_on_each_pair_in_the_order_of_the_given_actions(critic, pair, chosen):
+    obs, actions = pair[0], torch.eye(ACTION)[chosen]
+    every = critic.every_action(obs, actions)
+    assert every.shape[1:3] == (BATCH, len(chosen))
+    for index, action in enumerate(actions):
+        assert_close(every[:, :, index], critic(obs, action.expand(BATCH, -1)))
+
+
+def test_every_action_depends_on_its_own_observation_only(critic, pair):
+    obs = pair[0].requires_grad_()
+    every = critic.every_action(obs, torch.eye(ACTION))
+    (gradient,) = torch.autograd.grad(every[:, 3].sum(), obs)
+    others = torch.arange(BATCH) != 3
+    assert (gradient[3] != 0).any()
+    assert_close(gradient[others], torch.zeros_like(gradient[others]), rtol=0, atol=0)
+
+
+def test_every_action_trains_the_same_weights_as_forward(critic, pair):
+    obs, index = pair[0], torch.arange(BATCH) % ACTION
+    weight = torch.randn(BATCH)
+
+    def gradients(prediction):
+        return torch.autograd.grad((prediction * weight).sum(), list(critic.parameters()))
+
+    every = critic.every_action(obs, torch.eye(ACTION))[:, torch.arange(BATCH), index]
+    assert_close(gradients(every), gradients(critic(obs, torch.eye(ACTION)[index])))
+
+
+def test_every_action_is_float32_under_bfloat16_autocast(critic, pair):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        every = critic.every_action(pair[0], torch.eye(ACTION))
+    assert every.dtype == torch.float32
+
+
+@pytest.mark.parametrize("build", CRITICS.values(), ids=CRITICS)
+def test_every_critic_serves_actions_of_one_factor(build):
+    critic = build_finite_critic(build, OBS, FiniteActions((5,)))
+    assert critic.training
+    assert critic.every_action(torch.randn(BATCH, OBS), torch.eye(5)).shape[1:3] == (BATCH, 5)
+
+
+def test_a_critic_of_pairs_gives_no_sum_over_factors_and_is_refused_with_what_to_use_instead():
+    with pytest.raises(
+        MaxEntError,
+        match=r"^TwinCritic gives no Q that is a sum over the 2 factors .*TwinHeadsCritic.*max_joint_actions",
+    ):
+        build_finite_critic(CRITICS["twin"], OBS, FiniteActions((2, 3)))
+
+
+class Wrong(TwinHeadsCritic):
+    """Takes the actions in the opposite order."""
+
+    def every_action(self, obs, actions):
+        return super().every_action(obs, actions).flip(-1)
+
+
+class Flat(TwinHeadsCritic):
+    """Forgets that states and actions are two dimensions."""
+
+    def every_action(self, obs, actions):
+        return AbstractCritic.every_action(self, obs, actions).flatten(1)
+
+
+@pytest.mark.parametrize("kind", [Wrong, Flat])
+def test_a_critic_whose_two_methods_disagree_is_refused_and_both_are_named(kind):
+    sentence = rf"^{kind.__name__}\.every_action .*{kind.__name__}\.forward.*\[member, batch, action\]"
+    with pytest.raises(MaxEntError, match=sentence):
+        build_finite_critic(partial(kind, hidden_dims=(16,)), OBS, FiniteActions((3,)))
+
+
+def test_looking_at_a_critic_changes_no_statistics_of_it():
+    class Normalised(TwinHeadsCritic):
+        def __init__(self, obs_dim, action_dim):
+            super().__init__(obs_dim, action_dim)
+            self.norm = torch.nn.BatchNorm1d(obs_dim)
+
+        def forward(self, obs, action):
+            return super().forward(self.norm(obs), action)
+
+        def every_action(self, obs, actions):
+            return super().every_action(self.norm(obs), actions)
+
+    critic = build_finite_critic(Normalised, OBS, FiniteActions((3,)))
+    assert int(critic.norm.num_batches_tracked) == 0
+    assert critic.training
 
 
 # ---- the twin ----------------------------------------------------------------------------------------------------------
