@@ -47,5 +47,24 @@ class WithSpaces(gym.Env):
         return self.observation_space.sample(), 0.0, False, False, {}
 
 
-for _name, _entry in {"Counting": Counting, "WithSpaces": WithSpaces}.items():
+class Factors(gym.Env):
+    """Pays one for every factor of the action that is 1; ends after ``length`` steps."""
+
+    def __init__(self, length: int = 5, choices: tuple[int, ...] = (2, 2)):
+        self.observation_space = spaces.Box(0, 1, (1,), np.float32)
+        self.action_space = spaces.MultiDiscrete(list(choices))
+        self.length = length
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, dtype=np.float32), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.t += 1
+        return np.zeros(1, dtype=np.float32), float((action == 1).sum()), self.t == self.length, False, {}
+
+
+for _name, _entry in {"Counting": Counting, "Factors": Factors, "WithSpaces": WithSpaces}.items():
     gym.register(f"probe/{_name}-v0", _entry, disable_env_checker=True, order_enforce=False)

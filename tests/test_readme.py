@@ -27,6 +27,11 @@ def test_the_run_in_python_of_the_readme_leaves_what_it_says(tmp_path, monkeypat
     assert {"metrics.csv", "last.ckpt", "best.ckpt", "last.ckpt.replay"} <= names
 
 
+def test_the_exact_solution_of_the_readme_is_one():
+    (block,) = [block for block in BLOCKS if "soft_value_iteration" in block]
+    exec(block, {})  # asserts for itself
+
+
 @pytest.mark.parametrize("command", ["pip install -q -c constraints.txt -e . &&", ".venv/bin/pytest"])
 def test_each_of_the_two_commands_is_one_line_to_paste(command):
     (line,) = [line for line in README.splitlines() if command in line]

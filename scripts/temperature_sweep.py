@@ -1,0 +1,154 @@
+r"""Train the same task at several temperatures and draw return and entropy over alpha: too low, right, too high.
+
+    python scripts/temperature_sweep.py --config soft_q/frozen_lake --out docs/results/temperature_sweep
+
+Too low, and the policy turns deterministic before it has seen what is worth choosing; too high, and it stays random.
+Writes ``<out>.csv`` (a row per run) and ``<out>.png``.  For a world with a table that shows its state (FrozenLake,
+Taxi, ``lightning_maxent/RandomMDP-v0``), the exact soft optimum of every alpha is drawn beside.  A run that lies
+finished in ``--runs_dir`` is not repeated, so an interrupted sweep goes on where it was.
+"""
+
+import argparse
+import csv
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+import yaml
+from matplotlib.figure import Figure
+from scipy.special import entr
+from tqdm import tqdm
+
+from lightning_maxent.arguments import resolve_arguments
+from lightning_maxent.cli import run
+from lightning_maxent.exact import FiniteMDP, expected_return, read_mdp, soft_value_iteration
+
+ALPHAS = (0.0005, 0.002, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0)
+
+
+class Job(NamedTuple):
+    """One run of the sweep."""
+
+    config: str
+    alpha: float
+    seed: int
+    runs_dir: Path
+    arguments: list[str]
+
+    @property
+    def name(self) -> str:
+        return f"alpha{self.alpha:g}_seed{self.seed}"
+
+
+def train(job: Job) -> dict[str, float | str]:
+    """Carry a run out, unless it lies there finished, and read its last evaluation."""
+    torch.set_num_threads(1)
+    finished = list(job.runs_dir.glob(f"*/*/{job.name}/finished"))
+    if not finished:
+        cli = run(
+            resolve_arguments(
+                [
+                    "fit",
+                    f"--config={job.config}",
+                    f"--runs_dir={job.runs_dir}",
+                    f"--name={job.name}",
+                    f"--seed_everything={job.seed}",
+                    "--model.temperature=lightning_maxent.temperature.FixedTemperature",
+                    f"--model.temperature.init_args.alpha={job.alpha}",
+                    "--trainer.logger=false",
+                    "--trainer.enable_progress_bar=false",
+                    "--trainer.enable_model_summary=false",
+                    *job.arguments,
+                ]
+            )
+        )
+        finished = [cli.run_dir / "finished"]
+        finished[0].touch()
+    folder = finished[0].parent
+    with (folder / "metrics.csv").open() as file:
+        last = [row for row in csv.DictReader(file) if row["eval/return_mean"]][-1]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    return {
+        "algorithm": config["model"]["class_path"].rpartition(".")[2],
+        "env": config["data"]["init_args"]["env_id"],
+        "alpha": job.alpha,
+        "seed": job.seed,
+        "env_steps": int(last["env_steps"]),
+        "return": float(last["eval/return_mean"]),
+        "sampled_return": float(last["eval/sampled_return_mean"]),
+        "entropy": float(last["eval/entropy_mean"]),
+        "discount": config["model"]["init_args"]["discount"],
+    }
+
+
+def exact_curve(env_id: str, discount: float, alphas: Iterable[float]) -> np.ndarray | None:
+    """``[alpha, (return, entropy)]`` of the soft-optimal policy; None unless the world shows the state of its table.
+
+    Both as evaluations measure them: the undiscounted return up to the time limit, and the entropy per step.
+    """
+    env = gym.make(env_id)
+    if not (hasattr(env.unwrapped, "P") and isinstance(env.observation_space, gym.spaces.Discrete) and env.spec):
+        return None
+    mdp, horizon = read_mdp(env, discount), env.spec.max_episode_steps
+    return np.array([_return_and_entropy(mdp, alpha, horizon) for alpha in alphas])
+
+
+def _return_and_entropy(mdp: FiniteMDP, alpha: float, horizon: int | None) -> tuple[float, float]:
+    policy = soft_value_iteration(mdp, alpha).policy
+
+    def per_episode(reward: np.ndarray) -> float:
+        world = FiniteMDP(mdp.transition, reward, mdp.discount, mdp.terminal, mdp.start)
+        return expected_return(world, policy, horizon, discount=1.0)
+
+    entropy = np.repeat(entr(policy).sum(-1, keepdims=True), mdp.actions, axis=1)
+    return per_episode(mdp.reward), per_episode(entropy) / per_episode(np.ones_like(mdp.reward))
+
+
+def draw(rows: list[dict[str, float | str]], picture: Path) -> None:
+    alphas = np.array(sorted({float(row["alpha"]) for row in rows}))
+    exact = exact_curve(str(rows[0]["env"]), float(rows[0]["discount"]), alphas)
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.subplots(2, sharex=True)
+    for index, (axis, name, label) in enumerate(
+        zip(axes, ("sampled_return", "entropy"), ("return of the stochastic policy", "entropy (nats)"), strict=True)
+    ):
+        points = [[float(row[name]) for row in rows if row["alpha"] == alpha] for alpha in alphas]
+        for alpha, values in zip(alphas, points, strict=True):
+            axis.plot([alpha] * len(values), values, "o", color=f"C{index}", alpha=0.5)
+        axis.plot(alphas, [np.mean(values) for values in points], color=f"C{index}", label="learnt, mean of the seeds")
+        if exact is not None:
+            axis.plot(alphas, exact[:, index], "k--", label="exact soft optimum")
+        axis.set(ylabel=label, xscale="log")
+        axis.legend()
+    axes[0].set_title(f"{rows[0]['algorithm']} on {rows[0]['env']}, {rows[0]['env_steps']:,} environment steps")
+    axes[1].set_xlabel("temperature alpha (reward per nat)")
+    figure.savefig(picture, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="soft_q/frozen_lake", help="a configuration, built in or a path")
+    parser.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs/temperature_sweep"))
+    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
+    args, further = parser.parse_known_args()  # what is left goes to every run: --trainer.max_steps 5000
+    jobs = [Job(args.config, alpha, seed, args.runs_dir, further) for alpha in args.alphas for seed in args.seeds]
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        rows = list(tqdm(pool.map(train, jobs), total=len(jobs), unit="run"))
+    with args.out.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    draw(rows, args.out.with_suffix(".png"))
+    print(f"Drawn: {args.out.with_suffix('.png')}")
+
+
+if __name__ == "__main__":
+    main()
