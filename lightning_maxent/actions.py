@@ -25,6 +25,11 @@ class AbstractActions(ABC):
 
     @property
     @abstractmethod
+    def min_entropy(self) -> float:
+        """Entropy of a deterministic policy: none has less."""
+
+    @property
+    @abstractmethod
     def max_entropy(self) -> float:
         """Entropy of the uniform distribution: no policy has more."""
 
@@ -39,6 +44,11 @@ class BoxActions(AbstractActions):
 
     def __init__(self, dim: int):
         self.dim = dim
+
+    @property
+    def min_entropy(self) -> float:
+        """None: the narrower a density, the lower."""
+        return -math.inf
 
     @property
     def max_entropy(self) -> float:
@@ -69,6 +79,11 @@ class FiniteActions(AbstractActions):
         self.dim = sum(self.counts)
 
     @property
+    def min_entropy(self) -> float:
+        """Zero."""
+        return 0.0
+
+    @property
     def max_entropy(self) -> float:
         """``sum_i log counts[i]``."""
         return sum(math.log(count) for count in self.counts)
@@ -86,12 +101,25 @@ class FiniteActions(AbstractActions):
         """Log-probabilities of the Boltzmann policy of every factor's Q."""
         return torch.cat([boltzmann_log_probs(factor, alpha) for factor in q.split(self.counts, -1)], -1)
 
+    def balanced(
+        self, q: Float[Tensor, "member batch action_dim *atom"]
+    ) -> Float[Tensor, "member batch action_dim *atom"]:
+        """The same Q as a sum over factors whose terms have equal means.
+
+        A constant may move from one factor's terms to another's without changing their sum, and so training never
+        settles where it is: members that agree on Q need not agree on a term before they are balanced.
+        """
+        if len(self.counts) == 1:
+            return q
+        factors = q.split(self.counts, 2)
+        means = torch.stack([factor.mean(2, keepdim=True) for factor in factors])
+        return torch.cat([factor - mean + means.mean(0) for factor, mean in zip(factors, means)], 2)
+
     def greedy(self, scores: Float[Tensor, "*batch action_dim"]) -> Float[Tensor, "*batch action_dim"]:
-        """The one-hot vector of every factor's highest score, the first of equals."""
+        """The one-hot vector of every factor's highest score, the first of equals; not a number if a score is none."""
         factors = scores.split(self.counts, -1)
-        return torch.cat([functional.one_hot(factor.argmax(-1), factor.shape[-1]) for factor in factors], -1).to(
-            scores.dtype
-        )
+        best = torch.cat([functional.one_hot(factor.argmax(-1), factor.shape[-1]) for factor in factors], -1)
+        return best.to(scores.dtype).masked_fill(scores.isnan().any(-1, keepdim=True), math.nan)
 
     def sample(self, log_probs: Float[Tensor, "*batch action_dim"]) -> Float[Tensor, "*batch action_dim"]:
         """A one-hot draw of every factor; ``argmax(log p + Gumbel noise)`` is distributed as p."""

@@ -76,7 +76,7 @@ def boltzmann_log_probs(q: Float[Tensor, "*batch action"], alpha: Scalar) -> Flo
     At ``alpha = 0`` its limit: uniform over the best actions, ``-inf`` for all others.
     """
     behind = q - q.amax(-1, keepdim=True)
-    hard = torch.zeros_like(q).masked_fill(behind < 0, -math.inf)
+    hard = behind.masked_fill(behind < 0, -math.inf)
     soft = behind / torch.where(alpha > 0, alpha, 1.0)
     return torch.where(alpha > 0, soft, hard).log_softmax(-1)
 

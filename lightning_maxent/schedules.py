@@ -40,7 +40,7 @@ class ConstantSchedule(AbstractSchedule):
     def __init__(self, constant: float):
         super().__init__()
         _check_finite(constant)
-        self.constant = constant
+        self.constant = float(constant)
 
     def forward(self) -> Scalar:
         return torch.full((), self.constant, device=self.env_steps.device)
@@ -60,7 +60,7 @@ class LinearSchedule(AbstractSchedule):
 
     def forward(self) -> Scalar:
         passed = (self.env_steps / self.duration).clamp(max=1.0)
-        return self.start + (self.end - self.start) * passed
+        return self.start * (1 - passed) + self.end * passed
 
     def ends(self) -> tuple[float, float]:
         return self.start, self.end

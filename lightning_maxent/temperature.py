@@ -108,7 +108,12 @@ class LearnedTemperature(AbstractTemperature):
         if target >= actions.max_entropy:
             raise MaxEntError(
                 f"target_entropy {target} cannot be reached: these actions allow at most {actions.max_entropy:.3f} "
-                f"nats, when all are equally likely; choose less, e.g. {actions.target_entropy:.3f}."
+                f"nats, when all are equally likely; choose less, or a FixedTemperature."
+            )
+        if target < actions.min_entropy:
+            raise MaxEntError(
+                f"target_entropy {target} cannot be reached: these actions have at least {actions.min_entropy:g} nats, "
+                f"when one is certain; choose more, or a FixedTemperature."
             )
         self.log_alpha = nn.Parameter(torch.tensor(math.log(initial_alpha)))
         self.register_buffer("target", torch.tensor(float(target)), persistent=False)

@@ -97,7 +97,9 @@ def test_actions_of_many_factors_are_played_factor_by_factor(algorithm):
     ],
 )
 def test_what_finite_algorithms_cannot_take_ends_in_one_sentence(capsys, algorithm, args, sentence):
-    options = [option for option in small(algorithm) if not any("critic" in arg for arg in args) or "critic" not in option]
+    options = [
+        option for option in small(algorithm) if not any("critic" in arg for arg in args) or "critic" not in option
+    ]
     args = [arg.replace("=TwinCritic", "=lightning_maxent.critics.twin.TwinCritic") for arg in args]
     assert sentence in refused(capsys, "fit", f"--config={algorithm}/cartpole", *options, *args)
 

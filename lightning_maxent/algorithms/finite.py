@@ -52,7 +52,7 @@ class FiniteAlgorithm(AbstractAlgorithm, ABC):
         self, critic: AbstractCritic, obs: Float[Tensor, "batch obs_dim"]
     ) -> Float[Tensor, "member batch action_dim *atom"]:
         """A critic's predictions for every action."""
-        return critic.every_action(obs, self._one_hots)
+        return self.actions.balanced(critic.every_action(obs, self._one_hots))
 
     def every_value(
         self, prediction: Float[Tensor, "member batch action_dim *atom"]
@@ -72,7 +72,8 @@ class FiniteAlgorithm(AbstractAlgorithm, ABC):
         action: Float[Tensor, "batch action_dim"],
     ) -> Float[Tensor, "member batch *atom"]:
         """The predictions for the actions that were taken; of several factors, their sum."""
-        return torch.einsum("mba...,ba->mb...", prediction, action)
+        weights = action.reshape(*action.shape, *[1] * (prediction.ndim - 3))
+        return (prediction * weights).sum(2)
 
     def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
         log_probs = self.log_probs(obs)

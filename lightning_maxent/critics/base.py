@@ -87,8 +87,8 @@ def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteA
     with torch.no_grad():
         obs, action = torch.randn(8, obs_dim), actions.sample(actions.log_softmax(torch.zeros(8, actions.dim)))
         every, one = critic.every_action(obs, torch.eye(actions.dim)), critic(obs, action)
-        chosen = torch.einsum("mba...,ba->mb...", every, action)
-    if chosen.shape != one.shape or not torch.allclose(chosen, one, rtol=1e-3, atol=1e-4):
+    fits = every.shape == (*one.shape[:2], actions.dim, *one.shape[2:])
+    if not fits or not torch.allclose(torch.einsum("mba...,ba->mb...", every, action), one, rtol=1e-3, atol=1e-4):
         name = type(critic).__name__
         raise MaxEntError(
             f"{name}.every_action does not agree with {name}.forward: it must return [member, batch, action] or "

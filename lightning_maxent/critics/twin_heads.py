@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -35,7 +36,9 @@ class TwinHeadsCritic(AbstractCritic):
     def every_action(
         self, obs: Float[Tensor, "batch obs_dim"], actions: Float[Tensor, "action action_dim"]
     ) -> Float[Tensor, "member batch action"]:
-        return self._heads(obs) @ actions.T
+        heads = self._heads(obs)
+        with torch.autocast(obs.device.type, enabled=False):  # a product with zeros and ones must not round
+            return heads @ actions.T
 
     def _heads(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "member batch action_dim"]:
         return self.network(obs.expand(2, *obs.shape)).float()

@@ -49,7 +49,9 @@ def probabilities(model, obs):
 
 @pytest.mark.parametrize(("alpha", "low", "high"), [(1.0, 0.0, 0.05), (0.0, 0.5, 1.0)], ids=["soft", "hard"])
 def test_an_opponent_who_adapts_exploits_the_hard_agent_and_not_the_soft_one(quiet_trainer, alpha, low, high):
-    model = learn(quiet_trainer, "lightning_maxent/MatchingPennies-v0", alpha, steps=3_200, discount=0.0, hidden_dims=())
+    model = learn(
+        quiet_trainer, "lightning_maxent/MatchingPennies-v0", alpha, steps=3_200, discount=0.0, hidden_dims=()
+    )
     payoff = gym.make("lightning_maxent/MatchingPennies-v0").unwrapped.payoff
     assert low <= exploitability(payoff, probabilities(model, np.ones((1, 1)))[0]) <= high
 

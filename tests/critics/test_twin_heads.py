@@ -1,0 +1,104 @@
+import itertools
+
+import pytest
+import torch
+from torch import tensor
+from torch.testing import assert_close
+
+from lightning_maxent.critics.base import AbstractCritic
+from lightning_maxent.critics.twin_heads import TwinHeadsCritic
+
+OBS, BATCH = 3, 16
+
+
+def table(*members):
+    """A critic without hidden layers that holds these numbers: ``[state, action]`` for each member."""
+    numbers = tensor(members)
+    critic = TwinHeadsCritic(*numbers.shape[1:], hidden_dims=())
+    with torch.no_grad():
+        critic.network[-1].weight.copy_(numbers)
+        critic.network[-1].bias.zero_()
+    return critic
+
+
+FIRST, SECOND = [[1.0, 5.0, 0.0], [-2.0, 4.0, 7.0]], [[2.0, -3.0, 0.5], [-2.5, 6.0, 6.0]]
+
+
+def combinations(*counts):
+    """All actions of several factors, one-hot vectors side by side."""
+    return torch.stack([torch.cat(choices) for choices in itertools.product(*(torch.eye(count) for count in counts))])
+
+
+# ---- a table -----------------------------------------------------------------------------------------------------------
+
+
+def test_without_hidden_layers_and_on_one_hot_observations_it_is_a_table():
+    every = table(FIRST, SECOND).every_action(torch.eye(2), torch.eye(3))
+    assert_close(every, tensor([FIRST, SECOND]), rtol=0, atol=0)
+
+
+def test_a_table_gives_the_number_of_the_pair_that_is_asked_for():
+    critic = table(FIRST, SECOND)
+    for state, action in itertools.product(range(2), range(3)):
+        prediction = critic(torch.eye(2)[[state]], torch.eye(3)[[action]])
+        assert_close(prediction, tensor([[FIRST[state][action]], [SECOND[state][action]]]), rtol=0, atol=0)
+
+
+def test_a_pair_of_a_table_moves_its_own_entry_and_no_other():
+    critic = table(FIRST, SECOND)
+    critic(torch.eye(2)[[1]], torch.eye(3)[[2]]).sum().backward()
+    expected = torch.zeros(2, 2, 3)
+    expected[:, 1, 2] = 1
+    assert_close(critic.network[-1].weight.grad, expected, rtol=0, atol=0)
+
+
+# ---- which number is believed ------------------------------------------------------------------------------------------
+
+
+def test_the_smaller_member_is_believed_action_by_action():
+    critic = table(FIRST, SECOND)
+    prediction = critic.every_action(torch.eye(2), torch.eye(3)).flatten(1, 2)
+    smaller = tensor([1.0, -3.0, 0.0, -2.5, 4.0, 6.0])
+    assert_close(critic.value(prediction), smaller, rtol=0, atol=0)
+    assert_close(critic.target(prediction), smaller.unsqueeze(-1), rtol=0, atol=0)
+
+
+def test_loss_is_each_member_s_squared_error_and_zero_at_the_target():
+    critic = table(FIRST, SECOND)
+    prediction, target = tensor([[1.0, 5.0], [2.0, -3.0]]), tensor([[1.0], [-1.0]])
+    assert_close(critic.loss(prediction, target), tensor([[0.0, 36.0], [1.0, 4.0]]), rtol=0, atol=0)
+
+
+def test_members_share_no_weight():
+    critic = TwinHeadsCritic(OBS, 4, hidden_dims=(8,))
+    prediction = critic.every_action(torch.randn(BATCH, OBS), torch.eye(4))
+    for gradient in torch.autograd.grad(prediction[0].sum(), list(critic.parameters())):
+        assert (gradient[0] != 0).any()
+        assert (gradient[1] == 0).all()
+
+
+# ---- one pass for all actions ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden_dims", [(), (8,), (16, 16)])
+def test_one_pass_gives_the_same_as_asking_for_every_pair(hidden_dims):
+    critic, obs = TwinHeadsCritic(OBS, 4, hidden_dims=hidden_dims), torch.randn(BATCH, OBS)
+    for actions in (torch.eye(4), torch.eye(4)[[2, 0, 3]], torch.eye(4)[[1]]):
+        every = critic.every_action(obs, actions)
+        assert_close(every, AbstractCritic.every_action(critic, obs, actions))
+        assert every.shape == (2, BATCH, len(actions))
+
+
+# ---- actions of several factors ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("counts", [(2, 3), (1, 2, 4)])
+def test_q_of_a_combination_is_the_sum_of_its_choices(counts):
+    critic, obs = TwinHeadsCritic(OBS, sum(counts), hidden_dims=(16,)), torch.randn(BATCH, OBS)
+    heads = critic.every_action(obs, torch.eye(sum(counts)))
+    starts = [sum(counts[:factor]) for factor in range(len(counts))]
+    choices = list(itertools.product(*(range(count) for count in counts)))
+    for choice, action in zip(choices, combinations(*counts)):
+        expected = sum(heads[..., start + index] for start, index in zip(starts, choice))
+        assert_close(critic(obs, action.expand(BATCH, -1)), expected)
+    assert_close(critic.every_action(obs, combinations(*counts))[..., -1], expected)
