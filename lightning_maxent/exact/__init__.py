@@ -1,4 +1,24 @@
-"""Exact solutions."""
+"""Exact solutions of small worlds, to hold everything else against: finite MDPs, matrix games, memoryless policies.
+
+All of it is numpy and scipy in float64 and shares no equation with the rest of the package.
+
+What it costs, in seconds of one CPU core, for 4 actions that lead to 5 random states each (sparse), at the default
+tolerance:
+
+======================================  ============  ============  =============
+states                                  1,000         5,000         20,000
+======================================  ============  ============  =============
+``evaluate_policy``                     0.004         0.009         0.05
+``soft_policy_iteration``               0.04          0.1           0.5
+``soft_value_iteration``, discount 0.9  0.03          0.15          0.7
+the same, discount 0.99                 0.4           1.7           8
+``entropy_regularised_policy``          0.2           0.6           4
+======================================  ============  ============  =============
+
+Time and memory grow with the number of transitions whose probability is not zero; if every state leads to every other
+one, with the square of the states.  Value iteration takes some 25 / (1 - discount) sweeps, policy iteration five to
+twenty evaluations at any discount.
+"""
 
 from lightning_maxent.exact.games import exploitability, game_value
 from lightning_maxent.exact.mdp import FiniteMDP, random_mdp, read_mdp

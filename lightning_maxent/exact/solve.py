@@ -21,10 +21,11 @@ from lightning_maxent.exact.checks import check_alpha, check_discount, check_hor
 from lightning_maxent.exact.mdp import FiniteMDP, chain
 
 DIRECT_STATES = 200  # up to here a factorisation is as fast as anything
-LONGEST_EPISODE = 1e12  # steps; what takes longer on average is lost in rounding
+LONGEST_EPISODE = 1e10  # steps on average; longer ones are not told from endless ones by float64
 MOST_SWEEPS = 100_000  # at discount 1, where no number of them is sure to be enough
 SOLVED = 1e-12  # of the largest value: as near as linear systems are solved
 MOST_DAMPED_STEPS = 2_000
+PATIENCE = 20  # whole steps that come no nearer, after which they are halved
 
 
 class Solution(NamedTuple):
@@ -101,18 +102,15 @@ def evaluate_policy(mdp: FiniteMDP, policy: ArrayLike, alpha: float = 0.0) -> So
         alpha: weight of the entropy.
 
     Raises:
-        MaxEntError: if the policy is none, or if at discount 1 its episodes do not end.
+        MaxEntError: if ``policy`` holds no probabilities, or if at discount 1 its episodes do not end.
     """
     check_alpha(alpha)
     probabilities = distribution("The policy", policy, mdp.reward.shape)
-    endless = mdp.discount == 1 and not mdp.can_end(probabilities).all()
     own = np.where(mdp.terminal, 0.0, (probabilities * mdp.reward + alpha * entr(probabilities)).sum(-1))
-    value = own if endless else _discounted_sum(mdp.discount * chain(mdp.going_on, probabilities), own)
-    if endless or not np.abs(value).max() <= LONGEST_EPISODE * np.abs(own).max():
-        raise MaxEntError(
-            "At discount 1 this policy's values are infinite, because from some state its episodes never end: give a "
-            "discount below 1 or another policy."
-        )
+    step = mdp.discount * chain(mdp.going_on, probabilities)
+    if mdp.discount == 1:
+        _check_that_episodes_end(mdp, probabilities, step)
+    value = _discounted_sum(step, own)
     probabilities[mdp.terminal] = 1 / mdp.actions
     return Solution(_action_value(mdp, value), value, probabilities)
 
@@ -128,23 +126,24 @@ def soft_policy_iteration(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10
         MaxEntError: if at discount 1 values grow without limit, because endless loops pay for themselves.
     """
     check_tolerance(tolerance)
-    q, value, _ = evaluate_policy(mdp, np.full_like(mdp.reward, 1 / mdp.actions), alpha)
-    while (_state_value(mdp, q, alpha) - value).max() > tolerance * (1 - mdp.discount):
-        following = evaluate_policy(mdp, boltzmann_policy(q, alpha), alpha)
-        if following.value.sum() <= value.sum():  # all that is left is rounding
-            break
-        q, value, _ = following
-    return _boltzmann_solution(mdp, q, alpha)
+    policy = np.full_like(mdp.reward, 1 / mdp.actions)
+    while True:
+        q, value, _ = evaluate_policy(mdp, policy, alpha)
+        gain, rounding = _state_value(mdp, q, alpha) - value, SOLVED * np.abs(value).max()
+        if gain.max() <= max(tolerance * (1 - mdp.discount), rounding):
+            return Solution(q, value + gain, boltzmann_policy(q, alpha) if alpha else policy)
+        policy = np.where((gain > rounding)[:, None], boltzmann_policy(q, alpha), policy)  # of ties, keep what ends
 
 
 def entropy_regularised_policy(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10) -> Solution:
-    """The policy that maximises objective (15), ``E[R + alpha H(pi(.|s))]``, in every state, and its values without entropy.
+    """The policy that maximises objective (15), ``E[R + alpha H(pi(.|s))]``, in every state; its values, without entropy.
 
-    This is entropy regularisation as in A3C (Mnih et al. 2016, arXiv 1602.01783): each state is paid for its own entropy
-    only, not for leading to states of high entropy.  There, ``pi(.|s)`` maximises ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))`` with the plain action values
-    ``Q`` of that very policy, so it is a fixed point ``pi = softmax(Q_pi / alpha)``.  Without cycles there is exactly
-    one.  With cycles the step is no contraction (Asadi & Littman 2017, arXiv 1612.05628): there may be several fixed
-    points, and this returns the one found from the uniform policy, with steps halved whenever they turn back.
+    This is entropy regularisation as in A3C (Mnih et al. 2016, arXiv 1602.01783): each state is paid for its own
+    entropy only, not for leading to states of high entropy.  There, ``pi(.|s)`` maximises ``sum_a pi(a|s) Q(s,a) +
+    alpha H(pi(.|s))`` with the plain action values ``Q`` of that very policy, so it is a fixed point ``pi = softmax(Q_pi
+    / alpha)``.  Without cycles there is exactly one.  With cycles the step is no contraction (Asadi & Littman 2017,
+    arXiv 1612.05628): there may be several fixed points, and this returns the one found from the uniform policy on,
+    with steps halved when they come no nearer.
 
     Args:
         mdp: whose rewards, transitions and discount.
@@ -155,18 +154,21 @@ def entropy_regularised_policy(mdp: FiniteMDP, alpha: float, tolerance: float = 
         MaxEntError: if no fixed point was found.
     """
     check_tolerance(tolerance)
-    q, step, damping = np.zeros_like(mdp.reward), np.zeros_like(mdp.reward), 1.0
+    q, damping, gap, smallest, fruitless = np.zeros_like(mdp.reward), 1.0, np.inf, np.inf, 0
     for _ in range(MOST_DAMPED_STEPS):
         solution = evaluate_policy(mdp, boltzmann_policy(q, alpha))
-        last_step, step = step, solution.q - q
-        if np.abs(step).max() <= max(tolerance, SOLVED * np.abs(q).max()):
+        step = solution.q - q
+        gap = np.abs(step).max()
+        if gap <= max(tolerance, SOLVED * np.abs(q).max()):
             return solution
-        if (step * last_step).sum() < 0:  # turned back: the last one went too far
-            damping /= 2
+        fruitless = 0 if gap < smallest else fruitless + 1
+        smallest = min(gap, smallest)
+        if fruitless * damping > PATIENCE:
+            damping, smallest, fruitless = damping / 2, np.inf, 0
         q = q + damping * step
     raise MaxEntError(
-        f"No policy was found that is the Boltzmann policy of its own values at alpha {alpha}, which still moves by "
-        f"{np.abs(step).max():.1e}: give a larger alpha."
+        f"No policy was found that is the Boltzmann policy of its own values at alpha {alpha}, the last being "
+        f"{gap:.1e} away: give a larger alpha."
     )
 
 
@@ -182,7 +184,7 @@ def expected_return(
         discount: the MDP's own if None; with a horizon 1 is always allowed.
 
     Raises:
-        MaxEntError: if the policy is none, or if without horizon its return is infinite.
+        MaxEntError: if ``policy`` holds no probabilities, or if without horizon its return is infinite.
     """
     discount = mdp.discount if discount is None else discount
     check_discount(discount)
@@ -209,6 +211,15 @@ def _state_value(mdp: FiniteMDP, q: Float64[np.ndarray, "state action"], alpha: 
 
 def _boltzmann_solution(mdp: FiniteMDP, q: Float64[np.ndarray, "state action"], alpha: float) -> Solution:
     return Solution(q, _state_value(mdp, q, alpha), boltzmann_policy(q, alpha))
+
+
+def _check_that_episodes_end(mdp: FiniteMDP, policy: Float64[np.ndarray, "state action"], step: csr_array) -> None:
+    ends = mdp.can_end(policy).all()
+    if not (ends and (np.abs(_discounted_sum(step, np.ones(mdp.states))) <= LONGEST_EPISODE).all()):
+        raise MaxEntError(
+            "At discount 1 this policy's values are infinite, because from some state its episodes never end: give a "
+            "discount below 1 or another policy."
+        )
 
 
 def _discounted_sum(step: csr_array, own: Float64[np.ndarray, " state"]) -> Float64[np.ndarray, " state"]:
