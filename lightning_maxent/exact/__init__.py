@@ -8,11 +8,11 @@ tolerance:
 ======================================  ============  ============  =============
 states                                  1,000         5,000         20,000
 ======================================  ============  ============  =============
-``evaluate_policy``                     0.004         0.009         0.05
+``evaluate_policy``                     0.003         0.01          0.05
 ``soft_policy_iteration``               0.04          0.1           0.5
 ``soft_value_iteration``, discount 0.9  0.03          0.15          0.7
 the same, discount 0.99                 0.4           1.7           8
-``entropy_regularised_policy``          0.2           0.6           4
+``entropy_regularised_policy``          0.06          0.2           0.8
 ======================================  ============  ============  =============
 
 Time and memory grow with the number of transitions whose probability is not zero; if every state leads to every other

@@ -77,7 +77,7 @@ class FiniteMDP:
 
     @cached_property
     def going_on(self) -> csr_array:
-        """``transition`` with all probabilities into and out of terminal states zero: the steps after which more follow."""
+        """``transition`` with all probabilities into and out of terminal states zero: steps after which more follow."""
         lasting = (~self.terminal).astype(float)
         return _read_only(
             sparse.diags_array(np.repeat(lasting, self.actions)) @ self.transition @ sparse.diags_array(lasting)
@@ -100,8 +100,8 @@ class FiniteMDP:
         endless = np.flatnonzero(~self.can_end(np.full(self.reward.shape, 1 / self.actions)))
         if endless.size:
             raise MaxEntError(
-                f"At discount 1 every state must lead to a terminal one, but state {endless[0]} does not: give a discount "
-                f"below 1, or make it terminal."
+                f"At discount 1 every state must lead to a terminal one, but state {endless[0]} does not: give a "
+                f"discount below 1, or make it terminal."
             )
 
 
@@ -137,7 +137,8 @@ def _terminal(terminal: ArrayLike | None, states: int) -> Bool[np.ndarray, " sta
     ends = np.zeros(states, dtype=bool) if terminal is None else np.array(terminal)
     if ends.dtype != bool or ends.shape != (states,):
         raise MaxEntError(
-            f"terminal must hold one boolean per state, {states} of them, but is {ends.dtype} of the shape {ends.shape}."
+            f"terminal must hold one boolean per state, {states} of them, but is {ends.dtype} of the shape "
+            f"{ends.shape}."
         )
     if ends.all():
         raise MaxEntError("Every state is terminal, so that no episode can begin: leave at least one to start from.")

@@ -25,7 +25,8 @@ def lift(policy: ArrayLike, observation: ArrayLike) -> Float64[np.ndarray, "stat
     labels, rows = _labels(observation), np.asarray(policy)
     if rows.ndim != 2 or labels.max() >= len(rows):
         raise MaxEntError(
-            f"The policy must be [observation, action] with {labels.max() + 1} observations, but has the shape {rows.shape}."
+            f"The policy must be [observation, action] with {labels.max() + 1} observations, but has the shape "
+            f"{rows.shape}."
         )
     return distribution("The policy", rows, rows.shape)[labels]
 
@@ -62,8 +63,8 @@ def best_deterministic_policy(
     count = mdp.actions ** len(seen)
     if count > MOST_POLICIES:
         raise MaxEntError(
-            f"There are {mdp.actions}^{len(seen)} deterministic policies, more than {MOST_POLICIES:,} to try: give fewer "
-            f"observations or actions."
+            f"There are {mdp.actions}^{len(seen)} deterministic policies, more than {MOST_POLICIES:,} to try: give "
+            f"fewer observations or actions."
         )
     best, highest = np.zeros(len(seen), dtype=int), -np.inf
     batch = max(1, BATCH // mdp.states**2)
@@ -99,6 +100,7 @@ def _labels(observation: ArrayLike) -> np.ndarray:
     labels = np.asarray(observation)
     if labels.ndim != 1 or labels.size == 0 or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
         raise MaxEntError(
-            f"observation must hold one integer from zero on per state, but is {labels.dtype} of the shape {labels.shape}."
+            f"observation must hold one integer from zero on per state, but is {labels.dtype} of the shape "
+            f"{labels.shape}."
         )
     return labels

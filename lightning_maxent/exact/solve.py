@@ -1,7 +1,7 @@
 """Values and best policies of a ``FiniteMDP``, by value iteration, policy iteration and linear algebra.
 
-Numbers in brackets are equations of the source chapter: (15) is the objective that rewards the entropy of the state at hand,
-(16) the one that rewards the entropy of every state along the way, (17) and (18) the soft values that solve (16).
+Numbers in brackets are equations of the source chapter: (15) is the objective that rewards the entropy of the state at
+hand, (16) the one that rewards the entropy of every state along the way, (17) and (18) the soft values that solve (16).
 Temperatures ``alpha`` are in units of reward per nat; at zero everything soft becomes what it is without entropy.
 """
 
@@ -81,8 +81,8 @@ def soft_value_iteration(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10)
             return _boltzmann_solution(mdp, q, alpha)
         if mdp.discount == 1 and sweeps == MOST_SWEEPS:
             raise MaxEntError(
-                f"At discount 1 the values have not settled after {sweeps:,} sweeps, so endless loops pay for "
-                f"themselves or episodes are very long: give a discount below 1, a lower alpha, or use policy iteration."
+                f"At discount 1 the values have not settled after {sweeps:,} sweeps, so endless loops pay for themselves "
+                f"or episodes are very long: give a discount below 1 or a lower alpha, or use policy iteration."
             )
 
 
@@ -136,14 +136,14 @@ def soft_policy_iteration(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10
 
 
 def entropy_regularised_policy(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10) -> Solution:
-    """The policy that maximises objective (15), ``E[R + alpha H(pi(.|s))]``, in every state; its values, without entropy.
+    """The policy that maximises objective (15), ``E[R + alpha H(pi(.|s))]``, in every state; with its hard values.
 
     This is entropy regularisation as in A3C (Mnih et al. 2016, arXiv 1602.01783): each state is paid for its own
-    entropy only, not for leading to states of high entropy.  There, ``pi(.|s)`` maximises ``sum_a pi(a|s) Q(s,a) +
-    alpha H(pi(.|s))`` with the plain action values ``Q`` of that very policy, so it is a fixed point ``pi = softmax(Q_pi
-    / alpha)``.  Without cycles there is exactly one.  With cycles the step is no contraction (Asadi & Littman 2017,
-    arXiv 1612.05628): there may be several fixed points, and this returns the one found from the uniform policy on,
-    with steps halved when they come no nearer.
+    entropy only, not for leading to states of high entropy.  There, ``pi(.|s)`` maximises
+    ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))`` with the plain action values ``Q`` of that very policy, so it is a fixed
+    point ``pi = softmax(Q / alpha)``.  Without cycles there is exactly one.  With cycles the step is no contraction
+    (Asadi & Littman 2017, arXiv 1612.05628): there may be several fixed points, and this returns the one found from the
+    uniform policy on, with steps halved when they come no nearer.
 
     Args:
         mdp: whose rewards, transitions and discount.
@@ -225,9 +225,9 @@ def _check_that_episodes_end(mdp: FiniteMDP, policy: Float64[np.ndarray, "state 
 def _discounted_sum(step: csr_array, own: Float64[np.ndarray, " state"]) -> Float64[np.ndarray, " state"]:
     """``(I - step)^-1 own``, or NaN if that is singular.
 
-    On random graphs a sparse factorisation fills up (5,000 states: as slow as a dense one, 6 seconds), while BiCGSTAB
-    needs some 20 products (0.01 seconds); a second pass of it, on what the first left over, brings the residual down to
-    rounding.  On grids and chains at a discount near 1 it may fail, and there the factorisation stays sparse.
+    On random graphs a sparse factorisation fills up (5,000 states: 10 seconds, a dense one 6), while BiCGSTAB needs
+    some 20 products (0.01 seconds); a second pass of it, on what the first left over, brings the residual down to
+    rounding.  On grids and rings at a discount near 1 it may fail, and there the factorisation stays sparse.
     """
     system = csr_array(sparse.eye_array(len(own)) - step)
     if len(own) > DIRECT_STATES:
