@@ -68,7 +68,7 @@ def draw(rows: list[dict[str, str]], reference: list[dict[str, str]], picture: P
             linestyle="--",
             label=f"another library's SAC, mean ± deviation of {known[0]['seeds']} seeds",
         )
-    axes.set(title=rows[0]["env"], xlabel="environment steps", ylabel="return of 10 deterministic episodes")
+    axes.set(title=rows[0]["env"], xlabel="environment steps", ylabel="return of deterministic episodes")
     axes.legend()
     figure.savefig(picture, dpi=120)
 
