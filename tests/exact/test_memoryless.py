@@ -70,6 +70,20 @@ def test_the_best_is_the_first_of_those_tried_one_by_one(seed, horizon, discount
     assert attained == pytest.approx(highest)
 
 
+def test_of_equals_the_first_has_the_lower_action_at_the_first_observation():
+    # Two steps that pay 1 if their actions differ.
+    mdp = FiniteMDP(
+        np.eye(4)[[[1, 2], [3, 3], [3, 3], [3, 3]]],
+        [[0, 0], [0, 1], [1, 0], [0, 0]],
+        1.0,
+        np.arange(4) == 3,
+        start=[1, 0, 0, 0],
+    )
+    policy, attained = best_deterministic_policy(mdp, [0, 1, 1, 0], horizon=2)
+    assert_array_equal(policy, [[1, 0], [0, 1]])
+    assert attained == 1
+
+
 def test_states_that_are_never_played_add_no_policies():
     mdp = random_mdp(60, 2, seed=0, terminal_states=55)
     assert len(best_deterministic_policy(mdp, np.arange(60))[0]) == 60

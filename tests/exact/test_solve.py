@@ -203,6 +203,12 @@ def test_of_equally_good_actions_policy_iteration_keeps_those_whose_episodes_end
     assert_same(evaluate_policy(mdp, policy), (q, value, policy))
 
 
+@pytest.mark.parametrize("reward", [0.1, 0.7, 1.1, 1.3, 1.9])
+def test_rounding_does_not_make_policy_iteration_choose_a_loop_that_is_as_good_as_the_way_out(reward):
+    loops = graph([[0, 0, 2], [2, 2, 2], [2, 2, 2]], [[0, 0, reward], [0, 1, 2], [0, 0, 0]], terminal=2)
+    assert_allclose(soft_policy_iteration(loops, 0.0).value, [reward, 2, 0])
+
+
 @pytest.mark.parametrize("discount", [0.9, 0.99])
 def test_a_tolerance_below_the_rounding_of_float64_ends_where_rounding_hides_the_change(discount):
     mdp = random_mdp(6, 3, seed=0, discount=discount)
