@@ -12,6 +12,11 @@ Sources, cited below by name:
   arXiv 1801.01290v2.
 - Haarnoja et al. 2018b, "Soft Actor-Critic Algorithms and Applications", arXiv 1812.05905v2.
 - Haarnoja et al. 2017, "Reinforcement Learning with Deep Energy-Based Policies", arXiv 1702.08165v2.
+- Bellemare et al. 2017, "A Distributional Perspective on Reinforcement Learning", arXiv 1707.06887v1.
+- Dabney et al. 2018, "Distributional Reinforcement Learning with Quantile Regression", arXiv 1710.10044v1.
+- Kuznetsov et al. 2020, "Controlling Overestimation Bias with Truncated Mixture of Continuous Distributional Quantile
+  Critics", arXiv 2005.04269v1.
+- Imani & White 2018, "Improving Regression Performance with Distributional Losses", arXiv 1806.04613v1.
 - Christodoulou 2019, "Soft Actor-Critic for Discrete Action Settings", arXiv 1910.07207v2.
 """
 
@@ -45,6 +50,61 @@ def soft_bellman_target(
 def squared_error(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
     """``(prediction - target)^2`` with a detached target; without the one half of Haarnoja et al. 2018a, eqs. 5 and 7."""
     return (prediction - target.detach()).square()
+
+
+def quantile_huber(
+    quantiles: Float[Tensor, "*batch quantile"],
+    atoms: Float[Tensor, "*#batch atom"],
+    probs: Float[Tensor, "*#batch atom"],
+) -> Float[Tensor, "*batch"]:
+    """``mean_i sum_j p_j |tau_i - 1[z_j < q_i]| h(z_j - q_i)`` with levels ``tau_i = (2i + 1) / 2n``, detached targets.
+
+    ``h`` is the Huber loss that turns linear at 1.  Dabney et al. 2018, eq. 10; Kuznetsov et al. 2020, eq. 8.
+    """
+    count = quantiles.shape[-1]
+    levels = (torch.arange(count, device=quantiles.device) + 0.5) / count
+    error = atoms.detach().unsqueeze(-2) - quantiles.unsqueeze(-1)
+    huber = functional.huber_loss(error, torch.zeros_like(error), reduction="none")
+    weight = (levels.unsqueeze(-1) - (error < 0).float()).abs()
+    return (weight * huber * probs.detach().unsqueeze(-2)).sum(-1).mean(-1)
+
+
+def projection(
+    atoms: Float[Tensor, "*batch atom"], probs: Float[Tensor, "*batch atom"], centres: Float[Tensor, " bin"]
+) -> Float[Tensor, "*batch bin"]:
+    """A distribution moved onto equally spaced ``centres``: every atom is shared between the two next to it.
+
+    The mean stays, except that atoms beyond the ends are moved there.  Bellemare et al. 2017, eq. 7; of one atom, the
+    two-hot encoding.
+    """
+    last = len(centres) - 1
+    position = ((atoms - centres[0]) * (last / (centres[-1] - centres[0]))).clamp(0, last)
+    below = position.floor().clamp(max=last - 1)
+    above = position - below
+    histogram = torch.zeros(*atoms.shape[:-1], len(centres), dtype=atoms.dtype, device=atoms.device)
+    histogram.scatter_add_(-1, below.long(), probs * (1 - above))
+    return histogram.scatter_add_(-1, below.long() + 1, probs * above)
+
+
+def gaussian_histogram(
+    mean: Float[Tensor, "*batch"], centres: Float[Tensor, " bin"], smear: float
+) -> Float[Tensor, "*batch bin"]:
+    """The mass of ``N(mean, (smear width)^2)`` in bins of equal width around ``centres``, cut off at the outer edges.
+
+    Imani & White 2018; Farebrother et al. 2024 (arXiv 2403.03950), section 3.2.
+    """
+    width = (centres[-1] - centres[0]) / (len(centres) - 1)
+    edges = torch.cat((centres - width / 2, centres[-1:] + width / 2))
+    inside = mean.clamp(edges[0], edges[-1]).unsqueeze(-1)
+    mass = torch.special.ndtr((edges - inside) / (smear * width)).diff(dim=-1)
+    return mass / mass.sum(-1, keepdim=True)
+
+
+def cross_entropy(
+    logits: Float[Tensor, "*batch bin"], histogram: Float[Tensor, "*#batch bin"]
+) -> Float[Tensor, "*batch"]:
+    """``-sum_k p_k log q_k`` of a detached histogram ``p`` and the softmax ``q`` of ``logits``."""
+    return -(histogram.detach() * logits.log_softmax(-1)).sum(-1)
 
 
 def value_loss(
@@ -99,6 +159,26 @@ def expected_soft_value(
     """
     expectation = (log_probs.exp().unsqueeze(-1) * q).sum(-2)
     return expectation + alpha * categorical_entropy(log_probs).unsqueeze(-1)
+
+
+def soft_mixture(
+    q: Float[Tensor, "*batch action atom"],
+    probs: Float[Tensor, "*batch action atom"],
+    log_probs: Float[Tensor, "*batch action"],
+    alpha: Scalar,
+    factors: int,
+) -> tuple[Float[Tensor, "*batch atoms"], Float[Tensor, "*batch atoms"]]:
+    """The distribution of ``Q(s,a) - alpha log pi(a|s)`` with ``a ~ pi(.|s)``; its mean is ``expected_soft_value``.
+
+    ``q`` holds the atoms of every action's return, and ``probs`` their probabilities.  Of several factors one is drawn
+    at random and stands for all, times their number, which keeps the mean.
+
+    Returns:
+        The atoms of all actions and their probabilities.
+    """
+    bonus = -alpha * log_probs.masked_fill(log_probs == -math.inf, 0.0)
+    atoms, weights = factors * (q + bonus.unsqueeze(-1)), probs * log_probs.exp().unsqueeze(-1) / factors
+    return atoms.flatten(-2), weights.flatten(-2)
 
 
 def expected_policy_loss(

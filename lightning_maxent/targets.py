@@ -1,4 +1,4 @@
-"""Slow copies of a network, and how they follow it."""
+"""Where the value of the next state comes from: slow copies of a network and how they follow it, or none."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -14,34 +14,80 @@ from lightning_maxent.errors import MaxEntError
 
 
 @contextmanager
+def steady(module: nn.Module) -> Iterator[None]:
+    """``module`` normalises by its running statistics and leaves them as they are; dropout goes on."""
+    moving = [each for each in module.modules() if each.training and any(True for _ in each.buffers(recurse=False))]
+    for each in moving:
+        each.training = False
+    try:
+        yield
+    finally:
+        for each in moving:
+            each.training = True
+
+
+@contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Gradients pass through ``module`` but do not reach its parameters; restores the flags that it found."""
+    """Gradients pass through ``module``, but nothing of it moves: neither its parameters nor its running statistics.
+
+    Restores the flags that it found.
+    """
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:
-        yield
+        with steady(module):
+            yield
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
 
 
 class AbstractTarget(nn.Module, ABC):
+    """What an update regresses on; built from the network that learns."""
+
+    @abstractmethod
+    def forward(self, *inputs: Any) -> Any:
+        """What is believed of the next state, where nothing learns at the same time; call it without gradients."""
+
+    @abstractmethod
+    def predictions(
+        self, network: nn.Module, ask: Callable[..., Tensor], now: tuple[Tensor, ...], following: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """What ``network`` predicts of ``now``, to be regressed, and what is believed, without gradient, of what follows.
+
+        Args:
+            network: what learns.
+            ask: ``(network, *inputs) -> [member, batch, ...]``.
+            now: inputs ``[batch, ...]``.
+            following: inputs of the same shapes.
+        """
+
+    @abstractmethod
+    def follow(self, network: nn.Module) -> None:
+        """Come one update closer to ``network``; called once after every update."""
+
+
+class AbstractSlowCopy(AbstractTarget, ABC):
     """Holds ``network``, a copy that starts equal to the given network, takes no gradient, and follows it.
 
-    A target is built from the network that it follows.
+    Its running statistics follow too, and it normalises by them.
     """
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network: Any = deepcopy(network).requires_grad_(False)
 
-    @abstractmethod
-    def follow(self, network: nn.Module) -> None:
-        """Move the copy, buffers included, one update closer to ``network``; called once after every update."""
+    def forward(self, *inputs: Any) -> Any:
+        with steady(self.network):
+            return self.network(*inputs)
 
-    def forward(self, *args: Any) -> Any:
-        return self.network(*args)
+    def predictions(
+        self, network: nn.Module, ask: Callable[..., Tensor], now: tuple[Tensor, ...], following: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        with torch.no_grad(), steady(self.network):
+            believed = ask(self.network, *following)
+        return ask(network, *now), believed
 
     def _pairs(self, network: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
         """Every parameter and buffer of the copy with the one that it follows."""
@@ -52,7 +98,7 @@ class AbstractTarget(nn.Module, ABC):
         )
 
 
-class PolyakTarget(AbstractTarget):
+class PolyakTarget(AbstractSlowCopy):
     """``copy <- (1 - rate) copy + rate network`` after every update.
 
     Args:
@@ -75,7 +121,7 @@ class PolyakTarget(AbstractTarget):
                 copy.copy_(source)
 
 
-class PeriodicTarget(AbstractTarget):
+class PeriodicTarget(AbstractSlowCopy):
     """``copy <- network`` after every so many updates.
 
     Args:
@@ -99,5 +145,65 @@ class PeriodicTarget(AbstractTarget):
             copy.copy_(torch.where(due, source, copy))  # not a branch, which would wait for the device
 
 
+class JointPass(AbstractTarget):
+    """No slow copy: the network itself, asked of both at once.  Bhatt et al. 2019 (CrossQ, arXiv 1902.05605), section 4.
+
+    In one pass over ``(s, a)`` and ``(s', a')``, batch normalisation takes its statistics from both.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self._network = [network]  # in a list, so that it is not a part of this module too
+
+    def forward(self, *inputs: Any) -> Any:
+        with steady(self._network[0]):
+            return self._network[0](*inputs)
+
+    def predictions(
+        self, network: nn.Module, ask: Callable[..., Tensor], now: tuple[Tensor, ...], following: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        both = ask(network, *(torch.cat(pair) for pair in zip(now, following, strict=True)))
+        prediction, believed = both.chunk(2, dim=1)
+        return prediction, believed.detach()
+
+    def follow(self, network: nn.Module) -> None:
+        """Nothing: it is the network."""
+
+
+class JointPolyakTarget(AbstractTarget):
+    """A slow copy, where network and copy are each asked of both at once.  FlashSAC (arXiv 2604.04539), published code.
+
+    Both normalise by the statistics of both pairs; the copy's parameters follow, ``copy <- (1 - rate) copy + rate
+    network``.  Its running statistics are its own.
+
+    Args:
+        network: what the copy follows.
+        rate: .01 in the code.
+    """
+
+    def __init__(self, network: nn.Module, rate: float = 0.01):
+        super().__init__()
+        if not 0 < rate <= 1:
+            raise MaxEntError(f"The rate of a Polyak target must lie in (0, 1], but is {rate}.")
+        self.network, self.rate = deepcopy(network).requires_grad_(False), rate
+
+    def forward(self, *inputs: Any) -> Any:
+        with steady(self.network):
+            return self.network(*inputs)
+
+    def predictions(
+        self, network: nn.Module, ask: Callable[..., Tensor], now: tuple[Tensor, ...], following: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        both = tuple(torch.cat(pair) for pair in zip(now, following, strict=True))
+        with torch.no_grad():
+            _, believed = ask(self.network, *both).chunk(2, dim=1)
+        return ask(network, *both).chunk(2, dim=1)[0], believed
+
+    @torch.no_grad()
+    def follow(self, network: nn.Module) -> None:
+        for copy, source in zip(self.network.parameters(), network.parameters(), strict=True):
+            copy.lerp_(source, self.rate)
+
+
 TargetBuilder = Callable[[nn.Module], AbstractTarget]
-"""Builds a slow copy from the network that it follows."""
+"""Builds what to regress on from the network that learns."""

@@ -1,25 +1,23 @@
 """The soft state value V(s)."""
 
-from collections.abc import Sequence
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_maxent.networks import mlp
+from lightning_maxent.networks import MLP, NetworkBuilder
 
 
 class StateValue(nn.Module):
-    """V as a ReLU network; 2 x 256 in Haarnoja et al. 2018a, table 1.
+    """V as a network.  Haarnoja et al. 2018a, section 4.2.
 
     Args:
         obs_dim: size of the flattened observation.
-        hidden_dims: widths of the hidden layers.
+        network: builds the network over the observation.
     """
 
-    def __init__(self, obs_dim: int, hidden_dims: Sequence[int] = (256, 256)):
+    def __init__(self, obs_dim: int, network: NetworkBuilder = MLP):
         super().__init__()
-        self.network = mlp(obs_dim, hidden_dims, 1)
+        self.network = network(1, obs_dim, 1)
 
     def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, " batch"]:
         """Soft values in float32 under every precision."""
-        return self.network(obs).float().squeeze(-1)
+        return self.network(obs.unsqueeze(0)).float()[0, :, 0]

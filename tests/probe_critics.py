@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_maxent import AbstractCritic
+from lightning_maxent.critics.base import Returns
 
 
 class ColumnCritic(AbstractCritic):
@@ -18,12 +19,6 @@ class ColumnCritic(AbstractCritic):
 
     def value(self, prediction: Tensor) -> Tensor:
         return prediction.mean(0)
-
-    def target(self, prediction: Tensor) -> Tensor:
-        return prediction.mean(0)
-
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return (prediction - target).square()
 
 
 class FailingCritic(AbstractCritic):
@@ -40,11 +35,8 @@ class FailingCritic(AbstractCritic):
     def value(self, prediction: Tensor) -> Tensor:
         return prediction.mean(0)
 
-    def target(self, prediction: Tensor) -> Tensor:
-        return prediction.mean(0).unsqueeze(-1)
-
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def loss(self, prediction: Tensor, target: Returns) -> Tensor:
         self.losses_left -= 1
         if self.losses_left == 0:
             raise ArithmeticError("a mistake on purpose")
-        return (prediction - target.squeeze(-1)).square()
+        return super().loss(prediction, target)

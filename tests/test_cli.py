@@ -25,8 +25,8 @@ SMALL = [
     "--data.warmup_steps=20",
     "--data.eval_interval=40",
     "--data.eval_episodes=2",
-    "--model.critic.init_args.hidden_dims=[16]",
-    "--model.policy.init_args.hidden_dims=[16]",
+    "--model.critic.init_args.network.init_args.hidden_dims=[16]",
+    "--model.policy.init_args.network.init_args.hidden_dims=[16]",
     "--checkpoint.every_n_steps=30",
     "--training_log.every_n_steps=20",
     "--trainer.accelerator=cpu",
@@ -189,7 +189,7 @@ def test_training_does_not_go_on_from_weights_for_playing(capsys):
 def test_a_checkpoint_of_another_model_is_refused_in_one_sentence(capsys):
     run = fit(steps=60)
     last, config = run / "checkpoints" / "last.ckpt", (run / "config.yaml").read_text()
-    wider = ["--model.critic.init_args.hidden_dims=[17]", f"--ckpt_path={last}"]
+    wider = ["--model.critic.init_args.network.init_args.hidden_dims=[17]", f"--ckpt_path={last}"]
     error = refused(capsys, "fit", "--config=sac/pendulum", *SMALL, *wider)
     assert "holds another model" in error
     assert "critic.network.0.weight is [2, 4, 16] there and [2, 4, 17] here" in error
@@ -401,12 +401,6 @@ class MyCritic(AbstractCritic):
 
     def value(self, prediction):
         return prediction.mean(0)
-
-    def target(self, prediction):
-        return prediction.mean(0).unsqueeze(-1)
-
-    def loss(self, prediction, target):
-        return (prediction - target.squeeze(-1)).square()
 """
 
 

@@ -1,11 +1,12 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from lightning_maxent.networks import EnsembleLinear, ensemble_mlp, mlp
+from lightning_maxent.networks import MLP, EnsembleLinear
 from lightning_maxent.value import StateValue
 
 
@@ -33,36 +34,25 @@ def test_every_member_is_drawn_on_its_own_uniformly_within_one_over_root_of_the_
         assert_close(correlation, torch.eye(3), rtol=0, atol=0.1)
 
 
-def test_ensemble_mlp_equals_separate_mlps_with_the_same_weights():
-    ensemble = ensemble_mlp(2, 3, (8, 6), 2)
+def test_members_of_an_mlp_are_linear_relu_linear_relu_linear_each_with_its_own_weights():
+    ensemble = MLP(2, 3, 2, hidden_dims=(8, 6))
+    layers = [layer for layer in ensemble if isinstance(layer, EnsembleLinear)]
     x = torch.randn(2, 9, 3)
     for member in range(2):
-        single = mlp(3, (8, 6), 2)
-        with torch.no_grad():
-            for mine, theirs in zip(single, ensemble):
-                if isinstance(mine, nn.Linear):
-                    mine.weight.copy_(theirs.weight[member].T)
-                    mine.bias.copy_(theirs.bias[member, 0])
-        assert_close(ensemble(x)[member], single(x[member]))
+        (w1, b1), (w2, b2), (w3, b3) = [(layer.weight[member], layer.bias[member]) for layer in layers]
+        hidden = (x[member] @ w1 + b1).clamp(min=0)
+        hidden = (hidden @ w2 + b2).clamp(min=0)
+        assert_close(ensemble(x)[member], hidden @ w3 + b3)
 
 
-def test_mlp_is_linear_relu_linear_relu_linear():
-    network = mlp(3, (5, 4), 2)
-    (w1, b1), (w2, b2), (w3, b3) = [(layer.weight, layer.bias) for layer in network if isinstance(layer, nn.Linear)]
-    x = torch.randn(6, 3)
-    hidden = (x @ w1.T + b1).clamp(min=0)
-    hidden = (hidden @ w2.T + b2).clamp(min=0)
-    assert_close(network(x), hidden @ w3.T + b3)
-
-
-def test_mlp_without_hidden_layers_is_linear():
-    network = mlp(3, (), 2)
-    x, y = torch.randn(2, 4, 3)
-    assert_close(network(x + y) - network(y), network(x) - network(torch.zeros(4, 3)))
+def test_an_mlp_without_hidden_layers_is_linear():
+    network = MLP(1, 3, 2, hidden_dims=())
+    x, y = torch.randn(2, 1, 4, 3)
+    assert_close(network(x + y) - network(y), network(x) - network(torch.zeros(1, 4, 3)))
 
 
 def test_state_value_is_one_float32_number_per_observation_under_every_precision():
-    value = StateValue(3, hidden_dims=(8,))
+    value = StateValue(3, network=partial(MLP, hidden_dims=(8,)))
     obs = torch.randn(5, 3)
     full = value(obs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -70,4 +60,4 @@ def test_state_value_is_one_float32_number_per_observation_under_every_precision
     assert full.shape == mixed.shape == (5,)
     assert full.dtype == mixed.dtype == torch.float32
     assert_close(mixed, full, rtol=0.05, atol=0.05)
-    assert_close(full, value.network(obs)[:, 0], rtol=0, atol=0)
+    assert_close(full, value.network(obs.unsqueeze(0))[0, :, 0], rtol=0, atol=0)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -9,13 +10,27 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from lightning_maxent.critics.base import Returns
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.objectives import Scalar, soft_returns
+from lightning_maxent.networks import AbstractConstraint
+from lightning_maxent.objectives import Scalar, soft_bellman_target, soft_returns
 from lightning_maxent.schedules import AbstractSchedule
+from lightning_maxent.targets import steady
 from lightning_maxent.temperature import AbstractTemperature
 from lightning_maxent.transition import Episode, Round, Transition
 
+Kind = TypeVar("Kind", bound=nn.Module)
+
 OptimizerBuilder = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+def check_delay(delay: int) -> int:
+    """Return ``delay``, or raise ``MaxEntError`` unless it is at least 1."""
+    if delay < 1:
+        raise MaxEntError(
+            f"policy_delay counts updates of Q for one of the policy and must be at least 1, not {delay}."
+        )
+    return delay
 
 
 def adam(parameters: Iterable[nn.Parameter], lr: float = 3e-4) -> Optimizer:
@@ -53,6 +68,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self._sums: dict[str, Tensor] = {}  # of what was recorded since the last drain
         self._counts: dict[str, int] = {}
         self.gradient_steps = 0
+        self._found: dict[type[nn.Module], list[Any]] = {}
         self._episodes: list[dict[str, Tensor]] = []
 
     @abstractmethod
@@ -83,7 +99,17 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Soft value ``E_pi[Q - alpha log pi]`` and entropy (nats) of every state; unbiased estimates will do."""
 
+    def backup(self, batch: Transition, following: Returns) -> Returns:
+        """``r + gamma (1 - d) Z`` of the soft returns Z of the next state."""
+        terminated = batch.terminated.unsqueeze(-1)
+        atoms = soft_bellman_target(batch.reward.unsqueeze(-1), terminated, following.atoms, self.discount)
+        return Returns(atoms, following.probs.masked_fill(terminated, 1 / atoms.shape[-1]))  # whatever lies behind
+
     # ---- learning ---------------------------------------------------------------------------------------------------
+
+    def due(self, delay: int) -> bool:
+        """Whether this update is the last of ``delay`` ones: networks updated less often are updated then."""
+        return (self.gradient_steps + 1) % delay == 0
 
     def trained_networks(self) -> list[str]:
         """Names of the networks that have parameters, in the order of their optimizers."""
@@ -105,9 +131,17 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         torch.stack(tuple(losses.values())).sum().backward()
         for name in losses:
             optimizers[name].step()
+        for module in self._of_kind(AbstractConstraint):
+            module.project()
         self.follow_targets()
         self.record({f"loss/{name}": loss for name, loss in losses.items()})
         self.gradient_steps += 1
+
+    def _of_kind(self, kind: type[Kind]) -> list[Kind]:
+        """All parts of a class, however deep; found once, since looking takes longer than a small update's overhead."""
+        if kind not in self._found:
+            self._found[kind] = [module for module in self.modules() if isinstance(module, kind)]
+        return self._found[kind]
 
     def on_fit_start(self) -> None:
         if self.trainer.precision not in ("32-true", "bf16-mixed"):  # a gradient scaler cannot serve several optimizers
@@ -116,7 +150,6 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             raise MaxEntError(
                 f"Training runs on one device, but the Trainer was given {self.trainer.world_size}: set devices to 1."
             )
-        self._schedules = [module for module in self.modules() if isinstance(module, AbstractSchedule)]
 
     def training_step(self, batch: Round, batch_idx: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=False)
@@ -137,8 +170,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             counter.ready += delta
             counter.completed += delta
         loop._batches_that_stepped = env_steps
-        for schedule in self._schedules:
-            schedule.advance(env_steps)
+        for module in self._of_kind(AbstractSchedule):
+            module.advance(env_steps)
         if 0 <= self.trainer.max_steps <= env_steps:
             self.trainer.should_stop = True  # or Lightning would skip the evaluation at the end of a short last epoch
 
@@ -149,12 +182,14 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False
     ) -> Float[Tensor, "batch action_dim"]:
         """Actions on the CPU for observations from anywhere: the policy's samples, or its one best guess."""
-        return self._act(obs.to(self.device), deterministic).cpu()
+        with steady(self):
+            return self._act(obs.to(self.device), deterministic).cpu()
 
     @torch.no_grad()
     def explore(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
         """Actions to learn from, on the CPU for observations from anywhere."""
-        return self._explore(obs.to(self.device)).cpu()
+        with steady(self):
+            return self._explore(obs.to(self.device)).cpu()
 
     # ---- measuring --------------------------------------------------------------------------------------------------
 

@@ -5,18 +5,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
+from lightning_maxent.algorithms.base import OptimizerBuilder, adam, check_delay
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.critics.base import CriticBuilder
-from lightning_maxent.objectives import (
-    Scalar,
-    categorical_entropy,
-    expected_policy_loss,
-    expected_soft_value,
-    soft_bellman_target,
-)
+from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss
 from lightning_maxent.policies.base import FinitePolicyBuilder
-from lightning_maxent.targets import PolyakTarget, TargetBuilder
+from lightning_maxent.targets import PolyakTarget, TargetBuilder, steady
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 
@@ -40,6 +34,7 @@ class DiscreteSAC(FiniteAlgorithm):
         critic_optimizer: of Q.
         policy_optimizer: of the policy.
         temperature_optimizer: of alpha, where alpha is learned.
+        policy_delay: updates of Q for every one of policy and temperature.
         discount: gamma.
     """
 
@@ -54,32 +49,31 @@ class DiscreteSAC(FiniteAlgorithm):
         critic_optimizer: OptimizerBuilder = adam,
         policy_optimizer: OptimizerBuilder = adam,
         temperature_optimizer: OptimizerBuilder = adam,
+        policy_delay: int = 1,
         discount: float = 0.99,
     ):
         optimizers = {"critic": critic_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer}
         super().__init__(obs_dim, actions, critic, temperature, optimizers, discount)
         self.policy = policy(obs_dim, self.actions)
+        self.policy_delay = check_delay(policy_delay)
         self.target_critic = target(self.critic)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
         alpha = self.temperature()
-        log_probs = self.policy(batch.obs)
-        entropy = categorical_entropy(log_probs)
-        prediction = self.every_action(self.critic, batch.obs)
-        with torch.no_grad():
-            q = self.every_value(prediction)
-            next_q = self.every_target(self.every_action(self.target_critic.network, batch.next_obs))
-            next_value = expected_soft_value(next_q, self.policy(batch.next_obs), alpha)
-        target = soft_bellman_target(
-            batch.reward.unsqueeze(-1), batch.terminated.unsqueeze(-1), next_value, self.discount
+        prediction, next_prediction = self.target_critic.predictions(
+            self.critic, self.every_action, (batch.obs,), (batch.next_obs,)
         )
+        with torch.no_grad(), steady(self.policy):
+            following = self.next_returns(next_prediction, self.policy(batch.next_obs), alpha)
         taken = self.chosen(prediction, batch.action)
-        self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
-        return {
-            "critic": self.critic.loss(taken, target).sum(0).mean(),
-            "policy": expected_policy_loss(q, log_probs, alpha).mean(),
-            "temperature": self.temperature.loss(-entropy).mean(),
-        }
+        losses = {"critic": self.critic.loss(taken, self.backup(batch, following)).sum(0).mean()}
+        if self.due(self.policy_delay):
+            log_probs = self.policy(batch.obs)
+            entropy = categorical_entropy(log_probs)
+            self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
+            losses["policy"] = expected_policy_loss(self.every_value(prediction.detach()), log_probs, alpha).mean()
+            losses["temperature"] = self.temperature.loss(-entropy).mean()
+        return losses
 
     def follow_targets(self) -> None:
         self.target_critic.follow(self.critic)

@@ -7,15 +7,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
+from lightning_maxent.algorithms.base import OptimizerBuilder, adam, check_delay
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
-from lightning_maxent.critics.base import CriticBuilder
+from lightning_maxent.critics.base import CriticBuilder, Returns
 from lightning_maxent.objectives import (
     Scalar,
     categorical_entropy,
     expected_policy_loss,
     expected_soft_value,
-    soft_bellman_target,
     squared_error,
 )
 from lightning_maxent.policies.base import FinitePolicyBuilder
@@ -46,6 +45,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
         critic_optimizer: of Q.
         policy_optimizer: of the policy.
         temperature_optimizer: of alpha, where alpha is learned.
+        policy_delay: updates of Q for every one of policy and temperature.
         discount: gamma.
     """
 
@@ -62,6 +62,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
         critic_optimizer: OptimizerBuilder = adam,
         policy_optimizer: OptimizerBuilder = adam,
         temperature_optimizer: OptimizerBuilder = adam,
+        policy_delay: int = 1,
         discount: float = 0.99,
     ):
         optimizers = {
@@ -72,6 +73,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
         }
         super().__init__(obs_dim, actions, critic, temperature, optimizers, discount)
         self.policy = policy(obs_dim, self.actions)
+        self.policy_delay = check_delay(policy_delay)
         self.value = value(obs_dim)
         self.target_value = target(self.value)
 
@@ -84,15 +86,17 @@ class DiscreteValueSAC(FiniteAlgorithm):
             q = self.every_value(prediction)
             soft_value = expected_soft_value(q.unsqueeze(-1), log_probs, alpha).squeeze(-1)
             next_value = self.target_value(batch.next_obs)
-        target = soft_bellman_target(batch.reward, batch.terminated, next_value, self.discount)
+        target = self.backup(batch, Returns.certain(next_value))
         taken = self.chosen(prediction, batch.action)
         self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
-        return {
+        losses = {
             "value": squared_error(self.value(batch.obs), soft_value).mean(),
-            "critic": self.critic.loss(taken, target.unsqueeze(-1)).sum(0).mean(),
-            "policy": expected_policy_loss(q, log_probs, alpha).mean(),
-            "temperature": self.temperature.loss(-entropy).mean(),
+            "critic": self.critic.loss(taken, target).sum(0).mean(),
         }
+        if self.due(self.policy_delay):
+            losses["policy"] = expected_policy_loss(q, log_probs, alpha).mean()
+            losses["temperature"] = self.temperature.loss(-entropy).mean()
+        return losses
 
     def follow_targets(self) -> None:
         self.target_value.follow(self.value)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions, FiniteActions
 from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder
-from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, build_finite_critic
+from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, Returns, build_finite_critic
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.objectives import categorical_entropy, expected_soft_value
+from lightning_maxent.objectives import Scalar, categorical_entropy, expected_soft_value, soft_mixture
 from lightning_maxent.temperature import TemperatureBuilder
 
 
@@ -60,11 +60,16 @@ class FiniteAlgorithm(AbstractAlgorithm, ABC):
         """What the policy climbs, for every action."""
         return self.critic.value(prediction.flatten(1, 2)).unflatten(0, prediction.shape[1:3])
 
-    def every_target(
-        self, prediction: Float[Tensor, "member batch action_dim *atom"]
-    ) -> Float[Tensor, "batch action_dim target_atom"]:
-        """What enters the backup, for every action."""
-        return self.critic.target(prediction.flatten(1, 2)).unflatten(0, prediction.shape[1:3])
+    def next_returns(
+        self,
+        prediction: Float[Tensor, "member batch action_dim *atom"],
+        log_probs: Float[Tensor, "batch action_dim"],
+        alpha: Scalar,
+    ) -> Returns:
+        """What of the predictions for the next state enters the backup, with an action of the policy."""
+        every = self.critic.target(prediction.flatten(1, 2))
+        atoms, probs = (part.unflatten(0, prediction.shape[1:3]) for part in every)
+        return Returns(*soft_mixture(atoms, probs, log_probs, alpha, len(self.actions.counts)))
 
     def chosen(
         self,

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
+from lightning_maxent.algorithms.base import OptimizerBuilder, adam, check_delay
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
-from lightning_maxent.critics.base import CriticBuilder
-from lightning_maxent.objectives import Scalar, policy_loss, soft_bellman_target, value_loss
+from lightning_maxent.critics.base import CriticBuilder, Returns
+from lightning_maxent.objectives import Scalar, policy_loss, value_loss
 from lightning_maxent.policies.base import PolicyBuilder
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
@@ -36,6 +36,7 @@ class SAC(ContinuousAlgorithm):
         critic_optimizer: of Q.
         policy_optimizer: of the policy.
         temperature_optimizer: of alpha, where alpha is learned.
+        policy_delay: updates of Q for every one of policy and temperature.
         discount: gamma; .99 in table 1.
     """
 
@@ -52,6 +53,7 @@ class SAC(ContinuousAlgorithm):
         critic_optimizer: OptimizerBuilder = adam,
         policy_optimizer: OptimizerBuilder = adam,
         temperature_optimizer: OptimizerBuilder = adam,
+        policy_delay: int = 1,
         discount: float = 0.99,
     ):
         super().__init__(
@@ -68,6 +70,7 @@ class SAC(ContinuousAlgorithm):
             },
             discount,
         )
+        self.policy_delay = check_delay(policy_delay)
         self.value = value(obs_dim)
         self.target_value = target(self.value)
 
@@ -78,15 +81,17 @@ class SAC(ContinuousAlgorithm):
             q = self.q_value(batch.obs, action)
         with torch.no_grad():
             next_value = self.target_value(batch.next_obs)
-        target = soft_bellman_target(batch.reward, batch.terminated, next_value, self.discount)
+        target = self.backup(batch, Returns.certain(next_value))
         prediction = self.critic(batch.obs, batch.action)
         self.record({"entropy": -log_prob.mean(), "temperature": alpha, "q": q.mean()})
-        return {
+        losses = {
             "value": value_loss(self.value(batch.obs), q, log_prob, alpha).mean(),
-            "critic": self.critic.loss(prediction, target.unsqueeze(-1)).sum(0).mean(),
-            "policy": policy_loss(q, log_prob, alpha).mean(),
-            "temperature": self.temperature.loss(log_prob).mean(),
+            "critic": self.critic.loss(prediction, target).sum(0).mean(),
         }
+        if self.due(self.policy_delay):
+            losses["policy"] = policy_loss(q, log_prob, alpha).mean()
+            losses["temperature"] = self.temperature.loss(log_prob).mean()
+        return losses
 
     def follow_targets(self) -> None:
         self.target_value.follow(self.value)

@@ -9,7 +9,7 @@ from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
-from lightning_maxent.objectives import Scalar, categorical_entropy, expected_soft_value, soft_bellman_target
+from lightning_maxent.objectives import Scalar, categorical_entropy
 from lightning_maxent.targets import PolyakTarget, TargetBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
@@ -56,19 +56,17 @@ class SoftQLearning(FiniteAlgorithm):
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
         alpha = self.temperature()
-        prediction = self.every_action(self.critic, batch.obs)
+        prediction, next_prediction = self.target_critic.predictions(
+            self.critic, self.every_action, (batch.obs,), (batch.next_obs,)
+        )
         with torch.no_grad():
             entropy = categorical_entropy(self.actions.boltzmann(self.every_value(prediction), alpha))
-            next_prediction = self.every_action(self.target_critic.network, batch.next_obs)
             next_log_probs = self.actions.boltzmann(self.every_value(next_prediction), alpha)
-            next_value = expected_soft_value(self.every_target(next_prediction), next_log_probs, alpha)
-        target = soft_bellman_target(
-            batch.reward.unsqueeze(-1), batch.terminated.unsqueeze(-1), next_value, self.discount
-        )
+            following = self.next_returns(next_prediction, next_log_probs, alpha)
         taken = self.chosen(prediction, batch.action)
         self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
         return {
-            "critic": self.critic.loss(taken, target).sum(0).mean(),
+            "critic": self.critic.loss(taken, self.backup(batch, following)).sum(0).mean(),
             "temperature": self.temperature.loss(-entropy).mean(),
         }
 

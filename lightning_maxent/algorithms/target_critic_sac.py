@@ -1,14 +1,15 @@
 """Soft Actor-Critic as published later, with V computed from target critics."""
 
 import torch
+from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
+from lightning_maxent.algorithms.base import OptimizerBuilder, adam, check_delay
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
-from lightning_maxent.critics.base import CriticBuilder
-from lightning_maxent.objectives import Scalar, policy_loss, soft_bellman_target, soft_value
+from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, Returns
+from lightning_maxent.objectives import Scalar, policy_loss, soft_value
 from lightning_maxent.policies.base import PolicyBuilder
-from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen
+from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen, steady
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 
@@ -29,6 +30,7 @@ class TargetCriticSAC(ContinuousAlgorithm):
         critic_optimizer: of Q.
         policy_optimizer: of the policy.
         temperature_optimizer: of alpha, where alpha is learned.
+        policy_delay: updates of Q for every one of policy and temperature.
         discount: gamma; .99 in table 1.
     """
 
@@ -43,6 +45,7 @@ class TargetCriticSAC(ContinuousAlgorithm):
         critic_optimizer: OptimizerBuilder = adam,
         policy_optimizer: OptimizerBuilder = adam,
         temperature_optimizer: OptimizerBuilder = adam,
+        policy_delay: int = 1,
         discount: float = 0.99,
     ):
         super().__init__(
@@ -54,27 +57,32 @@ class TargetCriticSAC(ContinuousAlgorithm):
             {"critic": critic_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer},
             discount,
         )
+        self.policy_delay = check_delay(policy_delay)
         self.target_critic = target(self.critic)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
-        alpha = self.temperature()
-        action, log_prob = self.policy(batch.obs)
-        with frozen(self.critic):
-            q = self.q_value(batch.obs, action)
-        with torch.no_grad():
+        alpha, losses = self.temperature(), {}
+        if self.due(self.policy_delay):
+            action, log_prob = self.policy(batch.obs)
+            with frozen(self.critic):
+                q = self.q_value(batch.obs, action)
+            self.record({"entropy": -log_prob.mean(), "temperature": alpha, "q": q.mean()})
+            losses["policy"] = policy_loss(q, log_prob, alpha).mean()
+            losses["temperature"] = self.temperature.loss(log_prob).mean()
+        with torch.no_grad(), steady(self.policy):
             next_action, next_log_prob = self.policy(batch.next_obs)
-            next_q = self.critic.target(self.target_critic(batch.next_obs, next_action))
-            next_value = soft_value(next_q, next_log_prob.unsqueeze(-1), alpha)
-        target = soft_bellman_target(
-            batch.reward.unsqueeze(-1), batch.terminated.unsqueeze(-1), next_value, self.discount
+        prediction, next_prediction = self.target_critic.predictions(
+            self.critic, _ask, (batch.obs, batch.action), (batch.next_obs, next_action)
         )
-        prediction = self.critic(batch.obs, batch.action)
-        self.record({"entropy": -log_prob.mean(), "temperature": alpha, "q": q.mean()})
-        return {
-            "critic": self.critic.loss(prediction, target).sum(0).mean(),
-            "policy": policy_loss(q, log_prob, alpha).mean(),
-            "temperature": self.temperature.loss(log_prob).mean(),
-        }
+        with torch.no_grad():
+            believed = self.critic.target(next_prediction)
+            following = Returns(soft_value(believed.atoms, next_log_prob.unsqueeze(-1), alpha), believed.probs)
+        losses["critic"] = self.critic.loss(prediction, self.backup(batch, following)).sum(0).mean()
+        return losses
 
     def follow_targets(self) -> None:
         self.target_critic.follow(self.critic)
+
+
+def _ask(critic: AbstractCritic, obs: Tensor, action: Tensor) -> Tensor:
+    return critic(obs, action)

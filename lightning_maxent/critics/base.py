@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -9,13 +10,34 @@ from torch import Tensor, nn
 
 from lightning_maxent.actions import FiniteActions
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.objectives import squared_error
+
+
+class Returns(NamedTuple):
+    """Distributions over returns: values and their probabilities, which sum to one."""
+
+    atoms: Float[Tensor, "*batch atom"]
+    probs: Float[Tensor, "*batch atom"]
+
+    @classmethod
+    def certain(cls, value: Float[Tensor, "*batch"]) -> "Returns":
+        """One value for sure."""
+        return cls.equally_likely(value.unsqueeze(-1))
+
+    @classmethod
+    def equally_likely(cls, atoms: Float[Tensor, "*batch atom"]) -> "Returns":
+        return cls(atoms, torch.full_like(atoms, 1 / atoms.shape[-1]))
+
+    def mean(self) -> Float[Tensor, "*batch"]:
+        return (self.probs * self.atoms).sum(-1)
 
 
 class AbstractCritic(nn.Module, ABC):
     """A soft Q-function: an ensemble of ``member`` predictions of the return, each described by ``atom`` numbers.
 
-    An algorithm calls ``forward`` for predictions, hands predictions to the other three methods, and never looks
-    inside one.  All results are float32 under every precision.
+    An algorithm calls ``forward`` for predictions, hands predictions to the other methods, and never looks inside one.
+    A critic whose members predict one number each needs ``forward`` and ``value`` alone.  All results are float32
+    under every precision.
     """
 
     @abstractmethod
@@ -39,36 +61,35 @@ class AbstractCritic(nn.Module, ABC):
     def value(self, prediction: Float[Tensor, "member batch *atom"]) -> Float[Tensor, " batch"]:
         """The one value that the policy climbs and V regresses on; each pair's for itself."""
 
-    @abstractmethod
-    def target(self, prediction: Float[Tensor, "member batch *atom"]) -> Float[Tensor, "batch target_atom"]:
-        """What of the prediction for the next state enters the backup; one atom for a scalar critic."""
+    def target(self, prediction: Float[Tensor, "member batch *atom"]) -> Returns:
+        """What of the prediction for the next state enters the backup, ``[batch, atom]``; ``value`` unless overridden."""
+        return Returns.certain(self.value(prediction))
 
-    @abstractmethod
-    def loss(
-        self, prediction: Float[Tensor, "member batch *atom"], target: Float[Tensor, "batch target_atom"]
-    ) -> Float[Tensor, "member batch"]:
-        """The error of every member against the backed-up target."""
+    def loss(self, prediction: Float[Tensor, "member batch *atom"], target: Returns) -> Float[Tensor, "member batch"]:
+        """The error of every member against the backed-up target; squared, against its mean, unless overridden."""
+        return squared_error(prediction, target.mean())
 
 
 def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> AbstractCritic:
-    """Build a critic and see, on three pairs of zeros, that it keeps to the shapes of its contract.
+    """Build a critic and see, on a few pairs, that it keeps its contract.
 
-    Without this, a critic of the wrong shape broadcasts and learns nonsense in silence.
+    Without this, a critic of the wrong shape broadcasts, members that start alike stay alike, and a critic that
+    cannot learn does not learn, all in silence.
 
     Raises:
         MaxEntError: names the method, what it returned and what was expected.
     """
-    critic, batch = builder(obs_dim, action_dim), 3
+    critic = builder(obs_dim, action_dim)
+    if not any(parameter.requires_grad for parameter in critic.parameters()):
+        raise MaxEntError(
+            f"{type(critic).__name__} has nothing to learn: assign its layers to attributes in __init__, after "
+            f"super().__init__()."
+        )
     training = critic.training
     critic.eval()  # so that looking changes no statistics
-    with torch.no_grad():
-        prediction = critic(torch.zeros(batch, obs_dim), torch.zeros(batch, action_dim))
-        _check_shape(critic, "forward", prediction, prediction.ndim in (2, 3) and prediction.shape[1] == batch)
-        _check_shape(critic, "value", value := critic.value(prediction), value.shape == (batch,))
-        target = critic.target(prediction)
-        _check_shape(critic, "target", target, target.ndim == 2 and len(target) == batch)
-        loss = critic.loss(prediction, target)
-        _check_shape(critic, "loss", loss, loss.shape == prediction.shape[:2])
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        _check_contract(critic, torch.randn(3, obs_dim), torch.rand(3, action_dim) * 2 - 1)
+    critic.zero_grad(set_to_none=True)
     return critic.train(training)
 
 
@@ -76,7 +97,7 @@ def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteA
     """The same for finite actions: ``every_action`` must agree with ``forward``.
 
     For actions of several factors that means that Q is a sum over factors, as it has to be where their combinations
-    are too many to be counted.
+    are too many to be counted; and that it is one number, since distributions do not add up like that.
 
     Raises:
         MaxEntError: as ``build_critic``, or if the two methods disagree.
@@ -84,34 +105,63 @@ def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteA
     critic = build_critic(builder, obs_dim, actions.dim)
     training = critic.training
     critic.eval()
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         obs, action = torch.randn(8, obs_dim), actions.sample(actions.log_softmax(torch.zeros(8, actions.dim)))
         every, one = critic.every_action(obs, torch.eye(actions.dim)), critic(obs, action)
+    name, factors = type(critic).__name__, len(actions.counts)
     fits = every.shape == (*one.shape[:2], actions.dim, *one.shape[2:])
-    if not fits or not torch.allclose(torch.einsum("mba...,ba->mb...", every, action), one, rtol=1e-3, atol=1e-4):
-        name = type(critic).__name__
+    adds_up = fits and torch.allclose(torch.einsum("mba...,ba->mb...", every, action), one, rtol=1e-3, atol=1e-4)
+    if factors > 1 and not (adds_up and one.ndim == 2):
+        raise MaxEntError(
+            f"{name} gives no Q that is a sum over the {factors} factors of the action, of one number each: use "
+            f"TwinHeadsCritic, or raise data.max_joint_actions so that the factors become one."
+        )
+    if not adds_up:
         raise MaxEntError(
             f"{name}.every_action does not agree with {name}.forward: it must return [member, batch, action] or "
             f"[member, batch, action, atom]."
-            if len(actions.counts) == 1
-            else f"{name} gives no Q that is a sum over the {len(actions.counts)} factors of the action: use "
-            f"TwinHeadsCritic, or raise data.max_joint_actions so that the factors become one."
         )
     return critic.train(training)
 
 
-def _check_shape(critic: AbstractCritic, method: str, tensor: Tensor, right: bool) -> None:
-    expected = {
-        "forward": "[member, batch] or [member, batch, atom]",
-        "value": "[batch]",
-        "target": "[batch, atom]",
-        "loss": "[member, batch]",
-    }
-    if not right:
-        raise MaxEntError(
-            f"{type(critic).__name__}.{method} must return {expected[method]}, but for a batch of 3 it returned "
-            f"{list(tensor.shape)}."
-        )
+def _check_contract(
+    critic: AbstractCritic, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
+) -> None:
+    name, batch = type(critic).__name__, len(obs)
+
+    def check(method: str, right: bool, expected: str, returned: object) -> None:
+        if not right:
+            raise MaxEntError(f"{name}.{method} must return {expected}, but for a batch of {batch} it {returned}.")
+
+    def check_numbers(method: str, numbers: Tensor, shape: str, right: bool) -> None:
+        check(method, right, shape, f"returned {list(numbers.shape)}")
+        check(method, bool(torch.isfinite(numbers).all()), "finite numbers", "returned NaN or infinity")
+
+    prediction = critic(obs, action)
+    right = prediction.ndim in (2, 3) and prediction.shape[1] == batch
+    check_numbers("forward", prediction, "[member, batch] or [member, batch, atom]", right)
+    alike = any(torch.equal(one, other) for i, one in enumerate(prediction) for other in prediction[:i])
+    check("forward", not alike, "members that start different", "returned the same prediction for two members")
+    value = critic.value(prediction)
+    check_numbers("value", value, "[batch]", value.shape == (batch,))
+    target = critic.target(prediction)
+    check("target", isinstance(target, Returns), "Returns", f"returned a {type(target).__name__}")
+    right = target.atoms.ndim == 2 and len(target.atoms) == batch and target.atoms.shape == target.probs.shape
+    check_numbers("target", target.atoms, "atoms and probabilities [batch, atom]", right)
+    sums = target.probs.sum(-1)
+    check(
+        "target",
+        torch.allclose(sums, torch.ones_like(sums), atol=1e-3),
+        "probabilities that sum to 1",
+        f"gave {sums.tolist()}",
+    )
+    shifted = Returns(target.atoms.detach() + 1, target.probs.detach())
+    loss = critic.loss(prediction, shifted)
+    check_numbers("loss", loss, "[member, batch]", loss.shape == prediction.shape[:2])
+    check("loss", loss.requires_grad, "a loss with a gradient", "was cut off from the parameters")
+    loss.sum().backward()
+    moved = [parameter.grad for parameter in critic.parameters() if parameter.grad is not None]
+    check("loss", any(bool(gradient.any()) for gradient in moved), "a loss with a gradient", "gave none")
 
 
 CriticBuilder = Callable[[int, int], AbstractCritic]

@@ -1,14 +1,11 @@
 """Two independent soft Q-functions with an output for every finite action."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.critics.base import AbstractCritic
-from lightning_maxent.networks import ensemble_mlp
-from lightning_maxent.objectives import squared_error
+from lightning_maxent.networks import MLP, NetworkBuilder
 
 
 class TwinHeadsCritic(AbstractCritic):
@@ -21,12 +18,12 @@ class TwinHeadsCritic(AbstractCritic):
     Args:
         obs_dim: size of the flattened observation.
         action_dim: number of outputs: of actions, or of the choices of all factors together.
-        hidden_dims: widths of the hidden layers.
+        network: builds the two networks over the observation.
     """
 
-    def __init__(self, obs_dim: int, action_dim: int, hidden_dims: Sequence[int] = (256, 256)):
+    def __init__(self, obs_dim: int, action_dim: int, network: NetworkBuilder = MLP):
         super().__init__()
-        self.network = ensemble_mlp(2, obs_dim, hidden_dims, action_dim)
+        self.network = network(2, obs_dim, action_dim)
 
     def forward(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
@@ -45,11 +42,3 @@ class TwinHeadsCritic(AbstractCritic):
 
     def value(self, prediction: Float[Tensor, "member batch"]) -> Float[Tensor, " batch"]:
         return prediction.amin(0)
-
-    def target(self, prediction: Float[Tensor, "member batch"]) -> Float[Tensor, "batch 1"]:
-        return prediction.amin(0).unsqueeze(-1)
-
-    def loss(
-        self, prediction: Float[Tensor, "member batch"], target: Float[Tensor, "batch 1"]
-    ) -> Float[Tensor, "member batch"]:
-        return squared_error(prediction, target.squeeze(-1))

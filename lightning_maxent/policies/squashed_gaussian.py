@@ -1,14 +1,53 @@
 """A Gaussian squeezed into the box of actions."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.networks import mlp
+from lightning_maxent.networks import MLP, NetworkBuilder
 from lightning_maxent.objectives import normal_log_prob, tanh_log_det
 from lightning_maxent.policies.base import AbstractPolicy
+
+
+class AbstractLogStd(ABC):
+    """How a network's output becomes the logarithm of a standard deviation."""
+
+    @abstractmethod
+    def __call__(self, output: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Log standard deviations within bounds."""
+
+
+class Clipped(AbstractLogStd):
+    """The output itself, clipped.
+
+    Args:
+        low: lower clip; -20 in the code of Haarnoja et al. 2018a.
+        high: upper clip; 2 there.
+    """
+
+    def __init__(self, low: float = -20.0, high: float = 2.0):
+        self.low, self.high = low, high
+
+    def __call__(self, output: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return output.clamp(self.low, self.high)
+
+
+class Smooth(AbstractLogStd):
+    """Its tanh, stretched from ``low`` to ``high``: gradients never vanish altogether.
+
+    Args:
+        low: lower end; -10 in the codes of SimBa, BRO and FlashSAC.
+        high: upper end; 2 there.
+    """
+
+    def __init__(self, low: float = -10.0, high: float = 2.0):
+        self.low, self.high = low, high
+
+    def __call__(self, output: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return self.low + (self.high - self.low) * (output.tanh() + 1) / 2
 
 
 class SquashedGaussian(AbstractPolicy):
@@ -17,26 +56,24 @@ class SquashedGaussian(AbstractPolicy):
     Args:
         obs_dim: size of the flattened observation.
         action_dim: size of the action.
-        hidden_dims: widths of the hidden layers; 2 x 256 in Haarnoja et al. 2018a, table 1.
-        log_std_min: lower clip of log std; -20 in the published code.
-        log_std_max: upper clip of log std; 2 in the published code.
+        network: builds the network over the observation.
+        log_std: how the network's output becomes log std.
     """
 
     def __init__(
         self,
         obs_dim: int,
         action_dim: int,
-        hidden_dims: Sequence[int] = (256, 256),
-        log_std_min: float = -20.0,
-        log_std_max: float = 2.0,
+        network: NetworkBuilder = MLP,
+        log_std: Callable[[], AbstractLogStd] = Clipped,
     ):
         super().__init__()
-        self.network = mlp(obs_dim, hidden_dims, 2 * action_dim)
-        self.log_std_min, self.log_std_max = log_std_min, log_std_max
+        self.network = network(1, obs_dim, 2 * action_dim)
+        self.log_std = log_std()
 
     def _mean_and_log_std(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = self.network(obs).float().chunk(2, dim=-1)
-        return mean, log_std.clamp(self.log_std_min, self.log_std_max)
+        mean, log_std = self.network(obs.unsqueeze(0)).squeeze(0).float().chunk(2, dim=-1)
+        return mean, self.log_std(log_std)
 
     def forward(
         self, obs: Float[Tensor, "batch obs_dim"]

@@ -56,19 +56,13 @@ class ConstantCritic(AbstractCritic):
 
     def __init__(self, obs_dim: int, action_dim: int, q: float):
         super().__init__()
-        self.q = q
+        self.q = torch.nn.Parameter(torch.tensor(q))
 
     def forward(self, obs, action):
-        return torch.full((1, len(obs)), self.q)
+        return self.q.expand(1, len(obs))
 
     def value(self, prediction):
         return prediction[0]
-
-    def target(self, prediction):
-        return prediction[0].unsqueeze(-1)
-
-    def loss(self, prediction, target):
-        return prediction - target.squeeze(-1)
 
 
 REWARD, ENTROPY, ALPHA, DISCOUNT, TIME = 1.5, 0.7, 0.2, 0.9, 30

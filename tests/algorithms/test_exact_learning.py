@@ -28,13 +28,16 @@ from lightning_maxent import (
 )
 from lightning_maxent.actions import FiniteActions
 from lightning_maxent.exact import FiniteMDP, random_mdp, read_mdp, soft_value_iteration
+from lightning_maxent.networks import MLP
 from lightning_maxent.policies.categorical import Categorical
 
-ACTOR = {"policy": partial(Categorical, hidden_dims=())}
+ACTOR = {"policy": partial(Categorical, network=partial(MLP, hidden_dims=()))}
 LEARNERS = {
     "soft_q_learning": SoftQLearning,
     "discrete_sac": partial(DiscreteSAC, **ACTOR),
-    "discrete_value_sac": partial(DiscreteValueSAC, value=partial(StateValue, hidden_dims=()), **ACTOR),
+    "discrete_value_sac": partial(
+        DiscreteValueSAC, value=partial(StateValue, network=partial(MLP, hidden_dims=())), **ACTOR
+    ),
 }
 
 
@@ -43,7 +46,7 @@ def learner(name, obs_dim, actions, alpha, discount):
     algorithm = LEARNERS[name](
         obs_dim,
         actions,
-        critic=partial(TwinHeadsCritic, hidden_dims=()),
+        critic=partial(TwinHeadsCritic, network=partial(MLP, hidden_dims=())),
         temperature=partial(FixedTemperature, alpha=alpha),
         target=partial(PolyakTarget, rate=0.3),
         discount=discount,

@@ -20,11 +20,12 @@ from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
 from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
-from lightning_maxent.critics.base import AbstractCritic
+from lightning_maxent.critics.base import AbstractCritic, Returns
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import AbstractExploration
+from lightning_maxent.networks import MLP
 from lightning_maxent.policies.categorical import Categorical
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 from lightning_maxent.schedules import LinearSchedule
@@ -48,12 +49,12 @@ def annealed(actions):
 FIXED = partial(FixedTemperature, alpha=ALPHA)
 LEARNED = partial(LearnedTemperature, initial_alpha=ALPHA)
 PARTS = {
-    "critic": partial(TwinHeadsCritic, hidden_dims=(16,)),
+    "critic": partial(TwinHeadsCritic, network=partial(MLP, hidden_dims=(16,))),
     "target": partial(PolyakTarget, rate=RATE),
     "discount": DISCOUNT,
 }
-ACTOR = PARTS | {"policy": partial(Categorical, hidden_dims=(16,))}
-VALUE = ACTOR | {"value": partial(StateValue, hidden_dims=(16,))}
+ACTOR = PARTS | {"policy": partial(Categorical, network=partial(MLP, hidden_dims=(16,)))}
+VALUE = ACTOR | {"value": partial(StateValue, network=partial(MLP, hidden_dims=(16,)))}
 
 FINITE_ALGORITHMS = {
     "soft_q_fixed": partial(SoftQLearning, temperature=FIXED, **PARTS),
@@ -440,7 +441,7 @@ def test_at_alpha_zero_soft_q_learning_plays_the_action_of_the_largest_q_even_wh
 
 
 def test_a_critic_of_pairs_gives_the_losses_of_asking_for_every_pair(learner):
-    algorithm = learner(OBS, FiniteActions((3,)), critic=partial(TwinCritic, hidden_dims=(8,)))
+    algorithm = learner(OBS, FiniteActions((3,)), critic=partial(TwinCritic, network=partial(MLP, hidden_dims=(8,))))
     disturb(algorithm)
     obs, eye = torch.randn(BATCH, OBS), torch.eye(3)
     batch = Transition(obs, eye[torch.arange(BATCH) % 3], torch.randn(BATCH), -obs, torch.arange(BATCH) % 4 == 0)
@@ -477,14 +478,15 @@ class Quantiles(AbstractCritic):
         return prediction.mean((0, 2))
 
     def target(self, prediction):
-        return prediction.transpose(0, 1).flatten(1).sort(-1)[0]
+        return Returns.equally_likely(prediction.transpose(0, 1).flatten(1).sort(-1)[0])
 
     def loss(self, prediction, target):
-        return (prediction.unsqueeze(-1) - target.unsqueeze(-2)).abs().mean((-1, -2))
+        distance = (prediction.unsqueeze(-1) - target.atoms.unsqueeze(-2)).abs()
+        return (distance * target.probs.unsqueeze(-2)).sum(-1).mean(-1)
 
 
 @pytest.mark.parametrize("name", ["soft_q_fixed", "discrete_sac_fixed"])
-def test_every_atom_of_a_critic_is_backed_up_with_its_expectation_and_the_entropy_of_the_next_state(name):
+def test_the_backup_is_the_mixture_of_every_action_s_atoms_with_the_entropy_of_choosing_it(name):
     algorithm = FINITE_ALGORITHMS[name](OBS, FiniteActions((3,)), critic=Quantiles)
     disturb(algorithm)
     obs, eye = torch.randn(BATCH, OBS), torch.eye(3)
@@ -494,10 +496,10 @@ def test_every_atom_of_a_critic_is_backed_up_with_its_expectation_and_the_entrop
         predictions = [copy(batch.next_obs, action.expand(BATCH, -1)) for action in eye]
         scores = torch.stack([copy.value(prediction) for prediction in predictions], -1) / ALPHA
         policy = algorithm.policy(batch.next_obs) if hasattr(algorithm, "policy") else scores.log_softmax(-1)
-        atoms = torch.stack([copy.target(prediction) for prediction in predictions], 1)
-        nats = torch.as_tensor(entropy(policy.exp().numpy(), axis=-1))
-        next_value = torch.einsum("ba,bak->bk", policy.exp(), atoms) + ALPHA * nats.unsqueeze(-1)
-        target = batch.reward.unsqueeze(-1) + DISCOUNT * next_value.masked_fill(batch.terminated.unsqueeze(-1), 0.0)
+        atoms = [copy.target(prediction).atoms - ALPHA * policy[:, [a]] for a, prediction in enumerate(predictions)]
+        next_value = torch.cat(atoms, -1).masked_fill(batch.terminated.unsqueeze(-1), 0.0)
+        probs = torch.repeat_interleave(policy.exp(), 6, dim=-1) / 6
+        target = Returns(batch.reward.unsqueeze(-1) + DISCOUNT * next_value, probs)
         expected = algorithm.critic.loss(algorithm.critic(obs, batch.action), target).sum(0).mean()
     assert_close(algorithm.losses(batch)["critic"], expected)
 
@@ -528,9 +530,9 @@ def test_a_discount_outside_zero_to_one_is_refused(learner, discount):
 SOFT = 0.5
 """The temperature in these worlds."""
 TABLES = {
-    "critic": partial(TwinHeadsCritic, hidden_dims=()),
-    "policy": partial(Categorical, hidden_dims=()),
-    "value": partial(StateValue, hidden_dims=()),
+    "critic": partial(TwinHeadsCritic, network=partial(MLP, hidden_dims=())),
+    "policy": partial(Categorical, network=partial(MLP, hidden_dims=())),
+    "value": partial(StateValue, network=partial(MLP, hidden_dims=())),
     "target": partial(PolyakTarget, rate=0.3),
 }
 

@@ -20,6 +20,7 @@ from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.networks import MLP
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 from lightning_maxent.targets import PolyakTarget
 from lightning_maxent.temperature import FixedTemperature, LearnedTemperature
@@ -30,14 +31,14 @@ OBS, ACTION, BATCH = 3, 2, 32
 ALPHA, DISCOUNT, RATE = 0.3, 0.9, 0.05
 
 PARTS = {
-    "critic": partial(TwinCritic, hidden_dims=(32, 32)),
-    "policy": partial(SquashedGaussian, hidden_dims=(32, 32)),
+    "critic": partial(TwinCritic, network=partial(MLP, hidden_dims=(32, 32))),
+    "policy": partial(SquashedGaussian, network=partial(MLP, hidden_dims=(32, 32))),
     "target": partial(PolyakTarget, rate=RATE),
     "discount": DISCOUNT,
 }
 FIXED = partial(FixedTemperature, alpha=ALPHA)
 LEARNED = partial(LearnedTemperature, initial_alpha=ALPHA)
-SAC_PARTS = PARTS | {"value": partial(StateValue, hidden_dims=(32, 32))}
+SAC_PARTS = PARTS | {"value": partial(StateValue, network=partial(MLP, hidden_dims=(32, 32)))}
 
 ALGORITHMS = {
     "sac_fixed": partial(SAC, temperature=FIXED, **SAC_PARTS),
@@ -281,7 +282,7 @@ def torchrl_sac(algorithm, fixed_alpha):
             self.network = algorithm.policy.network
 
         def forward(self, obs):
-            mean, log_std = self.network(obs).chunk(2, -1)
+            mean, log_std = self.network(obs.unsqueeze(0)).squeeze(0).chunk(2, -1)
             return mean, log_std.clamp(-20, 2).exp()
 
     class Member(nn.Module):

@@ -7,23 +7,41 @@ import torch
 from torch.testing import assert_close
 
 from lightning_maxent.actions import FiniteActions
-from lightning_maxent.critics.base import AbstractCritic, build_finite_critic
+from lightning_maxent.critics.base import AbstractCritic, Returns, build_finite_critic
+from lightning_maxent.critics.categorical import CategoricalCritic, ProjectedHistogram, TwoHotHistogram
+from lightning_maxent.critics.ensemble import EnsembleCritic
+from lightning_maxent.critics.quantile import Averaged, QuantileCritic
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.networks import MLP, BatchRenormMLP, BroNet, DropoutMLP, FlashNet, SimBa
 
 OBS, ACTION, BATCH = 3, 2, 16
 
+SMALL = partial(MLP, hidden_dims=(16, 16))
+CATEGORICAL = partial(CategoricalCritic, low=-5.0, high=5.0, bins=41)
+
 CRITICS = {
-    "twin": partial(TwinCritic, hidden_dims=(16, 16)),
-    "twin_heads": partial(TwinHeadsCritic, hidden_dims=(16, 16)),
+    "twin": partial(TwinCritic, network=SMALL),
+    "twin_heads": partial(TwinHeadsCritic, network=SMALL),
+    "ensemble": partial(EnsembleCritic, members=4, subset=2, network=SMALL),
+    "dropout": partial(EnsembleCritic, members=2, subset=2, network=partial(DropoutMLP, hidden_dims=(16, 16))),
+    "truncated_quantiles": partial(QuantileCritic, members=3, quantiles=5, network=SMALL),
+    "averaged_quantiles": partial(
+        QuantileCritic, members=2, quantiles=5, pooling=Averaged, network=partial(BroNet, width=16)
+    ),
+    "gaussian_histogram": partial(CATEGORICAL, network=SMALL),
+    "two_hot": partial(CATEGORICAL, histogram=TwoHotHistogram, network=SMALL),
+    "flash": partial(CATEGORICAL, histogram=ProjectedHistogram, network=partial(FlashNet, width=16, blocks=1)),
+    "batch_renorm": partial(TwinCritic, network=partial(BatchRenormMLP, hidden_dims=(16, 16))),
+    "simba": partial(TwinCritic, network=partial(SimBa, width=16, blocks=1)),
 }
 
 
 @pytest.fixture(params=CRITICS)
 def critic(request):
     torch.manual_seed(0)
-    return CRITICS[request.param](OBS, ACTION)
+    return CRITICS[request.param](OBS, ACTION).eval()
 
 
 @pytest.fixture
@@ -38,8 +56,11 @@ def test_shapes_are_those_of_the_contract(critic, pair):
     assert prediction.shape[:2] == (members, BATCH)
     assert critic.value(prediction).shape == (BATCH,)
     target = critic.target(prediction)
-    assert target.ndim == 2
-    assert len(target) == BATCH
+    assert target.atoms.shape == target.probs.shape
+    assert target.atoms.ndim == 2
+    assert len(target.atoms) == BATCH
+    assert_close(target.probs.sum(-1), torch.ones(BATCH))
+    assert (target.probs >= 0).all()
     assert critic.loss(prediction, target).shape == (members, BATCH)
 
 
@@ -62,7 +83,7 @@ def test_prediction_depends_on_the_observation_and_on_the_action_of_its_own_tran
 
 def test_loss_of_a_member_does_not_depend_on_the_other_members(critic, pair):
     prediction = critic(*pair).detach().requires_grad_()
-    target = torch.randn_like(critic.target(prediction.detach()))
+    target = Returns.equally_likely(torch.randn(BATCH, 5))
     loss = critic.loss(prediction, target)
     for member in range(len(prediction)):
         (gradient,) = torch.autograd.grad(loss[member].sum(), prediction, retain_graph=True)
@@ -73,15 +94,16 @@ def test_loss_of_a_member_does_not_depend_on_the_other_members(critic, pair):
 
 def test_loss_sends_no_gradient_into_the_target(critic, pair):
     prediction = critic(*pair)
-    target = torch.zeros_like(critic.target(prediction)).requires_grad_()
+    target = Returns(torch.zeros(BATCH, 4).requires_grad_(), torch.full((BATCH, 4), 0.25).requires_grad_())
     critic.loss(prediction, target).sum().backward()
-    assert target.grad is None
+    assert target.atoms.grad is None
+    assert target.probs.grad is None
     assert any((parameter.grad != 0).any() for parameter in critic.parameters())
 
 
 def test_descending_the_loss_against_a_constant_brings_the_value_to_that_constant(critic, pair):
     optimizer = torch.optim.Adam(critic.parameters(), lr=1e-2)
-    target = torch.full_like(critic.target(critic(*pair)).detach(), 1.5)
+    target = Returns.certain(torch.full((BATCH,), 1.5))
     for _ in range(300):
         optimizer.zero_grad()
         critic.loss(critic(*pair), target).sum(0).mean().backward()
@@ -108,7 +130,7 @@ def test_everything_is_float32_under_bfloat16_autocast(critic, pair):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         prediction = critic(*pair)
         target = critic.target(prediction)
-        results = prediction, critic.value(prediction), target, critic.loss(prediction, target)
+        results = prediction, critic.value(prediction), *target, critic.loss(prediction, target)
     assert {result.dtype for result in results} == {torch.float32}
 
 
@@ -183,7 +205,7 @@ class Flat(TwinHeadsCritic):
 def test_a_critic_whose_two_methods_disagree_is_refused_and_both_are_named(kind):
     sentence = rf"^{kind.__name__}\.every_action .*{kind.__name__}\.forward.*\[member, batch, action\]"
     with pytest.raises(MaxEntError, match=sentence):
-        build_finite_critic(partial(kind, hidden_dims=(16,)), OBS, FiniteActions((3,)))
+        build_finite_critic(partial(kind, network=partial(MLP, hidden_dims=(16,))), OBS, FiniteActions((3,)))
 
 
 def test_looking_at_a_critic_changes_no_statistics_of_it():
@@ -207,21 +229,22 @@ def test_looking_at_a_critic_changes_no_statistics_of_it():
 
 
 def test_twin_believes_the_smaller_member_for_value_and_target():
-    twin = TwinCritic(1, 1, hidden_dims=())
+    twin = TwinCritic(1, 1, network=partial(MLP, hidden_dims=()))
     prediction = torch.tensor([[1.0, 5.0], [2.0, -3.0]])
     assert_close(twin.value(prediction), torch.tensor([1.0, -3.0]), rtol=0, atol=0)
-    assert_close(twin.target(prediction), torch.tensor([[1.0], [-3.0]]), rtol=0, atol=0)
+    assert_close(twin.target(prediction).atoms, torch.tensor([[1.0], [-3.0]]), rtol=0, atol=0)
+    assert_close(twin.target(prediction).probs, torch.ones(2, 1), rtol=0, atol=0)
 
 
 def test_twin_loss_is_each_member_s_squared_error_and_zero_at_the_target():
-    twin = TwinCritic(1, 1, hidden_dims=())
-    prediction, target = torch.tensor([[1.0, 5.0], [2.0, -3.0]]), torch.tensor([[1.0], [-1.0]])
+    twin = TwinCritic(1, 1, network=partial(MLP, hidden_dims=()))
+    prediction, target = torch.tensor([[1.0, 5.0], [2.0, -3.0]]), Returns.certain(torch.tensor([1.0, -1.0]))
     assert_close(twin.loss(prediction, target), torch.tensor([[0.0, 36.0], [1.0, 4.0]]), rtol=0, atol=0)
 
 
 def test_twins_share_no_weight():
     torch.manual_seed(0)
-    twin = TwinCritic(OBS, ACTION, hidden_dims=(8,))
+    twin = TwinCritic(OBS, ACTION, network=partial(MLP, hidden_dims=(8,)))
     prediction = twin(torch.randn(4, OBS), torch.randn(4, ACTION))
     gradients = torch.autograd.grad(prediction[0].sum(), list(twin.parameters()))
     for gradient in gradients:

@@ -1,12 +1,14 @@
 import itertools
+from functools import partial
 
 import pytest
 import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from lightning_maxent.critics.base import AbstractCritic
+from lightning_maxent.critics.base import AbstractCritic, Returns
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
+from lightning_maxent.networks import MLP
 
 OBS, BATCH = 3, 16
 
@@ -14,7 +16,7 @@ OBS, BATCH = 3, 16
 def table(*members):
     """A critic without hidden layers that holds these numbers: ``[state, action]`` for each member."""
     numbers = tensor(members)
-    critic = TwinHeadsCritic(*numbers.shape[1:], hidden_dims=())
+    critic = TwinHeadsCritic(*numbers.shape[1:], network=partial(MLP, hidden_dims=()))
     with torch.no_grad():
         critic.network[-1].weight.copy_(numbers)
         critic.network[-1].bias.zero_()
@@ -60,17 +62,17 @@ def test_the_smaller_member_is_believed_action_by_action():
     prediction = critic.every_action(torch.eye(2), torch.eye(3)).flatten(1, 2)
     smaller = tensor([1.0, -3.0, 0.0, -2.5, 4.0, 6.0])
     assert_close(critic.value(prediction), smaller, rtol=0, atol=0)
-    assert_close(critic.target(prediction), smaller.unsqueeze(-1), rtol=0, atol=0)
+    assert_close(critic.target(prediction).atoms, smaller.unsqueeze(-1), rtol=0, atol=0)
 
 
 def test_loss_is_each_member_s_squared_error_and_zero_at_the_target():
     critic = table(FIRST, SECOND)
-    prediction, target = tensor([[1.0, 5.0], [2.0, -3.0]]), tensor([[1.0], [-1.0]])
+    prediction, target = tensor([[1.0, 5.0], [2.0, -3.0]]), Returns.certain(tensor([1.0, -1.0]))
     assert_close(critic.loss(prediction, target), tensor([[0.0, 36.0], [1.0, 4.0]]), rtol=0, atol=0)
 
 
 def test_members_share_no_weight():
-    critic = TwinHeadsCritic(OBS, 4, hidden_dims=(8,))
+    critic = TwinHeadsCritic(OBS, 4, network=partial(MLP, hidden_dims=(8,)))
     prediction = critic.every_action(torch.randn(BATCH, OBS), torch.eye(4))
     for gradient in torch.autograd.grad(prediction[0].sum(), list(critic.parameters())):
         assert (gradient[0] != 0).any()
@@ -82,7 +84,7 @@ def test_members_share_no_weight():
 
 @pytest.mark.parametrize("hidden_dims", [(), (8,), (16, 16)])
 def test_one_pass_gives_the_same_as_asking_for_every_pair(hidden_dims):
-    critic, obs = TwinHeadsCritic(OBS, 4, hidden_dims=hidden_dims), torch.randn(BATCH, OBS)
+    critic, obs = TwinHeadsCritic(OBS, 4, network=partial(MLP, hidden_dims=hidden_dims)), torch.randn(BATCH, OBS)
     for actions in (torch.eye(4), torch.eye(4)[[2, 0, 3]], torch.eye(4)[[1]]):
         every = critic.every_action(obs, actions)
         assert_close(every, AbstractCritic.every_action(critic, obs, actions))
@@ -94,7 +96,7 @@ def test_one_pass_gives_the_same_as_asking_for_every_pair(hidden_dims):
 
 @pytest.mark.parametrize("counts", [(2, 3), (1, 2, 4)])
 def test_q_of_a_combination_is_the_sum_of_its_choices(counts):
-    critic, obs = TwinHeadsCritic(OBS, sum(counts), hidden_dims=(16,)), torch.randn(BATCH, OBS)
+    critic, obs = TwinHeadsCritic(OBS, sum(counts), network=partial(MLP, hidden_dims=(16,))), torch.randn(BATCH, OBS)
     heads = critic.every_action(obs, torch.eye(sum(counts)))
     starts = [sum(counts[:factor]) for factor in range(len(counts))]
     choices = list(itertools.product(*(range(count) for count in counts)))

@@ -9,13 +9,14 @@ import torch
 from torch.testing import assert_close
 
 from lightning_maxent.actions import FiniteActions
+from lightning_maxent.networks import MLP
 from lightning_maxent.objectives import categorical_entropy
 from lightning_maxent.policies.categorical import Categorical
 
 OBS, BATCH = 3, 16
 COUNTS = {"one_factor": (4,), "two_factors": (2, 3), "ragged_factors": (1, 5, 2)}
 
-FINITE_POLICIES = {"categorical": partial(Categorical, hidden_dims=(16,))}
+FINITE_POLICIES = {"categorical": partial(Categorical, network=partial(MLP, hidden_dims=(16,)))}
 
 
 @pytest.fixture(params=FINITE_POLICIES)
@@ -91,7 +92,7 @@ def test_any_distribution_can_be_learnt_by_gradient_descent(build):
 
 def scoring(actions, *scores):
     """A categorical policy that ignores its observation."""
-    policy = Categorical(1, actions, hidden_dims=())
+    policy = Categorical(1, actions, network=partial(MLP, hidden_dims=()))
     with torch.no_grad():
         policy.network[-1].weight.zero_()
         policy.network[-1].bias.copy_(torch.tensor(scores))

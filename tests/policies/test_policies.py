@@ -11,11 +11,12 @@ from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 from torch.testing import assert_close
 
+from lightning_maxent.networks import MLP
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 
 OBS = 3
 
-POLICIES = {"squashed_gaussian": partial(SquashedGaussian, hidden_dims=(16,))}
+POLICIES = {"squashed_gaussian": partial(SquashedGaussian, network=partial(MLP, hidden_dims=(16,)))}
 
 
 @pytest.fixture(params=POLICIES)
@@ -118,7 +119,7 @@ def test_log_prob_is_float32_under_bfloat16_autocast(build):
 
 def gaussian(means, log_stds):
     """A policy that ignores its observation."""
-    policy = SquashedGaussian(1, len(means), hidden_dims=())
+    policy = SquashedGaussian(1, len(means), network=partial(MLP, hidden_dims=()))
     with torch.no_grad():
         policy.network[-1].weight.zero_()
         policy.network[-1].bias.copy_(torch.tensor([*means, *log_stds]))

@@ -1,0 +1,110 @@
+"""Soft Q-functions that predict a histogram of the return, by classification."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_maxent.critics.base import AbstractCritic, Returns
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.networks import MLP, NetworkBuilder
+from lightning_maxent.objectives import cross_entropy, gaussian_histogram, projection
+
+
+class AbstractHistogram(ABC):
+    """How a backed-up return becomes the histogram to be learnt."""
+
+    @abstractmethod
+    def __call__(self, returns: Returns, centres: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
+        """Probabilities of equal bins around ``centres``."""
+
+
+class ProjectedHistogram(AbstractHistogram):
+    """The whole distribution, moved onto the centres.  Bellemare et al. 2017 (C51, arXiv 1707.06887v1), section 4.1."""
+
+    def __call__(self, returns: Returns, centres: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
+        return projection(returns.atoms, returns.probs, centres)
+
+
+class TwoHotHistogram(AbstractHistogram):
+    """Its mean alone, shared between the two next centres.  Farebrother et al. 2024 (arXiv 2403.03950), section 3.1."""
+
+    def __call__(self, returns: Returns, centres: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
+        return projection(*Returns.certain(returns.mean()), centres)
+
+
+class GaussianHistogram(AbstractHistogram):
+    """Its mean alone, smeared over a few bins (HL-Gauss).  Farebrother et al. 2024, section 3.2.
+
+    Args:
+        smear: standard deviation in bins; .75 in the paper.
+    """
+
+    def __init__(self, smear: float = 0.75):
+        if smear <= 0:
+            raise MaxEntError(f"smear must be positive, but is {smear}; TwoHotHistogram does not smear.")
+        self.smear = smear
+
+    def __call__(self, returns: Returns, centres: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
+        return gaussian_histogram(returns.mean(), centres, self.smear)
+
+
+class CategoricalCritic(AbstractCritic):
+    """Histograms learnt by cross-entropy; the one with the smaller mean enters the backup, and the policy climbs that mean.
+
+    Returns beyond ``low`` and ``high`` cannot be told apart: choose them, or the rewards' scale, so that none are.
+
+    Args:
+        obs_dim: size of the flattened observation.
+        action_dim: size of the action.
+        low: centre of the first bin, in units of soft return.
+        high: centre of the last bin.
+        bins: how many; 101 in Farebrother et al. 2024.
+        members: networks.
+        histogram: what is learnt of a backed-up return.
+        network: builds the networks over observation and action.
+
+    Raises:
+        MaxEntError: unless low < high and there are two bins or more.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        action_dim: int,
+        low: float,
+        high: float,
+        bins: int = 101,
+        members: int = 2,
+        histogram: Callable[[], AbstractHistogram] = GaussianHistogram,
+        network: NetworkBuilder = MLP,
+    ):
+        super().__init__()
+        if not (low < high and bins >= 2):
+            raise MaxEntError(f"A histogram needs low < high and two bins or more, not {bins} from {low} to {high}.")
+        self.members, self.histogram = members, histogram()
+        self.centres: Tensor
+        self.register_buffer("centres", torch.linspace(low, high, bins), persistent=False)
+        self.network = network(members, obs_dim + action_dim, bins)
+
+    def forward(
+        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
+    ) -> Float[Tensor, "member batch bin"]:
+        pair = torch.cat((obs, action), dim=-1)
+        return self.network(pair.expand(self.members, *pair.shape)).float()
+
+    def value(self, prediction: Float[Tensor, "member batch bin"]) -> Float[Tensor, " batch"]:
+        return self._means(prediction).amin(0)
+
+    def target(self, prediction: Float[Tensor, "member batch bin"]) -> Returns:
+        smaller = self._means(prediction).argmin(0)
+        chosen = prediction[smaller, torch.arange(prediction.shape[1], device=prediction.device)]
+        return Returns(self.centres.expand_as(chosen), chosen.softmax(-1))
+
+    def loss(self, prediction: Float[Tensor, "member batch bin"], target: Returns) -> Float[Tensor, "member batch"]:
+        return cross_entropy(prediction, self.histogram(target, self.centres))
+
+    def _means(self, prediction: Float[Tensor, "member batch bin"]) -> Float[Tensor, "member batch"]:
+        return (prediction.softmax(-1) * self.centres).sum(-1)

@@ -1,0 +1,36 @@
+"""The network of FlashSAC, in which the norms of weights and features are bounded."""
+
+from torch import nn
+
+from lightning_maxent.networks.layers import UnitBatchNorm, UnitLinear, UnitRMSNorm
+from lightning_maxent.networks.residual import Residual
+
+
+class FlashNet(nn.Sequential):
+    """Inverted residual blocks with unit-norm weights and batch normalisation before every ReLU.  FlashSAC.
+
+    FlashSAC (arXiv 2604.04539) and its published code: batch normalisation of the input, embedding, blocks
+    ``x + relu(BN(W2 relu(BN(W1 x))))``, RMS normalisation, output with a free bias.  Its critic learns with
+    ``targets.JointPolyakTarget``.
+
+    Args:
+        members: networks side by side.
+        in_dim: size of the input.
+        out_dim: size of the output.
+        width: 256 for the critic in the code, 128 for the policy.
+        blocks: how many; 2 in the code.
+        expansion: width of a block's inner layer over that of the path; 4 in the code.
+    """
+
+    def __init__(self, members: int, in_dim: int, out_dim: int, width: int = 256, blocks: int = 2, expansion: int = 4):
+        def layer(in_dim: int, out_dim: int) -> tuple[nn.Module, ...]:
+            return UnitLinear(members, in_dim, out_dim), UnitBatchNorm(members, out_dim), nn.ReLU()
+
+        inner = expansion * width
+        super().__init__(
+            UnitBatchNorm(members, in_dim),
+            UnitLinear(members, in_dim, width),
+            *[Residual(*layer(width, inner), *layer(inner, width)) for _ in range(blocks)],
+            UnitRMSNorm(members, width),
+            UnitLinear(members, width, out_dim, bias=True),
+        )

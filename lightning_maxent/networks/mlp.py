@@ -1,0 +1,54 @@
+"""Plain layers, and the same with dropout and layer normalisation."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from lightning_maxent.networks.layers import EnsembleLayerNorm, EnsembleLinear
+
+
+class MLP(nn.Sequential):
+    """Linear layers with ReLU between them.
+
+    Args:
+        members: networks side by side.
+        in_dim: size of the input.
+        out_dim: size of the output.
+        hidden_dims: widths of the hidden layers; 2 x 256 in Haarnoja et al. 2018a, table 1.
+    """
+
+    def __init__(self, members: int, in_dim: int, out_dim: int, hidden_dims: Sequence[int] = (256, 256)):
+        dims = [in_dim, *hidden_dims]
+        hidden = [layer for pair in pairwise(dims) for layer in (EnsembleLinear(members, *pair), nn.ReLU())]
+        super().__init__(*hidden, EnsembleLinear(members, dims[-1], out_dim))
+
+
+class DropoutMLP(nn.Sequential):
+    """Every hidden layer is linear, dropout, layer normalisation, ReLU.  Hiraoka et al. 2021 (DroQ), figure 1.
+
+    Dropout stays on whenever the network learns or others learn from it.
+
+    Args:
+        members: networks side by side.
+        in_dim: size of the input.
+        out_dim: size of the output.
+        hidden_dims: widths of the hidden layers; 2 x 256 in the paper.
+        dropout: probability that a unit is dropped; .01 in the paper for Humanoid-like tasks and .0001 to .1 elsewhere.
+    """
+
+    def __init__(
+        self, members: int, in_dim: int, out_dim: int, hidden_dims: Sequence[int] = (256, 256), dropout: float = 0.01
+    ):
+        dims = [in_dim, *hidden_dims]
+        hidden = [
+            layer
+            for pair in pairwise(dims)
+            for layer in (
+                EnsembleLinear(members, *pair),
+                nn.Dropout(dropout),
+                EnsembleLayerNorm(members, pair[1]),
+                nn.ReLU(),
+            )
+        ]
+        super().__init__(*hidden, EnsembleLinear(members, dims[-1], out_dim))
