@@ -28,10 +28,14 @@ class Round(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """One whole evaluation episode of ``time`` steps, played with the policy's mode or with its samples."""
+    """One whole evaluation episode of ``time`` steps, played with the policy's mode or with its samples.
+
+    ``obs`` and ``learner_reward`` are as the learner sees them, ``reward`` is the environment's own.
+    """
 
     obs: Float[Tensor, "time+1 obs_dim"]
     action: Float[Tensor, "time action_dim"]
     reward: Float[Tensor, " time"]
+    learner_reward: Float[Tensor, " time"]
     terminated: bool
     deterministic: bool

@@ -250,10 +250,10 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         q = self.q_value(episode.obs[:-1], episode.action)
         return {
             "sampled_return": episode_return,
-            "soft_return": episode_return + alpha * entropy.sum(),
+            "soft_return": episode.learner_reward.sum() + alpha * entropy.sum(),
             "entropy": entropy.mean(),
             "q": q.mean(),
-            "q_bias": (q - soft_returns(episode.reward, entropy, alpha, self.discount, bootstrap)).mean(),
+            "q_bias": (q - soft_returns(episode.learner_reward, entropy, alpha, self.discount, bootstrap)).mean(),
         }
 
     def validation_step(self, batch: Episode, batch_idx: int) -> None:

@@ -122,6 +122,7 @@ def play_episodes(runner: EnvRunner, act, episodes: int, deterministic: bool) ->
                         torch.stack((*obs, next_obs[-1])),
                         torch.stack(action),
                         torch.stack(reward),
+                        torch.stack(reward),
                         bool(terminated[-1]),
                         deterministic,
                     )

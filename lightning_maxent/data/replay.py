@@ -9,7 +9,9 @@ import pytorch_lightning as pl
 import torch
 from gymnasium.spaces import flatdim
 from gymnasium.vector import VectorEnv
+from jaxtyping import Float
 from tensordict import TensorDict
+from torch import Tensor
 from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.data.replay_buffers.samplers import RandomSampler
 from torchrl.data.replay_buffers.storages import Storage
@@ -18,6 +20,14 @@ from torchrl.data.replay_buffers.writers import RoundRobinWriter
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.data.action_codec import AbstractActionCodec, action_codec
 from lightning_maxent.data.env_runner import EnvRunner, play_episodes
+from lightning_maxent.data.scaling import (
+    AbstractObservationScaling,
+    AbstractRewardScaling,
+    ObservationScalingBuilder,
+    RawObservations,
+    RawRewards,
+    RewardScalingBuilder,
+)
 from lightning_maxent.data.spaces import env_maker, make_vector_env
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.transition import Episode, Round, Transition
@@ -85,6 +95,8 @@ class ReplayDataModule(pl.LightningDataModule):
         eval_episodes: episodes of one evaluation with the policy's mode, and again as many with its samples.
         max_joint_actions: a MultiDiscrete action of up to so many combinations is presented as one choice among them
             all; one of more, as independent factors.
+        observation_scaling: builds, from ``obs_dim``, how the learner sees observations.
+        reward_scaling: builds, from ``num_envs``, how the learner sees rewards.
 
     Raises:
         MaxEntError: for numbers that cannot work together.
@@ -104,6 +116,8 @@ class ReplayDataModule(pl.LightningDataModule):
         eval_interval: int = 1_000,
         eval_episodes: int = 10,
         max_joint_actions: int = 1_000,
+        observation_scaling: ObservationScalingBuilder = RawObservations,
+        reward_scaling: RewardScalingBuilder = RawRewards,
     ):
         super().__init__()
         for name in ("num_envs", "capacity", "batch_size", "steps_per_round", "eval_interval", "eval_episodes"):
@@ -139,6 +153,8 @@ class ReplayDataModule(pl.LightningDataModule):
         self.make_storage = storage
         self.eval_interval, self.eval_episodes = eval_interval, eval_episodes
         self.max_joint_actions = max_joint_actions
+        self._build_observation_scaling = observation_scaling
+        self.reward_scaling = reward_scaling(num_envs)
         self.env_steps = 0
         self.buffer: ReplayBuffer | None = None
         self.runner: EnvRunner | None = None
@@ -166,6 +182,15 @@ class ReplayDataModule(pl.LightningDataModule):
     def _codec(self) -> AbstractActionCodec:
         return self._spaces[1]
 
+    @cached_property
+    def observation_scaling(self) -> AbstractObservationScaling:
+        """How the learner sees observations; a part of the state saved."""
+        return self._build_observation_scaling(self.obs_dim)
+
+    @property
+    def _scalings(self) -> dict[str, AbstractObservationScaling | AbstractRewardScaling]:
+        return {"observation_scaling": self.observation_scaling, "reward_scaling": self.reward_scaling}
+
     # ---- training ---------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
@@ -184,14 +209,20 @@ class ReplayDataModule(pl.LightningDataModule):
             self._check_resumed()
             envs = make_vector_env(self.make_env, self.num_envs)
             self.runner = EnvRunner(envs, self._codec, self._seed("train"), self.env_id, self.env_steps)
-        steps = []
+        steps, ended = [], []
         for passed in range(0, self.steps_per_round, self.num_envs):
             warm = self.env_steps + passed >= self.warmup_steps
-            action = self._algorithm.explore(self.runner.obs) if warm else self._codec.uniform(self.num_envs)
-            steps.append(self.runner.step(action)[0])
+            obs = self.observation_scaling(self.runner.obs)
+            action = self._algorithm.explore(obs) if warm else self._codec.uniform(self.num_envs)
+            transition, done = self.runner.step(action)
+            steps.append(transition)
+            ended.append(done)
         # Stored whole or not at all: a round that an error cuts short leaves buffer and clock at the same moment.
         rows = {name: torch.cat(values) for name, values in zip(Transition._fields, zip(*steps))}
         self.buffer.extend(TensorDict(rows, batch_size=self.steps_per_round))
+        for transition, done in zip(steps, ended):
+            self.observation_scaling.update(transition.obs)
+            self.reward_scaling.update(transition.reward, done)
         self.env_steps += self.steps_per_round
         updates = self.updates_per_round if self.env_steps > self.warmup_steps else 0
         return Round(self._sample(updates), self.env_steps)
@@ -202,11 +233,16 @@ class ReplayDataModule(pl.LightningDataModule):
         return self.trainer.lightning_module if self.trainer else None
 
     def _sample(self, updates: int) -> Transition:
-        """Fresh batches ``[updates, batch]``; of no update, empty ones."""
+        """Fresh batches ``[updates, batch]`` as the learner sees them; of no update, empty ones."""
         assert self.buffer is not None
         rows = self.buffer.sample(updates * self.batch_size) if updates else self.buffer.storage[:0]
-        return Transition(
+        batch = Transition(
             *(rows[name].reshape(updates, self.batch_size, *rows[name].shape[1:]) for name in Transition._fields)
+        )
+        return batch._replace(
+            obs=self.observation_scaling(batch.obs),
+            reward=batch.reward * self.reward_scaling.scale(),
+            next_obs=self.observation_scaling(batch.next_obs),
         )
 
     def _seed(self, purpose: str) -> int:
@@ -235,7 +271,14 @@ class ReplayDataModule(pl.LightningDataModule):
             self._eval_envs = make_vector_env(self.make_env, min(self.eval_episodes, EVALUATION_ENVS))
         seed = self._seed("mode" if deterministic else "sample")
         runner = EnvRunner(self._eval_envs, self._codec, seed, self.env_id)
-        return play_episodes(runner, self._algorithm.act, self.eval_episodes, deterministic)
+        for episode in play_episodes(runner, self._act, self.eval_episodes, deterministic):
+            yield episode._replace(
+                obs=self.observation_scaling(episode.obs),
+                learner_reward=episode.reward * self.reward_scaling.scale(),
+            )
+
+    def _act(self, obs: Float[Tensor, "env obs_dim"], deterministic: bool) -> Float[Tensor, "env action_dim"]:
+        return self._algorithm.act(self.observation_scaling(obs), deterministic)
 
     def teardown(self, stage: str) -> None:
         if self.runner is not None:
@@ -248,7 +291,9 @@ class ReplayDataModule(pl.LightningDataModule):
     # ---- saving -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"env_steps": self.env_steps}
+        state: dict[str, Any] = {
+            "env_steps": self.env_steps,
+        } | {name: _saved(scaling) for name, scaling in self._scalings.items()}
         if self.buffer is not None and len(self.buffer):
             rows = self.buffer.storage[: len(self.buffer)]
             state["replay"] = {name: rows[name] for name in Transition._fields}
@@ -257,6 +302,8 @@ class ReplayDataModule(pl.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.env_steps = state_dict["env_steps"]
+        for name, scaling in self._scalings.items():
+            _restore(name, scaling, state_dict.get(name, {}))
         if self.buffer is None:  # evaluating, not training
             return
         rows = state_dict.get("replay")
@@ -282,3 +329,17 @@ class ReplayDataModule(pl.LightningDataModule):
                 f"checkpoint was made with another DataModule than {type(self).__name__}; resume with the "
                 f"configuration that made it."
             )
+
+
+def _saved(scaling: AbstractObservationScaling | AbstractRewardScaling) -> dict[str, Any]:
+    return {"kind": type(scaling).__name__, "state": scaling.state_dict()}
+
+
+def _restore(name: str, scaling: AbstractObservationScaling | AbstractRewardScaling, saved: dict[str, Any]) -> None:
+    """Networks that learnt from observations or rewards of one scale mean nothing on another."""
+    if saved.get("kind") != type(scaling).__name__:
+        raise MaxEntError(
+            f"The checkpoint was made with {name} {saved.get('kind', 'unknown')}, but it is {type(scaling).__name__} "
+            f"here: resume with the configuration that made it."
+        )
+    scaling.load_state_dict(saved["state"])

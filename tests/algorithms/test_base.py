@@ -79,7 +79,12 @@ def evaluated(q: float, terminated: bool, deterministic: bool = False) -> dict[s
         discount=DISCOUNT,
     )
     episode = Episode(
-        torch.zeros(TIME + 1, 2), torch.zeros(TIME, 1), torch.full((TIME,), REWARD), terminated, deterministic
+        torch.zeros(TIME + 1, 2),
+        torch.zeros(TIME, 1),
+        torch.full((TIME,), REWARD),
+        torch.full((TIME,), REWARD),
+        terminated,
+        deterministic,
     )
     with torch.no_grad():
         return {name: float(metric) for name, metric in algorithm.episode_metrics(episode).items()}

@@ -130,8 +130,11 @@ def test_a_buffer_larger_than_the_capacity_is_refused():
 
 
 def test_training_does_not_go_on_from_a_checkpoint_without_a_buffer():
+    data = started()
+    state = data.state_dict() | {"env_steps": 10}
+    assert "replay" not in state
     with pytest.raises(MaxEntError, match=r"holds no replay buffer"):
-        started().load_state_dict({"env_steps": 10})
+        data.load_state_dict(state)
 
 
 def test_training_does_not_go_on_where_lightning_found_no_state_for_this_class():

@@ -1,0 +1,175 @@
+"""Observations and rewards as the learner sees them; buffers hold the environment's own."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.wrappers.utils import RunningMeanStd
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_maxent.errors import MaxEntError
+
+
+class AbstractObservationScaling(ABC):
+    """Built from ``obs_dim``; its state is saved in checkpoints."""
+
+    @abstractmethod
+    def update(self, obs: Float[Tensor, "env obs_dim"]) -> None:
+        """Take in observations on which actions to learn from were chosen."""
+
+    @abstractmethod
+    def __call__(self, obs: Float[Tensor, "*batch obs_dim"]) -> Float[Tensor, "*batch obs_dim"]:
+        """What the learner sees, on the device of ``obs``."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All that resuming needs."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+
+
+class RawObservations(AbstractObservationScaling):
+    """As they are."""
+
+    def __init__(self, obs_dim: int):
+        pass
+
+    def update(self, obs: Float[Tensor, "env obs_dim"]) -> None:
+        pass
+
+    def __call__(self, obs: Float[Tensor, "*batch obs_dim"]) -> Float[Tensor, "*batch obs_dim"]:
+        return obs
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class StandardisedObservations(AbstractObservationScaling):
+    """Less their running mean, over their running standard deviation.  Lee et al. 2024 (SimBa), section 4.1."""
+
+    def __init__(self, obs_dim: int):
+        self._statistics = RunningMeanStd(shape=(obs_dim,), dtype=np.float64)
+
+    def update(self, obs: Float[Tensor, "env obs_dim"]) -> None:
+        self._statistics.update(obs.double().numpy())
+
+    def __call__(self, obs: Float[Tensor, "*batch obs_dim"]) -> Float[Tensor, "*batch obs_dim"]:
+        mean, std = self._statistics.mean, np.sqrt(self._statistics.var + 1e-8)
+        return (obs - torch.as_tensor(mean, dtype=obs.dtype, device=obs.device)) / torch.as_tensor(
+            std, dtype=obs.dtype, device=obs.device
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return _saved(self._statistics)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        _restore(self._statistics, state)
+
+
+class AbstractRewardScaling(ABC):
+    """Built from ``num_envs``; its state is saved in checkpoints."""
+
+    @abstractmethod
+    def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
+        """Take in the rewards of one step, and which episodes ended with it."""
+
+    @abstractmethod
+    def scale(self) -> float:
+        """What rewards are multiplied by."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All that resuming needs, besides the returns of episodes under way."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+
+
+class RawRewards(AbstractRewardScaling):
+    """As they are."""
+
+    def __init__(self, num_envs: int):
+        pass
+
+    def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
+        pass
+
+    def scale(self) -> float:
+        return 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class ReturnScaledRewards(AbstractRewardScaling):
+    """Over the spread of returns, so that these fit a critic's range: ``r / max(std(G), max|G| / largest)``.
+
+    ``G_t = r_t + discount G_{t-1}`` within each episode; its variance is that of all ``G`` so far.  As in SimbaV2 (Lee
+    et al. 2025, arXiv 2502.15280) and FlashSAC (arXiv 2604.04539), where however the last step of an episode forgets
+    those before it.
+
+    Args:
+        num_envs: environments side by side.
+        discount: that of the algorithm.
+        largest: the largest return that the learner is to see; 5 in both.
+
+    Raises:
+        MaxEntError: for a discount outside [0, 1], or unless ``largest`` is positive.
+    """
+
+    def __init__(self, num_envs: int, discount: float = 0.99, largest: float = 5.0):
+        if not 0 <= discount <= 1:
+            raise MaxEntError(f"The discount of the reward's scale must lie in [0, 1], but is {discount}.")
+        if largest <= 0:
+            raise MaxEntError(f"The largest return must be positive, but is {largest}.")
+        self.discount, self.largest = discount, largest
+        self._returns, self._extreme = np.zeros(num_envs), 0.0
+        self._statistics = RunningMeanStd(shape=(), dtype=np.float64)
+
+    def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
+        self._returns = reward.double().numpy() + self.discount * self._returns
+        self._statistics.update(self._returns)
+        self._extreme = max(self._extreme, float(np.abs(self._returns).max()))
+        self._returns = np.where(done, 0.0, self._returns)
+
+    def scale(self) -> float:
+        return 1 / max(float(np.sqrt(self._statistics.var + 1e-8)), self._extreme / self.largest)
+
+    def state_dict(self) -> dict[str, Any]:
+        return _saved(self._statistics) | {"extreme": self._extreme}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        _restore(self._statistics, state)
+        self._extreme = state["extreme"]
+
+
+def _saved(statistics: RunningMeanStd) -> dict[str, Any]:
+    return {
+        "mean": torch.as_tensor(statistics.mean),
+        "variance": torch.as_tensor(statistics.var),
+        "count": float(statistics.count),
+    }
+
+
+def _restore(statistics: RunningMeanStd, state: dict[str, Any]) -> None:
+    statistics.mean, statistics.var = state["mean"].numpy(), state["variance"].numpy()
+    statistics.count = state["count"]
+
+
+ObservationScalingBuilder = Callable[[int], AbstractObservationScaling]
+"""Builds a scaling from ``obs_dim``."""
+
+RewardScalingBuilder = Callable[[int], AbstractRewardScaling]
+"""Builds a scaling from ``num_envs``."""

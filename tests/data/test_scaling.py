@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import torch
+from test_replay import rounds, started
+from torch.testing import assert_close
+
+from lightning_maxent import MaxEntError
+from lightning_maxent.data.scaling import RawRewards, ReturnScaledRewards, StandardisedObservations
+
+
+def test_observations_are_standardised_by_mean_and_deviation_of_all_that_came():
+    torch.manual_seed(0)
+    seen = torch.randn(400, 8, 3) * torch.tensor([1.0, 10.0, 0.1]) + torch.tensor([0.0, -50.0, 3.0])
+    scaling = StandardisedObservations(3)
+    for obs in seen:
+        scaling.update(obs)
+    everything = scaling(seen.flatten(0, 1))
+    assert_close(everything.mean(0), torch.zeros(3), rtol=0, atol=1e-3)
+    assert_close(everything.std(0), torch.ones(3), rtol=0, atol=1e-3)
+    fresh = torch.randn(2, 5, 3)
+    assert_close(scaling(fresh)[1, 2], scaling(fresh[1, 2]))
+
+
+def test_before_anything_came_observations_are_as_they_are():
+    obs = torch.randn(4, 3)
+    assert_close(StandardisedObservations(3)(obs), obs)
+
+
+def returns_of(rewards, dones, discount):
+    """Discounted sums of the rewards of an episode so far, one environment after the other, by their definition."""
+    sums = []
+    for env in range(rewards.shape[1]):
+        start = 0
+        for t in range(len(rewards)):
+            weights = discount ** np.arange(t - start, -1, -1)
+            sums.append(float(weights @ rewards[start : t + 1, env]))
+            if dones[t, env]:
+                start = t + 1
+    return np.array(sums)
+
+
+@pytest.mark.parametrize("largest", [0.1, 5.0, 1000.0])
+def test_rewards_are_divided_by_the_deviation_of_returns_or_what_brings_the_largest_into_range(largest):
+    generator = np.random.default_rng(0)
+    rewards, dones = generator.normal(2, 3, (500, 2)), generator.random((500, 2)) < 0.05
+    scaling = ReturnScaledRewards(2, discount=0.9, largest=largest)
+    for reward, done in zip(rewards, dones):
+        scaling.update(torch.as_tensor(reward), done)
+    returns = returns_of(rewards, dones, 0.9)
+    divisor = max(returns.std(), np.abs(returns).max() / largest)
+    assert scaling.scale() == pytest.approx(1 / divisor, rel=1e-3)
+
+
+@pytest.mark.parametrize("numbers", [{"discount": 1.5}, {"discount": -0.1}, {"largest": 0.0}])
+def test_numbers_that_scale_nothing_are_refused(numbers):
+    with pytest.raises(MaxEntError, match=r"must"):
+        ReturnScaledRewards(1, **numbers)
+
+
+SCALED = {"observation_scaling": StandardisedObservations, "reward_scaling": ReturnScaledRewards}
+
+
+def test_the_buffer_holds_the_environment_s_own_and_batches_and_episodes_what_the_learner_sees():
+    data = started(num_envs=2, steps_per_round=2, **SCALED)
+    batch = rounds(data, 20)[-1].batch
+    stored, scale = data.buffer.storage[:40], data.reward_scaling.scale()
+    assert scale not in (0.0, 1.0)
+    for name, factor in (("obs", None), ("next_obs", None), ("reward", scale)):
+        seen = getattr(batch, name)[0]
+        own = stored[name] * factor if factor else data.observation_scaling(stored[name])
+        for row in seen.reshape(len(seen), -1):
+            assert (own.reshape(len(own), -1) - row).abs().sum(-1).min() < 1e-5
+    assert (stored["obs"] == stored["obs"].round()).all()  # this world counts
+    for episode in data.val_dataloader():
+        assert_close(episode.learner_reward, episode.reward * scale)
+        assert (episode.obs != episode.obs.round()).any()
+
+
+def test_actions_are_chosen_on_what_the_learner_sees():
+    data, seen = started(**SCALED), []
+    act = data.trainer.explore
+    data.trainer.explore = lambda obs: seen.append(obs) or act(obs)
+    rounds(data, 30)
+    assert any((obs != obs.round()).any() for obs in seen)
+
+
+def test_statistics_are_saved_and_restored():
+    data = started(**SCALED)
+    rounds(data, 30)
+    restored = started(**SCALED)
+    restored.load_state_dict(data.state_dict())
+    obs = torch.randn(3, 2)
+    assert_close(restored.observation_scaling(obs), data.observation_scaling(obs), rtol=0, atol=0)
+    assert restored.reward_scaling.scale() == data.reward_scaling.scale()
+
+
+def test_evaluation_does_not_move_the_statistics():
+    data = started(**SCALED)
+    rounds(data, 30)
+    before = data.observation_scaling(torch.ones(1, 2)), data.reward_scaling.scale()
+    list(data.val_dataloader())
+    assert_close(before[0], data.observation_scaling(torch.ones(1, 2)), rtol=0, atol=0)
+    assert before[1] == data.reward_scaling.scale()
+
+
+def test_a_checkpoint_of_another_scale_is_refused():
+    data = started(**SCALED)
+    rounds(data, 30)
+    with pytest.raises(MaxEntError, match=r"reward_scaling ReturnScaledRewards, but it is RawRewards here"):
+        started(**(SCALED | {"reward_scaling": RawRewards})).load_state_dict(data.state_dict())

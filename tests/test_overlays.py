@@ -1,0 +1,49 @@
+"""Every critic's overlay trains every algorithm, as a user lays it over a configuration."""
+
+import csv
+import math
+
+import pytest
+import yaml
+
+from lightning_maxent.arguments import BUILT_IN_CONFIGS, resolve_arguments
+from lightning_maxent.cli import run
+
+OVERLAYS = sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml"))
+TASKS = ["sac/pendulum", "target_critic_sac/pendulum", "soft_q/cartpole", "sac_discrete/cartpole"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_plugs_its_critic_into_the_algorithm_which_learns(tmp_path, task, overlay):
+    cli = run(
+        resolve_arguments(
+            [
+                "fit",
+                f"--config={task}",
+                f"--config=critic/{overlay}",
+                f"--runs_dir={tmp_path}",
+                "--data.init_args.warmup_steps=32",
+                "--data.init_args.batch_size=32",
+                "--data.init_args.eval_interval=40",
+                "--data.init_args.eval_episodes=1",
+                "--trainer.max_steps=40",
+                "--trainer.accelerator=cpu",
+                "--trainer.logger=false",
+                "--trainer.enable_progress_bar=false",
+                "--trainer.enable_model_summary=false",
+                "--training_log.every_n_steps=40",
+            ]
+        )
+    )
+    overlaid = yaml.safe_load((BUILT_IN_CONFIGS / "critic" / f"{overlay}.yaml").read_text())
+    class_path = overlaid["model"]["init_args"]["critic"]["class_path"]
+    assert type(cli.model.critic).__name__ == class_path.rpartition(".")[2]
+    with (cli.run_dir / "metrics.csv").open() as file:
+        row = list(csv.DictReader(file))[-1]
+    assert row["gradient_steps"] == "8.0"
+    for name in ("loss/critic", "q", "eval/q_mean", "eval/return_mean"):
+        assert math.isfinite(float(row[name]))
+    optimizer = cli.trainer.optimizers[cli.model.trained_networks().index("critic")]
+    for parameter in cli.model.critic.parameters():
+        assert (optimizer.state[parameter]["exp_avg"] != 0).any()  # a gradient reached it
