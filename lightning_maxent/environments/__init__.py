@@ -12,3 +12,8 @@ gym.register(
     "lightning_maxent/AliasedGrid-v0", "lightning_maxent.environments.aliased_grid:AliasedGrid", max_episode_steps=50
 )
 gym.register("lightning_maxent/NarrowOrWide-v0", "lightning_maxent.environments.narrow_or_wide:NarrowOrWide")
+gym.register(
+    "lightning_maxent/LinearQuadratic-v0",
+    "lightning_maxent.environments.linear_quadratic:LinearQuadraticEnv",
+    max_episode_steps=50,
+)

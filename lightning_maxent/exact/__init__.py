@@ -1,4 +1,4 @@
-"""Exact solutions of small worlds, to hold everything else against: finite MDPs, matrix games, memoryless policies.
+"""Exact solutions of small worlds, to hold everything else against: finite MDPs, linear-quadratic worlds, matrix games.
 
 All of it is numpy and scipy in float64 and shares no equation with the rest of the package.
 
@@ -21,6 +21,13 @@ twenty evaluations at any discount.
 """
 
 from lightning_maxent.exact.games import exploitability, game_value
+from lightning_maxent.exact.linear_quadratic import (
+    LinearGaussianPolicy,
+    LinearQuadratic,
+    LinearQuadraticSolution,
+    evaluate_linear_policy,
+    solve_linear_quadratic,
+)
 from lightning_maxent.exact.mdp import FiniteMDP, random_mdp, read_mdp
 from lightning_maxent.exact.memoryless import best_deterministic_policy, lift
 from lightning_maxent.exact.solve import (
@@ -38,10 +45,14 @@ from lightning_maxent.exact.solve import (
 
 __all__ = [
     "FiniteMDP",
+    "LinearGaussianPolicy",
+    "LinearQuadratic",
+    "LinearQuadraticSolution",
     "Solution",
     "best_deterministic_policy",
     "boltzmann_policy",
     "entropy_regularised_policy",
+    "evaluate_linear_policy",
     "evaluate_policy",
     "expected_return",
     "exploitability",
@@ -53,5 +64,6 @@ __all__ = [
     "soft_policy_iteration",
     "soft_value",
     "soft_value_iteration",
+    "solve_linear_quadratic",
     "value_iteration",
 ]
