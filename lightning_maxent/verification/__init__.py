@@ -1,0 +1,1 @@
+"""Is a critic right?  Contract checks, and worlds whose soft-optimal values are known exactly."""

@@ -1,0 +1,95 @@
+"""What can be seen of a critic without training it through an algorithm."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, Returns, build_critic
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.targets import TargetBuilder
+from lightning_maxent.verification.measurement import Measurement
+
+OBS_DIM, ACTION_DIM, BATCH = 4, 2, 256
+
+
+def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measurement]:
+    """Everything that a right critic keeps, whatever it is trained on.
+
+    - ``shapes``: what ``build_critic`` refuses, counted.
+    - ``optimism``: by how much ``value`` or ``target`` believes more than the mean of the members, in units of their
+      disagreement; a minimum or a mean never does.
+    - ``detached target``: the gradient of ``loss`` in the target.
+    - ``separate members``: the gradient of one member's loss in the prediction of another.
+    - ``batch statistics``: if the critic keeps running statistics, by how much learning predictions differ from those
+      that use them, on inputs of another scale; 1 if they do.
+    """
+    try:
+        built = build_critic(critic, OBS_DIM, ACTION_DIM)
+    except MaxEntError as error:
+        yield Measurement("contract: shapes", 1, 0, 0, str(error))
+        return
+    yield Measurement("contract: shapes", 0, 0, 0)
+    obs, action = torch.randn(BATCH, OBS_DIM), torch.rand(BATCH, ACTION_DIM) * 2 - 1
+    built.eval()
+    with torch.no_grad():
+        prediction = built(obs, action)
+    yield from _optimism(built, prediction)
+    yield from _gradients(built, prediction)
+    yield from _statistics(built.train(), target, (obs, action))
+
+
+def _optimism(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measurement]:
+    members = torch.stack([critic.value(member.unsqueeze(0)) for member in prediction])
+    mean, disagreement = members.mean(0), members.std(0, correction=0).mean().clamp(min=1e-6)
+    for method, believed in (("value", critic.value(prediction)), ("target", critic.target(prediction).mean())):
+        excess = float(((believed - mean).mean() / disagreement).clamp(min=0))
+        yield Measurement(f"contract: optimism of {method}", excess, 0, 0.02)
+
+
+def _gradients(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measurement]:
+    prediction = prediction.clone().requires_grad_()
+    atoms = torch.randn(BATCH, 5, requires_grad=True)
+    loss = critic.loss(prediction, Returns(atoms, torch.full((BATCH, 5), 0.2)))
+    (into_target,) = torch.autograd.grad(loss.sum(), atoms, retain_graph=True, allow_unused=True)
+    yield Measurement("contract: detached target", 0 if into_target is None else float(into_target.abs().max()), 0, 0)
+    leaked = 0.0
+    for member in range(len(prediction)):
+        (gradient,) = torch.autograd.grad(loss[member].sum(), prediction, retain_graph=True)
+        gradient[member] = 0
+        leaked = max(leaked, float(gradient.abs().max()))
+    yield Measurement("contract: separate members", leaked, 0, 0)
+
+
+def _statistics(critic: AbstractCritic, target: TargetBuilder, pair: tuple[Tensor, Tensor]) -> Iterator[Measurement]:
+    if len(list(critic.state_dict())) == len(list(critic.parameters())):
+        return
+    both = target(critic)
+
+    def ask(network: AbstractCritic, obs: Tensor, action: Tensor) -> Tensor:
+        return network(obs, action)
+
+    def learnt(following: tuple[Tensor, ...]) -> Tensor:
+        torch.manual_seed(0)  # the same dropout
+        return both.predictions(critic, ask, pair, following)[0].detach()
+
+    def differs(one: Tensor, other: Tensor) -> float:
+        return float(not torch.allclose(one, other, atol=1e-5))
+
+    with torch.no_grad():
+        wide = tuple(10 * each for each in pair)
+        batch = differs(_in_mode(critic, True, pair), _in_mode(critic, False, pair))
+        yield Measurement("contract: batch statistics", batch, 1, 0)
+        joint = differs(learnt(pair), learnt(wide))
+        yield Measurement(
+            "contract: statistics of both pairs", joint, 1, 0, "use targets.JointPass or JointPolyakTarget"
+        )
+
+
+def _in_mode(critic: AbstractCritic, training: bool, pair: tuple[Tensor, Tensor]) -> Tensor:
+    torch.manual_seed(0)
+    critic.train(training)
+    try:
+        return critic(*(5 + 3 * each for each in pair))
+    finally:
+        critic.train()

@@ -1,0 +1,84 @@
+"""The linear-quadratic world: are the Q, the policy and its spread of the closed form learnt?"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_maxent.actions import BoxActions
+from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
+from lightning_maxent.critics.base import CriticBuilder
+from lightning_maxent.exact import LinearQuadratic, solve_linear_quadratic
+from lightning_maxent.networks import MLP
+from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
+from lightning_maxent.targets import TargetBuilder
+from lightning_maxent.temperature import FixedTemperature
+from lightning_maxent.transition import Transition
+from lightning_maxent.verification.measurement import Measurement
+from lightning_maxent.verification.training import train
+
+WORLD = LinearQuadratic(  # a body on a line; costs keep soft returns within (-5, 5) and actions far from +-1
+    dynamics=np.array([[1.0, 0.2], [0.0, 0.8]]),
+    control=np.array([[0.0], [0.5]]),
+    state_cost=0.3 * np.eye(2),
+    action_cost=np.array([[1.2]]),
+    discount=0.8,
+)
+ALPHA, BATCH, WIDTH = 0.1, 256, 0.8
+
+
+def linear_quadratic(
+    critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
+) -> Iterator[Measurement]:
+    """``TargetCriticSAC`` on transitions drawn evenly from the world's states and actions.
+
+    Args:
+        critic: builds Q.
+        target: builds what Q regresses on.
+        updates: of 256 transitions each.
+        tick: told of every update.
+    """
+    algorithm = TargetCriticSAC(
+        2,
+        BoxActions(1),
+        critic=critic,
+        policy=partial(SquashedGaussian, network=partial(MLP, hidden_dims=(64, 64))),
+        target=target,
+        temperature=partial(FixedTemperature, alpha=ALPHA),
+        discount=WORLD.discount,
+    )
+    train(algorithm, _draw, updates, tick)
+    exact = solve_linear_quadratic(WORLD, ALPHA)
+    obs = _uniform(2000, 2, WIDTH / 2)
+    with torch.no_grad():
+        mean = algorithm.act(obs, deterministic=True)
+        samples = torch.stack([algorithm.act(obs) for _ in range(50)])
+        action = samples[0]
+        q = algorithm.q_value(obs, action)
+    truth = torch.as_tensor(exact.q_value(obs.numpy(), action.numpy())).float()
+    error = (q - truth).abs().mean() / (truth.max() - truth.min())
+    yield Measurement("linear-quadratic: error of Q over its range", float(error), 0, 0.05)
+    right = torch.as_tensor(exact.policy.mean(obs.numpy())).float()
+    std = float(exact.policy.covariance[0, 0] ** 0.5)
+    yield Measurement(
+        "linear-quadratic: error of actions over their spread", float((mean - right).abs().mean() / std), 0, 0.15
+    )
+    yield Measurement("linear-quadratic: spread of actions", float(samples.std(0).mean()), std, 0.1 * std)
+
+
+def _draw() -> Transition:
+    obs, action = _uniform(BATCH, 2, WIDTH), _uniform(BATCH, 1, 1.0)
+    reward, following = WORLD.reward(obs.numpy(), action.numpy()), WORLD.mean_after(obs.numpy(), action.numpy())
+    return Transition(
+        obs,
+        action,
+        torch.as_tensor(reward).float(),
+        torch.as_tensor(following).float(),
+        torch.zeros(BATCH, dtype=torch.bool),
+    )
+
+
+def _uniform(count: int, dim: int, width: float) -> Tensor:
+    return (torch.rand(count, dim) * 2 - 1) * width

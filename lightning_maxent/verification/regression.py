@@ -1,0 +1,39 @@
+"""A critic alone: does descending its loss bring its value to the mean of noisy returns?"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.optim import Adam
+
+from lightning_maxent.critics.base import CriticBuilder, Returns
+from lightning_maxent.targets import TargetBuilder
+from lightning_maxent.verification.measurement import Measurement
+
+UPDATES, BATCH, OBS_DIM, ACTION_DIM = 1000, 256, 3, 1
+
+
+def regression(critic: CriticBuilder, target: TargetBuilder, tick: Callable[[int], None]) -> Iterator[Measurement]:
+    """Returns are ``f(s, a)`` plus skewed noise of mean zero; the distance of ``value`` to f, over the deviation of f.
+
+    A loss of the wrong sign runs away; one that is not least at the truth settles elsewhere.
+    """
+    built = critic(OBS_DIM, ACTION_DIM)
+    optimizer = Adam(built.parameters(), lr=1e-3)
+    for update in range(UPDATES):
+        if update == UPDATES * 3 // 4:
+            optimizer.param_groups[0]["lr"] = 1e-4
+        obs, action = torch.randn(BATCH, OBS_DIM), torch.rand(BATCH, ACTION_DIM) * 2 - 1
+        noise = torch.empty(BATCH).exponential_() - 1
+        optimizer.zero_grad()
+        built.loss(built(obs, action), Returns.certain(_truth(obs, action) + noise)).sum(0).mean().backward()
+        optimizer.step()
+        tick(1)
+    built.eval()
+    obs, action = torch.randn(1000, OBS_DIM), torch.rand(1000, ACTION_DIM) * 2 - 1
+    with torch.no_grad():
+        error, truth = built.value(built(obs, action)) - _truth(obs, action), _truth(obs, action)
+    yield Measurement("regression: distance to the mean", float(error.square().mean().sqrt() / truth.std()), 0, 0.2)
+
+
+def _truth(obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    return torch.sin(2 * obs[:, 0]) + action[:, 0] * obs[:, 1].tanh()

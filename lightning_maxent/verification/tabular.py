@@ -1,0 +1,69 @@
+"""A random finite world, in features: is the soft optimum of value iteration learnt, and is Q biased by noise?"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+
+from lightning_maxent.actions import FiniteActions
+from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
+from lightning_maxent.critics.base import CriticBuilder
+from lightning_maxent.exact import FiniteMDP, random_mdp, soft_value_iteration
+from lightning_maxent.targets import TargetBuilder
+from lightning_maxent.temperature import FixedTemperature
+from lightning_maxent.transition import Transition
+from lightning_maxent.verification.measurement import Measurement
+from lightning_maxent.verification.training import train
+
+STATES, ACTIONS, DISCOUNT, ALPHA, BATCH = 8, 3, 0.8, 0.3, 256
+
+
+def tabular(
+    critic: CriticBuilder, target: TargetBuilder, updates: int, noise: float, tick: Callable[[int], None]
+) -> Iterator[Measurement]:
+    """``SoftQLearning`` on transitions drawn evenly from a random MDP whose states are seen as random features.
+
+    Args:
+        critic: builds Q.
+        target: builds what Q regresses on.
+        updates: of 256 transitions each.
+        noise: standard deviation of what is added to every reward.
+        tick: told of every update.
+    """
+    world = random_mdp(STATES, ACTIONS, seed=0, discount=DISCOUNT, terminal_states=1)
+    exact = soft_value_iteration(world, ALPHA)
+    features = torch.linalg.qr(torch.randn(STATES, STATES))[0] * STATES**0.5
+    algorithm = SoftQLearning(
+        STATES,
+        FiniteActions((ACTIONS,)),
+        critic=critic,
+        target=target,
+        temperature=partial(FixedTemperature, alpha=ALPHA),
+        discount=DISCOUNT,
+    )
+    train(algorithm, lambda: _draw(world, features, noise), updates, tick)
+    lasting = torch.as_tensor(~world.terminal)
+    with torch.no_grad():
+        obs = features[lasting]
+        log_probs = algorithm.log_probs(obs)
+        q = algorithm.every_value(algorithm.every_action(algorithm.critic, obs))
+    truth, policy = torch.as_tensor(exact.q).float()[lasting], torch.as_tensor(exact.policy).float()[lasting]
+    spread = truth.max() - truth.min()
+    if noise:
+        yield Measurement("noisy tabular: bias of Q over its range", float((q - truth).mean() / spread), 0, 0.05)
+        return
+    yield Measurement("tabular: error of Q over its range", float((q - truth).abs().max() / spread), 0, 0.05)
+    divergence = float((policy * (policy.log() - log_probs)).sum(-1).max())
+    yield Measurement("tabular: KL of the policy (nats)", divergence, 0, 0.02)
+
+
+def _draw(world: FiniteMDP, features: torch.Tensor, noise: float) -> Transition:
+    lasting = np.flatnonzero(~world.terminal)
+    state = torch.as_tensor(lasting)[torch.randint(len(lasting), (BATCH,))]
+    action = torch.randint(ACTIONS, (BATCH,))
+    rows = torch.as_tensor(world.transition.toarray()).float()[state * ACTIONS + action]
+    following = torch.multinomial(rows, 1).squeeze(1)
+    reward = torch.as_tensor(world.reward).float()[state, action] + noise * torch.randn(BATCH)
+    ended = torch.as_tensor(world.terminal)[following]
+    return Transition(features[state], torch.eye(ACTIONS)[action], reward, features[following], ended)
