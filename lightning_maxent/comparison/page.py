@@ -23,7 +23,7 @@ from lightning_maxent.comparison.results import (
     scores_of,
     shared_steps,
 )
-from lightning_maxent.comparison.runs import Run
+from lightning_maxent.comparison.runs import Run, difference
 from lightning_maxent.comparison.specification import Comparison
 from lightning_maxent.comparison.statistics import LEVEL, RESAMPLES, coverage_of_many_tasks
 
@@ -107,6 +107,10 @@ def warnings_of(runs: Sequence[Run], curves: dict[str, dict[str, Curves]]) -> li
             f"{len(failed)} of {len(runs)} runs failed and are left out, which flatters their variants: "
             f"{'; '.join(run.name for run in failed)}."
         )
+    if changed := [f"{run.name} ({what})" for run in runs if (what := difference(run))]:
+        found.append(
+            f"{len(changed)} of {len(runs)} runs were made with other settings than these: {'; '.join(changed)}."
+        )
     if missing := len(by_status["unfinished"]) + len(by_status["not begun"]):
         found.append(f"{missing} of {len(runs)} runs are not finished: these are numbers on the way.")
     found += [
@@ -114,6 +118,13 @@ def warnings_of(runs: Sequence[Run], curves: dict[str, dict[str, Curves]]) -> li
         for task, variants in curves.items()
         if not shared_steps(variants)
     ]
+    for variant in dict.fromkeys(run.variant for run in runs):
+        if lacking := [task for task, variants in curves.items() if variant not in variants]:
+            found.append(
+                f"{variant} has no score on {', '.join(lacking)}, so it is left out where tasks are put together."
+            )
+    if lacking := [task for task in dict.fromkeys(run.task for run in runs) if task not in curves]:
+        found.append(f"Nothing was evaluated on {', '.join(lacking)}: “{ALL_TASKS}” are the others.")
     made = [run.made_with for run in runs if run.made_with]
     for what in sorted({name for each in made for name in each}):
         if len(different := sorted({each.get(what, "none") for each in made})) > 1:

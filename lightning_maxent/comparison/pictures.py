@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from lightning_maxent.comparison.results import ALL_TASKS, IMPROVEMENT, Curves, Statistic, band
 from lightning_maxent.comparison.statistics import interquartile_mean
@@ -32,7 +33,7 @@ def style_of(variants: list[str]) -> dict[str, tuple[str, str]]:
 def draw_curves(task: str, metric: str, variants: dict[str, Curves], styles: dict[str, tuple[str, str]]) -> Figure:
     """Each run faint, their interquartile mean in bold, its interval as a band."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes(7, 4.4)
+        figure, axes = _axes(4.4)
         for variant, (colour, line) in styles.items():
             if variant not in variants or not len(variants[variant].steps):
                 continue
@@ -46,7 +47,7 @@ def draw_curves(task: str, metric: str, variants: dict[str, Curves], styles: dic
             axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set(title=task, xlabel="environment steps", ylabel=metric)
         axes.grid(alpha=0.25)
-        axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 5))
+        axes.xaxis.set_major_formatter(EngFormatter())  # 20 k, 1 M
         if axes.lines:
             axes.legend(frameon=False, fontsize="small")
         return figure
@@ -55,7 +56,7 @@ def draw_curves(task: str, metric: str, variants: dict[str, Curves], styles: dic
 def draw_statistic(title: str, statistics: list[Statistic], styles: dict[str, tuple[str, str]], unit: str) -> Figure:
     """A row per variant: the number as a point, its interval as a bar."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes(7, 1.1 + 0.42 * len(statistics))
+        figure, axes = _axes(1.1 + 0.42 * len(statistics))
         for row, each in enumerate(statistics):
             _point(axes, row, each, styles[each.variant][0])
         _rows(axes, [each.variant for each in statistics])
@@ -72,7 +73,7 @@ def draw_improvement(statistics: list[Statistic], styles: dict[str, tuple[str, s
         if each.statistic == IMPROVEMENT and order.index(each.variant) < order.index(each.against)
     ]
     with mpl.rc_context(STYLE):
-        figure, axes = _axes(7, 1.1 + 0.42 * len(pairs))
+        figure, axes = _axes(1.1 + 0.42 * len(pairs))
         for row, each in enumerate(pairs):
             _point(axes, row, each, styles[each.variant][0])
         axes.axvline(0.5, color="grey", linewidth=1, linestyle="--")
@@ -81,8 +82,8 @@ def draw_improvement(statistics: list[Statistic], styles: dict[str, tuple[str, s
         return figure
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+def _axes(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, height), layout="constrained")
     return figure, figure.subplots()
 
 

@@ -28,8 +28,8 @@ DEFAULTS = ("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--
 class Run(NamedTuple):
     """One run.
 
-    In its folder lie ``settings.yaml`` (what it was made from), ``log.txt``, ``finished`` or ``failed`` (with the
-    reason), and the folder that ``fit`` makes, ``<algorithm>/<env>/run``.
+    In its folder lie ``settings.yaml`` and ``made_with.yaml`` (from what and with what it was made), ``log.txt``,
+    ``finished`` or ``failed`` (with the reason), and the folder that ``fit`` makes, ``<algorithm>/<env>/run``.
     """
 
     variant: str
@@ -73,8 +73,8 @@ class Run(NamedTuple):
     @property
     def made_with(self) -> dict[str, str]:
         """Versions and commit that it was begun with."""
-        path = self.folder / "settings.yaml"
-        return yaml.safe_load(path.read_text())["made_with"] if path.exists() else {}
+        path = self.folder / "made_with.yaml"
+        return yaml.safe_load(path.read_text()) if path.exists() else {}
 
     def env_steps(self) -> int:
         """As far as its ``metrics.csv`` goes; cheap."""
@@ -109,21 +109,22 @@ def check_unchanged(runs: Sequence[Run]) -> None:
     Raises:
         MaxEntError: that names the run and what differs.
     """
-    changed = [(run, difference) for run in runs if (difference := _difference(run))]
+    changed = [(run, what) for run in runs if (what := difference(run))]
     if changed:
-        run, difference = changed[0]
+        run, what = changed[0]
         others = f", and {len(changed) - 1} further runs" if changed[1:] else ""
         raise MaxEntError(
-            f"The run {run.folder} was made with other settings ({difference}){others}: choose another --out, delete "
+            f"The run {run.folder} was made with other settings ({what}){others}: choose another --out, delete "
             f"what is out of date, or restore the settings."
         )
 
 
-def _difference(run: Run) -> str:
+def difference(run: Run) -> str:
+    """In what the settings of a run that lies there differ from those that it would have now; empty if in nothing."""
     path = run.folder / "settings.yaml"
     if run.status != "finished" and run.checkpoint is None:
         return ""  # nothing lies there to be taken for anything
-    old, new = yaml.safe_load(path.read_text())["settings"], contents(run.settings)
+    old, new = yaml.safe_load(path.read_text()), contents(run.settings)
     if old == new:
         return ""
     before, after = flat(old), flat(new)
@@ -170,7 +171,12 @@ class Pool:
     def __init__(self, jobs: int, lock: int):
         self._jobs, self._lock = jobs, lock
         self._working: dict[Run, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
-        self.stopped = False
+        self._asked, self._told = 0, 0  # how often to stop
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._asked > 0
 
     def carry_out(self, runs: Sequence[Run]) -> None:
         """Begin or go on with those that are not finished; returns when all are done, or when stopped."""
@@ -180,11 +186,12 @@ class Pool:
                 while self._working or (waiting and not self.stopped):
                     while waiting and len(self._working) < self._jobs and not self.stopped:
                         self._begin(waiting.pop(0))
+                    while self._told < self._asked:
+                        self._tell_to_stop()
                     time.sleep(POLL)
                     self._end_those_done(bar)
             finally:
-                for process, _ in self._working.values():
-                    process.send_signal(signal.SIGINT)
+                self._tell_to_stop()  # if this is an error of ours
 
     def _begin(self, run: Run) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -193,8 +200,8 @@ class Pool:
         if checkpoint is None:
             for half in run.folder.glob("*/*/run"):  # stopped before its first checkpoint
                 shutil.rmtree(half)
-            content = {"made_with": provenance(), "settings": contents(run.settings)}
-            (run.folder / "settings.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+            (run.folder / "settings.yaml").write_text(yaml.safe_dump(contents(run.settings), sort_keys=False))
+            (run.folder / "made_with.yaml").write_text(yaml.safe_dump(provenance(), sort_keys=False))
         log = run.log.open("ab")
         process = subprocess.Popen(
             [*PROGRAM, *fit_arguments(run, checkpoint)],
@@ -235,11 +242,15 @@ class Pool:
                 signal.signal(number, handler)
 
     def _stop(self, number: int, frame: Any) -> None:
+        """Only noted here: a run may be just about to begin, and would not hear of it."""
         if not self.stopped:
             tqdm.write("\nStopping: every run saves its checkpoint; Ctrl-C once more stops at once.", file=sys.stderr)
-        self.stopped = True
+        self._asked += 1
+
+    def _tell_to_stop(self) -> None:
         for process, _ in self._working.values():
             process.send_signal(signal.SIGINT)
+        self._told += 1
 
 
 def _bar(total: int, done: int) -> Any:

@@ -58,16 +58,15 @@ def make_comparison(content: dict[str, Any], where: str) -> Comparison:
         raise MaxEntError(f"The comparison {where} lacks {' and '.join(missing)}.")
     every_run = _settings(content.get("settings") or [], f"settings of {where}")
     variants = _named_settings(content["variants"], "variants", where)
-    comparison = Comparison(
+    tasks = _tasks(content.get("tasks"), variants, every_run, where)
+    return Comparison(
         variants=variants,
-        tasks=_tasks(content.get("tasks"), variants, every_run, where),
+        tasks=tasks,
         seeds=_seeds(content["seeds"], where),
         metric=str(content.get("metric", Comparison.metric)),
         settings=every_run,
-        normalisation=content.get("normalisation") or {},
+        normalisation=_normalisation(content.get("normalisation"), tasks, where),
     )
-    _check_normalisation(comparison, where)
-    return comparison
 
 
 def folder_of(name: str) -> str:
@@ -172,14 +171,14 @@ def _seeds(given: Any, where: str) -> list[int]:
     return seeds
 
 
-def _check_normalisation(comparison: Comparison, where: str) -> None:
-    stated = comparison.normalisation
-    if not isinstance(stated, dict) or (stated and set(stated) != set(comparison.tasks)):
+def _normalisation(given: Any, tasks: dict[str, list[str]], where: str) -> dict[str, list[float]]:
+    stated = given or {}
+    if not isinstance(stated, dict) or (stated and set(stated) != set(tasks)):
         raise MaxEntError(
-            f"normalisation of {where} must give [low, high] for each of the tasks {', '.join(comparison.tasks)}, or be "
-            f"left out."
+            f"normalisation of {where} must give [low, high] for each of the tasks {', '.join(tasks)}, or be left out."
         )
     for task, pair in stated.items():
         numbers = isinstance(pair, list) and len(pair) == 2 and all(type(score) in (int, float) for score in pair)
         if not numbers or pair[0] >= pair[1]:
             raise MaxEntError(f"normalisation of {task} in {where} must be [low, high], but is {pair!r}.")
+    return {task: [float(score) for score in pair] for task, pair in stated.items()}
