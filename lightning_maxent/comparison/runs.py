@@ -220,10 +220,11 @@ class Pool:
                 continue
             log.close()
             del self._working[run]
-            bar.update()
             if process.returncode == 0:
                 (run.folder / "finished").touch()
+                bar.update()
             elif not self.stopped:
+                bar.update()
                 reason = f"exit code {process.returncode}: {_last_line(run.log)}"
                 (run.folder / "failed").write_text(reason)
                 bar.write(f"Failed: {run.name} ({reason}); its log is {run.log}.", file=sys.stderr)
