@@ -158,14 +158,26 @@ def main(args: Sequence[str] | None = None) -> None:
     logging.getLogger("torchrl").setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
+    args = list(sys.argv[1:] if args is None else args)
     try:
-        run(resolve_arguments(sys.argv[1:] if args is None else args))
+        if args[:1] == ["compare"]:
+            _compare(args[1:])
+        else:
+            run(resolve_arguments(args))
     except argparse.ArgumentError as error:
         _exit(explain(str(error)))
     except SIGTERMException:
         sys.exit(143)  # as a shell reports it; Lightning's exception would pass for success
     except Exception as error:
         _exit(str(_own_error(error)))
+
+
+def _compare(args: Sequence[str]) -> None:
+    """Many runs side by side; no command of LightningCLI, since it builds neither model nor data itself."""
+    from lightning_maxent.comparison.command import compare  # POSIX alone can lock files and ask runs to stop
+
+    if status := compare(args):
+        sys.exit(status)
 
 
 def run(args: Sequence[str]) -> MaxEntCLI:
@@ -185,7 +197,11 @@ def run(args: Sequence[str]) -> MaxEntCLI:
             "log_every_n_steps": 1,  # of Lightning's own logging, which training does not use
         },
         parser_class=OneSentenceParser,
-        parser_kwargs={"prog": "lightning-maxent"},
+        parser_kwargs={
+            "prog": "lightning-maxent",
+            "epilog": "One command more, with options of its own: `lightning-maxent compare --help` (variants x tasks x "
+            "seeds side by side, then table, statistics and a page).",
+        },
         args=list(args),
     )
 

@@ -1,0 +1,190 @@
+"""``lightning-maxent compare``: run what is not finished, then table, statistics, pictures and page."""
+
+import argparse
+import dataclasses
+import difflib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from lightning_maxent.arguments import find_config
+from lightning_maxent.comparison.page import page, svg
+from lightning_maxent.comparison.pictures import draw_curves, draw_improvement, draw_statistic, style_of
+from lightning_maxent.comparison.provenance import provenance
+from lightning_maxent.comparison.results import (
+    ALL_TASKS,
+    AREA,
+    IMPROVEMENT,
+    IQM,
+    curves_of,
+    summarise,
+    tidy_rows,
+    write_table,
+)
+from lightning_maxent.comparison.runs import Pool, Run, check_unchanged, locked, runs_of
+from lightning_maxent.comparison.specification import (
+    OPTIONS,
+    Comparison,
+    folder_of,
+    joined_options,
+    make_comparison,
+)
+from lightning_maxent.errors import MaxEntError
+
+DESCRIPTION = r"""Train variants x tasks x seeds side by side, and put them into one table, statistics and one page.
+
+  lightning-maxent compare compare/pendulum
+  lightning-maxent compare --variants sac/pendulum target_critic_sac/pendulum --seeds 0 1 2 --out results/sacs
+  lightning-maxent compare --out results/sacs               # go on with it
+  lightning-maxent compare --out results/sacs --draw_only   # look at what there is so far
+
+Options of `lightning-maxent fit` go to every run: --trainer.max_steps 5000.  What is finished is not run again; what was
+interrupted goes on from its last checkpoint.  Below --out: comparison.yaml, runs/<variant>/<task>/seed<n>/,
+evaluations.csv, statistics.csv, pictures/ and page.html."""
+
+STATUS_INTERRUPTED = 130  # as a shell reports Ctrl-C
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise MaxEntError(f"{message[:1].upper()}{message[1:]}; `lightning-maxent compare --help` explains.")
+
+
+def compare(arguments: Sequence[str]) -> int:
+    """Carry out ``lightning-maxent compare``; the exit status: 1 if a run failed, 130 if stopped.
+
+    Raises:
+        MaxEntError: for what cannot be compared.
+    """
+    args, further = _parser().parse_known_args(arguments)
+    comparison, out = _comparison(args, further)
+    runs = runs_of(comparison, out)
+    stopped = False
+    if not args.draw_only:
+        check_unchanged(runs)
+        with locked(out) as lock:
+            text = yaml.safe_dump(dataclasses.asdict(comparison), sort_keys=False)
+            (out / "comparison.yaml").write_text(text)
+            pool = Pool(args.jobs, lock)
+            pool.carry_out(runs)
+            stopped = pool.stopped
+    draw(comparison, out, "lightning-maxent compare " + shlex.join(arguments))
+    if stopped:
+        print(f"Go on with: lightning-maxent compare --out {shlex.quote(str(out))}")
+        return STATUS_INTERRUPTED
+    return 0 if args.draw_only else _report_failures(runs)
+
+
+def draw(comparison: Comparison, out: Path, command: str) -> None:
+    """Make table, statistics, pictures and page from the runs that lie in ``out``, finished or not."""
+    runs = runs_of(comparison, out)
+    rows = tidy_rows(runs, comparison.metric)
+    if not rows:
+        print(f"No run in {out} has been evaluated yet, so there is nothing to draw.")
+        return
+    write_table(rows, out / "evaluations.csv")
+    curves = curves_of(rows, comparison.metric)
+    statistics = summarise(comparison, curves)
+    if statistics:
+        write_table(statistics, out / "statistics.csv")
+    styles = style_of(list(comparison.variants))
+    figures = {
+        f"learning curves, {task}": draw_curves(task, comparison.metric, curves[task], styles)
+        for task in comparison.tasks
+        if task in curves
+    }
+    for name in (IQM, AREA):
+        for task in (ALL_TASKS, *comparison.tasks):
+            chosen = [each for each in statistics if (each.task, each.statistic) == (task, name)]
+            if chosen:
+                unit = "normalised score" if task == ALL_TASKS else comparison.metric
+                figures[f"{name}, {task}"] = draw_statistic(f"{name}, {task}", chosen, styles, unit)
+    if any(each.statistic == IMPROVEMENT for each in statistics):
+        figures[IMPROVEMENT] = draw_improvement(statistics, styles)
+    pictures = {caption: svg(figure) for caption, figure in figures.items()}
+    (out / "pictures").mkdir(exist_ok=True)
+    for caption, text in pictures.items():
+        (out / "pictures" / f"{folder_of(caption.replace(', ', ' '))}.svg").write_text(text)
+    made = {"date": f"{datetime.now():%Y-%m-%d %H:%M}", **provenance()}
+    title = f"{' and '.join(comparison.tasks)}: {', '.join(comparison.variants)}"
+    text = page(title, command, made, comparison, runs, rows, curves, statistics, pictures)
+    (out / "page.html").write_text(text)
+    print(f"Drawn: {out / 'page.html'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="lightning-maxent compare",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("comparison", nargs="?", help="a comparison's file, or the name of a built-in one")
+    parser.add_argument("--variants", nargs="+", metavar="CONFIG", help="in place of a file: a configuration each")
+    parser.add_argument("--tasks", nargs="+", metavar="ENV", help="Gymnasium ids; without, the one of the variants")
+    parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--metric", help="column of metrics.csv; higher is better (eval/return_mean)")
+    parser.add_argument("--out", type=Path, help="folder of everything (runs/compare/<name of the file>)")
+    parser.add_argument(
+        "--jobs", type=int, default=_cores(), help="runs side by side, a thread each (%(default)s cores)"
+    )
+    parser.add_argument("--draw_only", action="store_true", help="run nothing, draw what lies there")
+    return parser
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Comparison, Path]:
+    """What to compare, and where: from a file, from the command line, or from where it was begun."""
+    if args.jobs < 1:
+        raise MaxEntError(f"--jobs must be at least 1, but is {args.jobs}.")
+    further = _options(further)
+    given = {name: value for name in ("tasks", "seeds", "metric") if (value := getattr(args, name)) is not None}
+    if args.comparison and args.variants:
+        raise MaxEntError("Give a comparison's file or --variants, not both.")
+    if args.comparison:
+        where = Path(find_config(args.comparison))
+        content, out = yaml.safe_load(where.read_text()), args.out or Path("runs/compare") / where.stem
+    elif args.variants:
+        if args.out is None:
+            raise MaxEntError("Say by --out where the comparison of these --variants shall lie.")
+        where, content, out = "the command line", {"variants": {name: [name] for name in args.variants}}, args.out
+    elif args.out is None:
+        raise MaxEntError("Say what to compare: a file, --variants, or --out of a comparison that was begun.")
+    else:
+        out, where = args.out, args.out / "comparison.yaml"
+        if not where.is_file():
+            raise MaxEntError(f"No comparison was begun in {out}: give a comparison's file, or --variants.")
+        content = yaml.safe_load(Path(find_config(str(where))).read_text())
+    settings = content.get("settings") or []
+    if further:
+        content = content | {"settings": [*([settings] if isinstance(settings, str) else settings), *further]}
+    return make_comparison(content | given, str(where)), out
+
+
+def _options(further: Sequence[str]) -> list[str]:
+    joined = joined_options(further)
+    for option in joined:
+        name = option.partition("=")[0]
+        if not name.startswith(OPTIONS):
+            near = difflib.get_close_matches(
+                name, ["--variants", "--tasks", "--seeds", "--metric", "--out", "--jobs", "--draw_only"], n=1
+            )
+            meant = f"did you mean {near[0]}?" if near else "`lightning-maxent compare --help` lists them."
+            raise MaxEntError(f"There is no option {name}; {meant}")
+    return joined
+
+
+def _report_failures(runs: Sequence[Run]) -> int:
+    failed = [run for run in runs if run.status == "failed"]
+    for run in failed:
+        print(f"Failed: {run.name} ({run.reason}); its log is {run.log}.", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,260 @@
+"""One HTML page that holds everything: pictures inside it, no script, nothing to fetch."""
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from lightning_maxent.comparison.results import (
+    ALL_TASKS,
+    AREA,
+    IMPROVEMENT,
+    IQM,
+    MEAN,
+    MEDIAN,
+    Curves,
+    Row,
+    Statistic,
+    scale_of,
+    scores_of,
+    shared_steps,
+)
+from lightning_maxent.comparison.runs import Run, difference
+from lightning_maxent.comparison.specification import Comparison
+from lightning_maxent.comparison.statistics import LEVEL, RESAMPLES, coverage_of_many_tasks
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; color: #222; background: #fff }
+h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem } .warning { border-left: .3rem solid #D55E00; padding-left: .7rem }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1rem }
+.pictures img { width: 100%; max-width: 46rem; height: auto }
+.wide { overflow-x: auto; margin: 1rem 0 } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th:first-child, td:first-child, .text td, .text th { text-align: left } .text td { white-space: normal }
+small { color: #555 } code { overflow-wrap: anywhere; background: #f4f4f4; padding: 0 .2rem }
+"""
+
+
+def svg(figure: Figure) -> str:
+    """A figure as the text of an SVG file, the same whenever it is drawn."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def page(
+    title: str,
+    command: str,
+    made: Mapping[str, str],
+    comparison: Comparison,
+    runs: Sequence[Run],
+    rows: Sequence[Row],
+    curves: dict[str, dict[str, Curves]],
+    statistics: Sequence[Statistic],
+    pictures: Mapping[str, str],
+) -> str:
+    """The page.
+
+    Args:
+        title: its heading.
+        command: the command line that made it.
+        made: versions, commit and date of the making.
+        comparison: what was compared.
+        runs: all runs, begun or not.
+        rows: their evaluations.
+        curves: these by task and variant.
+        statistics: of them.
+        pictures: SVG text by caption.
+    """
+    sections = [
+        f"<h1>{escape(title)}</h1>",
+        *(f'<p class="warning">{escape(warning)}</p>' for warning in warnings_of(runs, curves)),
+        _what(comparison, curves),
+        "<h2>Pictures</h2>",
+        '<div class="pictures">' + "".join(map(_picture, pictures, pictures.values())) + "</div>",
+        "<h2>Scores</h2>",
+        *_scores(comparison, curves, statistics),
+        _improvement(comparison, statistics),
+        "<h2>How to read this</h2>",
+        *(f"<p>{escape(text)}</p>" for text in notes(comparison, curves)),
+        "<h2>Runs</h2>",
+        _runs(runs, rows, comparison.metric),
+        _everything(rows),
+        "<h2>How it was made</h2>",
+        f"<p><code>{escape(command)}</code></p>",
+        _table(["", ""], made.items(), "text"),
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n<body>\n'
+        + "\n".join(sections)
+        + "\n</body></html>\n"
+    )
+
+
+def warnings_of(runs: Sequence[Run], curves: dict[str, dict[str, Curves]]) -> list[str]:
+    """What a reader must know before the numbers."""
+    found = []
+    by_status = {
+        status: [run for run in runs if run.status == status] for status in ("failed", "unfinished", "not begun")
+    }
+    if failed := by_status["failed"]:
+        found.append(
+            f"{len(failed)} of {len(runs)} runs failed and are left out, which flatters their variants: "
+            f"{'; '.join(run.name for run in failed)}."
+        )
+    if changed := [f"{run.name} ({what})" for run in runs if (what := difference(run))]:
+        found.append(
+            f"{len(changed)} of {len(runs)} runs were made with other settings than these: {'; '.join(changed)}."
+        )
+    if missing := len(by_status["unfinished"]) + len(by_status["not begun"]):
+        found.append(f"{missing} of {len(runs)} runs are not finished: these are numbers on the way.")
+    found += [
+        f"The runs on {task} share no environment step at which they were evaluated, so nothing compares them."
+        for task, variants in curves.items()
+        if not shared_steps(variants)
+    ]
+    for variant in dict.fromkeys(run.variant for run in runs):
+        if lacking := [task for task, variants in curves.items() if variant not in variants]:
+            found.append(
+                f"{variant} has no score on {', '.join(lacking)}, so it is left out where tasks are put together."
+            )
+    if lacking := [task for task in dict.fromkeys(run.task for run in runs) if task not in curves]:
+        found.append(f"Nothing was evaluated on {', '.join(lacking)}: “{ALL_TASKS}” are the others.")
+    made = [run.made_with for run in runs if run.made_with]
+    for what in sorted({name for each in made for name in each}):
+        if len(different := sorted({each.get(what, "none") for each in made})) > 1:
+            found.append(f"Runs were begun with different versions of {what}: {', '.join(different)}.")
+    return found
+
+
+def notes(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> list[str]:
+    """What the numbers mean, with these numbers of runs."""
+    last = "; ".join(
+        f"{task}: {steps[-1]:,.0f}" for task, variants in curves.items() if (steps := shared_steps(variants))
+    )
+    texts = [
+        f"A run's score is its {comparison.metric} at the last evaluation that all runs of the task share (environment "
+        f"steps: {last or 'none'}). The area under the curve is the average score from the first shared evaluation to "
+        f"the last. The interquartile mean is the mean of the middle half of the runs.",
+        f"In brackets: the {LEVEL:.0%} percentile interval of {RESAMPLES:,} stratified bootstrap resamples, in which the "
+        f"runs of each task are drawn again (Agarwal et al. 2021, arXiv 2108.13264). It speaks of other seeds on the "
+        f"same tasks, not of other tasks. The probability of improvement is the chance that a run of one variant beats "
+        f"a run of another on a task drawn at random; a tie counts one half.",
+    ]
+    fewest = min((each.scores.shape[1] for variants in curves.values() for each in variants.values()), default=0)
+    if fewest == 1:
+        texts.append("A single run has no interval: nothing here tells a better variant from a luckier seed.")
+    elif fewest in (2, 3):
+        texts.append(
+            f"With {fewest} runs on a task its interval reaches from the lowest run to the highest, and would hold the "
+            f"true mean of a symmetric distribution in {1 - 2 ** (1 - fewest):.0%} of comparisons, not in {LEVEL:.0%}; "
+            f"over many tasks, in {coverage_of_many_tasks(fewest):.0%}."
+        )
+    elif fewest:
+        texts.append(
+            f"With {fewest} runs per task an interval over many tasks holds the true mean in about "
+            f"{coverage_of_many_tasks(fewest):.0%} of comparisons rather than in {LEVEL:.0%}; of one task, more rarely."
+        )
+    return texts
+
+
+def number(value: float) -> str:
+    """Four digits that matter, with commas; a dash for what there is not."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+
+
+def _estimate(statistic: Statistic | None) -> str:
+    if statistic is None:
+        return "–"
+    if math.isnan(statistic.low):
+        return number(statistic.value)
+    return f"{number(statistic.value)} <small>[{number(statistic.low)}, {number(statistic.high)}]</small>"
+
+
+def _what(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> str:
+    def joined(items: Sequence[str]) -> str:
+        return " ".join(f"<code>{escape(item)}</code>" for item in items)
+
+    rows = [(f"variant {escape(name)}", joined(items)) for name, items in comparison.variants.items()]
+    rows += [(f"task {escape(name)}", joined(items)) for name, items in comparison.tasks.items()]
+    rows += [("every run", joined(comparison.settings))] if comparison.settings else []
+    rows += [("seeds", ", ".join(map(str, comparison.seeds))), ("metric", joined([comparison.metric]))]
+    return _table(["", ""], rows, "text", escaped=True)
+
+
+def _picture(caption: str, text: str) -> str:
+    data = base64.b64encode(text.encode()).decode()
+    return f'<img alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'
+
+
+def _scores(
+    comparison: Comparison, curves: dict[str, dict[str, Curves]], statistics: Sequence[Statistic]
+) -> Iterable[str]:
+    for task in (ALL_TASKS, *comparison.tasks):
+        of_task = {(each.variant, each.statistic): each for each in statistics if each.task == task}
+        names = [variant for variant in comparison.variants if (variant, IQM) in of_task]
+        if not names:
+            continue
+        heading = task
+        if task == ALL_TASKS:
+            scales = {name: scale_of(comparison, name, s) for name in curves if (s := scores_of(curves[name]))}
+            kind = "stated" if comparison.normalisation else "the lowest and highest run of this comparison"
+            pairs = "; ".join(f"{name}: {number(low)}, {number(high)}" for name, (low, high) in scales.items())
+            heading += f", normalised so that these become 0 and 1 ({kind}): {pairs}"
+        yield f"<h3>{escape(heading)}</h3>"
+        rows = [
+            [
+                escape(variant),
+                str(of_task[variant, IQM].runs),
+                *(_estimate(of_task.get((variant, name))) for name in (IQM, MEAN, MEDIAN, AREA)),
+            ]
+            for variant in names
+        ]
+        yield _table(["variant", "runs per task", IQM, MEAN, MEDIAN, AREA], rows, escaped=True)
+
+
+def _improvement(comparison: Comparison, statistics: Sequence[Statistic]) -> str:
+    pairs = {(each.variant, each.against): each for each in statistics if each.statistic == IMPROVEMENT}
+    names = [name for name in comparison.variants if any(name in pair for pair in pairs)]
+    if not names:
+        return ""
+    rows = [[escape(x), *("" if x == y else _estimate(pairs.get((x, y))) for y in names)] for x in names]
+    head = ["row > column", *names]
+    return "<h3>Probability of improvement</h3>" + _table(head, rows, escaped=True)
+
+
+def _runs(runs: Sequence[Run], rows: Sequence[Row], metric: str) -> str:
+    last = {(row["variant"], row["task"], row["seed"]): row for row in rows}
+    table = []
+    for run in runs:
+        row = last.get((run.variant, run.task, run.seed), {})
+        score = number(float(row[metric])) if row.get(metric) else "–"
+        status = f"{run.status}: {run.reason}" if run.reason and run.status == "failed" else run.status
+        about = run.made_with.get("commit", "–")
+        steps = f"{row['env_steps']:,}" if row else "–"
+        table.append([run.variant, run.task, run.seed, steps, score, row.get("seconds") or "–", about, status])
+    return _table(["variant", "task", "seed", "env steps", metric, "seconds", "commit", "status"], table)
+
+
+def _everything(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    table = _table(list(rows[0]), [list(row.values()) for row in rows])
+    return f"<details><summary>All {len(rows):,} evaluations of each seed</summary>{table}</details>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Iterable[Any]], kind: str = "", escaped: bool = False) -> str:
+    def cell(value: Any) -> str:
+        return f"<td>{value if escaped else escape(str(value))}</td>"
+
+    header = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "\n".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+    thead = f"<thead><tr>{header}</tr></thead>" if any(head) else ""
+    return f'<div class="wide"><table class="{kind}">{thead}<tbody>{body}</tbody></table></div>'

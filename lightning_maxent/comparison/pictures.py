@@ -1,0 +1,98 @@
+"""Learning curves, aggregates and probabilities of improvement as figures; one colour per variant throughout."""
+
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from lightning_maxent.comparison.results import ALL_TASKS, IMPROVEMENT, Curves, Statistic, band
+from lightning_maxent.comparison.statistics import interquartile_mean
+
+# Okabe and Ito's palette, told apart with any colour vision, without the yellow that fades on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", ":", "-.")  # the next round of colours
+STYLE: dict[Any, Any] = {
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "lightning_maxent",
+}
+
+
+def style_of(variants: list[str]) -> dict[str, tuple[str, str]]:
+    """Colour and line of each variant."""
+    rounds = range(len(variants))
+    return {
+        variant: (COLOURS[i % len(COLOURS)], LINES[i // len(COLOURS) % len(LINES)])
+        for variant, i in zip(variants, rounds)
+    }
+
+
+def draw_curves(task: str, metric: str, variants: dict[str, Curves], styles: dict[str, tuple[str, str]]) -> Figure:
+    """Each run faint, their interquartile mean in bold, its interval as a band."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(4.4)
+        for variant, (colour, line) in styles.items():
+            if variant not in variants or not len(variants[variant].steps):
+                continue
+            steps, scores = variants[variant]
+            runs = scores.shape[1]
+            axes.plot(steps, scores, color=colour, alpha=0.3, linewidth=0.8)
+            middle = interquartile_mean(scores)
+            marker = "o" if len(steps) == 1 else None
+            axes.plot(steps, middle, line, color=colour, linewidth=2.2, marker=marker, label=f"{variant} ({runs} runs)")
+            low, high = band(scores)
+            axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.set(title=task, xlabel="environment steps", ylabel=metric)
+        axes.grid(alpha=0.25)
+        axes.xaxis.set_major_formatter(EngFormatter())  # 20 k, 1 M
+        if axes.lines:
+            axes.legend(frameon=False, fontsize="small")
+        return figure
+
+
+def draw_statistic(title: str, statistics: list[Statistic], styles: dict[str, tuple[str, str]], unit: str) -> Figure:
+    """A row per variant: the number as a point, its interval as a bar."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(1.1 + 0.42 * len(statistics))
+        for row, each in enumerate(statistics):
+            _point(axes, row, each, styles[each.variant][0])
+        _rows(axes, [each.variant for each in statistics])
+        axes.set(title=title, xlabel=unit)
+        return figure
+
+
+def draw_improvement(statistics: list[Statistic], styles: dict[str, tuple[str, str]]) -> Figure:
+    """A row per pair: the chance that the first is better than the second; one half is a draw."""
+    order = list(styles)
+    pairs = [
+        each
+        for each in statistics
+        if each.statistic == IMPROVEMENT and order.index(each.variant) < order.index(each.against)
+    ]
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(1.1 + 0.42 * len(pairs))
+        for row, each in enumerate(pairs):
+            _point(axes, row, each, styles[each.variant][0])
+        axes.axvline(0.5, color="grey", linewidth=1, linestyle="--")
+        _rows(axes, [f"{each.variant} > {each.against}" for each in pairs])
+        axes.set(xlim=(-0.03, 1.03), xlabel=f"{IMPROVEMENT}, {ALL_TASKS}")
+        return figure
+
+
+def _axes(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _point(axes: Axes, row: int, statistic: Statistic, colour: str) -> None:
+    axes.plot([statistic.low, statistic.high], [row, row], color=colour, linewidth=7, alpha=0.35, solid_capstyle="butt")
+    axes.plot(statistic.value, row, "o", color=colour)
+
+
+def _rows(axes: Axes, names: list[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="x", alpha=0.25)

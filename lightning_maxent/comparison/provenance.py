@@ -1,0 +1,32 @@
+"""With what something was made: versions, and the commit where the package lies in a checkout."""
+
+import functools
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("lightning-maxent", "torch", "pytorch-lightning", "torchrl", "gymnasium", "mujoco", "numpy")
+
+
+@functools.cache
+def provenance() -> dict[str, str]:
+    """``{package: version}`` with ``python``, and ``commit`` if there is one ("-dirty": with changes on top of it)."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # used from its source, without installation
+            continue
+    here = Path(__file__).parent
+    if _git(here, "ls-files", "--error-unmatch", Path(__file__).name):
+        versions["commit"] = _git(here, "describe", "--always", "--dirty", "--exclude=*")
+    return versions
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()

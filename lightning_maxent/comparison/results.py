@@ -1,0 +1,185 @@
+"""From the runs' ``metrics.csv`` to one tidy table, and from that to statistics."""
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from lightning_maxent.comparison import statistics as st
+from lightning_maxent.comparison.runs import Run
+from lightning_maxent.comparison.specification import Comparison
+from lightning_maxent.errors import MaxEntError
+
+ALL_TASKS = "all tasks"
+MEAN, MEDIAN, IQM, AREA = "mean", "median", "interquartile mean", "area under curve"
+IMPROVEMENT = "probability of improvement"
+
+Row = dict[str, Any]
+
+
+class Statistic(NamedTuple):
+    """One number with its interval; ``against`` is the other variant of a probability of improvement."""
+
+    task: str
+    variant: str
+    against: str
+    statistic: str
+    runs: int
+    value: float
+    low: float
+    high: float
+
+
+class Curves(NamedTuple):
+    """The evaluations of one variant on one task at the steps that all of its runs share."""
+
+    steps: Float[np.ndarray, " point"]
+    scores: Float[np.ndarray, "point run"]
+
+
+def tidy_rows(runs: Iterable[Run], metric: str) -> list[Row]:
+    """A row per evaluation of each run; ``seconds`` are those of collecting and learning up to there, as logged.
+
+    What was not logged at the step of an evaluation is empty.
+
+    Raises:
+        MaxEntError: if no evaluation of a run has the metric.
+    """
+    return [row for run in runs if run.metrics for row in _evaluations(run, run.metrics, metric)]
+
+
+def _evaluations(run: Run, path: Path, metric: str) -> list[Row]:
+    rows, seconds, logged_at = [], 0.0, 0
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        names = reader.fieldnames or []
+        for measured in reader:
+            steps, speed = int(measured["env_steps"]), measured.get("speed/env_steps_per_s")
+            if speed:
+                seconds, logged_at = seconds + (steps - logged_at) / float(speed), steps
+            if measured.get("eval/return_mean") or measured.get(metric):
+                columns = ["gradient_steps", "eval/return_mean", "eval/return_std", "eval/sampled_return_mean", metric]
+                about = {"variant": run.variant, "task": run.task, "seed": run.seed, "status": run.status}
+                when = {"env_steps": steps, "seconds": round(seconds, 3) if speed else ""}
+                rows.append(about | when | {name: measured.get(name, "") for name in columns})
+    if rows and not any(row[metric] for row in rows):
+        known = ", ".join(name for name in names if name.startswith("eval/"))
+        raise MaxEntError(f"{path} has no metric {metric!r}; it has {known}.")
+    return rows
+
+
+def write_table(rows: Sequence[Any], path: Path) -> None:
+    """Rows, or named tuples, as csv."""
+    dicts = [row if isinstance(row, dict) else row._asdict() for row in rows]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, dicts[0])
+        writer.writeheader()
+        writer.writerows(dicts)
+
+
+def curves_of(rows: Iterable[Row], metric: str) -> dict[str, dict[str, Curves]]:
+    """``task -> variant -> Curves``, without runs that failed."""
+    points: dict[str, dict[str, dict[int, dict[int, float]]]] = {}
+    for row in rows:
+        if row["status"] != "failed" and row[metric] != "":
+            runs = points.setdefault(row["task"], {}).setdefault(row["variant"], {})
+            runs.setdefault(int(row["seed"]), {})[int(row["env_steps"])] = float(row[metric])
+    return {
+        task: {variant: _at_shared_steps(list(runs.values())) for variant, runs in variants.items()}
+        for task, variants in points.items()
+    }
+
+
+def _at_shared_steps(runs: list[dict[int, float]]) -> Curves:
+    steps = sorted(set.intersection(*map(set, runs)))
+    scores = np.array([[run[step] for run in runs] for step in steps], dtype=float)
+    return Curves(np.array(steps, dtype=float), scores.reshape(len(steps), len(runs)))
+
+
+def shared_steps(variants: dict[str, Curves]) -> list[float]:
+    """The environment steps at which all runs of a task were evaluated; runs are compared at the last of them."""
+    steps = [set(curves.steps.tolist()) for curves in variants.values()]
+    return sorted(set.intersection(*steps)) if steps else []
+
+
+class Scores(NamedTuple):
+    """``[run]`` by variant, of one task: at the last shared step, and over all shared steps."""
+
+    last: dict[str, Float[np.ndarray, " run"]]
+    area: dict[str, Float[np.ndarray, " run"]]
+
+
+def scores_of(variants: dict[str, Curves]) -> Scores | None:
+    """The scores by which the runs of one task are compared; None where they share no step."""
+    steps = shared_steps(variants)
+    if not steps:
+        return None
+    shared = {name: curves.scores[np.isin(curves.steps, steps)].T for name, curves in variants.items()}
+    return Scores(
+        {name: scores[:, -1] for name, scores in shared.items()},
+        {name: np.asarray(st.area_under_curve(np.array(steps), scores)) for name, scores in shared.items()},
+    )
+
+
+def summarise(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> list[Statistic]:
+    """Every statistic: of each task; over all tasks, normalised, if there are several; of each pair of variants.
+
+    Over all tasks come only variants that were evaluated on each of them.
+    """
+    scores = {task: found for task in comparison.tasks if (found := scores_of(curves.get(task, {}))) is not None}
+    result = []
+    for task, of_task in scores.items():
+        for variant in of_task.last:
+            runs, area = [of_task.last[variant]], [of_task.area[variant]]
+            result += [
+                _estimate(task, variant, IQM, st.interquartile_mean_over_tasks, runs),
+                _estimate(task, variant, MEAN, st.mean_over_tasks, runs),
+                _estimate(task, variant, MEDIAN, _median_of_runs, runs),
+                _estimate(task, variant, AREA, st.mean_over_tasks, area),
+            ]
+    everywhere = [variant for variant in comparison.variants if all(variant in each.last for each in scores.values())]
+    scales = {task: scale_of(comparison, task, each) for task, each in scores.items()}
+    for variant in everywhere if len(scores) > 1 else []:
+        runs = [st.normalise(each.last[variant], *scales[task]) for task, each in scores.items()]
+        area = [st.normalise(each.area[variant], *scales[task]) for task, each in scores.items()]
+        result += [
+            _estimate(ALL_TASKS, variant, IQM, st.interquartile_mean_over_tasks, runs),
+            _estimate(ALL_TASKS, variant, MEAN, st.mean_over_tasks, runs),
+            _estimate(ALL_TASKS, variant, MEDIAN, st.median_over_tasks, runs),
+            _estimate(ALL_TASKS, variant, AREA, st.mean_over_tasks, area),
+        ]
+    for variant in everywhere if scores else []:
+        for other in everywhere:
+            if other != variant:
+                samples = [[each.last[name] for each in scores.values()] for name in (variant, other)]
+                result.append(
+                    _estimate(ALL_TASKS, variant, IMPROVEMENT, st.probability_of_improvement, *samples, against=other)
+                )
+    return result
+
+
+def scale_of(comparison: Comparison, task: str, scores: Scores) -> tuple[float, float]:
+    """What becomes 0 and 1: the pair stated for a task, or the lowest and highest score of all its runs."""
+    everyone = np.concatenate(list(scores.last.values()))
+    low, high = comparison.normalisation.get(task, (everyone.min(), everyone.max()))
+    return float(low), float(high)
+
+
+def band(scores: Float[np.ndarray, "point run"]) -> Float[np.ndarray, "two point"]:
+    """The interval of the interquartile mean at every point of a curve."""
+    return st.interval(st.interquartile_mean_over_tasks, [scores], resamples=1_000)
+
+
+def _median_of_runs(tasks: Sequence[np.ndarray]) -> Any:
+    return np.median(tasks[0], axis=-1)
+
+
+def _estimate(
+    task: str, variant: str, name: str, statistic: Callable[..., Any], *scores: Sequence[np.ndarray], against: str = ""
+) -> Statistic:
+    low, high = map(float, st.interval(statistic, *scores))
+    runs = min(len(each) for sample in scores for each in sample)
+    return Statistic(task, variant, against, name, runs, float(statistic(*scores)), low, high)

@@ -1,0 +1,273 @@
+"""The runs of a comparison: each a ``lightning-maxent fit`` in a process of its own, so many side by side."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import yaml
+from tqdm import tqdm
+
+from lightning_maxent.comparison.provenance import provenance
+from lightning_maxent.comparison.specification import Comparison, contents, flat, folder_of
+from lightning_maxent.errors import MaxEntError
+
+POLL = 0.2  # seconds
+PROGRAM = (sys.executable, "-c", "from lightning_maxent.cli import main; main()")
+# Before the run's own settings, which may choose otherwise:
+DEFAULTS = ("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
+
+
+class Run(NamedTuple):
+    """One run.
+
+    In its folder lie ``settings.yaml`` and ``made_with.yaml`` (from what and with what it was made), ``log.txt``,
+    ``finished`` or ``failed`` (with the reason), and the folder that ``fit`` makes, ``<algorithm>/<env>/run``.
+    """
+
+    variant: str
+    task: str
+    seed: int
+    folder: Path
+    settings: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant}, {self.task}, seed {self.seed}"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def metrics(self) -> Path | None:
+        """Its ``metrics.csv``, if it has written one."""
+        return next(self.folder.glob("*/*/run/metrics.csv"), None)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """What it can go on from, if it has saved one."""
+        return next(self.folder.glob("*/*/run/checkpoints/last.ckpt"), None)
+
+    @property
+    def status(self) -> str:
+        """``finished``, ``failed``, ``unfinished`` or ``not begun``."""
+        for status in ("finished", "failed"):
+            if (self.folder / status).exists():
+                return status
+        return "unfinished" if self.metrics else "not begun"
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, if it did."""
+        path = self.folder / "failed"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def made_with(self) -> dict[str, str]:
+        """Versions and commit that it was begun with."""
+        path = self.folder / "made_with.yaml"
+        return yaml.safe_load(path.read_text()) if path.exists() else {}
+
+    def env_steps(self) -> int:
+        """As far as its ``metrics.csv`` goes; cheap."""
+        if self.metrics is None:
+            return 0
+        with self.metrics.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read().splitlines()
+        steps = lines[-1].partition(b",")[0] if lines else b""
+        return int(steps) if steps.isdigit() else 0
+
+
+def runs_of(comparison: Comparison, out: Path) -> list[Run]:
+    """All runs, seed by seed, so that an unfinished comparison has as much of every variant."""
+    return [
+        Run(
+            variant,
+            task,
+            seed,
+            out / "runs" / folder_of(variant) / folder_of(task) / f"seed{seed}",
+            (*comparison.variants[variant], *comparison.tasks[task], *comparison.settings),
+        )
+        for seed in comparison.seeds
+        for task in comparison.tasks
+        for variant in comparison.variants
+    ]
+
+
+def check_unchanged(runs: Sequence[Run]) -> None:
+    """Refuse to take a run, finished or not, for one with other settings.
+
+    Raises:
+        MaxEntError: that names the run and what differs.
+    """
+    changed = [(run, what) for run in runs if (what := difference(run))]
+    if changed:
+        run, what = changed[0]
+        others = f", and {len(changed) - 1} further runs" if changed[1:] else ""
+        raise MaxEntError(
+            f"The run {run.folder} was made with other settings ({what}){others}: choose another --out, delete "
+            f"what is out of date, or restore the settings."
+        )
+
+
+def difference(run: Run) -> str:
+    """In what the settings of a run that lies there differ from those that it would have now; empty if in nothing."""
+    path = run.folder / "settings.yaml"
+    if run.status != "finished" and run.checkpoint is None:
+        return ""  # nothing lies there to be taken for anything
+    old, new = yaml.safe_load(path.read_text()), contents(run.settings)
+    if old == new:
+        return ""
+    before, after = flat(old), flat(new)
+    keys = [key for key in before | after if before.get(key) != after.get(key)]
+    named = [f"{key} was {before.get(key)!r} and is {after.get(key)!r}" for key in keys[:3]]
+    return "; ".join([*named, *(["…"] if keys[3:] else [])]) or "in another order"
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[int]:
+    """Keep two comparisons from writing into one folder.
+
+    The lock is handed down to the runs, so that it holds for as long as any of them lives.
+
+    Raises:
+        MaxEntError: if another one is at work, or the folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("w")
+    except OSError as error:
+        raise MaxEntError(f"The folder {out} cannot be written ({error.strerror}): choose another --out.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise MaxEntError(
+                f"A comparison is at work in {out} already: wait for it, or choose another --out."
+            ) from error
+        yield file.fileno()
+
+
+class Pool:
+    """Carries runs out, so many at a time.
+
+    The first Ctrl-C (or SIGTERM) asks every run to save its checkpoint and stop; runs have a session of their own, so
+    that the terminal does not ask them a second time.  A second Ctrl-C stops them at once.
+
+    Args:
+        jobs: runs side by side.
+        lock: file descriptor of ``locked``.
+    """
+
+    def __init__(self, jobs: int, lock: int):
+        self._jobs, self._lock = jobs, lock
+        self._working: dict[Run, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
+        self._asked, self._told = 0, 0  # how often to stop
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._asked > 0
+
+    def carry_out(self, runs: Sequence[Run]) -> None:
+        """Begin or go on with those that are not finished; returns when all are done, or when stopped."""
+        waiting = [run for run in runs if run.status != "finished"]
+        with self._signals(), _bar(len(runs), len(runs) - len(waiting)) as bar:
+            try:
+                while self._working or (waiting and not self.stopped):
+                    while waiting and len(self._working) < self._jobs and not self.stopped:
+                        self._begin(waiting.pop(0))
+                    while self._told < self._asked:
+                        self._tell_to_stop()
+                    time.sleep(POLL)
+                    self._end_those_done(bar)
+            finally:
+                self._tell_to_stop()  # if this is an error of ours
+
+    def _begin(self, run: Run) -> None:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        (run.folder / "failed").unlink(missing_ok=True)
+        checkpoint = run.checkpoint
+        if checkpoint is None:
+            for half in run.folder.glob("*/*/run"):  # stopped before its first checkpoint
+                shutil.rmtree(half)
+            (run.folder / "settings.yaml").write_text(yaml.safe_dump(contents(run.settings), sort_keys=False))
+            (run.folder / "made_with.yaml").write_text(yaml.safe_dump(provenance(), sort_keys=False))
+        log = run.log.open("ab")
+        process = subprocess.Popen(
+            [*PROGRAM, *fit_arguments(run, checkpoint)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={"OMP_NUM_THREADS": "1"} | os.environ,
+            start_new_session=True,
+            pass_fds=[self._lock],
+        )
+        self._working[run] = (process, log)
+
+    def _end_those_done(self, bar: Any) -> None:
+        for run, (process, log) in list(self._working.items()):
+            if process.poll() is None:
+                continue
+            log.close()
+            del self._working[run]
+            if process.returncode == 0:
+                (run.folder / "finished").touch()
+                bar.update()
+            elif not self.stopped:
+                bar.update()
+                reason = f"exit code {process.returncode}: {_last_line(run.log)}"
+                (run.folder / "failed").write_text(reason)
+                bar.write(f"Failed: {run.name} ({reason}); its log is {run.log}.", file=sys.stderr)
+        steps = ", ".join(f"{run.env_steps():,}" for run in self._working)
+        bar.set_postfix_str(f"under way at {steps} env steps" if steps else "", refresh=False)
+        bar.update(0)  # draws it, if it is time
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        previous: dict[int, Callable[..., Any] | int | None] = {n: signal.signal(n, self._stop) for n in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: Any) -> None:
+        """Only noted here: a run may be just about to begin, and would not hear of it."""
+        if not self.stopped:
+            tqdm.write("\nStopping: every run saves its checkpoint; Ctrl-C once more stops at once.", file=sys.stderr)
+        self._asked += 1
+
+    def _tell_to_stop(self) -> None:
+        for process, _ in self._working.values():
+            process.send_signal(signal.SIGINT)
+        self._told += 1
+
+
+def _bar(total: int, done: int) -> Any:
+    """Drawn every second on a terminal, where it draws over itself, and rarely in a log."""
+    return tqdm(
+        total=total, initial=done, unit="run", miniters=0, mininterval=1 if sys.stderr.isatty() else 60, maxinterval=1e9
+    )
+
+
+def fit_arguments(run: Run, checkpoint: Path | None) -> list[str]:
+    """What ``lightning-maxent`` is told to carry out a run."""
+    settings = [item if item.startswith("--") else f"--config={item}" for item in run.settings]
+    own = [f"--seed_everything={run.seed}", f"--runs_dir={run.folder}", "--name=run"]
+    return ["fit", *DEFAULTS, *settings, *own, *([f"--ckpt_path={checkpoint}"] if checkpoint else [])]
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].removeprefix("lightning-maxent: error: ") if lines else "its log is empty"

@@ -1,0 +1,184 @@
+"""What is compared: variants x tasks x seeds, as a file or the command line says it."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_maxent.arguments import find_config
+from lightning_maxent.errors import MaxEntError
+
+OPTIONS = ("--data.", "--model.", "--trainer.", "--checkpoint.", "--training_log.")  # what a run may be told
+OURS = ("--seed_everything", "--runs_dir", "--name", "--ckpt_path", "--config")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Every variant is run on every task with every seed.
+
+    Settings are lists, read from left to right, where the later wins: an item that begins with ``--`` is an option of
+    ``lightning-maxent fit`` with its value, ``--data.env_id=Hopper-v5``; any other is a configuration, built in or a
+    path.  A run has those of its variant, then those of its task, then ``settings``.
+
+    Args:
+        variants: settings of each variant, by name.
+        tasks: settings of each task, by name.
+        seeds: one run of each variant on each task per seed.
+        metric: column of ``metrics.csv`` that is compared; higher is better.
+        settings: settings of every run.
+        normalisation: ``[low, high]`` of each task, which become 0 and 1 where tasks are put together; without it, the
+            lowest and the highest score of all runs on the task.
+    """
+
+    variants: dict[str, list[str]]
+    tasks: dict[str, list[str]]
+    seeds: list[int]
+    metric: str = "eval/return_mean"
+    settings: list[str] = dataclasses.field(default_factory=list)
+    normalisation: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+
+
+def make_comparison(content: dict[str, Any], where: str) -> Comparison:
+    """A comparison from the mapping that is in its file; ``tasks`` may be a list of Gymnasium ids, or left out.
+
+    Raises:
+        MaxEntError: in one sentence, for whatever it cannot be.
+    """
+    fields = [field.name for field in dataclasses.fields(Comparison)]
+    for key in content:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}."
+            raise MaxEntError(f"A comparison has no key {key!r} ({where}); {meant}")
+    if missing := [key for key in ("variants", "seeds") if not content.get(key)]:
+        raise MaxEntError(f"The comparison {where} lacks {' and '.join(missing)}.")
+    every_run = _settings(content.get("settings") or [], f"settings of {where}")
+    variants = _named_settings(content["variants"], "variants", where)
+    tasks = _tasks(content.get("tasks"), variants, every_run, where)
+    return Comparison(
+        variants=variants,
+        tasks=tasks,
+        seeds=_seeds(content["seeds"], where),
+        metric=str(content.get("metric", Comparison.metric)),
+        settings=every_run,
+        normalisation=_normalisation(content.get("normalisation"), tasks, where),
+    )
+
+
+def folder_of(name: str) -> str:
+    """``sac/pendulum`` -> ``sac-pendulum``: a name as one folder's."""
+    return re.sub(r"[^\w.=+-]+", "-", name)
+
+
+def joined_options(arguments: Sequence[str]) -> list[str]:
+    """``--a 1 --b=2`` -> ``--a=1 --b=2``, as settings have them.
+
+    Raises:
+        MaxEntError: for an option that no run has.
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            joined.append(argument)
+        elif joined and "=" not in joined[-1]:
+            joined[-1] += f"={argument}"
+        else:
+            raise MaxEntError(f"{argument} belongs to no option; `lightning-maxent compare --help` lists them.")
+    return joined
+
+
+def environment_task(env_id: str) -> list[str]:
+    """The settings of a task that is a Gymnasium id and nothing else."""
+    return [f"--data.init_args.env_id={env_id}"]
+
+
+def contents(settings: Sequence[str]) -> list[Any]:
+    """Settings with the content of each configuration in the place of its name: what decides about a run."""
+    return [item if item.startswith("--") else yaml.safe_load(Path(find_config(item)).read_text()) for item in settings]
+
+
+def flat(settings: Sequence[Any]) -> dict[str, Any]:
+    """``contents`` as one mapping ``data.env_id -> Hopper-v5``, the later over the earlier; only to name differences."""
+    merged: dict[str, Any] = {}
+    for item in settings:
+        if isinstance(item, str):
+            key, _, value = item.removeprefix("--").partition("=")
+            item = {key: yaml.safe_load(value)}
+        merged |= dict(_leaves(item, ""))
+    return merged
+
+
+def _leaves(content: Any, prefix: str) -> list[tuple[str, Any]]:
+    if not isinstance(content, dict) or not content:
+        key = ".".join(part for part in prefix.split(".") if part and part not in ("init_args", "class_path"))
+        return [(key, content)]
+    return [leaf for key, value in content.items() for leaf in _leaves(value, f"{prefix}.{key}")]
+
+
+def _named_settings(given: Any, key: str, where: str) -> dict[str, list[str]]:
+    if not isinstance(given, dict):
+        raise MaxEntError(f"{key} of {where} must map names to lists of settings, but is {given!r}.")
+    named = {str(name): _settings(items, f"{key} {name} of {where}") for name, items in given.items()}
+    folders: dict[str, str] = {}
+    for name in named:
+        other = folders.setdefault(folder_of(name), name)
+        if other != name:
+            raise MaxEntError(f"The names {other!r} and {name!r} of {where} are too much alike: rename one.")
+    return named
+
+
+def _settings(items: Any, where: str) -> list[str]:
+    items = [items] if isinstance(items, str) else items
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise MaxEntError(
+            f"The {where} must be a list of configurations and of options such as --data.batch_size=64, but is {items!r}."
+        )
+    for item in items:
+        option = item.partition("=")[0]
+        if not item.startswith("--"):
+            find_config(item)
+        elif option in OURS:
+            raise MaxEntError(f"The {where} may not set {option}, which every run gets of its own.")
+        elif not option.startswith(OPTIONS):
+            raise MaxEntError(f"There is no option {option}; the {where} may set {'…, '.join(OPTIONS)}….")
+        elif "=" not in item or " " in option:
+            raise MaxEntError(f"Write {item!r} in the {where} with its value after an equals sign: --option=value.")
+    return items
+
+
+def _tasks(given: Any, variants: dict[str, list[str]], every_run: list[str], where: str) -> dict[str, list[str]]:
+    if isinstance(given, list):
+        given = {str(env_id): environment_task(str(env_id)) for env_id in given}
+    if given:
+        return _named_settings(given, "tasks", where)
+    found = {name: flat(contents([*items, *every_run])).get("data.env_id") for name, items in variants.items()}
+    if len(set(found.values())) > 1:
+        each = ", ".join(f"{name}: {env_id}" for name, env_id in found.items())
+        raise MaxEntError(f"The variants of {where} play different environments ({each}): name the tasks.")
+    return {str(next(iter(found.values()))): []}
+
+
+def _seeds(given: Any, where: str) -> list[int]:
+    seeds = given if isinstance(given, list) else [given]
+    if any(not isinstance(seed, int) or isinstance(seed, bool) or seed < 0 for seed in seeds):
+        raise MaxEntError(f"seeds of {where} must be a list of whole numbers from 0, but is {given!r}.")
+    if len(set(seeds)) < len(seeds):
+        raise MaxEntError(f"seeds of {where} hold one seed twice: {given}.")
+    return seeds
+
+
+def _normalisation(given: Any, tasks: dict[str, list[str]], where: str) -> dict[str, list[float]]:
+    stated = given or {}
+    if not isinstance(stated, dict) or (stated and set(stated) != set(tasks)):
+        raise MaxEntError(
+            f"normalisation of {where} must give [low, high] for each of the tasks {', '.join(tasks)}, or be left out."
+        )
+    for task, pair in stated.items():
+        numbers = isinstance(pair, list) and len(pair) == 2 and all(type(score) in (int, float) for score in pair)
+        if not numbers or pair[0] >= pair[1]:
+            raise MaxEntError(f"normalisation of {task} in {where} must be [low, high], but is {pair!r}.")
+    return {task: [float(score) for score in pair] for task, pair in stated.items()}

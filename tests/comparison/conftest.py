@@ -1,0 +1,20 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_maxent.comparison import command, runs
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+@pytest.fixture
+def fake_fit(monkeypatch):
+    """Runs of milliseconds, see ``fake_fit.py``, and pictures of none."""
+    monkeypatch.setattr(runs, "PROGRAM", (sys.executable, "-S", str(Path(__file__).with_name("fake_fit.py"))))
+    monkeypatch.setattr(runs, "POLL", 0.01)
+    monkeypatch.setattr(command, "svg", lambda figure: "<svg/>")

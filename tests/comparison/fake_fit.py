@@ -1,0 +1,37 @@
+"""Stands in for ``lightning-maxent fit``: leaves the files of a run within milliseconds, and does as it is told by
+``--model.does``: ``finishes``, ``fails``, ``waits`` for Ctrl-C before its last evaluation while there is a file ``wait``, ``dies`` without checkpoint.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+assert sys.argv[1] == "fit"
+options = dict(argument.removeprefix("--").split("=", 1) for argument in sys.argv[2:])
+run = Path(options["runs_dir"]) / "fake" / "World" / options["name"]
+does, seed = options.get("model.does", "finishes"), int(options["seed_everything"])
+resumes = "ckpt_path" in options
+assert resumes or not run.exists(), "the real one would refuse"
+run.mkdir(parents=True, exist_ok=True)
+print("began", " ".join(sys.argv[1:]), flush=True)
+if does == "fails":
+    sys.exit("lightning-maxent: error: It failed on purpose.")
+if does == "dies":
+    sys.exit(f"Died with {'a' if resumes else 'no'} checkpoint.")
+metrics = run / "metrics.csv"
+bonus = float(options.get("model.bonus", "0"))
+if not resumes:
+    metrics.write_text(
+        "env_steps,gradient_steps,speed/env_steps_per_s,eval/return_mean,eval/return_std,eval/sampled_return_mean\n"
+        "10,0,10,,,\n"
+        f"20,10,5,{seed + bonus},0,{seed}\n"
+    )
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.ckpt").touch()
+    if does == "waits" and Path("wait").exists():
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            sys.exit("stopped")
+with metrics.open("a") as file:
+    file.write(f"30,20,5,,,\n40,30,5,{2 * seed + bonus},0,{seed}\n")

@@ -1,0 +1,180 @@
+"""From runs to numbers, pictures and the page."""
+
+import base64
+import csv
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from lightning_maxent.comparison import command
+from lightning_maxent.comparison.command import compare
+from lightning_maxent.comparison.page import number, svg
+from lightning_maxent.comparison.pictures import style_of
+from lightning_maxent.errors import MaxEntError
+
+pytestmark = pytest.mark.usefixtures("fake_fit")
+OUT = Path("out")
+COMPARISON = """
+variants:
+  low <&> plain: [sac/pendulum]
+  high: [target_critic_sac/pendulum, --model.bonus=10]
+tasks: [Pendulum-v1, Hopper-v5]
+seeds: [0, 1, 2, 3]
+"""
+
+
+def made(text: str = COMPARISON, *args: str) -> str:
+    Path("comparison.yaml").write_text(text)
+    compare(["comparison.yaml", f"--out={OUT}", *args])
+    return (OUT / "page.html").read_text()
+
+
+def table(name: str) -> list[dict[str, str]]:
+    with (OUT / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class WellFormed(HTMLParser):
+    """Every tag is closed by its own, and what the page would fetch is noted."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.seen, self.sources, self.text = [], set(), [], ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_is_well_formed_and_holds_everything_itself(monkeypatch):
+    monkeypatch.setattr(command, "svg", svg)
+    text = made()
+    page = WellFormed(text)
+    assert "script" not in page.seen
+    assert "link" not in page.seen
+    assert page.sources
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
+    assert not re.search(r"https?://|url\(", text)
+    for said in ("low <&> plain", "high", "Pendulum-v1", "Hopper-v5", "comparison.yaml", "torch", "All 32 evaluations"):
+        assert said in page.text, said
+    pictures = [base64.b64decode(source.partition(",")[2]).decode() for source in page.sources]
+    assert pictures == [path.read_text() for path in sorted((OUT / "pictures").iterdir(), key=_order(pictures))]
+    for picture in pictures:
+        assert ElementTree.fromstring(picture).tag.endswith("svg")
+        assert not re.search(r"(href|src)=\"(?!#)", picture)
+
+
+def _order(pictures):
+    return lambda path: pictures.index(path.read_text())
+
+
+def test_the_evaluations_are_those_of_the_runs():
+    made()
+    rows = table("evaluations.csv")
+    assert len(rows) == 2 * 2 * 4 * 2
+    (row,) = [
+        row
+        for row in rows
+        if (row["variant"], row["task"], row["seed"], row["env_steps"]) == ("high", "Hopper-v5", "3", "40")
+    ]
+    assert (row["eval/return_mean"], row["eval/sampled_return_mean"]) == ("16.0", "3")
+    assert float(row["seconds"]) == 10 / 10 + 30 / 5
+    assert (row["gradient_steps"], row["status"]) == ("30", "finished")
+
+
+def test_the_statistics_are_those_of_the_last_evaluations():
+    made(COMPARISON + "normalisation: {Pendulum-v1: [0, 10], Hopper-v5: [0, 100]}")
+    found = {(row["task"], row["variant"], row["statistic"]): row for row in table("statistics.csv")}
+    one = found["Hopper-v5", "high", "interquartile mean"]  # of 10, 12, 14, 16
+    assert (float(one["value"]), one["runs"]) == (13, "4")
+    assert 10 <= float(one["low"]) < 13 < float(one["high"]) <= 16
+    # from 20 to 40 steps the score doubles from seed: (0 + 1.5 + 3 + 4.5) / 4
+    assert float(found["Hopper-v5", "low <&> plain", "area under curve"]["value"]) == 2.25
+    assert float(found["all tasks", "high", "mean"]["value"]) == pytest.approx((1.3 + 0.13) / 2)
+    assert float(found["all tasks", "high", "interquartile mean"]["value"]) == pytest.approx(
+        (0.14 + 0.16 + 1.0 + 1.2) / 4
+    )
+    better = found["all tasks", "high", "probability of improvement"]
+    assert [float(better[name]) for name in ("value", "low", "high")] == [1, 1, 1]
+
+
+def test_without_a_stated_pair_the_lowest_and_highest_run_are_zero_and_one():
+    text = made()
+    found = {(row["task"], row["variant"], row["statistic"]): row for row in table("statistics.csv")}
+    assert float(found["all tasks", "high", "mean"]["value"]) == pytest.approx(13 / 16)
+    assert "Pendulum-v1: 0, 16; Hopper-v5: 0, 16" in WellFormed(text).text
+
+
+def test_of_what_is_there_so_far_all_that_runs_share_is_compared():
+    made()
+    rows = OUT / "runs/high/Hopper-v5/seed0/fake/World/run/metrics.csv"
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:3]))  # up to 20 steps
+    (rows.parents[3] / "finished").unlink()
+    before = {path: path.read_bytes() for path in (OUT / "runs").rglob("*") if path.is_file()}
+    text = WellFormed(made(COMPARISON, "--draw_only")).text
+    assert "1 of 16 runs are not finished" in text
+    assert "Hopper-v5: 20" in text
+    assert "Pendulum-v1: 40" in text
+    found = {(row["task"], row["variant"], row["statistic"]): row for row in table("statistics.csv")}
+    assert float(found["Hopper-v5", "high", "mean"]["value"]) == 11.5
+    assert {path: path.read_bytes() for path in (OUT / "runs").rglob("*") if path.is_file()} == before
+
+
+def test_one_task_is_not_put_together_and_one_seed_has_no_interval():
+    text = made("variants: {a: [sac/pendulum], b: [sac/pendulum, --model.bonus=1]}\nseeds: [5]")
+    assert {row["task"] for row in table("statistics.csv") if not row["against"]} == {"Pendulum-v1"}
+    assert "A single run has no interval" in WellFormed(text).text
+    assert "nan" not in WellFormed(text).text
+
+
+def test_a_few_seeds_are_said_to_be_few():
+    assert "in 75% of comparisons, not in 95%" in made(COMPARISON.replace(", 3]", "]"))
+
+
+def test_a_variant_that_failed_on_a_task_is_left_out_where_tasks_are_put_together():
+    broken = COMPARISON.replace(
+        "tasks: [Pendulum-v1, Hopper-v5]",
+        "  third: [sac/pendulum]\ntasks: {one: [--data.env_id=Pendulum-v1], two: [--model.does=fails]}",
+    )
+    text = WellFormed(made(broken)).text
+    assert "Nothing was evaluated on two" in text
+    assert "12 of 24 runs failed" in text
+
+
+def test_a_metric_that_is_not_there_ends_in_one_sentence():
+    with pytest.raises(MaxEntError, match="has no metric 'eval/retrn'; it has eval/return_mean, "):
+        made(COMPARISON + "metric: eval/retrn")
+
+
+def test_nothing_yet_is_nothing_to_draw(capsys):
+    Path("comparison.yaml").write_text(COMPARISON)
+    assert compare(["comparison.yaml", "--out=out", "--draw_only"]) == 0
+    assert "nothing to draw" in capsys.readouterr().out
+
+
+def test_no_two_of_many_variants_look_the_same():
+    styles = style_of([f"variant {index}" for index in range(28)])
+    assert len(set(styles.values())) == 28
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(12345.6, "12,346"), (-1000.0, "-1,000"), (0.123456, "0.1235"), (float("nan"), "–"), (3.0, "3")]
+)
+def test_numbers_have_the_digits_that_matter(value, text):
+    assert number(value) == text

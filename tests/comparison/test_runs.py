@@ -1,0 +1,178 @@
+"""Runs side by side: none twice, none lost, none taken for another."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lightning_maxent.comparison.command import compare
+from lightning_maxent.comparison.runs import locked
+from lightning_maxent.errors import MaxEntError
+
+OUT = Path("out")
+pytestmark = pytest.mark.usefixtures("fake_fit")
+
+
+def comparison(text: str = "", *, seeds: str = "[0, 1]", does: str = "finishes", further: str = "") -> str:
+    Path("comparison.yaml").write_text(
+        f"variants:\n  good: [sac/pendulum]\n  other: [target_critic_sac/pendulum, --model.does={does}]\n{further}"
+        f"seeds: {seeds}\n{text}"
+    )
+    return "comparison.yaml"
+
+
+def logs() -> dict[str, str]:
+    return {str(path.parent.relative_to(OUT / "runs")): path.read_text() for path in OUT.rglob("log.txt")}
+
+
+def run_all(file: str, *args: str) -> int:
+    return compare([file, f"--out={OUT}", "--jobs=2", *args])
+
+
+def test_every_variant_runs_on_every_task_with_every_seed_and_none_twice():
+    file = comparison("tasks: [Pendulum-v1, Hopper-v5]\nsettings: [--data.batch_size=7]")
+    assert run_all(file, "--trainer.max_steps", "5") == 0
+    first = logs()
+    assert set(first) == {
+        f"{variant}/{task}/seed{seed}"
+        for variant in ("good", "other")
+        for task in ("Pendulum-v1", "Hopper-v5")
+        for seed in (0, 1)
+    }
+    told = first["other/Hopper-v5/seed1"].split()
+    wanted = [
+        next(word for word in told if "=target_critic_sac/pendulum" in word),
+        "--model.does=finishes",
+        "--data.init_args.env_id=Hopper-v5",
+        "--data.batch_size=7",
+        "--trainer.max_steps=5",
+        "--seed_everything=1",
+    ]
+    assert [told.index(word) for word in wanted] == sorted(told.index(word) for word in wanted)
+    assert compare([f"--out={OUT}"]) == 0  # where it was begun says what it is
+    assert logs() == first
+
+
+def test_a_seed_more_runs_that_seed_alone():
+    run_all(comparison(seeds="[0]"))
+    before = logs()
+    run_all(comparison(seeds="[0, 1]"))
+    after = logs()
+    assert len(after) == 4
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_failure_leaves_the_others_alone_and_names_itself_and_its_log(capsys):
+    assert run_all(comparison(does="fails")) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    log = "out/runs/other/Pendulum-v1/seed1/log.txt"
+    assert last == f"Failed: other, Pendulum-v1, seed 1 (exit code 1: It failed on purpose.); its log is {log}."
+    assert {path.parts[2] for path in OUT.rglob("finished")} == {"good"}
+    page = (OUT / "page.html").read_text()
+    assert "2 of 4 runs failed" in page
+    assert run_all("comparison.yaml") == 1  # tried again, and no more
+    counts = {name.split("/")[0]: log.count("began") for name, log in logs().items()}
+    assert counts == {"good": 1, "other": 2}
+
+
+def test_what_failed_before_its_first_checkpoint_may_be_told_otherwise():
+    assert run_all(comparison(does="fails")) == 1
+    assert run_all(comparison(does="finishes")) == 0
+
+
+def test_what_has_a_checkpoint_goes_on_from_it():
+    run_all(comparison())
+    run = OUT / "runs/good/Pendulum-v1/seed1"
+    (run / "finished").unlink()
+    assert run_all("comparison.yaml") == 0
+    checkpoint = run / "fake/World/run/checkpoints/last.ckpt"
+    began = (run / "log.txt").read_text().splitlines()
+    assert f"--ckpt_path={checkpoint}" not in began[0]
+    assert f"--ckpt_path={checkpoint}" in began[1]
+
+
+def test_a_run_with_other_settings_is_not_taken_for_the_old_one():
+    run_all(comparison("settings: [--data.batch_size=7]"))
+    before = logs()
+    with pytest.raises(MaxEntError) as error:
+        run_all(comparison("settings: [--data.batch_size=8]"))
+    assert "out/runs/good/Pendulum-v1/seed0 was made with other settings" in str(error.value)
+    assert "data.batch_size was 7 and is 8" in str(error.value)
+    assert "3 further runs" in str(error.value)
+    assert run_all("comparison.yaml", "--draw_only") == 0
+    assert "4 of 4 runs were made with other settings than these" in (OUT / "page.html").read_text()
+    Path("mine.yaml").write_text("data: {init_args: {batch_size: 3}}")
+    run_all(comparison(further="  mine: [sac/pendulum, mine.yaml]\n", text="settings: [--data.batch_size=7]"))
+    Path("mine.yaml").write_text("data: {init_args: {batch_size: 4}}")  # the same name, another content
+    with pytest.raises(MaxEntError, match="mine/Pendulum-v1/seed0 was made with other settings"):
+        run_all("comparison.yaml")
+    assert {name: log for name, log in logs().items() if "mine" not in name} == before
+
+
+def test_ctrl_c_stops_every_run_and_says_how_to_go_on(capsys):
+    file = comparison(does="waits", seeds="[0, 1, 2, 3]")
+    Path("wait").touch()
+
+    def interrupt():
+        while len(list(OUT.glob("runs/other/*/*/*/*/run/checkpoints/last.ckpt"))) < 1:
+            time.sleep(0.01)
+        Path("wait").unlink()  # whatever begins now does not wait, and must not begin
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    before = signal.getsignal(signal.SIGINT)
+    assert run_all(file) == 130
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert f"lightning-maxent compare --out {OUT}" in capsys.readouterr().out
+    assert not list(OUT.rglob("failed"))
+    assert len(list(OUT.glob("runs/other/*/*"))) < 4
+    assert "are not finished" in (OUT / "page.html").read_text()
+    assert compare([f"--out={OUT}"]) == 0  # goes on
+    assert len(list(OUT.rglob("finished"))) == 8
+    assert "not finished" not in (OUT / "page.html").read_text()
+
+
+def test_two_comparisons_do_not_write_into_one_folder():
+    other = "import sys; from fcntl import *; f = open(sys.argv[1], 'w'); flock(f, LOCK_EX); print(flush=True); input()"
+    OUT.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", other, OUT / ".lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(MaxEntError, match="is at work in out already"), locked(OUT):
+            pass
+        process.communicate(b"\n")
+    with locked(OUT):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ([], "Say what to compare"),
+        (["--out=nowhere"], "No comparison was begun in nowhere"),
+        (["compare/pendulm", "--out=x"], "no configuration 'compare/pendulm'"),
+        (["compare/pendulum", "--job=2"], "no option --job; did you mean --jobs?"),
+        (["compare/pendulum", "--jobs=0"], "--jobs must be at least 1"),
+        (["compare/pendulum", "--jobs=many"], "Argument --jobs: invalid int value: 'many'"),
+        (["compare/pendulum", "--variants", "sac/pendulum"], "not both"),
+        (["--variants", "sac/pendulum", "--seeds", "0"], "Say by --out"),
+        (["--variants", "sac/pendulum", "--out=x"], "lacks seeds"),
+        (["compare/pendulum", "--out=file/below"], "cannot be written"),
+        (["sac/pendulum", "--out=x"], "no key 'seed_everything'"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(args, sentence):
+    Path("file").touch()
+    with pytest.raises(MaxEntError) as error:
+        compare(args)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)

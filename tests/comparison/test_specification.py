@@ -1,0 +1,87 @@
+"""What may be compared, and the one sentence for what may not."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_maxent.comparison.specification import contents, flat, folder_of, joined_options, make_comparison
+from lightning_maxent.errors import MaxEntError
+
+GOOD = {"variants": {"a": ["sac/pendulum"], "b": "target_critic_sac/pendulum"}, "seeds": [0, 1]}
+
+
+def make(**content):
+    return make_comparison(GOOD | content, "the file")
+
+
+def test_what_is_left_out_has_one_meaning():
+    comparison = make()
+    assert comparison.variants == {"a": ["sac/pendulum"], "b": ["target_critic_sac/pendulum"]}
+    assert comparison.tasks == {"Pendulum-v1": []}  # the environment that all variants play
+    assert comparison.metric == "eval/return_mean"
+    assert (comparison.settings, comparison.normalisation) == ([], {})
+    assert make(seeds=3).seeds == [3]
+
+
+def test_a_list_of_tasks_is_one_of_environments():
+    assert make(tasks=["Hopper-v5"]).tasks == {"Hopper-v5": ["--data.init_args.env_id=Hopper-v5"]}
+
+
+def test_the_environment_of_a_task_without_name_may_come_from_an_option():
+    assert list(make(settings=["--data.env_id=Hopper-v5"]).tasks) == ["Hopper-v5"]
+
+
+def test_settings_are_read_from_left_to_right_and_the_later_wins():
+    Path("over.yaml").write_text("data: {init_args: {batch_size: 8, capacity: 9}}")
+    found = flat(contents(["sac/pendulum", "--data.batch_size=7", "over.yaml", "--data.init_args.capacity=10"]))
+    assert (found["data.batch_size"], found["data.capacity"], found["data.env_id"]) == (8, 10, "Pendulum-v1")
+    assert found["model"] == "lightning_maxent.algorithms.sac.SAC"
+
+
+def test_options_are_joined_with_their_values():
+    assert joined_options(["--a", "1", "--b=2", "--c", "[3, 4]"]) == ["--a=1", "--b=2", "--c=[3, 4]"]
+    with pytest.raises(MaxEntError, match="stray belongs to no option"):
+        joined_options(["--a=1", "stray"])
+
+
+def test_the_comparison_of_the_readme_is_one():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = [text for text in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "variants:" in text]
+    assert len(make_comparison(yaml.safe_load(block), "the README").variants) == 2
+
+
+def test_a_name_is_one_folder():
+    assert folder_of("lightning_maxent/RandomMDP-v0") == "lightning_maxent-RandomMDP-v0"
+    assert "/" not in folder_of("../../up")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"varients": {}}, "no key 'varients' (the file); did you mean 'variants'?"),
+        ({"banana": 1}, "no key 'banana' (the file); it has variants, tasks, seeds"),
+        ({"seeds": []}, "The comparison the file lacks seeds"),
+        ({"variants": None}, "lacks variants"),
+        ({"seeds": [0, 0]}, "hold one seed twice"),
+        ({"seeds": ["a"]}, "must be a list of whole numbers"),
+        ({"seeds": [True]}, "must be a list of whole numbers"),
+        ({"variants": ["sac/pendulum"]}, "must map names to lists of settings"),
+        ({"variants": {"a": [3]}}, "must be a list of configurations and of options"),
+        ({"variants": {"a": ["sac/pendulm"]}}, "no configuration 'sac/pendulm', neither a file nor built in"),
+        ({"variants": {"a b": ["sac/pendulum"], "a/b": ["sac/pendulum"]}}, "too much alike"),
+        ({"variants": {"a": ["sac/pendulum"], "b": ["sac/hopper"]}}, "play different environments"),
+        ({"settings": ["--seed_everything=1"]}, "may not set --seed_everything"),
+        ({"settings": ["--dta.batch_size=1"]}, "no option --dta.batch_size"),
+        ({"settings": ["--data.batch_size 64"]}, "with its value after an equals sign"),
+        ({"normalisation": {"Hopper-v5": [0, 1]}}, "for each of the tasks Pendulum-v1"),
+        ({"normalisation": {"Pendulum-v1": [1, 1]}}, "must be [low, high]"),
+        ({"normalisation": {"Pendulum-v1": 3}}, "must be [low, high]"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(content, sentence):
+    with pytest.raises(MaxEntError) as error:
+        make(**content)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,191 @@
+"""Statistics of few runs: worked by hand, held against scipy, and true of what is known of the bootstrap."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import mannwhitneyu, trim_mean
+
+from lightning_maxent.comparison.statistics import (
+    area_under_curve,
+    coverage_of_many_tasks,
+    interquartile_mean,
+    interquartile_mean_over_tasks,
+    interval,
+    mean_over_tasks,
+    median_over_tasks,
+    normalise,
+    probability_of_improvement,
+    resampled,
+)
+
+RUNS = st.integers(1, 9).flatmap(lambda n: arrays(np.float64, n, elements=st.integers(-5, 5).map(float)))
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize(
+    ("scores", "middle"),
+    [
+        ([7.0], 7.0),
+        ([0.0, 10.0], 5.0),  # a quarter is half of each
+        ([0.0, 1.0, 10.0], 0 / 6 + 1 * 2 / 3 + 10 / 6),
+        ([100.0, 2.0, 1.0, -100.0], 1.5),
+        ([0.0, 1.0, 4.0, 9.0, 16.0], (0.75 * 1 + 4 + 0.75 * 9) / 2.5),
+        ([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -50.0], (2 + 3 + 4 + 5) / 4),
+    ],
+)
+def test_interquartile_mean_by_hand(scores, middle):
+    assert interquartile_mean(np.array(scores)) == pytest.approx(middle)
+
+
+@pytest.mark.parametrize("runs", [4, 8, 40])
+def test_interquartile_mean_is_the_trimmed_mean_where_a_quarter_is_a_whole_number(runs):
+    scores = generator().normal(size=(6, runs))
+    assert interquartile_mean(scores) == pytest.approx(trim_mean(scores, 0.25, axis=-1))
+
+
+def test_interquartile_mean_is_twice_the_integral_of_the_quantile_function():
+    scores = generator().normal(size=7)
+    levels = np.linspace(0.25, 0.75, 200_001)
+    quantiles = np.sort(scores)[np.minimum((levels * 7).astype(int), 6)]
+    assert interquartile_mean(scores) == pytest.approx(2 * np.trapezoid(quantiles, levels), abs=1e-4)
+
+
+@settings(deadline=None)
+@given(RUNS, st.randoms())
+def test_interquartile_mean_knows_no_order_and_lies_within_the_runs(scores, random):
+    middle = interquartile_mean(scores)
+    assert scores.min() - 1e-12 <= middle <= scores.max() + 1e-12
+    shuffled = scores.tolist()
+    random.shuffle(shuffled)
+    assert interquartile_mean(np.array(shuffled)) == pytest.approx(middle)
+    assert interquartile_mean(3 * scores + 2) == pytest.approx(3 * middle + 2)
+
+
+def test_aggregates_of_two_tasks_are_those_of_the_published_code():
+    # rliable 1.2.0, metrics.py: aggregate_mean, aggregate_median, aggregate_iqm, probability_of_improvement
+    a = [np.array([0.1, 0.4, 0.9, 0.2]), np.array([0.3, 0.35, 0.5, 0.8])]
+    b = [np.array([0.2, 0.4, 0.6, 0.7]), np.array([0.1, 0.9, 0.35, 0.0])]
+    assert mean_over_tasks(a) == pytest.approx(0.44375)
+    assert median_over_tasks(b) == pytest.approx(0.40625)
+    assert interquartile_mean_over_tasks(a) == pytest.approx(0.3875)
+    assert interquartile_mean_over_tasks(b) == pytest.approx(0.3875)
+    assert probability_of_improvement(a, b) == pytest.approx((6 / 16 + 10.5 / 16) / 2)
+
+
+def test_the_median_over_tasks_is_of_their_means():
+    tasks = [np.array([0.0, 2.0]), np.array([5.0]), np.array([0.0, 0.0, 300.0])]
+    assert median_over_tasks(tasks) == 5
+    assert mean_over_tasks(tasks) == pytest.approx((1 + 5 + 100) / 3)
+
+
+@settings(deadline=None)
+@given(RUNS, RUNS)
+def test_probability_of_improvement_is_mann_whitney_and_what_one_wins_the_other_loses(x, y):
+    assert probability_of_improvement([x], [x]) == pytest.approx(0.5)
+    u = mannwhitneyu(x, y, method="asymptotic").statistic if len({*x, *y}) > 1 else len(x) * len(y) / 2
+    probability = probability_of_improvement([x], [y])
+    assert probability == pytest.approx(u / (len(x) * len(y)))
+    assert probability + probability_of_improvement([y], [x]) == pytest.approx(1)
+
+
+@settings(deadline=None)
+@given(RUNS, RUNS)
+def test_probability_of_improvement_sees_order_only(x, y):
+    rising = [np.exp, lambda scores: scores**3, lambda scores: 0.001 * scores - 7]
+    for function in rising:
+        after = probability_of_improvement([function(x)], [function(y)])
+        assert after == pytest.approx(probability_of_improvement([x], [y]))
+
+
+def test_area_under_curve_by_hand():
+    steps = np.array([0.0, 10.0, 40.0])
+    scores = np.array([[0.0, 10.0, 10.0], [5.0, 5.0, 5.0]])
+    assert area_under_curve(steps, scores) == pytest.approx([(50 + 300) / 40, 5])
+    assert area_under_curve(steps[:1], scores[:, :1]) == pytest.approx([0, 5])
+
+
+def test_normalised_scores_are_zero_and_one_at_the_stated_pair():
+    assert normalise(np.array([-10.0, 0.0, 30.0]), -10.0, 30.0).tolist() == [0, 0.25, 1]
+    assert normalise(np.array([3.0, 3.0]), 3.0, 3.0).tolist() == [0.5, 0.5]
+
+
+def test_resampling_keeps_to_the_runs_of_its_task():
+    tasks = [np.array([1.0, 2.0]), np.array([10.0, 20.0, 30.0])]
+    first, second = resampled(tasks, generator(), 1_000)
+    assert first.shape == (1_000, 2)
+    assert set(first.ravel()) == {1, 2}
+    assert set(second.ravel()) == {10, 20, 30}
+    assert abs(second.mean() - 20) < 1
+
+
+def test_strata_matter_tasks_far_apart_do_not_widen_the_interval():
+    tasks = [task + 1_000 * index for index, task in enumerate(generator().normal(size=(5, 4)))]
+    low, high = interval(mean_over_tasks, tasks)
+    pooled_low, pooled_high = interval(mean_over_tasks, [np.concatenate(tasks)])
+    assert high - low < 2
+    assert pooled_high - pooled_low > 500
+
+
+@pytest.mark.parametrize("runs", [2, 3])
+def test_of_two_or_three_runs_the_interval_is_their_range(runs):
+    scores = generator().normal(size=runs)
+    for statistic in (mean_over_tasks, interquartile_mean_over_tasks):
+        assert interval(statistic, [scores]) == pytest.approx([scores.min(), scores.max()])
+
+
+def test_of_one_run_there_is_no_interval():
+    assert np.isnan(interval(mean_over_tasks, [np.array([1.0]), np.array([1.0, 2.0])])).all()
+
+
+def test_an_interval_is_the_same_whenever_it_is_computed():
+    tasks = [generator().normal(size=6)]
+    assert interval(mean_over_tasks, tasks).tolist() == interval(mean_over_tasks, tasks).tolist()
+
+
+def test_intervals_of_many_curves_at_once_are_those_of_each():
+    scores = generator().normal(size=(4, 5))
+    together = interval(lambda tasks: tasks[0].mean(-1), [scores])
+    assert together.shape == (2, 4)
+    alone = interval(lambda tasks: tasks[0].mean(-1), [scores[2]])
+    assert together[:, 2] == pytest.approx(alone)
+
+
+def test_an_interval_of_a_clear_win_is_a_point_and_of_a_draw_holds_one_half():
+    better, worse = [np.arange(5.0) + 10], [np.arange(5.0)]
+    assert interval(probability_of_improvement, better, worse).tolist() == [1, 1]
+    x, y = [generator(1).normal(size=10)], [generator(2).normal(size=10)]
+    low, high = interval(probability_of_improvement, x, y)
+    assert low < 0.5 < high
+
+
+def coverage(tasks: int, runs: int, repetitions: int) -> float:
+    """How often the interval of the mean holds the true one, of normal scores."""
+    hits = 0
+    for seed in range(repetitions):
+        scores = list(generator(1_000 + seed).normal(size=(tasks, runs)))
+        low, high = interval(mean_over_tasks, scores, seed=seed, resamples=500)
+        hits += low <= 0 <= high
+    return hits / repetitions
+
+
+@pytest.mark.parametrize(
+    ("tasks", "runs", "known"),
+    [
+        (1, 2, 0.5),  # 1 - 2 / 2^n: all runs on one side of the true mean
+        (1, 3, 0.75),
+        (20, 3, coverage_of_many_tasks(3)),
+        (20, 10, coverage_of_many_tasks(10)),
+    ],
+)
+def test_the_interval_covers_what_its_docstring_says_and_not_what_it_is_called(tasks, runs, known):
+    assert coverage(tasks, runs, 800) == pytest.approx(known, abs=0.04)  # 3 deviations are 0.05 at a half, 0.03 at 0.9
+
+
+@pytest.mark.parametrize(("runs", "known"), [(2, 0.83), (3, 0.89), (5, 0.92), (10, 0.94), (10_000, 0.95)])
+def test_coverage_over_many_tasks_as_the_docstring_has_it(runs, known):
+    assert round(coverage_of_many_tasks(runs), 2) == known
