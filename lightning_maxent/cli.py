@@ -160,8 +160,8 @@ def main(args: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
     args = list(sys.argv[1:] if args is None else args)
     try:
-        if args[:1] == ["compare"]:
-            _compare(args[1:])
+        if args[:1] in (["compare"], ["verify"]):
+            _own_command(args[0], args[1:])
         else:
             run(resolve_arguments(args))
     except argparse.ArgumentError as error:
@@ -172,11 +172,13 @@ def main(args: Sequence[str] | None = None) -> None:
         _exit(str(_own_error(error)))
 
 
-def _compare(args: Sequence[str]) -> None:
-    """Many runs side by side; no command of LightningCLI, since it builds neither model nor data itself."""
-    from lightning_maxent.comparison.command import compare  # POSIX alone can lock files and ask runs to stop
-
-    if status := compare(args):
+def _own_command(name: str, args: Sequence[str]) -> None:
+    """No command of LightningCLI, since it builds no model with data; imported when asked for."""
+    if name == "compare":
+        from lightning_maxent.comparison.command import compare as command  # POSIX alone can lock files
+    else:
+        from lightning_maxent.verification.command import verify as command
+    if status := command(args):
         sys.exit(status)
 
 
@@ -199,8 +201,9 @@ def run(args: Sequence[str]) -> MaxEntCLI:
         parser_class=OneSentenceParser,
         parser_kwargs={
             "prog": "lightning-maxent",
-            "epilog": "One command more, with options of its own: `lightning-maxent compare --help` (variants x tasks x "
-            "seeds side by side, then table, statistics and a page).",
+            "epilog": "Two commands more, with options of their own: `lightning-maxent compare --help` (variants x tasks "
+            "x seeds side by side, then table, statistics and a page) and `lightning-maxent verify --help` (is a critic "
+            "right?).",
         },
         args=list(args),
     )

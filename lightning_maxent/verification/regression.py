@@ -9,21 +9,23 @@ from lightning_maxent.critics.base import CriticBuilder, Returns
 from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.verification.measurement import Measurement
 
-UPDATES, BATCH, OBS_DIM, ACTION_DIM = 1000, 256, 3, 1
+BATCH, OBS_DIM, ACTION_DIM = 256, 3, 1
 
 
-def regression(critic: CriticBuilder, target: TargetBuilder, tick: Callable[[int], None]) -> Iterator[Measurement]:
+def regression(
+    critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
+) -> Iterator[Measurement]:
     """Returns are ``f(s, a)`` plus skewed noise of mean zero; the distance of ``value`` to f, over the deviation of f.
 
     A loss of the wrong sign runs away; one that is not least at the truth settles elsewhere.
     """
     built = critic(OBS_DIM, ACTION_DIM)
     optimizer = Adam(built.parameters(), lr=1e-3)
-    for update in range(UPDATES):
-        if update == UPDATES * 3 // 4:
+    for update in range(updates):
+        if update == updates * 3 // 4:
             optimizer.param_groups[0]["lr"] = 1e-4
         obs, action = torch.randn(BATCH, OBS_DIM), torch.rand(BATCH, ACTION_DIM) * 2 - 1
-        noise = torch.empty(BATCH).exponential_() - 1
+        noise = (torch.empty(BATCH).exponential_() - 1) / 2
         optimizer.zero_grad()
         built.loss(built(obs, action), Returns.certain(_truth(obs, action) + noise)).sum(0).mean().backward()
         optimizer.step()

@@ -1,0 +1,146 @@
+"""``lightning-maxent verify``: the checks of one critic, or of all that come with the package, as a table."""
+
+import argparse
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+from tqdm import tqdm
+
+from lightning_maxent.arguments import BUILT_IN_CONFIGS, find_config
+from lightning_maxent.critics.base import CriticBuilder
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.targets import PolyakTarget, TargetBuilder
+from lightning_maxent.verification.contract import contract
+from lightning_maxent.verification.linear_quadratic import linear_quadratic
+from lightning_maxent.verification.measurement import Measurement
+from lightning_maxent.verification.regression import regression
+from lightning_maxent.verification.tabular import noisy_tabular, tabular
+
+DESCRIPTION = """Is a critic right?  Trains it through the algorithms on worlds whose soft-optimal answers are known.
+
+  lightning-maxent verify --critic my_package.MyCritic
+  lightning-maxent verify --config critic/crossq    # an overlay, with its target
+  lightning-maxent verify --critic all              # those that come with the package
+
+Soft returns of these worlds lie within (-5, 5).  The exit status is 1 if a check fails."""
+
+WORLDS = {regression: 1000, tabular: 1500, noisy_tabular: 1500, linear_quadratic: 2000}
+QUICK = {regression: 500, tabular: 600}
+
+
+class Candidate(NamedTuple):
+    """A critic to be checked."""
+
+    name: str
+    critic: CriticBuilder
+    target: TargetBuilder
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise argparse.ArgumentError(None, message) from ex
+
+
+def verify(arguments: Sequence[str]) -> int:
+    """Carry out ``lightning-maxent verify``; the exit status: 1 if a check failed.
+
+    Raises:
+        MaxEntError: for a critic that cannot be found or built.
+    """
+    parser = _parser()
+    args = parser.parse_args(list(arguments))
+    worlds = QUICK if args.quick else WORLDS
+    candidates = _candidates(parser, args)
+    failed = False
+    with tqdm(total=len(candidates) * sum(worlds.values()), unit="update", leave=False) as bar:
+        for candidate in candidates:
+            bar.set_description(candidate.name)
+            for found in check(candidate, worlds, bar.update):
+                failed |= not found.passed
+                bar.write(_json(candidate, found) if args.json else _row(candidate, found))
+    return int(failed)
+
+
+def check(
+    candidate: Candidate, worlds: dict[Callable[..., Iterator[Measurement]], int], tick: Callable[[int], Any]
+) -> Iterator[Measurement]:
+    """Every check of a critic; the worlds are left out where its contract is broken."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        broken = False
+        for found in contract(candidate.critic, candidate.target):
+            broken |= not found.passed
+            yield found
+        for world, updates in worlds.items():
+            if broken:
+                tick(updates)
+            else:
+                yield from world(candidate.critic, candidate.target, updates, tick)
+
+
+def _parser() -> ArgumentParser:
+    parser = _Parser(
+        prog="lightning-maxent verify", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--critic", type=CriticBuilder | str | None, default=None, help="a class, or all")
+    parser.add_argument(
+        "--target",
+        type=TargetBuilder,
+        default={"class_path": "lightning_maxent.targets.PolyakTarget", "init_args": {"rate": 0.02}},
+        help="where the value of the next state comes from; PolyakTarget with a rate of .02 if not given",
+    )
+    parser.add_argument("--config", type=str | None, default=None, help="an overlay that gives critic and target")
+    parser.add_argument("--quick", action="store_true", help="the two quickest worlds only, with fewer updates")
+    parser.add_argument("--json", action="store_true", help="one JSON object for every check")
+    return parser
+
+
+def _candidates(parser: ArgumentParser, args: Namespace) -> list[Candidate]:
+    if args.config is not None:
+        return [_overlay(parser, find_config(args.config))]
+    if args.critic == "all":
+        return [_overlay(parser, str(path)) for path in sorted((BUILT_IN_CONFIGS / "critic").glob("*.yaml"))]
+    if args.critic is None or isinstance(args.critic, str):
+        raise MaxEntError(
+            f"Which critic? --critic {args.critic or ''} is no class: give one (--critic my_package.MyCritic), an "
+            f"overlay (--config critic/redq), or --critic all."
+        )
+    built = parser.instantiate_classes(args)
+    return [Candidate(args.critic.class_path.rpartition(".")[2], built.critic, built.target)]
+
+
+def _overlay(parser: ArgumentParser, path: str) -> Candidate:
+    with open(path) as file:
+        parts = yaml.safe_load(file).get("model", {}).get("init_args", {})
+    if "critic" not in parts:
+        raise MaxEntError(f"{path} gives no critic at model.init_args.critic.")
+    chosen = {key: parts[key] for key in ("critic", "target") if key in parts}
+    built = parser.instantiate_classes(parser.parse_object(chosen))
+    target = built.target if "target" in parts else functools.partial(PolyakTarget, rate=0.02)
+    return Candidate(path.rpartition("/")[2].removesuffix(".yaml"), built.critic, target)
+
+
+def _row(candidate: Candidate, found: Measurement) -> str:
+    numbers = f"{found.value:10.4f} {found.expected:10.4f} {found.error:10.4f} {found.tolerance:10.4f}"
+    verdict = "ok" if found.passed else "FAILED " + found.remark
+    return f"{candidate.name:14.14} {found.check:54.54} {numbers}  {verdict}"
+
+
+def _json(candidate: Candidate, found: Measurement) -> str:
+    return json.dumps(
+        {
+            "check": found.check,
+            "critic": candidate.name,
+            "value": found.value,
+            "expected": found.expected,
+            "error": found.error,
+            "tolerance": found.tolerance,
+            "passed": found.passed,
+            "remark": found.remark,
+        }
+    )
