@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from lightning_maxent.critics.base import build_critic
 
@@ -16,6 +17,16 @@ def test_the_critic_of_the_readme_keeps_the_contract():
     namespace: dict = {}
     exec(block, namespace)
     assert build_critic(namespace["MyCritic"], 3, 1).network[0].in_features == 4
+
+
+def test_the_critic_of_the_page_on_critics_keeps_the_contract():
+    page = (Path(__file__).parent.parent / "docs" / "write_a_critic.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    namespace: dict = {}
+    exec(block, namespace)
+    critic = build_critic(namespace["Pessimist"], 3, 1)
+    prediction = torch.tensor([[1.0], [2.0], [3.0]])
+    assert float(critic.value(prediction)) == pytest.approx(2 - 1)
 
 
 def test_the_run_in_python_of_the_readme_leaves_what_it_says(tmp_path, monkeypatch):

@@ -106,10 +106,8 @@ def _candidates(parser: ArgumentParser, args: Namespace) -> list[Candidate]:
     if args.critic == "all":
         return [_overlay(parser, str(path)) for path in sorted((BUILT_IN_CONFIGS / "critic").glob("*.yaml"))]
     if args.critic is None or isinstance(args.critic, str):
-        raise MaxEntError(
-            f"Which critic? --critic {args.critic or ''} is no class: give one (--critic my_package.MyCritic), an "
-            f"overlay (--config critic/redq), or --critic all."
-        )
+        given = "No critic was given" if args.critic is None else f"{args.critic} is no critic that can be imported"
+        raise MaxEntError(f"{given}: --critic my_package.MyCritic, --config critic/redq (an overlay), or --critic all.")
     built = parser.instantiate_classes(args)
     return [Candidate(args.critic.class_path.rpartition(".")[2], built.critic, built.target)]
 

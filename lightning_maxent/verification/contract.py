@@ -27,9 +27,9 @@ def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measureme
     try:
         built = build_critic(critic, OBS_DIM, ACTION_DIM)
     except MaxEntError as error:
-        yield Measurement("contract: shapes", 1, 0, 0, str(error))
+        yield Measurement("contract: shapes", 1.0, 0.0, 0.0, str(error))
         return
-    yield Measurement("contract: shapes", 0, 0, 0)
+    yield Measurement("contract: shapes", 0.0, 0.0, 0.0)
     obs, action = torch.randn(BATCH, OBS_DIM), torch.rand(BATCH, ACTION_DIM) * 2 - 1
     built.eval()
     with torch.no_grad():
@@ -44,7 +44,7 @@ def _optimism(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measuremen
     mean, disagreement = members.mean(0), members.std(0, correction=0).mean().clamp(min=1e-6)
     for method, believed in (("value", critic.value(prediction)), ("target", critic.target(prediction).mean())):
         excess = float(((believed - mean).mean() / disagreement).clamp(min=0))
-        yield Measurement(f"contract: optimism of {method}", excess, 0, 0.02)
+        yield Measurement(f"contract: optimism of {method}", excess, 0.0, 0.02)
 
 
 def _gradients(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measurement]:
@@ -52,13 +52,13 @@ def _gradients(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measureme
     atoms = torch.randn(BATCH, 5, requires_grad=True)
     loss = critic.loss(prediction, Returns(atoms, torch.full((BATCH, 5), 0.2)))
     (into_target,) = torch.autograd.grad(loss.sum(), atoms, retain_graph=True, allow_unused=True)
-    yield Measurement("contract: detached target", 0 if into_target is None else float(into_target.abs().max()), 0, 0)
+    yield Measurement("contract: detached target", 0.0 if into_target is None else float(into_target.abs().max()), 0.0, 0.0)
     leaked = 0.0
     for member in range(len(prediction)):
         (gradient,) = torch.autograd.grad(loss[member].sum(), prediction, retain_graph=True)
         gradient[member] = 0
         leaked = max(leaked, float(gradient.abs().max()))
-    yield Measurement("contract: separate members", leaked, 0, 0)
+    yield Measurement("contract: separate members", leaked, 0.0, 0.0)
 
 
 def _statistics(critic: AbstractCritic, target: TargetBuilder, pair: tuple[Tensor, Tensor]) -> Iterator[Measurement]:
@@ -79,10 +79,10 @@ def _statistics(critic: AbstractCritic, target: TargetBuilder, pair: tuple[Tenso
     with torch.no_grad():
         wide = tuple(10 * each for each in pair)
         batch = differs(_in_mode(critic, True, pair), _in_mode(critic, False, pair))
-        yield Measurement("contract: batch statistics", batch, 1, 0)
+        yield Measurement("contract: batch statistics", batch, 1.0, 0.0)
         joint = differs(learnt(pair), learnt(wide))
         yield Measurement(
-            "contract: statistics of both pairs", joint, 1, 0, "use targets.JointPass or JointPolyakTarget"
+            "contract: statistics of both pairs", joint, 1.0, 0.0, "use targets.JointPass or JointPolyakTarget"
         )
 
 

@@ -59,11 +59,11 @@ def linear_quadratic(
         q = algorithm.q_value(obs, action)
     truth = torch.as_tensor(exact.q_value(obs.numpy(), action.numpy())).float()
     error = (q - truth).abs().mean() / (truth.max() - truth.min())
-    yield Measurement("linear-quadratic: error of Q over its range", float(error), 0, 0.05)
+    yield Measurement("linear-quadratic: error of Q over its range", float(error), 0.0, 0.05)
     right = torch.as_tensor(exact.policy.mean(obs.numpy())).float()
     std = float(exact.policy.covariance[0, 0] ** 0.5)
     yield Measurement(
-        "linear-quadratic: error of actions over their spread", float((mean - right).abs().mean() / std), 0, 0.15
+        "linear-quadratic: error of actions over their spread", float((mean - right).abs().mean() / std), 0.0, 0.15
     )
     yield Measurement("linear-quadratic: spread of actions", float(samples.std(0).mean()), std, 0.1 * std)
 

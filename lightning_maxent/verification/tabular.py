@@ -33,9 +33,9 @@ def tabular(
     """
     q, log_probs, truth, policy = _learnt_and_exact(critic, target, updates, 0.0, tick)
     error = (q - truth).abs().max() / (truth.max() - truth.min())
-    yield Measurement("tabular: error of Q over its range", float(error), 0, 0.05)
+    yield Measurement("tabular: error of Q over its range", float(error), 0.0, 0.05)
     divergence = float((policy * (policy.log() - log_probs)).sum(-1).max())
-    yield Measurement("tabular: KL of the policy (nats)", divergence, 0, 0.02)
+    yield Measurement("tabular: KL of the policy (nats)", divergence, 0.0, 0.02)
 
 
 def noisy_tabular(
@@ -44,7 +44,7 @@ def noisy_tabular(
     """The same with noise of deviation 1 on every reward: the mean error of Q, which a maximum would make positive."""
     q, _, truth, _ = _learnt_and_exact(critic, target, updates, 1.0, tick)
     bias = (q - truth).mean() / (truth.max() - truth.min())
-    yield Measurement("noisy tabular: bias of Q over its range", float(bias), 0, 0.05)
+    yield Measurement("noisy tabular: bias of Q over its range", float(bias), 0.0, 0.05)
 
 
 def _learnt_and_exact(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.transition import Transition
 
-LARGEST_STEP, SMALLEST_STEP = 1e-3, 1e-5
+LARGEST_STEP, SMALLEST_STEP = 3e-3, 1e-5
 
 
 def train(

@@ -1,0 +1,93 @@
+"""``verify`` passes what is right, and names what is wrong."""
+
+import json
+
+import pytest
+
+from lightning_maxent.cli import main
+from lightning_maxent.verification.measurement import Measurement
+
+SMALL = (
+    "--critic.init_args.network=lightning_maxent.networks.MLP --critic.init_args.network.init_args.hidden_dims=[64,64]"
+)
+
+
+def verify(capsys, arguments: str) -> tuple[int, list[dict]]:
+    """Exit status and what was printed, a dictionary for every check."""
+    status = 0
+    try:
+        main(["verify", "--json", *arguments.split()])
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    return status, [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+
+
+@pytest.mark.parametrize(
+    ("critic", "check"),
+    [
+        ("Optimist", "contract: optimism of value"),
+        ("Attached", "contract: detached target"),
+        ("Tied", "contract: shapes"),
+        ("Resting", "contract: batch statistics"),
+        ("Leaking", "contract: separate members"),
+    ],
+)
+def test_a_broken_contract_fails_by_its_name_and_no_world_is_tried(capsys, monkeypatch, critic, check):
+    monkeypatch.syspath_prepend("tests/verification")
+    status, found = verify(capsys, f"--critic broken_critics.{critic}")
+    assert status == 1
+    assert check in [each["check"] for each in found if not each["passed"]]
+    assert all(each["check"].startswith("contract") for each in found)
+    assert {each["critic"] for each in found} == {critic}
+
+
+def test_a_loss_of_the_wrong_sign_fails_at_regression(capsys, monkeypatch):
+    monkeypatch.syspath_prepend("tests/verification")
+    small = f"{SMALL} --critic.init_args.members=2 --critic.init_args.quantiles=5"
+    status, found = verify(capsys, f"--quick --critic broken_critics.WrongSign {small}")
+    assert status == 1
+    assert "regression: distance to the mean" in [each["check"] for each in found if not each["passed"]]
+    assert all(each["passed"] for each in found if each["check"].startswith("contract"))
+
+
+def test_a_right_critic_passes_and_every_number_is_there(capsys):
+    status, found = verify(capsys, f"--quick --critic lightning_maxent.TwinCritic {SMALL}")
+    assert status == 0
+    assert {"check", "critic", "value", "expected", "error", "tolerance", "passed", "remark"} == set(found[0])
+    assert {each["check"].partition(":")[0] for each in found} == {"contract", "regression", "tabular"}
+    for each in found:
+        assert each["error"] == abs(each["value"] - each["expected"]) <= each["tolerance"]
+
+
+def test_batch_normalisation_without_a_joint_pass_is_named_with_what_to_use(capsys, tmp_path):
+    network = "--critic.init_args.network=lightning_maxent.networks.BatchRenormMLP"
+    status, found = verify(capsys, f"--critic lightning_maxent.TwinCritic {network}")
+    assert status == 1
+    (failed,) = [each for each in found if not each["passed"]]
+    assert failed["check"] == "contract: statistics of both pairs"
+    assert "JointPass" in failed["remark"]
+
+
+def test_a_table_has_a_row_for_every_check(capsys):
+    main(["verify", "--quick", "--critic", "lightning_maxent.TwinCritic", *SMALL.split()])
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("TwinCritic")]
+    assert len(rows) == 8
+    assert all(row.endswith("ok") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("", "No critic was given"),
+        ("--critic nosuch.Thing", "nosuch.Thing is no critic that can be imported"),
+        ("--config critic/redqq", "try critic/redq"),
+    ],
+)
+def test_what_cannot_be_verified_is_said_in_one_sentence(capsys, arguments, sentence):
+    with pytest.raises(SystemExit):
+        main(["verify", *arguments.split()])
+    assert sentence in capsys.readouterr().err
+
+
+def test_what_is_not_a_number_does_not_pass():
+    assert not Measurement("check", float("nan"), 0.0, 1.0).passed
