@@ -26,7 +26,7 @@ WORLD = LinearQuadratic(  # a body on a line; costs keep soft returns within (-5
     action_cost=np.array([[1.2]]),
     discount=0.8,
 )
-ALPHA, BATCH, WIDTH = 0.1, 256, 0.8
+ALPHA, BATCH, WIDTH = 0.1, 128, 0.8
 
 
 def linear_quadratic(
@@ -37,7 +37,7 @@ def linear_quadratic(
     Args:
         critic: builds Q.
         target: builds what Q regresses on.
-        updates: of 256 transitions each.
+        updates: of 128 transitions each.
         tick: told of every update.
     """
     algorithm = TargetCriticSAC(

@@ -8,6 +8,7 @@ from torch.optim import Adam
 from lightning_maxent.critics.base import CriticBuilder, Returns
 from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.verification.measurement import Measurement
+from lightning_maxent.verification.training import set_step
 
 BATCH, OBS_DIM, ACTION_DIM = 256, 3, 1
 
@@ -20,10 +21,9 @@ def regression(
     A loss of the wrong sign runs away; one that is not least at the truth settles elsewhere.
     """
     built = critic(OBS_DIM, ACTION_DIM)
-    optimizer = Adam(built.parameters(), lr=1e-3)
+    optimizer = Adam(built.parameters())
     for update in range(updates):
-        if update == updates * 3 // 4:
-            optimizer.param_groups[0]["lr"] = 1e-4
+        set_step(optimizer, update / updates)
         obs, action = torch.randn(BATCH, OBS_DIM), torch.rand(BATCH, ACTION_DIM) * 2 - 1
         noise = (torch.empty(BATCH).exponential_() - 1) / 2
         optimizer.zero_grad()

@@ -17,7 +17,7 @@ from lightning_maxent.transition import Transition
 from lightning_maxent.verification.measurement import Measurement
 from lightning_maxent.verification.training import train
 
-STATES, ACTIONS, DISCOUNT, ALPHA, BATCH = 8, 3, 0.8, 0.3, 256
+STATES, ACTIONS, DISCOUNT, ALPHA, BATCH = 8, 3, 0.8, 0.3, 128
 
 
 def tabular(
@@ -28,7 +28,7 @@ def tabular(
     Args:
         critic: builds Q.
         target: builds what Q regresses on.
-        updates: of 256 transitions each.
+        updates: of 128 transitions each.
         tick: told of every update.
     """
     q, log_probs, truth, policy = _learnt_and_exact(critic, target, updates, 0.0, tick)

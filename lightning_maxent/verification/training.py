@@ -3,10 +3,18 @@
 import math
 from collections.abc import Callable
 
+from torch.optim import Optimizer
+
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.transition import Transition
 
 LARGEST_STEP, SMALLEST_STEP = 3e-3, 1e-5
+
+
+def set_step(optimizer: Optimizer, passed: float) -> None:
+    """Set the step size for a moment between 0, the start, and 1, the end."""
+    for group in optimizer.param_groups:
+        group["lr"] = SMALLEST_STEP + (1 + math.cos(math.pi * passed)) / 2 * (LARGEST_STEP - SMALLEST_STEP)
 
 
 def train(
@@ -23,10 +31,8 @@ def train(
     optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
     algorithm.train()
     for update in range(updates):
-        weight = (1 + math.cos(math.pi * update / updates)) / 2
         for optimizer in optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = SMALLEST_STEP + weight * (LARGEST_STEP - SMALLEST_STEP)
+            set_step(optimizer, update / updates)
         algorithm.update(draw(), optimizers)
         tick(1)
     algorithm.eval()
