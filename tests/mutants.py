@@ -23,7 +23,7 @@ TESTS = [
     "tests/test_exploration.py",
     "tests/test_temperature.py",
     "tests/test_targets.py",
-    "tests/test_networks.py",
+    "tests/networks",
     "tests/critics",
     "tests/policies",
     "tests/algorithms",
