@@ -79,11 +79,11 @@ def projection(
     """
     last = len(centres) - 1
     position = ((atoms - centres[0]) * (last / (centres[-1] - centres[0]))).clamp(0, last)
-    below = position.floor().clamp(max=last - 1)
+    below = position.nan_to_num().long().clamp(max=last - 1)  # NaN has no index, but a share
     above = position - below
     histogram = torch.zeros(*atoms.shape[:-1], len(centres), dtype=atoms.dtype, device=atoms.device)
-    histogram.scatter_add_(-1, below.long(), probs * (1 - above))
-    return histogram.scatter_add_(-1, below.long() + 1, probs * above)
+    histogram.scatter_add_(-1, below, probs * (1 - above))
+    return histogram.scatter_add_(-1, below + 1, probs * above)
 
 
 def gaussian_histogram(

@@ -91,8 +91,8 @@ def test_actions_of_many_factors_are_played_factor_by_factor(algorithm):
         ),
         (
             ["--data.env_id=probe_envs:probe/Factors-v0", "--data.max_joint_actions=1", *["--model.critic=TwinCritic"]],
-            "TwinCritic gives no Q that is a sum over the 2 factors of the action: use TwinHeadsCritic, or raise "
-            "data.max_joint_actions",
+            "TwinCritic gives no Q that is a sum over the 2 factors of the action, of one number each: use "
+            "TwinHeadsCritic, or raise data.max_joint_actions",
         ),
     ],
 )

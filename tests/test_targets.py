@@ -1,10 +1,13 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.targets import PeriodicTarget, PolyakTarget, frozen
+from lightning_maxent.networks import MLP, BatchRenormMLP
+from lightning_maxent.targets import JointPass, JointPolyakTarget, PeriodicTarget, PolyakTarget, frozen, steady
 
 TARGETS = [PolyakTarget, PeriodicTarget]
 
@@ -104,8 +107,9 @@ def test_periodic_target_restored_in_mid_period_copies_at_the_same_update():
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.1, float("nan")])
 def test_polyak_rate_outside_zero_to_one_is_refused(rate):
-    with pytest.raises(MaxEntError, match="rate"):
-        PolyakTarget(nn.Linear(1, 1), rate=rate)
+    for target_class in (PolyakTarget, JointPolyakTarget):
+        with pytest.raises(MaxEntError, match="rate"):
+            target_class(nn.Linear(1, 1), rate=rate)
 
 
 def test_period_below_one_update_is_refused():
@@ -148,3 +152,209 @@ def test_frozen_restores_the_flags_after_an_exception():
     with pytest.raises(KeyError), frozen(network):
         raise KeyError
     assert flags(network) == [True, False]
+
+
+def test_a_frozen_network_normalises_by_running_statistics_that_stand_still():
+    network, x = normed_network(), torch.randn(8, 3)
+    before = snapshot(network)
+    with frozen(network):
+        y = network(x)
+    assert_close(network.state_dict(), before, rtol=0, atol=0)
+    assert network[1].training
+    assert_close(y, network.eval()(x))
+
+
+# ---- steady ------------------------------------------------------------------------------------------------------------
+
+
+def modes(module):
+    return [each.training for each in module.modules()]
+
+
+def normed_and_dropping():
+    return nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
+
+
+def test_a_steady_network_uses_its_running_statistics_and_leaves_them():
+    network = normed_and_dropping()
+    network[1].p = 0.0
+    shake(network, 1)
+    for norm in (network[0], network[2][1]):
+        norm.running_var.abs_()
+    before, x = snapshot(network), torch.randn(8, 3)
+    with steady(network):
+        y = network(x)
+    assert_close(network.state_dict(), before, rtol=0, atol=0)
+    assert y.requires_grad
+    assert_close(y, network.eval()(x), rtol=0, atol=0)
+
+
+def test_dropout_of_a_steady_network_goes_on():
+    network = normed_and_dropping()
+    with steady(network):
+        dropped = network[:2](torch.ones(100, 3)) == 0
+    assert 0.3 < dropped.float().mean() < 0.7
+
+
+def test_steady_restores_exactly_the_modes_that_it_found_also_nested_and_after_an_exception():
+    network = normed_and_dropping()
+    network[0].eval()
+    found = modes(network)
+    with steady(network):
+        inside = modes(network)
+        with steady(network):
+            assert modes(network) == inside
+        assert modes(network) == inside
+    assert modes(network) == found
+    with pytest.raises(KeyError), steady(network):
+        raise KeyError
+    assert modes(network) == found
+    network.eval()
+    with steady(network):
+        assert not any(modes(network))
+    assert not any(modes(network))
+
+
+# ---- what is regressed and what is believed ------------------------------------------------------------------------------
+
+MEMBERS, BATCH = 2, 16
+PLAIN = partial(MLP, hidden_dims=(8,))
+NORMED = partial(BatchRenormMLP, hidden_dims=(8,))
+ALL_TARGETS = [*TARGETS, JointPass, JointPolyakTarget]
+JOINT_TARGETS = [JointPass, JointPolyakTarget]
+COPIES = [*TARGETS, JointPolyakTarget]
+
+
+def ask(network, first, second):
+    pair = torch.cat((first, second), -1)
+    return network(pair.expand(MEMBERS, *pair.shape))
+
+
+def pairs(seed):
+    """Inputs of now and of what follows, which are distributed differently."""
+    generator = torch.Generator().manual_seed(seed)
+    now, following = torch.randn(2, 2, BATCH, 3, generator=generator)
+    return tuple(now), tuple(2 * following + 1)
+
+
+def batch_passes(network):
+    return [int(passes) for name, passes in network.state_dict().items() if name.endswith("passes")]
+
+
+@pytest.mark.parametrize("target_class", ALL_TARGETS)
+def test_without_batch_statistics_all_targets_predict_alike(target_class):
+    network, (now, following) = PLAIN(MEMBERS, 6, 4), pairs(1)
+    target = target_class(network)
+    prediction, believed = target.predictions(network, ask, now, following)
+    assert_close(prediction, ask(network, *now))
+    assert_close(believed, ask(network, *following))
+    x = torch.randn(MEMBERS, BATCH, 6)
+    assert_close(target(x), network(x))
+
+
+@pytest.mark.parametrize("target_class", ALL_TARGETS)
+@pytest.mark.parametrize("build", [PLAIN, NORMED])
+def test_the_gradient_of_the_prediction_reaches_every_weight_that_learns_and_nothing_else(target_class, build):
+    network, (now, following) = build(MEMBERS, 6, 4), pairs(1)
+    target = target_class(network)
+    prediction, believed = target.predictions(network, ask, now, following)
+    assert not believed.requires_grad
+    (prediction * torch.randn_like(prediction)).sum().backward()
+    for parameter in network.parameters():
+        assert (parameter.grad != 0).any()
+    learning = {id(parameter) for parameter in network.parameters()}
+    assert all(parameter.grad is None for parameter in target.parameters() if id(parameter) not in learning)
+
+
+@pytest.mark.parametrize("target_class", COPIES)
+def test_what_is_believed_comes_from_the_copy_and_the_prediction_from_the_network(target_class):
+    network, (now, following) = PLAIN(MEMBERS, 6, 4), pairs(1)
+    target = target_class(network)
+    old = snapshot(network)
+    shake(network, 1)
+    prediction, believed = target.predictions(network, ask, now, following)
+    assert_close(prediction, ask(network, *now))
+    network.load_state_dict(old)
+    assert_close(believed, ask(network, *following))
+
+
+@pytest.mark.parametrize("target_class", TARGETS)
+def test_a_slow_copy_normalises_by_running_statistics_that_stand_still(target_class):
+    network, (now, following) = NORMED(MEMBERS, 6, 4), pairs(1)
+    ask(network, *pairs(2)[0])
+    target = target_class(network)
+    before = snapshot(target)
+    prediction, believed = target.predictions(network, ask, now, following)
+    x = torch.randn(MEMBERS, BATCH, 6)
+    alone = target(x)
+    assert_close(target.state_dict(), before, rtol=0, atol=0)
+    assert batch_passes(network) == [2, 2]  # it learns from the statistics of now
+    assert target.network.training
+    copy = target.network.eval()
+    assert_close(believed, ask(copy, *following), rtol=0, atol=0)
+    assert_close(alone, copy(x), rtol=0, atol=0)
+    network.load_state_dict(before, strict=False)
+    assert_close(prediction, ask(network, *now))
+
+
+def joined(now, following):
+    return tuple(torch.cat(pair) for pair in zip(now, following, strict=True))
+
+
+@pytest.mark.parametrize("target_class", JOINT_TARGETS)
+def test_both_are_halves_of_one_pass_that_takes_its_statistics_from_both(target_class):
+    network, (now, following) = NORMED(MEMBERS, 6, 4), pairs(1)
+    target, twin = target_class(network), NORMED(MEMBERS, 6, 4)
+    twin.load_state_dict(network.state_dict())
+    prediction, believed = target.predictions(network, ask, now, following)
+    both = ask(twin, *joined(now, following))
+    assert_close(prediction, both[:, :BATCH], rtol=0, atol=0)
+    assert_close(believed, both[:, BATCH:], rtol=0, atol=0)
+    assert_close(network.state_dict(), twin.state_dict(), rtol=0, atol=0)
+    assert batch_passes(network) == [1, 1]
+    for half, inputs in ((prediction, now), (believed, following)):
+        assert (ask(twin, *inputs) - half).abs().mean() > 0.1  # by its own statistics it would be another
+
+
+def test_a_joint_pass_is_the_network_as_it_is_now_and_holds_nothing():
+    network = NORMED(MEMBERS, 6, 4)
+    target, x = JointPass(network), torch.randn(MEMBERS, BATCH, 6)
+    assert not target.state_dict()
+    assert not list(target.parameters())
+    assert list(target.modules()) == [target]
+    shake(network, 1)
+    for buffer in network.buffers():
+        buffer.abs_()
+    before = snapshot(network)
+    y = target(x)
+    target.follow(network)
+    assert_close(network.state_dict(), before, rtol=0, atol=0)
+    assert_close(y, network.eval()(x), rtol=0, atol=0)
+
+
+def test_a_joint_copy_is_asked_of_both_too_and_keeps_statistics_of_its_own():
+    network, (now, following) = NORMED(MEMBERS, 6, 4), pairs(1)
+    target, twin = JointPolyakTarget(network), NORMED(MEMBERS, 6, 4)
+    twin.load_state_dict(network.state_dict())
+    for _ in range(2):
+        shake(network, 1)  # the network is another one by now
+        _, believed = target.predictions(network, ask, now, following)
+        assert_close(believed, ask(twin, *joined(now, following))[:, BATCH:], rtol=0, atol=0)
+    assert_close(target.network.state_dict(), twin.state_dict(), rtol=0, atol=0)
+    assert batch_passes(target.network) == [2, 2]
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.3, 1.0])
+def test_parameters_of_a_joint_copy_follow_by_the_polyak_formula_and_its_statistics_do_not(rate):
+    network = NORMED(MEMBERS, 6, 4)
+    target = JointPolyakTarget(network, rate=rate)
+    expected = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    statistics = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    for step in range(1, 4):
+        shake(network, step)
+        target.follow(network)
+        for name, parameter in network.named_parameters():
+            expected[name] = (1 - rate) * expected[name] + rate * parameter.detach()
+    assert_close({name: p.detach() for name, p in target.network.named_parameters()}, expected)
+    assert_close(dict(target.network.named_buffers()), statistics, rtol=0, atol=0)
+    assert not any(parameter.requires_grad for parameter in target.parameters())

@@ -68,7 +68,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self._sums: dict[str, Tensor] = {}  # of what was recorded since the last drain
         self._counts: dict[str, int] = {}
         self.gradient_steps = 0
-        self._found: dict[type[nn.Module], list[Any]] = {}
+        self._found: dict[tuple[type[nn.Module], str], list[Any]] = {}
         self._episodes: list[dict[str, Tensor]] = []
 
     @abstractmethod
@@ -131,17 +131,21 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         torch.stack(tuple(losses.values())).sum().backward()
         for name in losses:
             optimizers[name].step()
-        for module in self._of_kind(AbstractConstraint):
-            module.project()
+            for module in self._of_kind(AbstractConstraint, name):  # not those of slow copies, which follow as they are
+                module.project()
         self.follow_targets()
         self.record({f"loss/{name}": loss for name, loss in losses.items()})
         self.gradient_steps += 1
 
-    def _of_kind(self, kind: type[Kind]) -> list[Kind]:
-        """All parts of a class, however deep; found once, since looking takes longer than a small update's overhead."""
-        if kind not in self._found:
-            self._found[kind] = [module for module in self.modules() if isinstance(module, kind)]
-        return self._found[kind]
+    def _of_kind(self, kind: type[Kind], network: str = "") -> list[Kind]:
+        """All parts of a class, of one network or of all, however deep.
+
+        Found once, since looking takes longer than a small update's overhead.
+        """
+        if (kind, network) not in self._found:
+            modules = self.get_submodule(network).modules()
+            self._found[kind, network] = [module for module in modules if isinstance(module, kind)]
+        return self._found[kind, network]
 
     def on_fit_start(self) -> None:
         if self.trainer.precision not in ("32-true", "bf16-mixed"):  # a gradient scaler cannot serve several optimizers

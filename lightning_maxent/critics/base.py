@@ -1,7 +1,8 @@
 """The contract of a critic: what every soft Q-function plugs in as."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -85,12 +86,10 @@ def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> Abs
             f"{type(critic).__name__} has nothing to learn: assign its layers to attributes in __init__, after "
             f"super().__init__()."
         )
-    training = critic.training
-    critic.eval()  # so that looking changes no statistics
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with _looked_at(critic), torch.enable_grad():
         _check_contract(critic, torch.randn(3, obs_dim), torch.rand(3, action_dim) * 2 - 1)
     critic.zero_grad(set_to_none=True)
-    return critic.train(training)
+    return critic
 
 
 def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteActions) -> AbstractCritic:
@@ -103,9 +102,7 @@ def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteA
         MaxEntError: as ``build_critic``, or if the two methods disagree.
     """
     critic = build_critic(builder, obs_dim, actions.dim)
-    training = critic.training
-    critic.eval()
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with _looked_at(critic), torch.no_grad():
         obs, action = torch.randn(8, obs_dim), actions.sample(actions.log_softmax(torch.zeros(8, actions.dim)))
         every, one = critic.every_action(obs, torch.eye(actions.dim)), critic(obs, action)
     name, factors = type(critic).__name__, len(actions.counts)
@@ -121,7 +118,18 @@ def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteA
             f"{name}.every_action does not agree with {name}.forward: it must return [member, batch, action] or "
             f"[member, batch, action, atom]."
         )
-    return critic.train(training)
+    return critic
+
+
+@contextmanager
+def _looked_at(critic: AbstractCritic) -> Iterator[None]:
+    """Looking changes neither statistics nor modes, those of parts included, nor the random state."""
+    training = [module for module in critic.modules() if module.training]
+    critic.eval()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    for module in training:
+        module.training = True
 
 
 def _check_contract(

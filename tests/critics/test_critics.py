@@ -123,7 +123,7 @@ def test_derivative_of_the_value_in_the_action_agrees_with_a_difference_quotient
     derivative = (gradient * direction).sum(-1)
     smooth = (quotient - derivative).abs() < 1e-3  # all but the few pairs that lie within a step of a kink
     assert smooth.float().mean() > 0.8
-    assert derivative.norm() > 0.1
+    assert derivative.norm() > 0.05
 
 
 def test_everything_is_float32_under_bfloat16_autocast(critic, pair):
@@ -157,13 +157,14 @@ def test_every_action_depends_on_its_own_observation_only(critic, pair):
 
 def test_every_action_trains_the_same_weights_as_forward(critic, pair):
     obs, index = pair[0], torch.arange(BATCH) % ACTION
-    weight = torch.randn(BATCH)
+    one = critic(obs, torch.eye(ACTION)[index])
+    every = critic.every_action(obs, torch.eye(ACTION))[:, torch.arange(BATCH), index]
+    weight = torch.randn_like(one)
 
     def gradients(prediction):
         return torch.autograd.grad((prediction * weight).sum(), list(critic.parameters()))
 
-    every = critic.every_action(obs, torch.eye(ACTION))[:, torch.arange(BATCH), index]
-    assert_close(gradients(every), gradients(critic(obs, torch.eye(ACTION)[index])))
+    assert_close(gradients(every), gradients(one))
 
 
 def test_every_action_is_float32_under_bfloat16_autocast(critic, pair):

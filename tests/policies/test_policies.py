@@ -12,11 +12,14 @@ from torch.distributions.transforms import TanhTransform
 from torch.testing import assert_close
 
 from lightning_maxent.networks import MLP
-from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
+from lightning_maxent.policies.squashed_gaussian import Clipped, Smooth, SquashedGaussian
 
 OBS = 3
 
-POLICIES = {"squashed_gaussian": partial(SquashedGaussian, network=partial(MLP, hidden_dims=(16,)))}
+POLICIES = {
+    "squashed_gaussian": partial(SquashedGaussian, network=partial(MLP, hidden_dims=(16,))),
+    "smooth": partial(SquashedGaussian, network=partial(MLP, hidden_dims=(16,)), log_std=partial(Smooth, low=-2.0)),
+}
 
 
 @pytest.fixture(params=POLICIES)
@@ -117,9 +120,9 @@ def test_log_prob_is_float32_under_bfloat16_autocast(build):
 # ---- the squashed Gaussian ---------------------------------------------------------------------------------------------
 
 
-def gaussian(means, log_stds):
+def gaussian(means, log_stds, **kwargs):
     """A policy that ignores its observation."""
-    policy = SquashedGaussian(1, len(means), network=partial(MLP, hidden_dims=()))
+    policy = SquashedGaussian(1, len(means), network=partial(MLP, hidden_dims=()), **kwargs)
     with torch.no_grad():
         policy.network[-1].weight.zero_()
         policy.network[-1].bias.copy_(torch.tensor([*means, *log_stds]))
@@ -213,3 +216,44 @@ def test_log_std_is_clipped_on_both_sides():
         action, log_prob = narrow(torch.zeros(4, 1))
     assert_close(action, torch.full((4, 1), math.tanh(0.3)))
     assert (log_prob <= 20 - 0.5 * math.log(2 * math.pi) - log_det(0.3) + 1e-4).all()
+
+
+# ---- log standard deviations -------------------------------------------------------------------------------------------
+
+
+def test_a_clipped_log_std_is_the_output_within_its_bounds_and_the_nearer_bound_beyond():
+    output = torch.tensor([-math.inf, -20.5, -20.0, -1.5, 0.0, 2.0, 2.5, math.inf])
+    expected = torch.tensor([-20.0, -20.0, -20.0, -1.5, 0.0, 2.0, 2.0, 2.0])
+    assert_close(Clipped()(output), expected, rtol=0, atol=0)
+    expected = torch.tensor([-1.0, -1.0, -1.0, -1.0, 0.0, 0.5, 0.5, 0.5])
+    assert_close(Clipped(-1.0, 0.5)(output), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-10.0, 2.0), (-3.0, 1.0)])
+def test_a_smooth_log_std_is_the_tanh_of_the_output_stretched_between_its_bounds(low, high):
+    output = torch.tensor([-math.inf, -0.5, 0.0, 0.5, math.inf], dtype=torch.float64)
+    middle, half = (low + high) / 2, (high - low) / 2
+    expected = [low, middle - half * math.tanh(0.5), middle, middle + half * math.tanh(0.5), high]
+    assert_close(Smooth(low, high)(output), torch.tensor(expected, dtype=torch.float64))
+
+
+def test_the_published_bounds_are_the_default():
+    assert (Clipped().low, Clipped().high) == (-20, 2)
+    assert (Smooth().low, Smooth().high) == (-10, 2)
+
+
+def test_where_a_clipped_log_std_has_no_gradient_a_smooth_one_has():
+    for kind, moves in ((Clipped, False), (Smooth, True)):
+        output = torch.tensor([3.0, 5.0], requires_grad=True)
+        kind()(output).sum().backward()
+        assert ((output.grad > 0) == moves).all()
+
+
+def test_the_policy_is_as_wide_as_its_log_std_says():
+    torch.manual_seed(0)
+    policy = gaussian([0.0, 0.0], [0.0, -20.0], log_std=partial(Smooth, low=-3.0, high=1.0))
+    with torch.no_grad():
+        drawn = policy(torch.zeros(20_000, 1))[0], policy.act(torch.zeros(20_000, 1))
+    for action in drawn:
+        std = action.double().atanh().std(0)
+        assert_close(std, torch.tensor([math.exp(-1), math.exp(-3)], dtype=torch.float64), rtol=0.03, atol=0)

@@ -1,0 +1,120 @@
+"""A policy that is updated less often than Q."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lightning_maxent.actions import BoxActions, FiniteActions
+from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
+from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
+from lightning_maxent.algorithms.sac import SAC
+from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
+from lightning_maxent.critics.twin import TwinCritic
+from lightning_maxent.critics.twin_heads import TwinHeadsCritic
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.networks import MLP
+from lightning_maxent.policies.categorical import Categorical
+from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
+from lightning_maxent.temperature import LearnedTemperature
+from lightning_maxent.transition import Transition
+from lightning_maxent.value import StateValue
+
+OBS, ACTION, BATCH = 3, 2, 8
+SMALL = partial(MLP, hidden_dims=(8,))
+CONTINUOUS = {"critic": partial(TwinCritic, network=SMALL), "policy": partial(SquashedGaussian, network=SMALL)}
+FINITE = {"critic": partial(TwinHeadsCritic, network=SMALL), "policy": partial(Categorical, network=SMALL)}
+VALUE = {"value": partial(StateValue, network=SMALL)}
+
+ALGORITHMS = {
+    "sac": partial(SAC, actions=BoxActions(ACTION), **CONTINUOUS, **VALUE),
+    "target_critic_sac": partial(TargetCriticSAC, actions=BoxActions(ACTION), **CONTINUOUS),
+    "discrete_sac": partial(DiscreteSAC, actions=FiniteActions((ACTION,)), **FINITE),
+    "discrete_value_sac": partial(DiscreteValueSAC, actions=FiniteActions((ACTION,)), **FINITE, **VALUE),
+}
+
+
+@pytest.fixture(params=ALGORITHMS.values(), ids=ALGORITHMS)
+def build(request):
+    torch.manual_seed(0)
+    return partial(request.param, OBS, temperature=LearnedTemperature)
+
+
+def batch():
+    actions = torch.eye(ACTION)[torch.arange(BATCH) % ACTION]
+    return Transition(
+        torch.randn(BATCH, OBS), actions, torch.randn(BATCH), torch.randn(BATCH, OBS), torch.arange(BATCH) > 5
+    )
+
+
+def named_optimizers(algorithm):
+    return dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+
+
+def weights(algorithm, name):
+    return torch.cat([parameter.detach().flatten() for parameter in getattr(algorithm, name).parameters()])
+
+
+def updates_that_move(algorithm, count):
+    """For every network the updates, counted from 1, at which it moved."""
+    optimizers, moved = named_optimizers(algorithm), {name: [] for name in algorithm.trained_networks()}
+    for number in range(1, count + 1):
+        before = {name: weights(algorithm, name) for name in moved}
+        algorithm.update(batch(), optimizers)
+        for name, own in before.items():
+            if not torch.equal(weights(algorithm, name), own):
+                moved[name].append(number)
+    return moved
+
+
+@pytest.mark.parametrize("delay", [1, 2, 3])
+def test_policy_and_temperature_move_at_the_last_of_every_delay_updates_and_all_else_always(build, delay):
+    moved = updates_that_move(build(policy_delay=delay), 7)
+    late = list(range(delay, 8, delay))
+    for name, updates in moved.items():
+        assert updates == (late if name in ("policy", "temperature") else list(range(1, 8))), name
+
+
+def test_there_is_no_delay_unless_one_is_asked_for(build):
+    assert all(updates == [1, 2, 3] for updates in updates_that_move(build(), 3).values())
+
+
+def test_a_delayed_update_has_the_losses_of_one_without_delay(build):
+    torch.manual_seed(0)
+    algorithm = build()
+    torch.manual_seed(0)
+    delayed = build(policy_delay=2)
+    delayed.gradient_steps, given = 1, batch()
+    losses = []
+    for each in (algorithm, delayed):
+        torch.manual_seed(1)
+        losses.append(each.losses(given))
+    assert_close(losses[1], losses[0], rtol=0, atol=0)
+    assert losses[0].keys() == set(algorithm.trained_networks())
+
+
+def test_metrics_of_a_delayed_policy_are_means_over_the_updates_that_it_has(build):
+    algorithm = build(policy_delay=3)
+    optimizers = named_optimizers(algorithm)
+    for _ in range(6):
+        algorithm.update(batch(), optimizers)
+    counts = algorithm._counts
+    assert counts["loss/critic"] == 6
+    assert counts["loss/policy"] == counts["loss/temperature"] == 2
+    assert algorithm.drain_metrics()["gradient_steps"] == 6
+
+
+def test_a_restored_algorithm_goes_on_in_mid_delay(build):
+    algorithm, checkpoint = build(policy_delay=3), {}
+    updates_that_move(algorithm, 2)
+    algorithm.on_save_checkpoint(checkpoint)
+    restored = build(policy_delay=3)
+    restored.on_load_checkpoint(checkpoint | {"state_dict": restored.state_dict()})
+    assert updates_that_move(restored, 4)["policy"] == [1, 4]
+
+
+@pytest.mark.parametrize("delay", [0, -1])
+def test_a_delay_below_one_is_refused(build, delay):
+    with pytest.raises(MaxEntError, match=f"policy_delay .* must be at least 1, not {delay}"):
+        build(policy_delay=delay)
