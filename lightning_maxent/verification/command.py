@@ -1,7 +1,6 @@
 """``lightning-maxent verify``: the checks of one critic, or of all that come with the package, as a table."""
 
 import argparse
-import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -14,7 +13,7 @@ from tqdm import tqdm
 from lightning_maxent.arguments import BUILT_IN_CONFIGS, find_config
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.targets import PolyakTarget, TargetBuilder
+from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.verification.contract import contract
 from lightning_maxent.verification.linear_quadratic import linear_quadratic
 from lightning_maxent.verification.measurement import Measurement
@@ -109,7 +108,7 @@ def _candidates(parser: ArgumentParser, args: Namespace) -> list[Candidate]:
         given = "No critic was given" if args.critic is None else f"{args.critic} is no critic that can be imported"
         raise MaxEntError(f"{given}: --critic my_package.MyCritic, --config critic/redq (an overlay), or --critic all.")
     built = parser.instantiate_classes(args)
-    return [Candidate(args.critic.class_path.rpartition(".")[2], built.critic, built.target)]
+    return [Candidate(args.critic.class_path.rpartition(".")[2], built["critic"], built["target"])]
 
 
 def _overlay(parser: ArgumentParser, path: str) -> Candidate:
@@ -119,8 +118,7 @@ def _overlay(parser: ArgumentParser, path: str) -> Candidate:
         raise MaxEntError(f"{path} gives no critic at model.init_args.critic.")
     chosen = {key: parts[key] for key in ("critic", "target") if key in parts}
     built = parser.instantiate_classes(parser.parse_object(chosen))
-    target = built.target if "target" in parts else functools.partial(PolyakTarget, rate=0.02)
-    return Candidate(path.rpartition("/")[2].removesuffix(".yaml"), built.critic, target)
+    return Candidate(path.rpartition("/")[2].removesuffix(".yaml"), built["critic"], built["target"])
 
 
 def _row(candidate: Candidate, found: Measurement) -> str:

@@ -10,7 +10,7 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.verification.measurement import Measurement
 
-OBS_DIM, ACTION_DIM, BATCH = 4, 2, 256
+OBS_DIM, ACTION_DIM, BATCH, DRAWS = 4, 2, 256, 100
 
 
 def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measurement]:
@@ -42,7 +42,8 @@ def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measureme
 def _optimism(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measurement]:
     members = torch.stack([critic.value(member.unsqueeze(0)) for member in prediction])
     mean, disagreement = members.mean(0), members.std(0, correction=0).mean().clamp(min=1e-6)
-    for method, believed in (("value", critic.value(prediction)), ("target", critic.target(prediction).mean())):
+    drawn = torch.stack([critic.target(prediction).mean() for _ in range(DRAWS)])  # a critic may choose at random
+    for method, believed in (("value", critic.value(prediction)), ("target", drawn.mean(0))):
         excess = float(((believed - mean).mean() / disagreement).clamp(min=0))
         yield Measurement(f"contract: optimism of {method}", excess, 0.0, 0.02)
 
@@ -52,7 +53,9 @@ def _gradients(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measureme
     atoms = torch.randn(BATCH, 5, requires_grad=True)
     loss = critic.loss(prediction, Returns(atoms, torch.full((BATCH, 5), 0.2)))
     (into_target,) = torch.autograd.grad(loss.sum(), atoms, retain_graph=True, allow_unused=True)
-    yield Measurement("contract: detached target", 0.0 if into_target is None else float(into_target.abs().max()), 0.0, 0.0)
+    yield Measurement(
+        "contract: detached target", 0.0 if into_target is None else float(into_target.abs().max()), 0.0, 0.0
+    )
     leaked = 0.0
     for member in range(len(prediction)):
         (gradient,) = torch.autograd.grad(loss[member].sum(), prediction, retain_graph=True)
