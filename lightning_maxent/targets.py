@@ -108,17 +108,10 @@ class PolyakTarget(AbstractSlowCopy):
 
     def __init__(self, network: nn.Module, rate: float = 0.005):
         super().__init__(network)
-        if not 0 < rate <= 1:
-            raise MaxEntError(f"The rate of a Polyak target must lie in (0, 1], but is {rate}.")
-        self.rate = rate
+        self.rate = _checked_rate(rate)
 
-    @torch.no_grad()
     def follow(self, network: nn.Module) -> None:
-        for copy, source in self._pairs(network):
-            if copy.is_floating_point():
-                copy.lerp_(source, self.rate)
-            else:
-                copy.copy_(source)
+        _come_closer(self._pairs(network), self.rate)
 
 
 class PeriodicTarget(AbstractSlowCopy):
@@ -170,11 +163,10 @@ class JointPass(AbstractTarget):
         """Nothing: it is the network."""
 
 
-class JointPolyakTarget(AbstractTarget):
+class JointPolyakTarget(AbstractSlowCopy):
     """A slow copy, where network and copy are each asked of both at once.  FlashSAC (arXiv 2604.04539), published code.
 
-    Both normalise by the statistics of both pairs; the copy's parameters follow, ``copy <- (1 - rate) copy + rate
-    network``.  Its running statistics are its own.
+    Both normalise by the statistics of both pairs; the copy follows as in ``PolyakTarget``.
 
     Args:
         network: what the copy follows.
@@ -182,14 +174,8 @@ class JointPolyakTarget(AbstractTarget):
     """
 
     def __init__(self, network: nn.Module, rate: float = 0.01):
-        super().__init__()
-        if not 0 < rate <= 1:
-            raise MaxEntError(f"The rate of a Polyak target must lie in (0, 1], but is {rate}.")
-        self.network, self.rate = deepcopy(network).requires_grad_(False), rate
-
-    def forward(self, *inputs: Any) -> Any:
-        with steady(self.network):
-            return self.network(*inputs)
+        super().__init__(network)
+        self.rate = _checked_rate(rate)
 
     def predictions(
         self, network: nn.Module, ask: Callable[..., Tensor], now: tuple[Tensor, ...], following: tuple[Tensor, ...]
@@ -199,10 +185,23 @@ class JointPolyakTarget(AbstractTarget):
             _, believed = ask(self.network, *both).chunk(2, dim=1)
         return ask(network, *both).chunk(2, dim=1)[0], believed
 
-    @torch.no_grad()
     def follow(self, network: nn.Module) -> None:
-        for copy, source in zip(self.network.parameters(), network.parameters(), strict=True):
-            copy.lerp_(source, self.rate)
+        _come_closer(self._pairs(network), self.rate)
+
+
+def _checked_rate(rate: float) -> float:
+    if not 0 < rate <= 1:
+        raise MaxEntError(f"The rate of a Polyak target must lie in (0, 1], but is {rate}.")
+    return rate
+
+
+@torch.no_grad()
+def _come_closer(pairs: Iterator[tuple[Tensor, Tensor]], rate: float) -> None:
+    for copy, source in pairs:
+        if copy.is_floating_point():
+            copy.lerp_(source, rate)
+        else:
+            copy.copy_(source)
 
 
 TargetBuilder = Callable[[nn.Module], AbstractTarget]

@@ -140,8 +140,8 @@ MUTANTS = [
     Mutant(
         "Polyak follows at one minus its rate",
         "targets.py",
-        "                copy.lerp_(source, self.rate)\n            else",
-        "                copy.lerp_(source, 1 - self.rate)\n            else",
+        "            copy.lerp_(source, rate)\n        else",
+        "            copy.lerp_(source, 1 - rate)\n        else",
     ),
     Mutant(
         "slow copy leaves buffers behind",
@@ -209,7 +209,10 @@ MUTANTS = [
         "self.buffer.sample(self.batch_size).repeat(updates)",
     ),
     Mutant(
-        "soft return without entropy", "algorithms/base.py", "episode_return + alpha * entropy.sum()", "episode_return"
+        "soft return without entropy",
+        "algorithms/base.py",
+        "learner_reward.sum() + alpha * entropy.sum()",
+        "learner_reward.sum()",
     ),
     Mutant(
         "terminal state bootstraps in the bias of Q",
@@ -581,12 +584,6 @@ MUTANTS = [
         "targets.py",
         "_, believed = ask(self.network, *both)",
         "_, believed = ask(network, *both)",
-    ),
-    Mutant(
-        "joint copy's buffers follow",
-        "targets.py",
-        "zip(self.network.parameters(), network.parameters(), strict=True)",
-        "zip(self.network.state_dict().values(), network.state_dict().values(), strict=True)",
     ),
     Mutant(
         "ensemble always draws its first members",

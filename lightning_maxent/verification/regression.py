@@ -38,4 +38,4 @@ def regression(
 
 
 def _truth(obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-    return torch.sin(2 * obs[:, 0]) + action[:, 0] * obs[:, 1].tanh()
+    return torch.sin(obs[:, 0]) + action[:, 0] * obs[:, 1].tanh()
