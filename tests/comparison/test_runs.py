@@ -114,6 +114,15 @@ def test_a_run_with_other_settings_is_not_taken_for_the_old_one():
     assert {name: log for name, log in logs().items() if "mine" not in name} == before
 
 
+@pytest.fixture
+def _ctrl_c_is_heard():
+    """Also where pytest itself runs in the background, whose shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_ctrl_c_stops_every_run_and_says_how_to_go_on(capsys):
     file = comparison(does="waits", seeds="[0, 1, 2, 3]")
     Path("wait").touch()
@@ -127,6 +136,7 @@ def test_ctrl_c_stops_every_run_and_says_how_to_go_on(capsys):
     thread = threading.Thread(target=interrupt)
     thread.start()
     before = signal.getsignal(signal.SIGINT)
+    assert before is signal.default_int_handler
     assert run_all(file) == 130
     thread.join()
     assert signal.getsignal(signal.SIGINT) is before
