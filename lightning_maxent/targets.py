@@ -16,7 +16,7 @@ from lightning_maxent.errors import MaxEntError
 @contextmanager
 def steady(module: nn.Module) -> Iterator[None]:
     """``module`` normalises by its running statistics and leaves them as they are; dropout goes on."""
-    moving = [each for each in module.modules() if each.training and any(True for _ in each.buffers(recurse=False))]
+    moving = [each for each in module.modules() if each._buffers and each.training]  # buffers() takes as long as to act
     for each in moving:
         each.training = False
     try:
