@@ -62,7 +62,7 @@ def _learnt_and_exact(
         temperature=partial(FixedTemperature, alpha=ALPHA),
         discount=DISCOUNT,
     )
-    train(algorithm, lambda: _draw(world, features, noise), updates, tick)
+    train(algorithm, _drawing(world, features, noise), updates, tick)
     lasting = torch.tensor(~world.terminal)
     with torch.no_grad():
         obs = features[lasting]
@@ -71,12 +71,16 @@ def _learnt_and_exact(
     return q, log_probs, torch.tensor(exact.q).float()[lasting], torch.tensor(exact.policy).float()[lasting]
 
 
-def _draw(world: FiniteMDP, features: torch.Tensor, noise: float) -> Transition:
-    lasting = np.flatnonzero(~world.terminal)
-    state = torch.as_tensor(lasting)[torch.randint(len(lasting), (BATCH,))]
-    action = torch.randint(ACTIONS, (BATCH,))
-    rows = torch.tensor(world.transition.toarray()).float()[state * ACTIONS + action]
-    following = torch.multinomial(rows, 1).squeeze(1)
-    reward = torch.tensor(world.reward).float()[state, action] + noise * torch.randn(BATCH)
-    ended = torch.tensor(world.terminal)[following]
-    return Transition(features[state], torch.eye(ACTIONS)[action], reward, features[following], ended)
+def _drawing(world: FiniteMDP, features: Tensor, noise: float) -> Callable[[], Transition]:
+    """What draws a batch of the world's transitions."""
+    lasting, terminal = torch.tensor(np.flatnonzero(~world.terminal)), torch.tensor(world.terminal)
+    transition, rewards = torch.tensor(world.transition.toarray()).float(), torch.tensor(world.reward).float()
+    one_hots = torch.eye(ACTIONS)
+
+    def draw() -> Transition:
+        state, action = lasting[torch.randint(len(lasting), (BATCH,))], torch.randint(ACTIONS, (BATCH,))
+        following = torch.multinomial(transition[state * ACTIONS + action], 1).squeeze(1)
+        reward = rewards[state, action] + noise * torch.randn(BATCH)
+        return Transition(features[state], one_hots[action], reward, features[following], terminal[following])
+
+    return draw
