@@ -71,6 +71,14 @@ class AbstractCritic(nn.Module, ABC):
         return squared_error(prediction, target.mean())
 
 
+def ask_members(
+    network: nn.Module, members: int, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
+) -> Float[Tensor, "member batch out"]:
+    """What every member of a network of pairs says of the same pairs, in float32."""
+    pair = torch.cat((obs, action), dim=-1)
+    return network(pair.expand(members, *pair.shape)).float()
+
+
 def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> AbstractCritic:
     """Build a critic and see, on a few pairs, that it keeps its contract.
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic, Returns
+from lightning_maxent.critics.base import AbstractCritic, Returns, ask_members
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
 from lightning_maxent.objectives import cross_entropy, gaussian_histogram, projection
@@ -92,8 +92,7 @@ class CategoricalCritic(AbstractCritic):
     def forward(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
     ) -> Float[Tensor, "member batch bin"]:
-        pair = torch.cat((obs, action), dim=-1)
-        return self.network(pair.expand(self.members, *pair.shape)).float()
+        return ask_members(self.network, self.members, obs, action)
 
     def value(self, prediction: Float[Tensor, "member batch bin"]) -> Float[Tensor, " batch"]:
         return self._means(prediction).amin(0)

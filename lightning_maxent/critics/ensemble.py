@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic, Returns
+from lightning_maxent.critics.base import AbstractCritic, Returns, ask_members
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
 
@@ -37,8 +37,7 @@ class EnsembleCritic(AbstractCritic):
     def forward(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
     ) -> Float[Tensor, "member batch"]:
-        pair = torch.cat((obs, action), dim=-1)
-        return self.network(pair.expand(self.members, *pair.shape)).float().squeeze(-1)
+        return ask_members(self.network, self.members, obs, action).squeeze(-1)
 
     def value(self, prediction: Float[Tensor, "member batch"]) -> Float[Tensor, " batch"]:
         return prediction.mean(0)

@@ -3,11 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic, Returns
+from lightning_maxent.critics.base import AbstractCritic, Returns, ask_members
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
 from lightning_maxent.objectives import quantile_huber
@@ -74,8 +73,7 @@ class QuantileCritic(AbstractCritic):
     def forward(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
     ) -> Float[Tensor, "member batch quantile"]:
-        pair = torch.cat((obs, action), dim=-1)
-        return self.network(pair.expand(self.members, *pair.shape)).float()
+        return ask_members(self.network, self.members, obs, action)
 
     def value(self, prediction: Float[Tensor, "member batch quantile"]) -> Float[Tensor, " batch"]:
         return prediction.mean((0, 2))

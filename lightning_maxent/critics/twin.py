@@ -1,10 +1,9 @@
 """Two independent soft Q-functions, of which the smaller is believed."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic
+from lightning_maxent.critics.base import AbstractCritic, ask_members
 from lightning_maxent.networks import MLP, NetworkBuilder
 
 
@@ -26,8 +25,7 @@ class TwinCritic(AbstractCritic):
     def forward(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
     ) -> Float[Tensor, "member batch"]:
-        pair = torch.cat((obs, action), dim=-1)
-        return self.network(pair.expand(2, *pair.shape)).float().squeeze(-1)
+        return ask_members(self.network, 2, obs, action).squeeze(-1)
 
     def value(self, prediction: Float[Tensor, "member batch"]) -> Float[Tensor, " batch"]:
         return prediction.amin(0)
