@@ -1,4 +1,4 @@
-"""How soft Q-learning acts while it learns: by its own policy, or by the noise that entropy replaces."""
+"""How algorithms over finite actions play while they learn: by their policy, or by the noise that entropy replaces."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -17,10 +17,13 @@ Sources, cited below by name:
 - Kuznetsov et al. 2020, "Controlling Overestimation Bias with Truncated Mixture of Continuous Distributional Quantile
   Critics", arXiv 2005.04269v1.
 - Imani & White 2018, "Improving Regression Performance with Distributional Losses", arXiv 1806.04613v1.
+- Liu & Wang 2016, "Stein Variational Gradient Descent", arXiv 1608.04471v3.
 - Christodoulou 2019, "Soft Actor-Critic for Discrete Action Settings", arXiv 1910.07207v2.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,6 +31,9 @@ from torch import Tensor
 from torch.nn import functional
 
 Scalar = Float[Tensor, ""]
+
+Error = Callable[[Tensor, Tensor], Any]  # a Tensor; the command line would refuse one with a shape
+"""An error of predictions against targets, element by element: ``squared_error`` or ``huber_error``."""
 
 
 def soft_value(
@@ -50,6 +56,14 @@ def soft_bellman_target(
 def squared_error(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
     """``(prediction - target)^2`` with a detached target; without the one half of Haarnoja et al. 2018a, eqs. 5 and 7."""
     return (prediction - target.detach()).square()
+
+
+def huber_error(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
+    """``squared_error`` whose slope stays that of an error of 1 beyond it, with a detached target.
+
+    The clipped error of Mnih et al. 2015 (Human-level control, Nature 518), "Methods"; twice the loss of Huber 1964 with a threshold of 1.
+    """
+    return 2 * functional.huber_loss(prediction, target.detach().expand_as(prediction), reduction="none")
 
 
 def quantile_huber(
@@ -164,21 +178,57 @@ def expected_soft_value(
 def soft_mixture(
     q: Float[Tensor, "*batch action atom"],
     probs: Float[Tensor, "*batch action atom"],
+    log_weights: Float[Tensor, "*batch action"],
     log_probs: Float[Tensor, "*batch action"],
     alpha: Scalar,
-    factors: int,
 ) -> tuple[Float[Tensor, "*batch atoms"], Float[Tensor, "*batch atoms"]]:
-    """The distribution of ``Q(s,a) - alpha log pi(a|s)`` with ``a ~ pi(.|s)``; its mean is ``expected_soft_value``.
+    """The distribution of ``Q(s,a) - alpha log pi(a|s)`` for an action drawn with the given weights.
 
-    ``q`` holds the atoms of every action's return, and ``probs`` their probabilities.  Of several factors one is drawn
-    at random and stands for all, times their number, which keeps the mean.
+    ``q`` holds the atoms of every action's return, and ``probs`` their probabilities.  If the weights are the policy's
+    own probabilities, the mean is ``expected_soft_value``.
 
     Returns:
         The atoms of all actions and their probabilities.
     """
     bonus = -alpha * log_probs.masked_fill(log_probs == -math.inf, 0.0)
-    atoms, weights = factors * (q + bonus.unsqueeze(-1)), probs * log_probs.exp().unsqueeze(-1) / factors
+    atoms, weights = q + bonus.unsqueeze(-1), probs * log_weights.exp().unsqueeze(-1)
     return atoms.flatten(-2), weights.flatten(-2)
+
+
+def importance_log_probs(
+    q: Float[Tensor, "*batch particle"], log_density: Float[Tensor, "*batch particle"], alpha: Scalar
+) -> tuple[Float[Tensor, "*batch particle"], Float[Tensor, "*batch particle"]]:
+    """``log pi(a_k|s) = (Q(s,a_k) - V(s)) / alpha`` with ``V(s) = alpha log mean_k exp(Q(s,a_k)/alpha) / p(a_k)``.
+
+    Haarnoja et al. 2017, eqs. 6 and 10; particles ``a_k`` drawn with density ``p``.
+
+    At ``alpha = 0`` V is the maximum over the particles.
+
+    Returns:
+        Logarithms of normalised importance weights ``pi(a_k|s) / p(a_k)``, whose sum is one, and ``log pi(a_k|s)``.
+    """
+    log_weights = boltzmann_log_probs(q - alpha * log_density, alpha)
+    return log_weights, log_weights + log_density + math.log(q.shape[-1])
+
+
+def stein_direction(
+    particles: Float[Tensor, "batch particle dim"], slope: Float[Tensor, "batch particle dim"], alpha: Scalar
+) -> Float[Tensor, "batch particle dim"]:
+    """``phi(y_i) = mean_j k(x_j, y_i) slope(x_j) + alpha grad_{x_j} k(x_j, y_i)``, the particles being both x and y.
+
+    Attraction along the ``slope``, ``alpha grad log p``, shared with neighbours, and repulsion from them.  Haarnoja et
+    al. 2017, eq. 13; ``alpha`` times Liu & Wang 2016, eq. 8, with ``k(x, y) = exp(-||x - y||^2 / h)`` and their bandwidth: ``h`` is the median of squared
+    distances between two particles over the logarithm of their number, state by state, and at least 1e-3.
+    """
+    count = particles.shape[1]
+    apart = particles.unsqueeze(1) - particles.unsqueeze(2)  # [batch, j, i]: y_i - x_j
+    squared = apart.square().sum(-1)
+    above = torch.ones(count, count, dtype=torch.bool, device=particles.device).triu(1)
+    bandwidth = (squared[:, above].median(-1).values / math.log(count)).clamp(min=1e-3)[:, None, None]
+    kernel = (-squared / bandwidth).exp()
+    attraction = torch.einsum("bji,bjd->bid", kernel, slope)
+    repulsion = torch.einsum("bji,bjid->bid", kernel, apart) * (2 / bandwidth)
+    return (attraction + alpha * repulsion) / count
 
 
 def expected_policy_loss(

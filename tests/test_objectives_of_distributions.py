@@ -235,7 +235,8 @@ def test_mean_of_the_soft_mixture_is_the_expected_soft_value_and_its_probabiliti
     policies = [boltzmann_log_probs(factor, double(alpha)) for factor in scores.split(counts, -1)]
     log_probs = torch.cat(policies, -1)
     assert (log_probs == -math.inf).any() == (alpha == 0)
-    atoms, weights = soft_mixture(q, probs, log_probs, double(alpha), len(counts))
+    factors = len(counts)  # one drawn at random stands for all, times their number
+    atoms, weights = soft_mixture(factors * q, probs, log_probs - math.log(factors), log_probs, double(factors * alpha))
     assert atoms.shape == weights.shape == (BATCH, sum(counts) * ATOMS)
     assert atoms.isfinite().all()
     assert (weights >= 0).all()
@@ -246,7 +247,7 @@ def test_mean_of_the_soft_mixture_is_the_expected_soft_value_and_its_probabiliti
 def test_soft_mixture_of_one_factor_is_the_law_of_q_less_alpha_times_log_pi_of_a_drawn_action():
     q, probs = distribution(0, 1, 3, ATOMS)
     log_probs, alpha = normal(5, 1, 3).log_softmax(-1), 0.7
-    atoms, weights = soft_mixture(q, probs, log_probs, double(alpha), 1)
+    atoms, weights = soft_mixture(q, probs, log_probs, log_probs, double(alpha))
     torch.manual_seed(0)
     action = torch.multinomial(log_probs[0].exp(), 100_000, replacement=True)
     atom = torch.multinomial(probs[0, action], 1)[:, 0]

@@ -8,6 +8,7 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam, check_delay
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.critics.base import CriticBuilder
+from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss
 from lightning_maxent.policies.base import FinitePolicyBuilder
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, steady
@@ -31,6 +32,7 @@ class DiscreteSAC(FiniteAlgorithm):
         policy: builds the policy.
         temperature: builds alpha from ``actions``.
         target: builds the slow copy of Q.
+        exploration: builds what plays while learning.
         critic_optimizer: of Q.
         policy_optimizer: of the policy.
         temperature_optimizer: of alpha, where alpha is learned.
@@ -46,6 +48,7 @@ class DiscreteSAC(FiniteAlgorithm):
         policy: FinitePolicyBuilder,
         temperature: TemperatureBuilder = LearnedTemperature,
         target: TargetBuilder = PolyakTarget,
+        exploration: ExplorationBuilder = PolicyExploration,
         critic_optimizer: OptimizerBuilder = adam,
         policy_optimizer: OptimizerBuilder = adam,
         temperature_optimizer: OptimizerBuilder = adam,
@@ -53,7 +56,7 @@ class DiscreteSAC(FiniteAlgorithm):
         discount: float = 0.99,
     ):
         optimizers = {"critic": critic_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer}
-        super().__init__(obs_dim, actions, critic, temperature, optimizers, discount)
+        super().__init__(obs_dim, actions, critic, temperature, exploration, optimizers, discount)
         self.policy = policy(obs_dim, self.actions)
         self.policy_delay = check_delay(policy_delay)
         self.target_critic = target(self.critic)

@@ -10,6 +10,7 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam, check_delay
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.critics.base import CriticBuilder, Returns
+from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import (
     Scalar,
     categorical_entropy,
@@ -41,6 +42,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
         value: builds V from ``obs_dim``.
         temperature: builds alpha from ``actions``.
         target: builds the slow copy of V.
+        exploration: builds what plays while learning.
         value_optimizer: of V.
         critic_optimizer: of Q.
         policy_optimizer: of the policy.
@@ -58,6 +60,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
         value: Callable[[int], nn.Module] = StateValue,
         temperature: TemperatureBuilder = LearnedTemperature,
         target: TargetBuilder = PolyakTarget,
+        exploration: ExplorationBuilder = PolicyExploration,
         value_optimizer: OptimizerBuilder = adam,
         critic_optimizer: OptimizerBuilder = adam,
         policy_optimizer: OptimizerBuilder = adam,
@@ -71,7 +74,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
             "policy": policy_optimizer,
             "temperature": temperature_optimizer,
         }
-        super().__init__(obs_dim, actions, critic, temperature, optimizers, discount)
+        super().__init__(obs_dim, actions, critic, temperature, exploration, optimizers, discount)
         self.policy = policy(obs_dim, self.actions)
         self.policy_delay = check_delay(policy_delay)
         self.value = value(obs_dim)

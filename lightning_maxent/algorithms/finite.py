@@ -1,5 +1,6 @@
 """What the algorithms over finite actions have in common: every expectation over actions is an exact sum."""
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -10,6 +11,7 @@ from lightning_maxent.actions import AbstractActions, FiniteActions
 from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder
 from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, Returns, build_finite_critic
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.exploration import ExplorationBuilder
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_soft_value, soft_mixture
 from lightning_maxent.temperature import TemperatureBuilder
 
@@ -30,6 +32,7 @@ class FiniteAlgorithm(AbstractAlgorithm, ABC):
         actions: AbstractActions,
         critic: CriticBuilder,
         temperature: TemperatureBuilder,
+        exploration: ExplorationBuilder,
         optimizers: dict[str, OptimizerBuilder],
         discount: float,
     ):
@@ -41,6 +44,7 @@ class FiniteAlgorithm(AbstractAlgorithm, ABC):
             )
         self.actions = actions
         self.critic = build_finite_critic(critic, obs_dim, actions)
+        self.exploration = exploration(actions)
         self._one_hots: Tensor
         self.register_buffer("_one_hots", torch.eye(actions.dim), persistent=False)
 
@@ -66,10 +70,14 @@ class FiniteAlgorithm(AbstractAlgorithm, ABC):
         log_probs: Float[Tensor, "batch action_dim"],
         alpha: Scalar,
     ) -> Returns:
-        """What of the predictions for the next state enters the backup, with an action of the policy."""
+        """What of the predictions for the next state enters the backup, with an action of the policy.
+
+        Of several factors one is drawn at random and stands for all, times their number, which keeps the mean.
+        """
+        factors = len(self.actions.counts)
         every = self.critic.target(prediction.flatten(1, 2))
         atoms, probs = (part.unflatten(0, prediction.shape[1:3]) for part in every)
-        return Returns(*soft_mixture(atoms, probs, log_probs, alpha, len(self.actions.counts)))
+        return Returns(*soft_mixture(factors * atoms, probs, log_probs - math.log(factors), log_probs, factors * alpha))
 
     def chosen(
         self,
@@ -84,6 +92,13 @@ class FiniteAlgorithm(AbstractAlgorithm, ABC):
         log_probs = self.log_probs(obs)
         return self.actions.greedy(log_probs) if deterministic else self.actions.sample(log_probs)
 
+    def _explore(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
+        return self.exploration(self.every_q(obs), self.log_probs(obs))
+
+    def every_q(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
+        """The soft value of every action that the policy climbs."""
+        return self.every_value(self.every_action(self.critic, obs))
+
     def q_value(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
     ) -> Float[Tensor, " batch"]:
@@ -94,5 +109,5 @@ class FiniteAlgorithm(AbstractAlgorithm, ABC):
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Both exact."""
         log_probs = self.log_probs(obs)
-        q = self.every_value(self.every_action(self.critic, obs)).unsqueeze(-1)
+        q = self.every_q(obs).unsqueeze(-1)
         return expected_soft_value(q, log_probs, self.temperature()).squeeze(-1), categorical_entropy(log_probs)

@@ -50,8 +50,7 @@ class SoftQLearning(FiniteAlgorithm):
         discount: float = 0.99,
     ):
         optimizers = {"critic": critic_optimizer, "temperature": temperature_optimizer}
-        super().__init__(obs_dim, actions, critic, temperature, optimizers, discount)
-        self.exploration = exploration(self.actions)
+        super().__init__(obs_dim, actions, critic, temperature, exploration, optimizers, discount)
         self.target_critic = target(self.critic)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
@@ -74,11 +73,8 @@ class SoftQLearning(FiniteAlgorithm):
         self.target_critic.follow(self.critic)
 
     def log_probs(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        return self.actions.boltzmann(self._every_q(obs), self.temperature())
+        return self.actions.boltzmann(self.every_q(obs), self.temperature())
 
     def _explore(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        q = self._every_q(obs)
+        q = self.every_q(obs)  # asked once for both
         return self.exploration(q, self.actions.boltzmann(q, self.temperature()))
-
-    def _every_q(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        return self.every_value(self.every_action(self.critic, obs))

@@ -3,8 +3,9 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic, ask_members
+from lightning_maxent.critics.base import AbstractCritic, Returns, ask_members
 from lightning_maxent.networks import MLP, NetworkBuilder
+from lightning_maxent.objectives import Error, squared_error
 
 
 class TwinCritic(AbstractCritic):
@@ -16,10 +17,12 @@ class TwinCritic(AbstractCritic):
         obs_dim: size of the flattened observation.
         action_dim: size of the action.
         network: builds the two networks over observation and action.
+        error: of a prediction against its target; ``objectives.huber_error`` heeds rare catastrophes less.
     """
 
-    def __init__(self, obs_dim: int, action_dim: int, network: NetworkBuilder = MLP):
+    def __init__(self, obs_dim: int, action_dim: int, network: NetworkBuilder = MLP, error: Error = squared_error):
         super().__init__()
+        self.error = error
         self.network = network(2, obs_dim + action_dim, 1)
 
     def forward(
@@ -29,3 +32,6 @@ class TwinCritic(AbstractCritic):
 
     def value(self, prediction: Float[Tensor, "member batch"]) -> Float[Tensor, " batch"]:
         return prediction.amin(0)
+
+    def loss(self, prediction: Float[Tensor, "member batch"], target: Returns) -> Float[Tensor, "member batch"]:
+        return self.error(prediction, target.mean())

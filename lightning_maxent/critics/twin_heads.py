@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic
+from lightning_maxent.critics.base import AbstractCritic, Returns
 from lightning_maxent.networks import MLP, NetworkBuilder
+from lightning_maxent.objectives import Error, squared_error
 
 
 class TwinHeadsCritic(AbstractCritic):
@@ -19,10 +20,12 @@ class TwinHeadsCritic(AbstractCritic):
         obs_dim: size of the flattened observation.
         action_dim: number of outputs: of actions, or of the choices of all factors together.
         network: builds the two networks over the observation.
+        error: of a prediction against its target; ``objectives.huber_error`` heeds rare catastrophes less.
     """
 
-    def __init__(self, obs_dim: int, action_dim: int, network: NetworkBuilder = MLP):
+    def __init__(self, obs_dim: int, action_dim: int, network: NetworkBuilder = MLP, error: Error = squared_error):
         super().__init__()
+        self.error = error
         self.network = network(2, obs_dim, action_dim)
 
     def forward(
@@ -42,3 +45,6 @@ class TwinHeadsCritic(AbstractCritic):
 
     def value(self, prediction: Float[Tensor, "member batch"]) -> Float[Tensor, " batch"]:
         return prediction.amin(0)
+
+    def loss(self, prediction: Float[Tensor, "member batch"], target: Returns) -> Float[Tensor, "member batch"]:
+        return self.error(prediction, target.mean())
