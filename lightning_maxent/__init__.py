@@ -6,6 +6,7 @@ An algorithm is a dictionary of losses, keyed by the network that each one moves
 from lightning_maxent import environments as environments  # registers them with Gymnasium
 from lightning_maxent.actions import AbstractActions, BoxActions, FiniteActions
 from lightning_maxent.algorithms.base import AbstractAlgorithm
+from lightning_maxent.algorithms.continuous_soft_q_learning import ContinuousSoftQLearning
 from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
 from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.sac import SAC
@@ -17,9 +18,19 @@ from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.data.replay import ReplayDataModule
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import AbstractExploration, EpsilonGreedy, PolicyExploration, SoftmaxExploration
-from lightning_maxent.policies.base import AbstractFinitePolicy, AbstractPolicy
+from lightning_maxent.particles import AbstractParticles, PolicyExpectation, PolicyParticles, UniformParticles
+from lightning_maxent.policies.base import (
+    AbstractFinitePolicy,
+    AbstractPolicy,
+    AbstractSampler,
+    AbstractSquashedPolicy,
+)
 from lightning_maxent.policies.categorical import Categorical
+from lightning_maxent.policies.flow import FlowPolicy
+from lightning_maxent.policies.mixture import MixtureOfGaussians
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
+from lightning_maxent.policies.stein_sampler import SteinSampler
+from lightning_maxent.policy_updates import AbstractPolicyUpdate, DivergenceUpdate, SteinUpdate
 from lightning_maxent.schedules import AbstractSchedule, ConstantSchedule, ExponentialSchedule, LinearSchedule
 from lightning_maxent.targets import AbstractTarget, PeriodicTarget, PolyakTarget
 from lightning_maxent.temperature import (
@@ -38,26 +49,36 @@ __all__ = [
     "AbstractCritic",
     "AbstractExploration",
     "AbstractFinitePolicy",
+    "AbstractParticles",
     "AbstractPolicy",
+    "AbstractPolicyUpdate",
+    "AbstractSampler",
     "AbstractSchedule",
+    "AbstractSquashedPolicy",
     "AbstractTarget",
     "AbstractTemperature",
     "AnnealedTemperature",
     "BoxActions",
     "Categorical",
     "ConstantSchedule",
+    "ContinuousSoftQLearning",
     "DiscreteSAC",
     "DiscreteValueSAC",
+    "DivergenceUpdate",
     "Episode",
     "EpsilonGreedy",
     "ExponentialSchedule",
     "FiniteActions",
     "FixedTemperature",
+    "FlowPolicy",
     "LearnedTemperature",
     "LinearSchedule",
     "MaxEntError",
+    "MixtureOfGaussians",
     "PeriodicTarget",
+    "PolicyExpectation",
     "PolicyExploration",
+    "PolicyParticles",
     "PolyakTarget",
     "ReplayDataModule",
     "Round",
@@ -65,8 +86,11 @@ __all__ = [
     "SoftmaxExploration",
     "SquashedGaussian",
     "StateValue",
+    "SteinSampler",
+    "SteinUpdate",
     "TargetCriticSAC",
     "Transition",
     "TwinCritic",
     "TwinHeadsCritic",
+    "UniformParticles",
 ]

@@ -205,10 +205,12 @@ def importance_log_probs(
     At ``alpha = 0`` V is the maximum over the particles.
 
     Returns:
-        Logarithms of normalised importance weights ``pi(a_k|s) / p(a_k)``, whose sum is one, and ``log pi(a_k|s)``.
+        Logarithms of normalised importance weights ``pi(a_k|s) / p(a_k)``, whose sum is one, and ``log pi(a_k|s)``,
+        which is finite also where the weight is zero.
     """
     log_weights = boltzmann_log_probs(q - alpha * log_density, alpha)
-    return log_weights, log_weights + log_density + math.log(q.shape[-1])
+    finite = log_weights.masked_fill(log_weights == -math.inf, 0.0)
+    return log_weights, finite + log_density + math.log(q.shape[-1])
 
 
 def stein_direction(
@@ -241,7 +243,7 @@ def expected_policy_loss(
     return -expected_soft_value(q.detach().unsqueeze(-1), log_probs, alpha.detach()).squeeze(-1)
 
 
-def normal_log_prob(noise: Float[Tensor, "*shape"], log_std: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def normal_log_prob(noise: Float[Tensor, "*shape"], log_std: Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
     """``log N(mean + std noise; mean, std^2)`` of each coordinate, from the noise that made the sample."""
     return -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
 

@@ -60,7 +60,7 @@ class AbstractTarget(nn.Module, ABC):
             network: what learns.
             ask: ``(network, *inputs) -> [member, batch, ...]``.
             now: inputs ``[batch, ...]``.
-            following: inputs of the same shapes.
+            following: inputs of the same kinds, of as many pairs or more.
         """
 
     @abstractmethod
@@ -156,8 +156,7 @@ class JointPass(AbstractTarget):
         self, network: nn.Module, ask: Callable[..., Tensor], now: tuple[Tensor, ...], following: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
         both = ask(network, *(torch.cat(pair) for pair in zip(now, following, strict=True)))
-        prediction, believed = both.chunk(2, dim=1)
-        return prediction, believed.detach()
+        return both[:, : len(now[0])], both[:, len(now[0]) :].detach()
 
     def follow(self, network: nn.Module) -> None:
         """Nothing: it is the network."""
@@ -182,8 +181,8 @@ class JointPolyakTarget(AbstractSlowCopy):
     ) -> tuple[Tensor, Tensor]:
         both = tuple(torch.cat(pair) for pair in zip(now, following, strict=True))
         with torch.no_grad():
-            _, believed = ask(self.network, *both).chunk(2, dim=1)
-        return ask(network, *both).chunk(2, dim=1)[0], believed
+            believed = ask(self.network, *both)[:, len(now[0]) :]
+        return ask(network, *both)[:, : len(now[0])], believed
 
     def follow(self, network: nn.Module) -> None:
         _come_closer(self._pairs(network), self.rate)

@@ -462,14 +462,14 @@ MUTANTS = [
     Mutant(
         "mixture without entropy",
         "objectives.py",
-        "factors * (q + bonus.unsqueeze(-1))",
-        "factors * q",
+        "atoms, weights = q + bonus.unsqueeze(-1)",
+        "atoms, weights = q",
     ),
     Mutant(
         "mixture forgets that one factor stands for all",
-        "objectives.py",
-        "factors * (q + bonus.unsqueeze(-1)), probs * log_probs.exp().unsqueeze(-1) / factors",
-        "(q + bonus.unsqueeze(-1)), probs * log_probs.exp().unsqueeze(-1) / factors",
+        "algorithms/finite.py",
+        "soft_mixture(factors * atoms",
+        "soft_mixture(atoms",
     ),
     Mutant(
         "batch statistics after training",

@@ -1,4 +1,4 @@
-"""What the actor-critics over continuous actions have in common: playing, and the estimates behind the soft metrics."""
+"""What the algorithms over continuous actions have in common."""
 
 from abc import ABC
 
@@ -10,15 +10,46 @@ from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder
 from lightning_maxent.critics.base import CriticBuilder, build_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import soft_value
-from lightning_maxent.policies.base import PolicyBuilder
+from lightning_maxent.policies.base import PolicyBuilder, build_policy
 from lightning_maxent.temperature import TemperatureBuilder
 
 
 class ContinuousAlgorithm(AbstractAlgorithm, ABC):
-    """A critic and a policy over actions in ``[-1, 1]^dim``.
+    """A critic over actions in ``[-1, 1]^dim``.
 
     Raises:
         MaxEntError: for finite actions.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        actions: AbstractActions,
+        critic: CriticBuilder,
+        temperature: TemperatureBuilder,
+        optimizers: dict[str, OptimizerBuilder],
+        discount: float,
+    ):
+        super().__init__(temperature(actions), optimizers, discount)
+        if not isinstance(actions, BoxActions):
+            raise MaxEntError(
+                f"{type(self).__name__} needs continuous actions (a Box), but this environment has finitely many: use "
+                f"SoftQLearning or DiscreteSAC, or a continuous variant of the task (e.g. `continuous: true` in the "
+                f"env_kwargs of LunarLander-v3)."
+            )
+        self.critic = build_critic(critic, obs_dim, actions.dim)
+
+    def q_value(
+        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
+    ) -> Float[Tensor, " batch"]:
+        return self.critic.value(self.critic(obs, action))
+
+
+class ActorCritic(ContinuousAlgorithm, ABC):
+    """A critic, and a policy with a density.
+
+    Raises:
+        MaxEntError: for finite actions, or a policy without a density.
     """
 
     def __init__(
@@ -31,23 +62,11 @@ class ContinuousAlgorithm(AbstractAlgorithm, ABC):
         optimizers: dict[str, OptimizerBuilder],
         discount: float,
     ):
-        super().__init__(temperature(actions), optimizers, discount)
-        if not isinstance(actions, BoxActions):
-            raise MaxEntError(
-                f"{type(self).__name__} needs continuous actions (a Box), but this environment has finitely many: use "
-                f"SoftQLearning or DiscreteSAC, or a continuous variant of the task (e.g. `continuous: true` in the "
-                f"env_kwargs of LunarLander-v3)."
-            )
-        self.policy = policy(obs_dim, actions.dim)
-        self.critic = build_critic(critic, obs_dim, actions.dim)
+        super().__init__(obs_dim, actions, critic, temperature, optimizers, discount)
+        self.policy = build_policy(policy, obs_dim, actions.dim)
 
     def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
         return self.policy.act(obs, deterministic)
-
-    def q_value(
-        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
-    ) -> Float[Tensor, " batch"]:
-        return self.critic.value(self.critic(obs, action))
 
     def value_and_entropy(
         self, obs: Float[Tensor, "batch obs_dim"]

@@ -7,7 +7,7 @@ from torch import nn
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam, check_delay
-from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
+from lightning_maxent.algorithms.continuous import ActorCritic
 from lightning_maxent.critics.base import CriticBuilder, Returns
 from lightning_maxent.objectives import Scalar, policy_loss, value_loss
 from lightning_maxent.policies.base import PolicyBuilder
@@ -17,7 +17,7 @@ from lightning_maxent.transition import Transition
 from lightning_maxent.value import StateValue
 
 
-class SAC(ContinuousAlgorithm):
+class SAC(ActorCritic):
     """V, its slow copy, twin Q and policy, an optimizer each.  Haarnoja et al. 2018a (arXiv 1801.01290v2).
 
     V regresses on ``Q(s,a) - alpha log pi(a|s)`` with a fresh action, Q on ``r + gamma V'(s')`` with the copy V',

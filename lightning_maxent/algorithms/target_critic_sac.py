@@ -5,7 +5,7 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam, check_delay
-from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
+from lightning_maxent.algorithms.continuous import ActorCritic
 from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, Returns
 from lightning_maxent.objectives import Scalar, policy_loss, soft_value
 from lightning_maxent.policies.base import PolicyBuilder
@@ -14,7 +14,7 @@ from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 
 
-class TargetCriticSAC(ContinuousAlgorithm):
+class TargetCriticSAC(ActorCritic):
     """Twin Q, their slow copies, policy and temperature.  Haarnoja et al. 2018b (arXiv 1812.05905v2).
 
     Q regresses on ``r + gamma (Q'(s',a') - alpha log pi(a'|s'))`` with the copies Q' and a fresh ``a'``; the policy

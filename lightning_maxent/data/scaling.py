@@ -113,6 +113,35 @@ class RawRewards(AbstractRewardScaling):
         pass
 
 
+class FixedScaleRewards(AbstractRewardScaling):
+    """``scale`` times what they are; ``1 / scale`` times the temperature does the same to the policy.
+
+    Args:
+        num_envs: not used; every scaling is built alike.
+        scale: positive; the reward scale of Haarnoja et al. 2017 and 2018a.
+
+    Raises:
+        MaxEntError: for a scale that is not positive and finite.
+    """
+
+    def __init__(self, num_envs: int, scale: float):
+        if not 0 < scale < float("inf"):
+            raise MaxEntError(f"The scale of rewards must be positive and finite, but is {scale}.")
+        self._scale = float(scale)
+
+    def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
+        pass
+
+    def scale(self) -> float:
+        return self._scale
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
 class ReturnScaledRewards(AbstractRewardScaling):
     """Over the spread of returns, so that these fit a critic's range: ``r / max(std(G), max|G| / largest)``.
 

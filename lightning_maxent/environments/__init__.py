@@ -17,3 +17,6 @@ gym.register(
     "lightning_maxent.environments.linear_quadratic:LinearQuadraticEnv",
     max_episode_steps=50,
 )
+gym.register(
+    "lightning_maxent/MultiGoal-v0", "lightning_maxent.environments.multi_goal:MultiGoalEnv", max_episode_steps=30
+)

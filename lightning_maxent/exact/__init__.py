@@ -1,4 +1,6 @@
-"""Exact solutions of small worlds, to hold everything else against: finite MDPs, linear-quadratic worlds, matrix games.
+"""Exact solutions of small worlds, to hold everything else against.
+
+Finite MDPs, linear-quadratic worlds, the multi-goal world, matrix games.
 
 All of it is numpy and scipy in float64 and shares no equation with the rest of the package.
 
@@ -30,6 +32,7 @@ from lightning_maxent.exact.linear_quadratic import (
 )
 from lightning_maxent.exact.mdp import FiniteMDP, random_mdp, read_mdp
 from lightning_maxent.exact.memoryless import best_deterministic_policy, lift
+from lightning_maxent.exact.multi_goal import MultiGoal, MultiGoalSolution, solve_multi_goal
 from lightning_maxent.exact.solve import (
     Solution,
     boltzmann_policy,
@@ -48,6 +51,8 @@ __all__ = [
     "LinearGaussianPolicy",
     "LinearQuadratic",
     "LinearQuadraticSolution",
+    "MultiGoal",
+    "MultiGoalSolution",
     "Solution",
     "best_deterministic_policy",
     "boltzmann_policy",
@@ -65,5 +70,6 @@ __all__ = [
     "soft_value",
     "soft_value_iteration",
     "solve_linear_quadratic",
+    "solve_multi_goal",
     "value_iteration",
 ]

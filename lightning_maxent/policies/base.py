@@ -1,16 +1,22 @@
-"""The contracts of a policy: over continuous and over finite actions."""
+"""The contracts of a policy: over continuous actions, with a density or without, and over finite ones."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import FiniteActions
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.objectives import tanh_log_det
+
+CANDIDATES = 16  # among which the densest is the best guess; ours
 
 
 class AbstractPolicy(nn.Module, ABC):
-    """A distribution over actions in [-1, 1]^action_dim, given an observation."""
+    """A distribution over actions in [-1, 1]^action_dim with a density, given an observation."""
 
     @abstractmethod
     def forward(
@@ -25,6 +31,49 @@ class AbstractPolicy(nn.Module, ABC):
         """Actions to play, without gradients wanted: samples, or the policy's one best guess if ``deterministic``."""
 
 
+class AbstractSampler(nn.Module, ABC):
+    """A distribution over actions in [-1, 1]^action_dim to draw from, given an observation; its density may be unknown."""
+
+    @abstractmethod
+    def unsquashed(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
+        """``count`` reparameterised samples ``u`` for every state, float32; the actions are ``tanh(u)``."""
+
+
+class AbstractSquashedPolicy(AbstractPolicy, AbstractSampler, ABC):
+    """``a = tanh(u)``, where ``u`` has a density.  The change of variables is Haarnoja et al. 2018a, eq. 21."""
+
+    @abstractmethod
+    def unsquashed_with_log_prob(
+        self, obs: Float[Tensor, "batch obs_dim"], count: int
+    ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
+        """``count`` reparameterised samples ``u`` for every state and their log-densities, float32."""
+
+    def unsquashed(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
+        return self.unsquashed_with_log_prob(obs, count)[0]
+
+    def forward(
+        self, obs: Float[Tensor, "batch obs_dim"]
+    ) -> tuple[Float[Tensor, "batch action_dim"], Float[Tensor, " batch"]]:
+        action, log_prob = self._squashed(obs, 1)
+        return action.squeeze(1), log_prob.squeeze(1)
+
+    def act(
+        self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False
+    ) -> Float[Tensor, "batch action_dim"]:
+        """Samples; if ``deterministic``, the densest of the same ``CANDIDATES`` each time: a mean may lie between modes."""
+        if not deterministic:
+            return self._squashed(obs, 1)[0].squeeze(1)
+        with same_noise_each_time(obs.device):
+            action, log_prob = self._squashed(obs, CANDIDATES)
+        return action[torch.arange(len(obs), device=obs.device), log_prob.argmax(1)]
+
+    def _squashed(
+        self, obs: Float[Tensor, "batch obs_dim"], count: int
+    ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
+        u, log_prob = self.unsquashed_with_log_prob(obs, count)
+        return u.tanh(), log_prob - tanh_log_det(u).sum(-1)
+
+
 class AbstractFinitePolicy(nn.Module, ABC):
     """Probabilities of finite actions, given an observation."""
 
@@ -33,8 +82,81 @@ class AbstractFinitePolicy(nn.Module, ABC):
         """Log-probabilities in nats of every action, or of every choice of each factor; float32 everywhere."""
 
 
+@contextmanager
+def same_noise_each_time(device: torch.device) -> Iterator[None]:
+    """What is drawn inside is the same each time, and what is drawn after it, as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield
+
+
+def build_policy(builder: "PolicyBuilder", obs_dim: int, action_dim: int) -> AbstractPolicy:
+    """Build a policy and see, on a few states, that it has a density and keeps its contract.
+
+    Raises:
+        MaxEntError: names the method, what it returned and what was expected.
+    """
+    policy = builder(obs_dim, action_dim)
+    if not isinstance(policy, AbstractPolicy):
+        raise MaxEntError(
+            f"{type(policy).__name__} knows no density of its actions, which this algorithm needs: use SquashedGaussian, "
+            f"MixtureOfGaussians or FlowPolicy, or ContinuousSoftQLearning with uniform particles."
+        )
+    _check_policy(policy, obs_dim, action_dim)
+    return policy
+
+
+def _check_policy(policy: AbstractPolicy, obs_dim: int, action_dim: int) -> None:
+    name = type(policy).__name__
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        obs = torch.randn(3, obs_dim)
+        action, log_prob = policy.eval()(obs)
+        _check_numbers(f"{name}.forward", "an action", action, (3, action_dim))
+        _check_numbers(f"{name}.forward", "a log-density", log_prob, (3,))
+        for deterministic in (False, True):
+            _check_numbers(f"{name}.act", "an action", policy.act(obs, deterministic), (3, action_dim))
+    policy.train()
+    if action.abs().max() > 1:
+        raise MaxEntError(
+            f"{name}.forward must give actions in [-1, 1], but gave {float(action.abs().max()):.3g}: squash them, e.g. "
+            f"by tanh, and correct the log-density for it."
+        )
+
+
+def build_sampler(builder: "SamplerBuilder", obs_dim: int, action_dim: int) -> AbstractSampler:
+    """Build a sampler and see, on a few states, that it keeps its contract.
+
+    Raises:
+        MaxEntError: names the method, what it returned and what was expected.
+    """
+    sampler = builder(obs_dim, action_dim)
+    name = type(sampler).__name__
+    if not isinstance(sampler, AbstractSampler):
+        raise MaxEntError(
+            f"{name} has no samples before squashing, which this algorithm needs: use SteinSampler, FlowPolicy, "
+            f"MixtureOfGaussians or SquashedGaussian, or derive your policy from AbstractSquashedPolicy."
+        )
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        u = sampler.eval().unsquashed(torch.randn(3, obs_dim), 2)
+    sampler.train()
+    _check_numbers(f"{name}.unsquashed", "two samples for each of three states", u, (3, 2, action_dim))
+    if isinstance(sampler, AbstractPolicy):
+        _check_policy(sampler, obs_dim, action_dim)
+    return sampler
+
+
+def _check_numbers(method: str, what: str, numbers: Tensor, shape: tuple[int, ...]) -> None:
+    if numbers.shape != shape:
+        raise MaxEntError(f"{method} must give {what} of shape {list(shape)}, but gave {list(numbers.shape)}.")
+    if not torch.isfinite(numbers).all():
+        raise MaxEntError(f"{method} must give {what} of finite numbers, but gave NaN or infinity.")
+
+
 PolicyBuilder = Callable[[int, int], AbstractPolicy]
 """Builds a policy from ``obs_dim`` and ``action_dim``."""
+
+SamplerBuilder = Callable[[int, int], AbstractSampler]
+"""Builds a sampler from ``obs_dim`` and ``action_dim``; every ``AbstractSquashedPolicy`` is one."""
 
 FinitePolicyBuilder = Callable[[int, FiniteActions], AbstractFinitePolicy]
 """Builds a policy from ``obs_dim`` and the action space."""

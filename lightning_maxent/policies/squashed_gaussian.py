@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.networks import MLP, NetworkBuilder
-from lightning_maxent.objectives import normal_log_prob, tanh_log_det
-from lightning_maxent.policies.base import AbstractPolicy
+from lightning_maxent.objectives import normal_log_prob
+from lightning_maxent.policies.base import AbstractSquashedPolicy
 
 
 class AbstractLogStd(ABC):
@@ -50,7 +50,7 @@ class Smooth(AbstractLogStd):
         return self.low + (self.high - self.low) * (output.tanh() + 1) / 2
 
 
-class SquashedGaussian(AbstractPolicy):
+class SquashedGaussian(AbstractSquashedPolicy):
     """``a = tanh(u)``, ``u ~ N(mean(s), std(s)^2)`` with diagonal covariance.  Haarnoja et al. 2018a, appendix C.
 
     Args:
@@ -75,14 +75,12 @@ class SquashedGaussian(AbstractPolicy):
         mean, log_std = self.network(obs.unsqueeze(0)).squeeze(0).float().chunk(2, dim=-1)
         return mean, self.log_std(log_std)
 
-    def forward(
-        self, obs: Float[Tensor, "batch obs_dim"]
-    ) -> tuple[Float[Tensor, "batch action_dim"], Float[Tensor, " batch"]]:
-        mean, log_std = self._mean_and_log_std(obs)
-        noise = torch.randn_like(mean)
-        u = mean + log_std.exp() * noise
-        log_prob = normal_log_prob(noise, log_std) - tanh_log_det(u)
-        return u.tanh(), log_prob.sum(-1)
+    def unsquashed_with_log_prob(
+        self, obs: Float[Tensor, "batch obs_dim"], count: int
+    ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
+        mean, log_std = (part.unsqueeze(1) for part in self._mean_and_log_std(obs))
+        noise = torch.randn(len(obs), count, mean.shape[-1], device=mean.device)
+        return mean + log_std.exp() * noise, normal_log_prob(noise, log_std).sum(-1)
 
     def act(
         self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False

@@ -11,13 +11,20 @@ from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 from torch.testing import assert_close
 
+from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP
+from lightning_maxent.policies.base import AbstractPolicy, build_policy, build_sampler
+from lightning_maxent.policies.flow import FlowPolicy
+from lightning_maxent.policies.mixture import MixtureOfGaussians
 from lightning_maxent.policies.squashed_gaussian import Clipped, Smooth, SquashedGaussian
+from lightning_maxent.policies.stein_sampler import SteinSampler
 
 OBS = 3
 
 POLICIES = {
     "squashed_gaussian": partial(SquashedGaussian, network=partial(MLP, hidden_dims=(16,))),
+    "mixture": partial(MixtureOfGaussians, components=3, network=partial(MLP, hidden_dims=(16,))),
+    "flow": partial(FlowPolicy, transforms=2, bins=4, hidden_dims=(16,)),
     "smooth": partial(SquashedGaussian, network=partial(MLP, hidden_dims=(16,)), log_std=partial(Smooth, low=-2.0)),
 }
 
@@ -62,12 +69,16 @@ def test_reported_density_is_the_one_that_actions_are_drawn_from(build, action_d
     with torch.no_grad():
         action, log_prob = build(OBS, action_dim)(same_obs(100_000))
     inside = ((action > low) & (action < high)).all(-1)
-    volume = (inside / log_prob.double().exp()).mean()
-    assert float(volume) == pytest.approx((high - low) ** action_dim, rel=0.03)
+    volumes, expected = inside / log_prob.double().exp(), (high - low) ** action_dim
+    error = 4 * float(volumes.std()) / math.sqrt(len(volumes))
+    assert error < 0.15 * expected
+    assert float(volumes.mean()) == pytest.approx(expected, abs=error)
 
 
-def test_gradient_of_an_expectation_over_actions_agrees_with_a_difference_quotient(build):
-    policy, obs = build(OBS, 2), torch.randn(512, OBS)
+@pytest.mark.parametrize("name", [name for name in POLICIES if name != "mixture"])  # its noise chooses; see below
+def test_gradient_of_an_expectation_over_actions_agrees_with_a_difference_quotient(name):
+    torch.manual_seed(0)
+    policy, obs = POLICIES[name](OBS, 2), torch.randn(512, OBS)
     parameters = list(policy.parameters())
 
     def expectation():
@@ -257,3 +268,120 @@ def test_the_policy_is_as_wide_as_its_log_std_says():
     for action in drawn:
         std = action.double().atanh().std(0)
         assert_close(std, torch.tensor([math.exp(-1), math.exp(-3)], dtype=torch.float64), rtol=0.03, atol=0)
+
+
+# ---- the mixture of Gaussians -----------------------------------------------------------------------------------------
+
+
+def on_a_grid(policy, obs, f):
+    """``E[f(a) + .3 log pi(a|s)]`` of a mixture by quadrature over u, differentiable in its parameters; float64."""
+    dim, count = policy.action_dim, policy.components
+    output = policy.network(obs.unsqueeze(0)).squeeze().double().view(count, -1)
+    mean, log_std, log_weight = output[:, :dim], policy.log_std(output[:, dim:-1]), output[:, -1].log_softmax(0)
+    axis = torch.linspace(-9, 9, 20001 if dim == 1 else 451, dtype=torch.float64)
+    u = torch.cartesian_prod(*[axis] * dim).view(-1, dim)
+    normals = Normal(mean.unsqueeze(1), log_std.exp().unsqueeze(1)).log_prob(u).sum(-1)
+    log_density = (normals + log_weight.unsqueeze(1)).logsumexp(0)
+    inside = f(u.tanh()) + 0.3 * (log_density - 2 * (math.log(2) - u - torch.nn.functional.softplus(-2 * u)).sum(-1))
+    return (log_density.exp() * inside).sum() * (axis[1] - axis[0]) ** dim
+
+
+@pytest.mark.parametrize("action_dim", [1, 2])
+def test_gradient_of_an_expectation_under_the_mixture_agrees_with_quadrature_in_every_parameter(action_dim):
+    torch.manual_seed(5)
+    spread = partial(Smooth, low=-2.0, high=0.5)
+    policy = MixtureOfGaussians(OBS, action_dim, components=3, network=partial(MLP, hidden_dims=()), log_std=spread)
+    with torch.no_grad():
+        policy.network[-1].bias.add_(0.7 * torch.randn_like(policy.network[-1].bias))
+    (bias,) = [parameter for parameter in policy.parameters() if parameter is policy.network[-1].bias]
+    obs = same_obs(1)
+
+    def f(action):
+        return (3 * action).sin().sum(-1) + action.prod(-1)
+
+    expected = torch.autograd.grad(on_a_grid(policy, obs, f), bias)[0]
+    parts = []
+    for _ in range(40):
+        action, log_prob = policy(obs.expand(10_000, -1))
+        parts.append(torch.autograd.grad((f(action) + 0.3 * log_prob).mean(), bias)[0].flatten())
+    drawn, error = torch.stack(parts).mean(0), torch.stack(parts).std(0) / math.sqrt(len(parts))
+    assert error.max() < 0.02 * expected.abs().max()
+    assert ((drawn - expected.flatten()).abs() < 5 * error + 1e-4).all()
+
+
+def test_components_of_a_mixture_are_drawn_as_often_as_their_weights_say():
+    torch.manual_seed(0)
+    policy = MixtureOfGaussians(1, 1, components=2, network=partial(MLP, hidden_dims=()))
+    with torch.no_grad():
+        policy.network[-1].weight.zero_()
+        policy.network[-1].bias.copy_(
+            torch.tensor([[-1.0, -3.0, math.log(0.2), 1.0, -3.0, math.log(0.8)]]).view(1, 1, 6)
+        )
+        actions = policy.act(torch.zeros(20_000, 1))
+    assert float((actions > 0).double().mean()) == pytest.approx(0.8, abs=0.01)
+    best = policy.act(torch.zeros(3, 1), deterministic=True)
+    assert_close(best, torch.full_like(best, math.tanh(1.0)), atol=0.02, rtol=0)  # and not the mean, between the two
+
+
+def test_a_mixture_without_components_is_refused():
+    with pytest.raises(MaxEntError, match="at least one component"):
+        MixtureOfGaussians(1, 1, components=0)
+
+
+# ---- what a policy of one's own must keep ---------------------------------------------------------------------------
+
+
+class Own(AbstractPolicy):
+    """A policy from outside, wrong in one way."""
+
+    action, log_prob, played = torch.zeros(3, 2), torch.zeros(3), torch.zeros(3, 2)
+
+    def __init__(self, obs_dim, action_dim):
+        super().__init__()
+
+    def forward(self, obs):
+        return self.action, self.log_prob
+
+    def act(self, obs, deterministic=False):
+        return self.played
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"action": torch.zeros(3, 1)}, r"Own.forward must give an action of shape \[3, 2\], but gave \[3, 1\]"),
+        ({"log_prob": torch.zeros(3, 1)}, r"Own.forward must give a log-density of shape \[3\]"),
+        ({"log_prob": torch.full((3,), math.nan)}, "log-density of finite numbers"),
+        ({"action": torch.full((3, 2), 1.5)}, r"actions in \[-1, 1\], but gave 1.5"),
+        ({"played": torch.zeros(2)}, "Own.act must give an action"),
+    ],
+)
+def test_mistakes_in_a_policy_are_named_with_their_method(wrong, sentence):
+    with pytest.raises(MaxEntError, match=sentence):
+        build_policy(type("Own", (Own,), wrong), OBS, 2)
+
+
+def test_a_policy_that_keeps_its_contract_is_built_without_touching_the_random_state():
+    state = torch.random.get_rng_state()
+    assert isinstance(build_policy(Own, OBS, 2), Own)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_sampler_has_no_density_and_a_plain_policy_no_samples_before_tanh():
+    with pytest.raises(MaxEntError, match="SteinSampler knows no density"):
+        build_policy(SteinSampler, OBS, 2)
+    with pytest.raises(MaxEntError, match="Own has no samples before squashing"):
+        build_sampler(Own, OBS, 2)
+    sampler = build_sampler(SteinSampler, OBS, 2)
+    assert sampler.unsquashed(torch.zeros(4, OBS), 5).shape == (4, 5, 2)
+
+
+@pytest.mark.parametrize("sampler", [*POLICIES.values(), SteinSampler], ids=[*POLICIES, "stein_sampler"])
+def test_particles_belong_to_their_states(sampler):
+    torch.manual_seed(0)
+    built, obs = build_sampler(sampler, OBS, 2), 5 * torch.randn(2, OBS)
+    with torch.no_grad():
+        together = built.unsquashed(obs, 20_000).tanh().mean(1)
+        alone = torch.cat([built.unsquashed(each.unsqueeze(0), 20_000).tanh().mean(1) for each in obs])
+    assert_close(together, alone, atol=0.03, rtol=0)
+    assert (together[0] - together[1]).abs().max() > 0.05

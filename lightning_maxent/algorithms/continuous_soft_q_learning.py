@@ -1,0 +1,126 @@
+"""Soft Q-learning over continuous actions."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_maxent.actions import AbstractActions
+from lightning_maxent.algorithms.base import OptimizerBuilder, adam
+from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
+from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, Returns
+from lightning_maxent.objectives import Scalar, soft_mixture
+from lightning_maxent.particles import AbstractParticles, UniformParticles
+from lightning_maxent.policies.base import SamplerBuilder, build_sampler, same_noise_each_time
+from lightning_maxent.policy_updates import AbstractPolicyUpdate, SteinUpdate
+from lightning_maxent.targets import PeriodicTarget, TargetBuilder, frozen, steady
+from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
+from lightning_maxent.transition import Transition
+
+CANDIDATES = 32  # samples of the policy among which Q chooses the one best guess; ours
+
+
+class ContinuousSoftQLearning(ContinuousAlgorithm):
+    """Q, its copy, and a policy that learns to sample ``exp(Q/alpha)/Z``.  Haarnoja et al. 2017 (arXiv 1702.08165v2).
+
+    Q regresses on ``r + gamma V(s')``, where V is estimated with the copy of Q from several actions ("particles") in
+    every next state; the policy follows Q and keeps all the modes that Q has.  At ``alpha = 0`` V is the maximum over the
+    particles, and samples climb Q.
+
+    Args:
+        obs_dim: size of the flattened observation.
+        actions: the action space; must be continuous.
+        critic: builds Q.
+        policy: builds the policy: a sampler, or a density that tells its samples before tanh.
+        particles: where V(s') is estimated.
+        policy_update: how the policy follows Q.
+        temperature: builds alpha from ``actions``; a learned one steers the entropy of ``exp(Q/alpha)/Z``.
+        target: builds the copy of Q.
+        critic_optimizer: of Q.
+        policy_optimizer: of the policy.
+        temperature_optimizer: of alpha, where alpha is learned.
+        discount: gamma; .99 in the paper.
+
+    Raises:
+        MaxEntError: for finite actions, or particles or an update that the policy cannot serve.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        actions: AbstractActions,
+        critic: CriticBuilder,
+        policy: SamplerBuilder,
+        particles: AbstractParticles | None = None,
+        policy_update: AbstractPolicyUpdate | None = None,
+        temperature: TemperatureBuilder = FixedTemperature,
+        target: TargetBuilder = PeriodicTarget,
+        critic_optimizer: OptimizerBuilder = adam,
+        policy_optimizer: OptimizerBuilder = adam,
+        temperature_optimizer: OptimizerBuilder = adam,
+        discount: float = 0.99,
+    ):
+        optimizers = {"critic": critic_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer}
+        super().__init__(obs_dim, actions, critic, temperature, optimizers, discount)
+        self.action_dim = actions.dim
+        self.policy = build_sampler(policy, obs_dim, actions.dim)
+        self.particles = particles or UniformParticles()
+        self.policy_update = policy_update or SteinUpdate()
+        self.particles.check(self.policy)
+        self.policy_update.check(self.policy)
+        self.target_critic = target(self.critic)
+
+    def losses(self, batch: Transition) -> dict[str, Scalar]:
+        alpha = self.temperature()
+        with frozen(self.critic):
+            policy_loss = self.policy_update.loss(self.policy, self.q_value, batch.obs, alpha)
+        with torch.no_grad(), steady(self.policy):
+            particles, log_density = self.particles.draw(self.policy, batch.next_obs, self.action_dim)
+        count = particles.shape[1]
+        following_pairs = (batch.next_obs.repeat_interleave(count, dim=0), particles.flatten(0, 1))
+        prediction, next_prediction = self.target_critic.predictions(
+            self.critic, _ask, (batch.obs, batch.action), following_pairs
+        )
+        with torch.no_grad():
+            log_weights, log_prob = self._weigh(self.critic.value(next_prediction), log_density, alpha)
+            atoms, probs = (part.unflatten(0, log_prob.shape) for part in self.critic.target(next_prediction))
+            following = Returns(*soft_mixture(atoms, probs, log_weights, log_prob, alpha))
+            entropy = -(log_weights.exp() * log_prob).sum(-1)
+            q = self.critic.value(prediction).mean()
+        self.record({"entropy": entropy.mean(), "temperature": alpha, "q": q})
+        return {
+            "critic": self.critic.loss(prediction, self.backup(batch, following)).sum(0).mean(),
+            "policy": policy_loss.mean(),
+            "temperature": self.temperature.loss(-entropy).mean(),
+        }
+
+    def follow_targets(self) -> None:
+        self.target_critic.follow(self.critic)
+
+    def _weigh(
+        self, q: Float[Tensor, " pair"], log_density: Float[Tensor, "batch particle"], alpha: Scalar
+    ) -> tuple[Float[Tensor, "batch particle"], Float[Tensor, "batch particle"]]:
+        return self.particles.weigh(q.view(log_density.shape), log_density, alpha)
+
+    def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
+        """Samples; if ``deterministic``, the one that Q thinks best of the same ``CANDIDATES`` each time."""
+        if not deterministic:
+            return self.policy.unsquashed(obs, 1).squeeze(1).tanh()
+        with same_noise_each_time(obs.device):
+            action = self.policy.unsquashed(obs, CANDIDATES).tanh()
+        q = self.q_value(obs.repeat_interleave(CANDIDATES, dim=0), action.flatten(0, 1)).view(len(obs), CANDIDATES)
+        return action[torch.arange(len(obs), device=obs.device), q.argmax(1)]
+
+    def value_and_entropy(
+        self, obs: Float[Tensor, "batch obs_dim"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Of ``exp(Q/alpha)/Z``, estimated from particles."""
+        alpha = self.temperature()
+        particles, log_density = self.particles.draw(self.policy, obs, self.action_dim)
+        q = self.q_value(obs.repeat_interleave(particles.shape[1], dim=0), particles.flatten(0, 1))
+        log_weights, log_prob = self._weigh(q, log_density, alpha)
+        weights, entropy = log_weights.exp(), -(log_weights.exp() * log_prob).sum(-1)
+        return (weights * q.view(weights.shape)).sum(-1) + alpha * entropy, entropy
+
+
+def _ask(critic: AbstractCritic, obs: Tensor, action: Tensor) -> Tensor:
+    return critic(obs, action)

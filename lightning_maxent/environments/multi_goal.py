@@ -1,0 +1,102 @@
+"""Four goals around an origin: does a policy keep them all alive?"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.exact import MultiGoal
+from lightning_maxent.exact.multi_goal import EDGE, GOALS
+
+
+class MultiGoalEnv(gym.Env[Any, Any]):
+    """A point that starts near the origin may go to any of four goals.  Haarnoja et al. 2017, section 5.1.
+
+    ``lightning_maxent.exact.solve_multi_goal`` solves ``env.unwrapped.world``.
+
+    ======== ==========================================================================================
+    shows    the position: Box, from -7 to 7 on both axes
+    actions  Box, from -1 to 1 on both axes: the displacement; what leaves the square stops at its edge
+    reward   ``-actuation_cost ||a||^2 - distance_cost min_g ||s' - g||^2``, and ``goal_reward`` at a goal
+    ends     nearer than ``goal_threshold`` to one of (5, 0), (-5, 0), (0, 5), (0, -5); the time limit truncates after
+             30 steps (``max_episode_steps`` of ``gymnasium.make``)
+    renders  ``rgb_array``: the reward of arriving, the goals and the path so far; Gymnasium shows it for ``human``
+    ======== ==========================================================================================
+
+    Args:
+        actuation_cost: per squared length of the action.
+        distance_cost: per squared distance to the nearest goal, after the step.
+        goal_reward: for reaching a goal; both costs are still paid.
+        goal_threshold: how near is there.
+        init_sigma: standard deviation of the start around the origin, on either axis.
+        render_mode: ``rgb_array`` or none.
+
+    Raises:
+        MaxEntError: for what ``MultiGoal`` refuses, or a start whose deviation is negative or not finite.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  Gymnasium's own declaration
+
+    def __init__(
+        self,
+        actuation_cost: float = 30.0,
+        distance_cost: float = 1.0,
+        goal_reward: float = 10.0,
+        goal_threshold: float = 1.0,
+        init_sigma: float = 0.1,
+        render_mode: str | None = None,
+    ):
+        if not 0 <= init_sigma < np.inf:
+            raise MaxEntError(f"init_sigma must be finite and not negative, but is {init_sigma}.")
+        self.world = MultiGoal(actuation_cost, distance_cost, goal_reward, goal_threshold)
+        self.init_sigma, self.render_mode = init_sigma, render_mode
+        self.observation_space = spaces.Box(-EDGE, EDGE, (2,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.path: list[np.ndarray] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        start = self.init_sigma * self.np_random.standard_normal(2)
+        self.path = [np.clip(start, -EDGE, EDGE)]
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        state = self.path[-1]
+        self.path.append(self.world.after(state, action))
+        return (
+            self._observe(),
+            float(self.world.reward(state, action)),
+            bool(self.world.there(self.path[-1])),
+            False,
+            {},
+        )
+
+    def render(self) -> Any:
+        if self.render_mode is None:
+            return None
+        figure = Figure(figsize=(4, 4), dpi=100)
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        draw_rewards(axes, self.world)
+        axes.plot(*np.transpose(self.path), color="black", marker=".")
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+    def _observe(self) -> np.ndarray:
+        return self.path[-1].astype(np.float32)
+
+
+def draw_rewards(axes: Any, world: MultiGoal) -> None:
+    """Level curves of what arriving pays, and the goals, on matplotlib's axes."""
+    axis = np.linspace(-EDGE, EDGE, 141)
+    points = np.stack(np.meshgrid(axis, axis), -1)
+    axes.contour(axis, axis, -world.distance_cost * world.goal_distance(points).min(-1) ** 2, levels=20, cmap="viridis")
+    axes.plot(*GOALS.T, linestyle="", marker="o", color="tab:red")
+    axes.set_aspect("equal")
+    axes.set_xlim(-EDGE, EDGE)
+    axes.set_ylim(-EDGE, EDGE)

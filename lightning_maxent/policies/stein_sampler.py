@@ -1,0 +1,30 @@
+"""A network that turns noise into actions."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_maxent.networks import MLP, NetworkBuilder
+from lightning_maxent.policies.base import AbstractSampler
+
+
+class SteinSampler(AbstractSampler):
+    """``a = tanh(f(s, noise))`` with Gaussian noise of the action's size.  Haarnoja et al. 2017, section 3.3.
+
+    It has as many modes as it needs, but no density that could be told; ``SteinUpdate`` trains it.
+
+    Args:
+        obs_dim: size of the flattened observation.
+        action_dim: size of the action, and of the noise.
+        network: builds the network over observation and noise.
+    """
+
+    def __init__(self, obs_dim: int, action_dim: int, network: NetworkBuilder = MLP):
+        super().__init__()
+        self.action_dim = action_dim
+        self.network = network(1, obs_dim + action_dim, action_dim)
+
+    def unsquashed(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
+        noise = torch.randn(len(obs) * count, self.action_dim, device=obs.device)
+        pair = torch.cat((obs.repeat_interleave(count, dim=0), noise), dim=-1)
+        return self.network(pair.unsqueeze(0)).squeeze(0).float().unflatten(0, (len(obs), count))

@@ -1,0 +1,133 @@
+"""Do the policy's updates lead to ``exp(Q/alpha)/Z``?"""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from torch.testing import assert_close
+
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.networks import MLP
+from lightning_maxent.objectives import stein_direction
+from lightning_maxent.policies.flow import FlowPolicy
+from lightning_maxent.policies.mixture import MixtureOfGaussians
+from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
+from lightning_maxent.policies.stein_sampler import SteinSampler
+from lightning_maxent.policy_updates import DivergenceUpdate, SteinUpdate
+
+ALPHA = 0.5
+SMALL = partial(MLP, hidden_dims=(32, 32))
+
+
+def by_hand(particles, slope, alpha):
+    """Liu & Wang's direction for the particles of one state, one pair after the other."""
+    count = len(particles)
+    squared = [((particles[i] - particles[j]) ** 2).sum() for i in range(count) for j in range(i)]
+    bandwidth = max(float(torch.stack(squared).median()) / math.log(count), 1e-3)
+    direction = torch.zeros_like(particles)
+    for i in range(count):
+        for j in range(count):
+            away = particles[j] - particles[i]
+            kernel = math.exp(-float(away @ away) / bandwidth)
+            gradient = -2 / bandwidth * away * kernel  # of the kernel, in x_j
+            direction[i] += (kernel * slope[j] + alpha * gradient) / count
+    return direction
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 10.0])
+def test_the_direction_is_that_of_liu_and_wang_in_every_state(count, scale):
+    torch.manual_seed(0)
+    particles = scale * torch.randn(3, count, 2, dtype=torch.float64)
+    slope, alpha = torch.randn(3, count, 2, dtype=torch.float64), torch.tensor(ALPHA, dtype=torch.float64)
+    expected = torch.stack([by_hand(*each, ALPHA) for each in zip(particles, slope)])
+    assert_close(stein_direction(particles, slope, alpha), expected)
+
+
+def q_of(obs, action):
+    """Two hills of unequal height and width on every axis."""
+    hills = torch.exp(-((action - 0.6) ** 2) / 0.05) + 0.7 * torch.exp(-((action + 0.5) ** 2) / 0.1)
+    return hills.sum(-1)
+
+
+def moments():
+    """``E[a]``, ``E[a^2]`` and the share above zero under ``exp(Q/alpha)/Z``, on each axis for itself."""
+
+    def weight(a):
+        return math.exp((math.exp(-((a - 0.6) ** 2) / 0.05) + 0.7 * math.exp(-((a + 0.5) ** 2) / 0.1)) / ALPHA)
+
+    z = quad(weight, -1, 1)[0]
+    return [
+        quad(lambda a, f=f: f(a) * weight(a), -1, 1, limit=200)[0] / z for f in (lambda a: a, lambda a: a * a, np.sign)
+    ]
+
+
+UPDATED = {
+    "stein_sampler": (SteinSampler, SteinUpdate(32)),
+    "mixture_by_divergence": (partial(MixtureOfGaussians, components=4), DivergenceUpdate(8)),
+    "mixture_by_stein": (partial(MixtureOfGaussians, components=4), SteinUpdate(32)),
+}
+
+
+@pytest.mark.parametrize(("build", "update"), UPDATED.values(), ids=UPDATED)
+def test_policies_learn_both_unequal_hills(build, update):
+    torch.manual_seed(0)
+    policy, obs = build(1, 1, network=SMALL), torch.zeros(16, 1)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
+    for _ in range(600):
+        optimizer.zero_grad()
+        update.loss(policy, q_of, obs, torch.tensor(ALPHA)).mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        action = policy.unsquashed(obs, 1000).tanh()
+    found = [float(action.mean()), float(action.square().mean()), float(action.sign().mean())]
+    for number, expected in zip(found, moments()):
+        assert number == pytest.approx(expected, abs=0.06)
+
+
+def test_stein_loss_moves_samples_along_the_direction_before_tanh_and_nothing_else():
+    torch.manual_seed(0)
+    policy, obs, q_weight = SteinSampler(2, 1, network=SMALL), torch.randn(4, 2), torch.tensor(1.0, requires_grad=True)
+    torch.manual_seed(1)
+    loss = SteinUpdate(6).loss(
+        policy, lambda obs, action: q_weight.detach() * q_of(obs, action), obs, torch.tensor(ALPHA)
+    )
+    torch.manual_seed(1)
+    u = policy.unsquashed(obs, 6)
+    inside = u.detach().requires_grad_()
+    density = q_of(None, inside.tanh()) + ALPHA * torch.log(1 - inside.tanh() ** 2).sum(-1)
+    (slope,) = torch.autograd.grad(density.sum(), inside)
+    direction = stein_direction(u.detach(), slope, torch.tensor(ALPHA))
+    expected = torch.autograd.grad(-(direction * u).sum() / 6, list(policy.parameters()))
+    assert loss.shape == (4,)
+    assert_close(torch.autograd.grad(loss.sum(), list(policy.parameters())), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_divergence_is_alpha_log_pi_less_q_over_several_actions():
+    torch.manual_seed(0)
+    policy, obs = SquashedGaussian(2, 1, network=SMALL), torch.randn(4, 2)
+    torch.manual_seed(1)
+    loss = DivergenceUpdate(3).loss(policy, q_of, obs, torch.tensor(ALPHA))
+    torch.manual_seed(1)
+    action, log_prob = policy(obs.repeat_interleave(3, 0))
+    assert_close(loss, (ALPHA * log_prob - q_of(None, action)).view(4, 3).mean(1))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_stein_update_of_fewer_than_two_particles_is_refused(count):
+    with pytest.raises(MaxEntError, match=f"two or more, but count is {count}"):
+        SteinUpdate(count)
+    with pytest.raises(MaxEntError, match="at least one action"):
+        DivergenceUpdate(0)
+
+
+def test_updates_name_the_policies_that_they_cannot_train():
+    DivergenceUpdate().check(FlowPolicy(2, 1))
+    SteinUpdate().check(SteinSampler(2, 1))
+    with pytest.raises(MaxEntError, match="SteinSampler has none: use SteinUpdate"):
+        DivergenceUpdate().check(SteinSampler(2, 1))
+    with pytest.raises(MaxEntError, match="which Linear does not tell"):
+        SteinUpdate().check(torch.nn.Linear(1, 1))
