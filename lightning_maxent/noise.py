@@ -1,0 +1,89 @@
+"""What is added to the actions of a deterministic policy: the external exploration that entropy replaces."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_maxent.errors import MaxEntError
+
+
+class AbstractNoise(nn.Module, ABC):
+    """Built from the size of an action: ``Callable[[int], AbstractNoise]``."""
+
+    @abstractmethod
+    def forward(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, "batch action_dim"]:
+        """The actions with noise, within ``[-1, 1]``."""
+
+
+class NoNoise(AbstractNoise):
+    """The actions as they are."""
+
+    def __init__(self, action_dim: int):
+        super().__init__()
+
+    def forward(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, "batch action_dim"]:
+        return action
+
+
+class GaussianNoise(AbstractNoise):
+    """``a + clip(N(0, std^2), -clip, clip)``, fresh every time.  Fujimoto et al. 2018 (TD3, arXiv 1802.09477v3), section 5.
+
+    Args:
+        action_dim: not used; every noise is built alike.
+        std: .1 for exploration and .2 for smoothing in the paper, in units of the largest action.
+        clip: .5 for smoothing in the paper; infinite if None.
+
+    Raises:
+        MaxEntError: for a negative deviation or a clip that is not positive.
+    """
+
+    def __init__(self, action_dim: int, std: float = 0.1, clip: float | None = None):
+        super().__init__()
+        if not 0 <= std < math.inf:
+            raise MaxEntError(f"The standard deviation of noise must be finite and not negative, but is {std}.")
+        if clip is not None and clip <= 0:
+            raise MaxEntError(f"Noise must be clipped at a positive number, but clip is {clip}.")
+        self.std, self.clip = std, math.inf if clip is None else clip
+
+    def forward(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, "batch action_dim"]:
+        noise = (self.std * torch.randn_like(action)).clamp(-self.clip, self.clip)
+        return (action + noise).clamp(-1, 1)
+
+
+class OrnsteinUhlenbeckNoise(AbstractNoise):
+    """``x <- (1 - theta dt) x + sigma sqrt(dt) N(0, 1)``, a state that pulls back, added to the action.
+
+    Lillicrap et al. 2015 (DDPG, arXiv 1509.02971v6), section 7.  One state for all environments side by side, which is
+    saved in checkpoints.
+
+    Args:
+        action_dim: size of an action.
+        theta: pull; .15 in the paper.
+        sigma: push; .2 in the paper.
+        step: dt; .01 in the published code of others, 1 to have the two numbers per step.
+
+    Raises:
+        MaxEntError: for a pull, push or step that is not positive.
+    """
+
+    def __init__(self, action_dim: int, theta: float = 0.15, sigma: float = 0.2, step: float = 1.0):
+        super().__init__()
+        for name, number in (("theta", theta), ("sigma", sigma), ("step", step)):
+            if not 0 < number < math.inf:
+                raise MaxEntError(f"{name} of Ornstein-Uhlenbeck noise must be positive and finite, but is {number}.")
+        self.theta, self.sigma, self.step = theta, sigma, step
+        self.away: Tensor
+        self.register_buffer("away", torch.zeros(1, action_dim))
+
+    def forward(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, "batch action_dim"]:
+        push = self.sigma * math.sqrt(self.step) * torch.randn_like(self.away)
+        self.away.mul_(1 - self.theta * self.step).add_(push)
+        return (action + self.away).clamp(-1, 1)
+
+
+NoiseBuilder = Callable[[int], AbstractNoise]
+"""Builds a noise from ``action_dim``."""

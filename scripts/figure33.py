@@ -1,0 +1,209 @@
+r"""Train soft Q-learning and a deterministic agent on the multi-goal world, and draw Figure 33 of the source chapter.
+
+    python scripts/figure33.py --seed 0 --out figure33
+
+Draws ``<out>/figure33.png``: trajectories from the origin over the reward field, and Q's level curves with 100 samples
+of the policy at three states; each for the learnt agent, for the exact soft optimum, and for DDPG with the same critic,
+which collapses to one goal.  Prints one JSON line, also in ``<out>/figure33.json``, with the exact numbers beside the
+learnt ones.  A run that lies finished in ``<out>`` is not trained again; ``--trainer.max_steps 20000`` and the like go
+to both runs.
+"""
+
+import argparse
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from lightning_maxent.algorithms.base import AbstractAlgorithm
+from lightning_maxent.arguments import resolve_arguments
+from lightning_maxent.cli import run
+from lightning_maxent.environments.multi_goal import draw_rewards
+from lightning_maxent.exact import MultiGoalSolution, solve_multi_goal
+
+PROBES = np.array([[-2.5, 0.0], [0.0, 0.0], [2.5, 2.5]])
+HORIZON, CELLS, SAMPLES = 30, 16, 10_000
+POLICIES = {
+    "stein": [],
+    "flow": [
+        "--model.policy=lightning_maxent.policies.flow.FlowPolicy",
+        "--model.policy.init_args.transforms=2",
+        "--model.policy.init_args.hidden_dims=[64, 64]",
+        "--model.policy_update=lightning_maxent.policy_updates.DivergenceUpdate",
+    ],
+    "mixture": [
+        "--model.policy=lightning_maxent.policies.mixture.MixtureOfGaussians",
+        "--model.policy_update=lightning_maxent.policy_updates.DivergenceUpdate",
+    ],
+    "gaussian": [
+        "--model.policy=lightning_maxent.policies.squashed_gaussian.SquashedGaussian",
+        "--model.policy_update=lightning_maxent.policy_updates.DivergenceUpdate",
+    ],
+}
+
+
+def train(config: str, name: str, folder: Path, seed: int, flags: list[str]) -> AbstractAlgorithm:
+    """The trained agent of a configuration; loaded, if its run lies finished."""
+    checkpoints = list(folder.glob(f"*/*/{name}/checkpoints/last.ckpt"))
+    finished = [each for each in checkpoints if (each.parents[1] / "finished").exists()]
+    with redirect_stdout(sys.stderr):
+        if finished:
+            quiet = ["--trainer.enable_progress_bar=false", "--data.init_args.eval_episodes=1"]
+            return run(resolve_arguments(["test", f"--ckpt_path={finished[0]}", *quiet])).model
+        place = [f"--runs_dir={folder}", f"--name={name}", f"--seed_everything={seed}", "--trainer.logger=false"]
+        cli = run(resolve_arguments(["fit", f"--config={config}", *place, *flags]))
+    (cli.run_dir / "finished").touch()
+    return cli.model
+
+
+def act(agent: AbstractAlgorithm, states: np.ndarray) -> np.ndarray:
+    """Samples of the policy in states ``[batch, 2]``."""
+    return agent.act(torch.as_tensor(states, dtype=torch.float32)).double().numpy()
+
+
+def play(solution: MultiGoalSolution, choose: Any, starts: np.ndarray) -> dict[str, np.ndarray]:
+    """Paths ``[time, episode, 2]`` that stand still at their end, raw returns, lengths, goals (-1: none)."""
+    paths, alive = [starts], np.ones(len(starts), bool)
+    returns, lengths = np.zeros(len(starts)), np.zeros(len(starts))
+    for _ in range(HORIZON):
+        states = paths[-1].copy()
+        now = np.flatnonzero(alive)
+        if len(now):
+            actions = choose(states[now])
+            returns[now] += solution.world.reward(states[now], actions)
+            lengths[now] += 1
+            states[now] = solution.world.after(states[now], actions)
+            alive[now] = ~solution.world.there(states[now])
+        paths.append(states)
+    goals = np.where(alive, -1, solution.world.goal_distance(paths[-1]).argmin(-1))
+    return {"path": np.stack(paths), "return": returns, "length": lengths, "goal": goals}
+
+
+def shares(goals: np.ndarray) -> list[float]:
+    """Fraction of episodes that end at each goal: right, left, above, below."""
+    return [float((goals == goal).mean()) for goal in range(4)]
+
+
+@torch.no_grad()
+def soft_values(agent: AbstractAlgorithm, states: np.ndarray, alpha: float, count: int = 4096) -> np.ndarray:
+    """``alpha log integral exp(Q/alpha)`` of the learnt Q, from many uniform actions."""
+    values = []
+    for state in torch.as_tensor(states, dtype=torch.float32):
+        actions = 2 * torch.rand(count, 2) - 1
+        q = agent.q_value(state.expand(count, 2), actions)
+        values.append(alpha * (torch.logsumexp(q / alpha, 0) - np.log(count) + 2 * np.log(2)))
+    return torch.stack(values).double().numpy()
+
+
+def at_probe(agent: AbstractAlgorithm, solution: MultiGoalSolution, probe: np.ndarray) -> dict[str, float]:
+    """The policy's samples in one state, and what they should be.
+
+    ``kl`` is the divergence of samples, counted in 16 x 16 cells, from the exact probabilities of the cells; counting
+    alone makes it (256 - 1) / (2 x 10,000) = .013 on average.
+    """
+    samples, exact = act(agent, np.tile(probe, (SAMPLES, 1))), solution.density(probe)
+    counted = np.histogram2d(*samples.T, bins=CELLS, range=[[-1, 1], [-1, 1]])[0] / SAMPLES
+    seen = counted > 0
+    area = (2 / CELLS) ** 2
+    return {
+        "entropy": float(-(counted[seen] * np.log(counted[seen] / area)).sum()),
+        "exact_entropy": exact.entropy,
+        "squared_length": float((samples**2).sum(-1).mean()),
+        "exact_squared_length": exact.squared_length,
+        "kl": float((counted[seen] * np.log(counted[seen] / exact.cells(CELLS)[seen])).sum()),
+        "value": float(soft_values(agent, probe[None], solution.alpha)[0]),
+        "exact_value": float(solution.value(probe)),
+    }
+
+
+def report(soft: AbstractAlgorithm, hard: AbstractAlgorithm, solution: MultiGoalSolution, seed: int) -> dict[str, Any]:
+    """All numbers of the JSON line."""
+    rng = np.random.default_rng(seed)
+    starts = 0.1 * rng.standard_normal((1000, 2))
+    learnt = play(solution, lambda states: act(soft, states), starts)
+    exact = play(solution, lambda states: solution.sample(states, rng), starts)
+    deterministic = play(solution, lambda states: act(hard, states), starts)
+    origin = play(solution, lambda states: act(hard, states), np.zeros((1, 2)))
+    visited = learnt["path"][:-1].reshape(-1, 2)
+    visited = visited[~solution.world.there(visited)]
+    visited = visited[rng.choice(len(visited), 500, replace=False)]
+    return {
+        "goals": shares(learnt["goal"]),
+        "timeouts": float((learnt["goal"] < 0).mean()),
+        "return": float(learnt["return"].mean()),
+        "length": float(learnt["length"].mean()),
+        "exact_goals": shares(exact["goal"]),
+        "exact_return": float(exact["return"].mean()),
+        "exact_length": float(exact["length"].mean()),
+        "probes": {str(probe.tolist()): at_probe(soft, solution, probe) for probe in PROBES},
+        "largest_value_error": float(
+            np.abs(soft_values(soft, visited, solution.alpha) - solution.value(visited)).max()
+        ),
+        "deterministic_goals": shares(deterministic["goal"]),
+        "deterministic_goals_from_the_origin": shares(origin["goal"]),
+        "deterministic_return": float(deterministic["return"].mean()),
+    }
+
+
+def draw(soft: AbstractAlgorithm, hard: AbstractAlgorithm, solution: MultiGoalSolution, picture: Path) -> None:
+    """A column for each agent: trajectories, and Q with samples at each probe."""
+    rng = np.random.default_rng(0)
+    columns = {
+        "soft Q-learning": (lambda states: act(soft, states), _ask(soft)),
+        "exact soft optimum": (lambda states: solution.sample(states, rng), solution.q_value),
+        "deterministic (DDPG)": (lambda states: act(hard, states), _ask(hard)),
+    }
+    figure = Figure(figsize=(10, 13), layout="constrained")
+    axes = figure.subplots(4, 3)
+    grid = np.stack(np.meshgrid(np.linspace(-1, 1, 81), np.linspace(-1, 1, 81)), -1)
+    for column, (title, (choose, q)) in zip(axes.T, columns.items(), strict=True):
+        draw_rewards(column[0], solution.world)
+        paths = play(solution, choose, 0.1 * rng.standard_normal((40, 2)))["path"]
+        column[0].plot(*np.moveaxis(paths, -1, 0), color="black", linewidth=0.6, alpha=0.7)
+        column[0].set_title(title)
+        for axis, probe in zip(column[1:], PROBES, strict=True):
+            flat = grid.reshape(-1, 2)
+            levels = q(np.tile(probe, (len(flat), 1)), flat).reshape(grid.shape[:2])
+            axis.contour(grid[..., 0], grid[..., 1], levels, levels=15, cmap="viridis")
+            axis.plot(*choose(np.tile(probe, (100, 1))).T, linestyle="", marker=".", color="tab:red", markersize=4)
+            axis.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", title=f"Q and samples at {tuple(probe.tolist())}")
+    figure.savefig(picture, dpi=110)
+
+
+def _ask(agent: AbstractAlgorithm) -> Any:
+    @torch.no_grad()
+    def q(states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        pairs = (torch.as_tensor(each, dtype=torch.float32) for each in (states, actions))
+        return agent.q_value(*pairs).numpy()
+
+    return q
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("figure33"), help="folder of picture, numbers and runs")
+    parser.add_argument("--policy", choices=POLICIES, default="stein")
+    parser.add_argument("--particles", type=int, default=16, help="actions per next state")
+    args, further = parser.parse_known_args()
+    runs, name = args.out / "runs", f"{args.policy}{args.particles}_seed{args.seed}"
+    flags = [f"--model.particles.init_args.count={args.particles}", *POLICIES[args.policy], *further]
+    soft = train("continuous_soft_q/multi_goal", name, runs, args.seed, flags)
+    hard = train("ddpg/multi_goal", f"seed{args.seed}", runs, args.seed, further)
+    torch.manual_seed(args.seed)
+    solution = solve_multi_goal()
+    numbers = {"policy": args.policy, "particles": args.particles, "seed": args.seed} | report(
+        soft.cpu().eval(), hard.cpu().eval(), solution, args.seed
+    )
+    draw(soft, hard, solution, args.out / "figure33.png")
+    (args.out / "figure33.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    print(json.dumps(numbers))
+
+
+if __name__ == "__main__":
+    main()

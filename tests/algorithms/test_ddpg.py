@@ -1,0 +1,113 @@
+"""DDPG and TD3, against their equations and a world whose answer is known."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lightning_maxent.actions import BoxActions, FiniteActions
+from lightning_maxent.algorithms.ddpg import DDPG
+from lightning_maxent.critics.twin import TwinCritic
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.networks import MLP
+from lightning_maxent.noise import GaussianNoise
+from lightning_maxent.policies.deterministic import Deterministic
+from lightning_maxent.transition import Transition
+
+OBS, ACTION, BATCH, DISCOUNT = 3, 2, 32, 0.9
+SMALL = partial(MLP, hidden_dims=(32, 32))
+TD3 = {"policy_delay": 2, "smoothing": partial(GaussianNoise, std=0.2, clip=0.5)}
+
+
+def build(**parts):
+    torch.manual_seed(0)
+    given = {"critic": partial(TwinCritic, network=SMALL), "policy": partial(Deterministic, network=SMALL)} | parts
+    return DDPG(OBS, BoxActions(ACTION), discount=DISCOUNT, **given)
+
+
+def transitions():
+    torch.manual_seed(1)
+    action, terminated = torch.rand(BATCH, ACTION) * 2 - 1, torch.rand(BATCH) < 0.3
+    return Transition(torch.randn(BATCH, OBS), action, torch.randn(BATCH), torch.randn(BATCH, OBS), terminated)
+
+
+def disturb(algorithm):
+    """Copies that differ from their networks, so that neither stands for the other."""
+    with torch.no_grad():
+        for copy in (algorithm.target_critic, algorithm.target_policy):
+            for parameter in copy.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+
+
+@pytest.mark.parametrize("parts", [{}, TD3], ids=["ddpg", "td3"])
+def test_losses_are_the_equations_of_the_papers(parts):
+    algorithm, batch = build(**parts), transitions()
+    disturb(algorithm)
+    algorithm.gradient_steps = 1  # the second update: the policy's turn
+    torch.manual_seed(2)
+    losses = algorithm.losses(batch)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        next_action = algorithm.target_policy.network(batch.next_obs)
+        if parts:
+            next_action = (next_action + (0.2 * torch.randn_like(next_action)).clamp(-0.5, 0.5)).clamp(-1, 1)
+        next_q = algorithm.target_critic.network(batch.next_obs, next_action).amin(0)
+        target = batch.reward + DISCOUNT * (~batch.terminated) * next_q
+    error = (algorithm.critic(batch.obs, batch.action) - target).square()
+    assert_close(losses["critic"], error.sum(0).mean())
+    action = algorithm.policy(batch.obs)
+    assert_close(losses["policy"], -algorithm.critic(batch.obs, action).amin(0).mean())
+
+
+def test_each_loss_moves_its_own_network_alone():
+    algorithm = build()
+    losses = algorithm.losses(transitions())
+    for name, loss in losses.items():
+        for other in losses:
+            parameters = list(getattr(algorithm, other).parameters())
+            gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            assert any(gradient is not None and gradient.any() for gradient in gradients) == (name == other)
+
+
+def test_the_policy_moves_every_second_update_of_td3_and_the_copies_always():
+    algorithm, moved = build(**TD3), []
+    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    for _ in range(4):
+        before = algorithm.policy.network[0].weight.detach().clone()
+        copy = algorithm.target_critic.network.network[0].weight.detach().clone()
+        algorithm.update(transitions(), optimizers)
+        moved.append(not torch.equal(before, algorithm.policy.network[0].weight))
+        assert not torch.equal(copy, algorithm.target_critic.network.network[0].weight)
+    assert moved == [False, True, False, True]
+
+
+def test_noise_is_for_exploring_alone():
+    algorithm, obs = build(noise=partial(GaussianNoise, std=0.3)), torch.randn(400, OBS)
+    played = algorithm.act(obs)
+    assert_close(played, algorithm.act(obs, deterministic=True), rtol=0, atol=0)
+    assert_close(played, algorithm.policy(obs).detach())
+    away = algorithm.explore(obs) - played
+    assert float(away.std()) == pytest.approx(0.3, abs=0.03)
+
+
+def test_in_a_world_of_one_step_the_policy_finds_the_best_action_of_every_state():
+    algorithm = build(
+        critic_optimizer=partial(torch.optim.Adam, lr=3e-3), policy_optimizer=partial(torch.optim.Adam, lr=3e-3)
+    )
+    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    for _ in range(600):
+        obs, action = torch.rand(128, OBS) * 2 - 1, torch.rand(128, ACTION) * 2 - 1
+        reward = -(action - 0.6 * obs[:, :ACTION]).square().sum(-1)
+        algorithm.update(Transition(obs, action, reward, obs, torch.ones(128, dtype=torch.bool)), optimizers)
+    obs = torch.rand(200, OBS) * 2 - 1
+    assert (algorithm.act(obs) - 0.6 * obs[:, :ACTION]).abs().mean() < 0.06
+    with torch.no_grad():
+        value, entropy = algorithm.value_and_entropy(obs)
+    assert value.abs().mean() < 0.05
+    assert not entropy.any()
+
+
+def test_finite_actions_are_refused():
+    with pytest.raises(MaxEntError, match="DDPG needs continuous actions"):
+        DDPG(OBS, FiniteActions((2,)), critic=TwinCritic, policy=Deterministic)
