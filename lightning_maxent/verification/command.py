@@ -17,6 +17,7 @@ from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.verification.contract import contract
 from lightning_maxent.verification.linear_quadratic import linear_quadratic
 from lightning_maxent.verification.measurement import Measurement
+from lightning_maxent.verification.multi_goal import multi_goal
 from lightning_maxent.verification.regression import regression
 from lightning_maxent.verification.tabular import noisy_tabular, tabular
 
@@ -28,7 +29,7 @@ DESCRIPTION = """Is a critic right?  Trains it through the algorithms on worlds 
 
 Soft returns of these worlds lie within (-5, 5).  The exit status is 1 if a check fails."""
 
-WORLDS = {regression: 1000, tabular: 1500, noisy_tabular: 1500, linear_quadratic: 2000}
+WORLDS = {regression: 1000, tabular: 1500, noisy_tabular: 1500, linear_quadratic: 2000, multi_goal: 2000}
 QUICK = {regression: 500, tabular: 600}
 
 
