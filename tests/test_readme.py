@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_maxent import BoxActions, TargetCriticSAC, Transition, TwinCritic
 from lightning_maxent.critics.base import build_critic
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -27,6 +28,27 @@ def test_the_critic_of_the_page_on_critics_keeps_the_contract():
     critic = build_critic(namespace["Pessimist"], 3, 1)
     prediction = torch.tensor([[1.0], [2.0], [3.0]])
     assert float(critic.value(prediction)) == pytest.approx(2 - 1)
+
+
+def test_the_policy_and_the_temperature_of_the_page_on_policies_train_sac():
+    page = (Path(__file__).parent.parent / "docs" / "write_a_policy.md").read_text()
+    namespace: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, namespace)
+    torch.manual_seed(0)
+    algorithm = TargetCriticSAC(
+        3, BoxActions(2), TwinCritic, namespace["BetaPolicy"], temperature=namespace["BinaryTemperature"]
+    )
+    with torch.no_grad():
+        action, log_prob = algorithm.policy(torch.zeros(100_000, 3))
+    inside = ((action > -0.5) & (action < 0.2)).all(-1)
+    assert float((inside / log_prob.exp()).mean()) == pytest.approx(0.49, rel=0.03)  # a density on the box
+    batch = Transition(torch.randn(8, 3), action[:8], torch.randn(8), torch.randn(8, 3), torch.arange(8) > 5)
+    alpha = float(algorithm.temperature().detach())
+    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    algorithm.update(batch, optimizers)
+    assert optimizers.keys() == {"critic", "policy", "temperature"}
+    assert 0 < float(algorithm.temperature().detach()) < alpha  # more entropy than the target: less weight
 
 
 def test_the_run_in_python_of_the_readme_leaves_what_it_says(tmp_path, monkeypatch):
