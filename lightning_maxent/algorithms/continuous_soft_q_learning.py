@@ -2,12 +2,12 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
-from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, Returns
+from lightning_maxent.critics.base import CriticBuilder, Returns
 from lightning_maxent.objectives import Scalar, soft_mixture
 from lightning_maxent.particles import AbstractParticles, UniformParticles
 from lightning_maxent.policies.base import SamplerBuilder, build_sampler, same_noise_each_time
@@ -78,7 +78,7 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
         count = particles.shape[1]
         following_pairs = (batch.next_obs.repeat_interleave(count, dim=0), particles.flatten(0, 1))
         prediction, next_prediction = self.target_critic.predictions(
-            self.critic, _ask, (batch.obs, batch.action), following_pairs
+            self.critic, nn.Module.__call__, (batch.obs, batch.action), following_pairs
         )
         with torch.no_grad():
             log_weights, log_prob = self._weigh(self.critic.value(next_prediction), log_density, alpha)
@@ -120,7 +120,3 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
         log_weights, log_prob = self._weigh(q, log_density, alpha)
         weights, entropy = log_weights.exp(), -(log_weights.exp() * log_prob).sum(-1)
         return (weights * q.view(weights.shape)).sum(-1) + alpha * entropy, entropy
-
-
-def _ask(critic: AbstractCritic, obs: Tensor, action: Tensor) -> Tensor:
-    return critic(obs, action)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam, check_delay
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
-from lightning_maxent.critics.base import AbstractCritic, CriticBuilder
+from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.noise import GaussianNoise, NoiseBuilder, NoNoise
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen
@@ -65,7 +65,7 @@ class DDPG(ContinuousAlgorithm):
         with torch.no_grad():
             next_action = self.smoothing(self.target_policy(batch.next_obs))
         prediction, next_prediction = self.target_critic.predictions(
-            self.critic, _ask, (batch.obs, batch.action), (batch.next_obs, next_action)
+            self.critic, nn.Module.__call__, (batch.obs, batch.action), (batch.next_obs, next_action)
         )
         with torch.no_grad():
             following = self.critic.target(next_prediction)
@@ -93,7 +93,3 @@ class DDPG(ContinuousAlgorithm):
         """``Q(s, mu(s))`` and zero: one action is certain, and its entropy has no weight."""
         value = self.q_value(obs, self.policy(obs))
         return value, torch.zeros_like(value)
-
-
-def _ask(critic: AbstractCritic, obs: Tensor, action: Tensor) -> Tensor:
-    return critic(obs, action)

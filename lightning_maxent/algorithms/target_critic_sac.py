@@ -1,12 +1,12 @@
 """Soft Actor-Critic as published later, with V computed from target critics."""
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam, check_delay
 from lightning_maxent.algorithms.continuous import ActorCritic
-from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, Returns
+from lightning_maxent.critics.base import CriticBuilder, Returns
 from lightning_maxent.objectives import Scalar, policy_loss, soft_value
 from lightning_maxent.policies.base import PolicyBuilder
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen, steady
@@ -72,7 +72,7 @@ class TargetCriticSAC(ActorCritic):
         with torch.no_grad(), steady(self.policy):
             next_action, next_log_prob = self.policy(batch.next_obs)
         prediction, next_prediction = self.target_critic.predictions(
-            self.critic, _ask, (batch.obs, batch.action), (batch.next_obs, next_action)
+            self.critic, nn.Module.__call__, (batch.obs, batch.action), (batch.next_obs, next_action)
         )
         with torch.no_grad():
             believed = self.critic.target(next_prediction)
@@ -82,7 +82,3 @@ class TargetCriticSAC(ActorCritic):
 
     def follow_targets(self) -> None:
         self.target_critic.follow(self.critic)
-
-
-def _ask(critic: AbstractCritic, obs: Tensor, action: Tensor) -> Tensor:
-    return critic(obs, action)
