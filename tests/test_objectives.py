@@ -17,6 +17,7 @@ from lightning_maxent.objectives import (
     categorical_entropy,
     expected_policy_loss,
     expected_soft_value,
+    huber_error,
     normal_log_prob,
     policy_loss,
     soft_bellman_target,
@@ -83,6 +84,18 @@ def test_losses_equal_numbers_worked_out_by_hand():
 def test_bellman_target_takes_no_gradient():
     target = soft_bellman_target(leaf(1.0), tensor([False]), leaf(2.0), 0.9)
     assert not target.requires_grad
+
+
+def test_huber_error_is_the_squared_one_up_to_1_and_its_tangent_beyond():
+    prediction, target = tensor([[0.0, 0.5, 3.0], [-1.0, 2.0, -4.0]]), tensor([0.0, 0.0, 0.0])
+    assert_close(huber_error(prediction, target), tensor([[0.0, 0.25, 5.0], [1.0, 3.0, 7.0]]), rtol=0, atol=0)
+
+
+def test_huber_error_moves_the_prediction_only():
+    prediction, target = tensor([1.0, 4.0]).requires_grad_(), tensor([0.5, 0.0]).requires_grad_()
+    huber_error(prediction, target).sum().backward()
+    assert target.grad is None
+    assert_close(prediction.grad, tensor([1.0, 2.0]), rtol=0, atol=0)
 
 
 def test_squared_error_moves_the_prediction_only():

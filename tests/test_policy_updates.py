@@ -88,6 +88,24 @@ def test_policies_learn_both_unequal_hills(build, update):
         assert number == pytest.approx(expected, abs=0.06)
 
 
+def test_a_stein_sampler_finds_modes_that_do_not_feel_each_other():
+    torch.manual_seed(0)
+    centres = 0.5 * torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [-1, 1, -1, 1], [-1, -1, -1, -1]])
+
+    def q(obs, action):
+        return (-0.5 * ((action.unsqueeze(1) - centres) / 0.25).square().sum(-1)).logsumexp(-1)
+
+    policy, obs = SteinSampler(1, 4, network=SMALL), torch.zeros(8, 1)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3)
+    for _ in range(500):
+        optimizer.zero_grad()
+        SteinUpdate(32).loss(policy, q, obs, torch.tensor(1.0)).mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        nearest = torch.cdist(policy.unsquashed(obs[:1], 2000)[0].tanh(), centres).argmin(-1)
+    assert (torch.bincount(nearest, minlength=4) / 2000 > 0.15).all()
+
+
 def test_stein_loss_moves_samples_along_the_direction_before_tanh_and_nothing_else():
     torch.manual_seed(0)
     policy, obs, q_weight = SteinSampler(2, 1, network=SMALL), torch.randn(4, 2), torch.tensor(1.0, requires_grad=True)

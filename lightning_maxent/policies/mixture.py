@@ -66,9 +66,8 @@ class MixtureOfGaussians(AbstractSquashedPolicy):
             given = log_prob.log_softmax(-1)
             below = (given.exp() * torch.special.ndtr((fixed - mean_d) * (-log_std_d).exp())).sum(-1)
             density = (given + _log_normal(fixed, mean_d, log_std_d)).logsumexp(-1).detach().exp()
-            u = drawn[..., d] - (below - below.detach()) / density.clamp(
-                min=1e-10
-            )  # the value drawn, with its gradient
+            shift = (below - below.detach()) / density.clamp(min=1e-10)  # zero, with a gradient
+            u = drawn[..., d] - shift
             log_prob = log_prob + _log_normal(u.unsqueeze(-1), mean_d, log_std_d)
             coordinates.append(u)
         return torch.stack(coordinates, dim=-1), log_prob.logsumexp(-1)

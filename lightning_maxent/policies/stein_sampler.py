@@ -9,9 +9,11 @@ from lightning_maxent.policies.base import AbstractSampler
 
 
 class SteinSampler(AbstractSampler):
-    """``a = tanh(f(s, noise))`` with Gaussian noise of the action's size.  Haarnoja et al. 2017, section 3.3.
+    """``a = tanh(noise + f(s, noise))`` with Gaussian noise of the action's size.  Haarnoja et al. 2017, section 3.3.
 
-    It has as many modes as it needs, but no density that could be told; ``SteinUpdate`` trains it.
+    It has as many modes as it needs, but no density that could be told; ``SteinUpdate`` trains it.  There the action is
+    ``f`` alone: samples that start close together leave it for one and the same mode, from where others are too far to
+    be felt.  Ours start as the noise itself, all over the box.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -27,4 +29,4 @@ class SteinSampler(AbstractSampler):
     def unsquashed(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
         noise = torch.randn(len(obs) * count, self.action_dim, device=obs.device)
         pair = torch.cat((obs.repeat_interleave(count, dim=0), noise), dim=-1)
-        return self.network(pair.unsqueeze(0)).squeeze(0).float().unflatten(0, (len(obs), count))
+        return (noise + self.network(pair.unsqueeze(0)).squeeze(0).float()).unflatten(0, (len(obs), count))

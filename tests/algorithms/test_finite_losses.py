@@ -388,6 +388,17 @@ class Recording(AbstractExploration):
         return torch.cat(last).expand(len(q), -1)
 
 
+def test_every_algorithm_explores_by_its_exploration_and_acts_by_its_policy(build, actions):
+    algorithm = build(OBS, actions, exploration=Recording)
+    last = torch.cat([torch.eye(count)[-1] for count in actions.counts])
+    obs = torch.randn(BATCH, OBS)
+    assert_close(algorithm.explore(obs), last.expand(BATCH, -1), rtol=0, atol=0)
+    q, log_probs = algorithm.exploration.given
+    with torch.no_grad():
+        assert_close([q, log_probs], [algorithm.every_q(obs), algorithm.log_probs(obs)])
+    assert (algorithm.act(torch.randn(200, OBS)) != last).any()
+
+
 def test_soft_q_learning_explores_by_its_exploration_and_acts_by_its_policy(actions):
     algorithm = FINITE_ALGORITHMS["soft_q_fixed"](OBS, actions, exploration=Recording)
     constant_networks(algorithm)

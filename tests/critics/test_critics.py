@@ -15,6 +15,7 @@ from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, BatchRenormMLP, BroNet, DropoutMLP, FlashNet, SimBa
+from lightning_maxent.objectives import huber_error
 
 OBS, ACTION, BATCH = 3, 2, 16
 
@@ -241,6 +242,13 @@ def test_twin_loss_is_each_member_s_squared_error_and_zero_at_the_target():
     twin = TwinCritic(1, 1, network=partial(MLP, hidden_dims=()))
     prediction, target = torch.tensor([[1.0, 5.0], [2.0, -3.0]]), Returns.certain(torch.tensor([1.0, -1.0]))
     assert_close(twin.loss(prediction, target), torch.tensor([[0.0, 36.0], [1.0, 4.0]]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("critic", [TwinCritic, TwinHeadsCritic])
+def test_twins_take_another_error(critic):
+    twin = critic(1, 1, network=partial(MLP, hidden_dims=()), error=huber_error)
+    prediction, target = torch.tensor([[1.0, 5.0], [2.0, -3.0]]), Returns.certain(torch.tensor([1.5, -1.0]))
+    assert_close(twin.loss(prediction, target), torch.tensor([[0.25, 11.0], [0.25, 3.0]]), rtol=0, atol=0)
 
 
 def test_twins_share_no_weight():

@@ -5,7 +5,7 @@ from test_replay import rounds, started
 from torch.testing import assert_close
 
 from lightning_maxent import MaxEntError
-from lightning_maxent.data.scaling import RawRewards, ReturnScaledRewards, StandardisedObservations
+from lightning_maxent.data.scaling import FixedScaleRewards, RawRewards, ReturnScaledRewards, StandardisedObservations
 
 
 def test_observations_are_standardised_by_mean_and_deviation_of_all_that_came():
@@ -58,6 +58,19 @@ def test_numbers_that_scale_nothing_are_refused(numbers):
 
 
 SCALED = {"observation_scaling": StandardisedObservations, "reward_scaling": ReturnScaledRewards}
+
+
+def test_a_fixed_scale_is_what_it_is_whatever_comes():
+    scaling = FixedScaleRewards(2, scale=0.1)
+    scaling.update(torch.tensor([100.0, -3.0]), np.array([False, True]))
+    assert scaling.scale() == 0.1
+    assert scaling.state_dict() == {}
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_scale_that_is_not_positive_and_finite_is_refused(scale):
+    with pytest.raises(MaxEntError, match="scale of rewards must be positive and finite"):
+        FixedScaleRewards(1, scale=scale)
 
 
 def test_the_buffer_holds_the_environment_s_own_and_batches_and_episodes_what_the_learner_sees():
