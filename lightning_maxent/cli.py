@@ -155,9 +155,6 @@ def _folder(env_id: str) -> str:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the console script ``lightning-maxent``."""
-    logging.getLogger("torchrl").setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
-    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
     args = list(sys.argv[1:] if args is None else args)
     try:
         if args[:1] in (["compare"], ["verify"]):
@@ -184,6 +181,9 @@ def _own_command(name: str, args: Sequence[str]) -> None:
 
 def run(args: Sequence[str]) -> MaxEntCLI:
     """Carry out a command, given whole paths of configurations."""
+    logging.getLogger("torchrl").setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
+    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
     return MaxEntCLI(
         AbstractAlgorithm,
         pl.LightningDataModule,

@@ -1,0 +1,54 @@
+"""Scripts that people run: do they do what they say, in small?"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def carry_out(script: str, *arguments: str) -> str:
+    """What a script prints."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / script, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_figure_33_draws_prints_one_line_and_does_not_train_twice(tmp_path):
+    small = ["--out", str(tmp_path), "--trainer.max_steps=60", "--data.warmup_steps=40", "--data.batch_size=8"]
+    small += ["--data.eval_episodes=1", "--trainer.enable_progress_bar=false"]
+    (line,) = carry_out("figure33.py", *small).splitlines()
+    numbers = json.loads(line)
+    assert json.loads((tmp_path / "figure33.json").read_text()) == numbers
+    assert (tmp_path / "figure33.png").stat().st_size > 50_000
+    for shares in ("goals", "exact_goals", "deterministic_goals"):
+        assert len(numbers[shares]) == 4
+        assert sum(numbers[shares]) <= 1 + 1e-9
+    assert sum(numbers["exact_goals"]) > 0.99
+    assert numbers["exact_return"] == pytest.approx(-192.6, abs=5)
+    origin = numbers["probes"]["[0.0, 0.0]"]
+    assert origin["exact_entropy"] == pytest.approx(1.285, abs=0.003)
+    assert origin["kl"] > 0.05  # hardly trained
+    checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*/checkpoints/last.ckpt")}
+    assert len(checkpoints) == 2
+    (again,) = carry_out("figure33.py", *small).splitlines()
+    assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
+    assert json.loads(again)["probes"]["[0.0, 0.0]"]["exact_value"] == origin["exact_value"]
+
+
+def test_samplers_compare_every_policy_with_exact_samples(tmp_path):
+    carry_out("samplers.py", "--dims", "1", "--seeds", "0", "--updates", "5", "--out", str(tmp_path / "found"))
+    rows = (tmp_path / "found.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 6
+    assert rows[0].startswith("modes,dim,policy,seed,updates,energy_distance,baseline,share_error")
+    assert (tmp_path / "found.png").exists()
