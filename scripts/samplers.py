@@ -110,11 +110,10 @@ def fit(world: World, dim: int, way: str, updates: int, seed: int) -> dict[str, 
 
 
 def draw(rows: list[dict[str, Any]], picture: Path) -> None:
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure, dims = Figure(figsize=(10, 4), layout="constrained"), sorted({row["dim"] for row in rows})
     for axis, modes in zip(figure.subplots(1, 2, sharey=True), WEIGHTS, strict=True):
         for way in WAYS:
             of_way = [row for row in rows if row["modes"] == modes and row["policy"] == way]
-            dims = sorted({row["dim"] for row in of_way})
             mean = [np.mean([row["energy_distance"] for row in of_way if row["dim"] == dim]) for dim in dims]
             axis.plot(dims, np.maximum(mean, 1e-5), marker="o", label=way)
         axis.set(title=f"four {modes} modes", xlabel="dimensions of the action", xscale="log", yscale="log")
