@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import torch
 
+from lightning_maxent.arguments import BUILT_IN_CONFIGS
 from lightning_maxent.cli import main
+from lightning_maxent.verification import command
 from lightning_maxent.verification.measurement import Measurement
 
 SMALL = (
@@ -91,3 +94,16 @@ def test_what_cannot_be_verified_is_said_in_one_sentence(capsys, arguments, sent
 
 def test_what_is_not_a_number_does_not_pass():
     assert not Measurement("check", float("nan"), 0.0, 1.0).passed
+
+
+def test_all_critics_are_taken_in_small_and_by_name():
+    """The networks' widths and the number of quantiles decide how long it takes, and not what is right."""
+    parser = command._parser()
+    candidates = {each.name: each for each in command._candidates(parser, parser.parse_args(["--critic", "all"]))}
+    assert candidates.keys() == {path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml")}
+    for candidate in candidates.values():
+        critic = candidate.critic(3, 2)
+        widths = {size for parameter in critic.parameters() for size in parameter.shape}
+        assert command.WIDTH in widths
+        assert max(size for parameter in critic.parameters() for size in parameter.shape) <= 4 * command.WIDTH
+    assert candidates["bro"].critic(3, 2)(torch.zeros(1, 3), torch.zeros(1, 2)).shape[-1] == command.QUANTILES
