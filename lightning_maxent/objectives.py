@@ -61,7 +61,8 @@ def squared_error(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*#
 def huber_error(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
     """``squared_error`` whose slope stays that of an error of 1 beyond it, with a detached target.
 
-    The clipped error of Mnih et al. 2015 (Human-level control, Nature 518), "Methods"; twice the loss of Huber 1964 with a threshold of 1.
+    The clipped error of Mnih et al. 2015 (Human-level control, Nature 518), "Methods"; twice the loss of Huber 1964 with
+    a threshold of 1.
     """
     return 2 * functional.huber_loss(prediction, target.detach().expand_as(prediction), reduction="none")
 
@@ -219,14 +220,15 @@ def stein_direction(
     """``phi(y_i) = mean_j k(x_j, y_i) slope(x_j) + alpha grad_{x_j} k(x_j, y_i)``, the particles being both x and y.
 
     Attraction along the ``slope``, ``alpha grad log p``, shared with neighbours, and repulsion from them.  Haarnoja et
-    al. 2017, eq. 13; ``alpha`` times Liu & Wang 2016, eq. 8, with ``k(x, y) = exp(-||x - y||^2 / h)`` and their bandwidth: ``h`` is the median of squared
-    distances between two particles over the logarithm of their number, state by state, and at least 1e-3.
+    al. 2017, eq. 13; ``alpha`` times Liu & Wang 2016, eq. 8, with ``k(x, y) = exp(-||x - y||^2 / h)`` and their
+    bandwidth: ``h`` is the median of squared distances between two particles over the logarithm of their number, state
+    by state, and at least 1e-3.
     """
     count = particles.shape[1]
     apart = particles.unsqueeze(1) - particles.unsqueeze(2)  # [batch, j, i]: y_i - x_j
     squared = apart.square().sum(-1)
-    above = torch.ones(count, count, dtype=torch.bool, device=particles.device).triu(1)
-    bandwidth = (squared[:, above].median(-1).values / math.log(count)).clamp(min=1e-3)[:, None, None]
+    one, other = torch.triu_indices(count, count, 1, device=particles.device)  # not a mask, which waits for the device
+    bandwidth = (squared[:, one, other].median(-1).values / math.log(count)).clamp(min=1e-3)[:, None, None]
     kernel = (-squared / bandwidth).exp()
     attraction = torch.einsum("bji,bjd->bid", kernel, slope)
     repulsion = torch.einsum("bji,bjid->bid", kernel, apart) * (2 / bandwidth)

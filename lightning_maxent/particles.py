@@ -30,11 +30,14 @@ class AbstractParticles(ABC):
     ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
         """Actions in ``[-1, 1]`` and the log-density in nats that they were drawn with."""
 
-    @abstractmethod
     def weigh(
         self, q: Float[Tensor, "batch particle"], log_density: Float[Tensor, "batch particle"], alpha: Scalar
     ) -> tuple[Float[Tensor, "batch particle"], Float[Tensor, "batch particle"]]:
-        """Logarithms of the particles' weights, and log-densities of the soft policy at the particles."""
+        """Logarithms of the particles' weights, and log-densities of the soft policy at the particles.
+
+        By importance sampling unless overridden.
+        """
+        return importance_log_probs(q, log_density, alpha)
 
 
 class UniformParticles(AbstractParticles):
@@ -62,14 +65,28 @@ class UniformParticles(AbstractParticles):
         actions = 2 * torch.rand(len(obs), self.count, action_dim, device=obs.device) - 1
         return actions, torch.full(actions.shape[:2], -action_dim * math.log(2), device=obs.device)
 
-    def weigh(
-        self, q: Float[Tensor, "batch particle"], log_density: Float[Tensor, "batch particle"], alpha: Scalar
-    ) -> tuple[Float[Tensor, "batch particle"], Float[Tensor, "batch particle"]]:
-        return importance_log_probs(q, log_density, alpha)
+
+class AbstractPolicyParticles(AbstractParticles, ABC):
+    """Draws ``count`` actions from the policy, with its own density."""
+
+    count: int
+
+    def check(self, policy: Any) -> None:
+        if not isinstance(policy, AbstractPolicy):
+            raise MaxEntError(
+                f"{type(self).__name__} needs the density of the policy, and {type(policy).__name__} has none: use "
+                f"UniformParticles, or FlowPolicy, MixtureOfGaussians or SquashedGaussian."
+            )
+
+    def draw(
+        self, policy: Any, obs: Float[Tensor, "batch obs_dim"], action_dim: int
+    ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
+        action, log_prob = policy(obs.repeat_interleave(self.count, dim=0))
+        return action.unflatten(0, (len(obs), self.count)), log_prob.unflatten(0, (len(obs), self.count))
 
 
-class PolicyParticles(AbstractParticles):
-    """The same with ``a_k`` from the policy, by its own density: exact, with one particle, once the policy is.
+class PolicyParticles(AbstractPolicyParticles):
+    """The same with ``a_k`` from the policy, by its own density: exact, with any number of them, once the policy is.
 
     Args:
         count: particles per state.
@@ -81,21 +98,8 @@ class PolicyParticles(AbstractParticles):
     def __init__(self, count: int = 16):
         self.count = _at_least_two(count)
 
-    def check(self, policy: Any) -> None:
-        _check_density(self, policy)
 
-    def draw(
-        self, policy: Any, obs: Float[Tensor, "batch obs_dim"], action_dim: int
-    ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
-        return _draw(policy, obs, self.count)
-
-    def weigh(
-        self, q: Float[Tensor, "batch particle"], log_density: Float[Tensor, "batch particle"], alpha: Scalar
-    ) -> tuple[Float[Tensor, "batch particle"], Float[Tensor, "batch particle"]]:
-        return importance_log_probs(q, log_density, alpha)
-
-
-class PolicyExpectation(AbstractParticles):
+class PolicyExpectation(AbstractPolicyParticles):
     """``V(s) = mean_k Q(s,a_k) - alpha log pi(a_k|s)`` with ``a_k`` from the policy: eq. (18) itself, as in SAC.
 
     It is the soft value of the policy as it is, where importance sampling estimates that of the best one.
@@ -112,23 +116,10 @@ class PolicyExpectation(AbstractParticles):
             raise MaxEntError(f"The soft value needs at least one particle, but count is {count}.")
         self.count = count
 
-    def check(self, policy: Any) -> None:
-        _check_density(self, policy)
-
-    def draw(
-        self, policy: Any, obs: Float[Tensor, "batch obs_dim"], action_dim: int
-    ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
-        return _draw(policy, obs, self.count)
-
     def weigh(
         self, q: Float[Tensor, "batch particle"], log_density: Float[Tensor, "batch particle"], alpha: Scalar
     ) -> tuple[Float[Tensor, "batch particle"], Float[Tensor, "batch particle"]]:
         return torch.full_like(q, -math.log(self.count)), log_density
-
-
-def _draw(policy: AbstractPolicy, obs: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    action, log_prob = policy(obs.repeat_interleave(count, dim=0))
-    return action.unflatten(0, (len(obs), count)), log_prob.unflatten(0, (len(obs), count))
 
 
 def _at_least_two(count: int) -> int:
@@ -137,11 +128,3 @@ def _at_least_two(count: int) -> int:
             f"Importance sampling needs several particles, but count is {count}: give 2 or more (16 is usual)."
         )
     return count
-
-
-def _check_density(particles: AbstractParticles, policy: Any) -> None:
-    if not isinstance(policy, AbstractPolicy):
-        raise MaxEntError(
-            f"{type(particles).__name__} needs the density of the policy, and {type(policy).__name__} has none: use "
-            f"UniformParticles, or FlowPolicy, MixtureOfGaussians or SquashedGaussian."
-        )

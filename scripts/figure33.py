@@ -3,8 +3,8 @@ r"""Train soft Q-learning and a deterministic agent on the multi-goal world, and
     python scripts/figure33.py --seed 0 --out figure33
 
 Draws ``<out>/figure33.png``: trajectories from the origin over the reward field, and Q's level curves with 100 samples
-of the policy at three states; each for the learnt agent, for the exact soft optimum, and for DDPG with the same critic,
-which collapses to one goal.  Prints one JSON line, also in ``<out>/figure33.json``, with the exact numbers beside the
+of the policy at three states; each for the learnt agent, for the exact soft optimum, and for DDPG with the same critic.
+Prints one JSON line, also in ``<out>/figure33.json``, with the exact numbers beside the
 learnt ones.  A run that lies finished in ``<out>`` is not trained again; ``--trainer.max_steps 20000`` and the like go
 to both runs.
 """

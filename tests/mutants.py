@@ -797,13 +797,13 @@ MUTANTS = [
     ),
     Mutant(
         "looking at a critic moves its statistics",
-        "critics/base.py",
-        "    critic.eval()\n    with torch.random.fork_rng",
+        "inspection.py",
+        "    part.eval()\n    with torch.random.fork_rng",
         "    with torch.random.fork_rng",
     ),
     Mutant(
         "looking at a critic moves the random state",
-        "critics/base.py",
+        "inspection.py",
         "with torch.random.fork_rng(devices=[]):",
         "with torch.enable_grad():",
     ),

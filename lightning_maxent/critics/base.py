@@ -1,8 +1,7 @@
 """The contract of a critic: what every soft Q-function plugs in as."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_maxent.actions import FiniteActions
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.inspection import looked_at
 from lightning_maxent.objectives import squared_error
 
 
@@ -94,7 +94,7 @@ def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> Abs
             f"{type(critic).__name__} has nothing to learn: assign its layers to attributes in __init__, after "
             f"super().__init__()."
         )
-    with _looked_at(critic), torch.enable_grad():
+    with looked_at(critic), torch.enable_grad():
         _check_contract(critic, torch.randn(3, obs_dim), torch.rand(3, action_dim) * 2 - 1)
     critic.zero_grad(set_to_none=True)
     return critic
@@ -110,7 +110,7 @@ def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteA
         MaxEntError: as ``build_critic``, or if the two methods disagree.
     """
     critic = build_critic(builder, obs_dim, actions.dim)
-    with _looked_at(critic), torch.no_grad():
+    with looked_at(critic), torch.no_grad():
         obs, action = torch.randn(8, obs_dim), actions.sample(actions.log_softmax(torch.zeros(8, actions.dim)))
         every, one = critic.every_action(obs, torch.eye(actions.dim)), critic(obs, action)
     name, factors = type(critic).__name__, len(actions.counts)
@@ -127,17 +127,6 @@ def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteA
             f"[member, batch, action, atom]."
         )
     return critic
-
-
-@contextmanager
-def _looked_at(critic: AbstractCritic) -> Iterator[None]:
-    """Looking changes neither statistics nor modes, those of parts included, nor the random state."""
-    training = [module for module in critic.modules() if module.training]
-    critic.eval()
-    with torch.random.fork_rng(devices=[]):
-        yield
-    for module in training:
-        module.training = True
 
 
 def _check_contract(

@@ -15,6 +15,7 @@ axis after the other.  Repeating it contracts to V* by ``gamma`` per sweep, in f
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -165,7 +166,8 @@ class MultiGoalSolution:
     def sample(self, state: Float64[np.ndarray, "batch 2"], rng: np.random.Generator) -> Float64[np.ndarray, "batch 2"]:
         """One action of ``pi*`` for each state, by rejection: efforts propose, what follows disposes."""
         state, action = np.asarray(state, np.float64), np.empty(np.shape(state))
-        bound = self._highest_within_reach(state)
+        row, column = np.rint((np.clip(state, -EDGE, EDGE) + EDGE) / (self.axis[1] - self.axis[0])).astype(int).T
+        bound = self._highest_within_reach[row, column]
         spread = np.sqrt(self.alpha / (2 * self.reward_scale * max(self.world.actuation_cost, FLAT)))
         left = np.arange(len(state))
         while len(left):
@@ -183,13 +185,13 @@ class MultiGoalSolution:
         follows = np.where(self.world.there(after), 0.0, self.discount * self.value(after))
         return np.asarray(self.reward_scale * self.world.pay(after) + follows)
 
-    def _highest_within_reach(self, state: Float64[np.ndarray, "batch 2"]) -> Float64[np.ndarray, " batch"]:
-        """An upper bound of ``U`` over all next states."""
+    @cached_property
+    def _highest_within_reach(self) -> Float64[np.ndarray, "side side"]:
+        """An upper bound of ``U`` over all next states of every point of the grid."""
         spacing = self.axis[1] - self.axis[0]
         grid = self._worth(np.stack(np.meshgrid(self.axis, self.axis, indexing="ij"), -1))
         around = maximum_filter(grid, size=2 * round(1 / spacing) + 5, mode="nearest")  # the edge of the bonus included
-        row, column = np.rint((np.clip(state, -EDGE, EDGE) + EDGE) / spacing).astype(int).T
-        return around[row, column] + np.ptp(grid) * spacing / 10  # between points it curves
+        return around + np.ptp(grid) * spacing / 10  # between points it curves
 
 
 def solve_multi_goal(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_maxent.actions import FiniteActions
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.inspection import looked_at
 from lightning_maxent.objectives import tanh_log_det
 
 CANDIDATES = 16  # among which the densest is the best guess; ours
@@ -108,14 +109,13 @@ def build_policy(builder: "PolicyBuilder", obs_dim: int, action_dim: int) -> Abs
 
 def _check_policy(policy: AbstractPolicy, obs_dim: int, action_dim: int) -> None:
     name = type(policy).__name__
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with looked_at(policy), torch.no_grad():
         obs = torch.randn(3, obs_dim)
-        action, log_prob = policy.eval()(obs)
+        action, log_prob = policy(obs)
         _check_numbers(f"{name}.forward", "an action", action, (3, action_dim))
         _check_numbers(f"{name}.forward", "a log-density", log_prob, (3,))
         for deterministic in (False, True):
             _check_numbers(f"{name}.act", "an action", policy.act(obs, deterministic), (3, action_dim))
-    policy.train()
     if action.abs().max() > 1:
         raise MaxEntError(
             f"{name}.forward must give actions in [-1, 1], but gave {float(action.abs().max()):.3g}: squash them, e.g. "
@@ -136,9 +136,8 @@ def build_sampler(builder: "SamplerBuilder", obs_dim: int, action_dim: int) -> A
             f"{name} has no samples before squashing, which this algorithm needs: use SteinSampler, FlowPolicy, "
             f"MixtureOfGaussians or SquashedGaussian, or derive your policy from AbstractSquashedPolicy."
         )
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        u = sampler.eval().unsquashed(torch.randn(3, obs_dim), 2)
-    sampler.train()
+    with looked_at(sampler), torch.no_grad():
+        u = sampler.unsquashed(torch.randn(3, obs_dim), 2)
     _check_numbers(f"{name}.unsquashed", "two samples for each of three states", u, (3, 2, action_dim))
     if isinstance(sampler, AbstractPolicy):
         _check_policy(sampler, obs_dim, action_dim)
