@@ -407,26 +407,38 @@ MUTANTS = [
     Mutant(
         "quantile levels start at zero",
         "objectives.py",
-        "device=quantiles.device) + 0.5)",
-        "device=quantiles.device))",
+        "device=q.device) + 0.5)",
+        "device=q.device))",
     ),
     Mutant(
         "quantile weights upside down",
         "objectives.py",
-        "(error < 0).float()",
-        "(error > 0).float()",
+        "(levels * over + (1 - levels) * under)",
+        "((1 - levels) * over + levels * under)",
     ),
     Mutant(
         "quantile loss moves its target",
         "objectives.py",
-        "atoms.detach().unsqueeze(-2) - quantiles",
-        "atoms.unsqueeze(-2) - quantiles",
+        "z, order = atoms.detach().double()",
+        "z, order = atoms.double()",
     ),
     Mutant(
         "quantile loss blind to probabilities",
         "objectives.py",
-        "(weight * huber * probs.detach().unsqueeze(-2)).sum(-1)",
-        "(weight * huber).mean(-1)",
+        "p = probs.detach().double()",
+        "p = torch.full_like(probs, 1 / probs.shape[-1]).double()",
+    ),
+    Mutant(
+        "quantile loss: the Huber loss never turns linear from above",
+        "objectives.py",
+        "below(q), below(q + 1),",
+        "below(q), below(q + 1e9),",
+    ),
+    Mutant(
+        "quantile loss: running sums in float32",
+        "objectives.py",
+        "functional.pad((p * z**power).cumsum(-1), (1, 0))",
+        "functional.pad((p * z**power).float().cumsum(-1), (1, 0)).double()",
     ),
     Mutant(
         "projection shares the other way round",
@@ -660,8 +672,8 @@ MUTANTS = [
     Mutant(
         "renormalisation with unbiased variance",
         "networks/layers.py",
-        "        variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)\n        batch_std",
-        "        variance, mean = torch.var_mean(x, dim=1, correction=1, keepdim=True)\n        batch_std",
+        "return centred, mean, centred.square().mean(1, keepdim=True)",
+        "return centred, mean, centred.var(1, keepdim=True)",
     ),
     Mutant(
         "orthogonal members are tied",

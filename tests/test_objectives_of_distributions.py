@@ -94,6 +94,21 @@ def test_an_atom_without_probability_does_not_count():
     assert_close(quantile_huber(quantiles, moved, probs), quantile_huber(quantiles, atoms, probs), rtol=0, atol=0)
 
 
+def test_quantile_huber_loss_and_slopes_of_large_returns_are_those_of_the_sum_over_pairs():
+    levels = double([[0.1], [0.3], [0.5], [0.7], [0.9]])
+    quantiles = (1e4 + 3 * normal(0, MEMBERS, BATCH, 5)).requires_grad_()
+    atoms, probs = 1e4 + 3 * normal(1, BATCH, ATOMS), normal(2, BATCH, ATOMS).softmax(-1)
+    error = atoms.unsqueeze(-2) - quantiles.unsqueeze(-1)
+    huber = torch.where(error.abs() <= 1, error.square() / 2, error.abs() - 0.5)
+    weight = torch.where(error < 0, 1 - levels, levels)
+    pairs = (weight * huber * probs.unsqueeze(-2)).sum(-1).mean(-1)
+    (expected,) = torch.autograd.grad(pairs.sum(), quantiles)
+    loss = quantile_huber(quantiles, atoms, probs)
+    (slope,) = torch.autograd.grad(loss.sum(), quantiles)
+    assert_close(loss, pairs, rtol=1e-5, atol=1e-5)
+    assert_close(slope, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_quantile_huber_loss_moves_the_quantiles_only():
     quantiles = normal(0, BATCH, 5).requires_grad_()
     atoms, probs = (x.requires_grad_() for x in distribution(1, BATCH, ATOMS))

@@ -40,6 +40,18 @@ def he_normal(layer: EnsembleLinear) -> EnsembleLinear:
     return layer
 
 
+def centre(
+    x: Float[Tensor, "member batch dim"],
+) -> tuple[Float[Tensor, "member batch dim"], Float[Tensor, "member 1 dim"], Float[Tensor, "member 1 dim"]]:
+    """The batch without its mean, its mean, and its variance (over all, not all but one).
+
+    ``torch.var_mean`` over the batch took several times as long on a CPU.
+    """
+    mean = x.mean(1, keepdim=True)
+    centred = x - mean
+    return centred, mean, centred.square().mean(1, keepdim=True)
+
+
 class EnsembleLayerNorm(nn.Module):
     """Layer normalisation (Ba et al. 2016, arXiv 1607.06450) with scale and shift for every member."""
 
@@ -93,8 +105,8 @@ class BatchRenorm(nn.Module):
     def forward(self, x: Float[Tensor, "member batch dim"]) -> Float[Tensor, "member batch dim"]:
         x, std = x.float(), (self.variance + self.epsilon).sqrt()
         if not self.training:
-            return torch.addcmul(self.shift, self.scale, (x - self.mean) / std)
-        variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+            return torch.addcmul(self.shift, self.scale / std, x - self.mean)
+        centred, mean, variance = centre(x)
         batch_std = (variance + self.epsilon).sqrt()
         with torch.no_grad():
             warm = self.passes >= self.warmup
@@ -103,7 +115,7 @@ class BatchRenorm(nn.Module):
             self.mean.lerp_(mean, self.momentum)
             self.variance.lerp_(variance, self.momentum)
             self.passes += 1
-        return torch.addcmul(self.shift, self.scale, (x - mean) / batch_std * r + d)
+        return torch.addcmul(self.shift + self.scale * d, self.scale * r / batch_std, centred)
 
 
 class AbstractConstraint(nn.Module, ABC):
@@ -168,14 +180,16 @@ class UnitBatchNorm(AbstractConstraint):
         self.shift.mul_(factor)
 
     def forward(self, x: Float[Tensor, "member batch dim"]) -> Float[Tensor, "member batch dim"]:
-        x, mean, variance = x.float(), self.mean, self.variance
+        x = x.float()
         if self.training:
-            variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+            centred, mean, variance = centre(x)
             with torch.no_grad():
                 batch = x.shape[1]
                 self.mean.lerp_(mean, self.momentum)
                 self.variance.lerp_(variance * (batch / max(batch - 1, 1)), self.momentum)
-        return torch.addcmul(self.shift, self.scale, (x - mean) / (variance + self.epsilon).sqrt())
+        else:
+            centred, variance = x - self.mean, self.variance
+        return torch.addcmul(self.shift, self.scale / (variance + self.epsilon).sqrt(), centred)
 
 
 class UnitRMSNorm(AbstractConstraint):

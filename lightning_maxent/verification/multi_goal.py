@@ -42,6 +42,7 @@ def multi_goal(
         policy=partial(SteinSampler, network=partial(MLP, hidden_dims=(64, 64))),
         policy_update=SteinUpdate(16),
         target=target,
+        particles=UniformParticles(32),  # with 16 their bias, added up along the way, is half the tolerance
         temperature=partial(FixedTemperature, alpha=ALPHA),
         discount=DISCOUNT,
     )
