@@ -5,10 +5,13 @@ An algorithm is a dictionary of losses, keyed by the network that each one moves
 
 from lightning_maxent import environments as environments  # registers them with Gymnasium
 from lightning_maxent.actions import AbstractActions, BoxActions, FiniteActions
+from lightning_maxent.algorithms.a2c import A2C
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.algorithms.continuous_soft_q_learning import ContinuousSoftQLearning
 from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
 from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
+from lightning_maxent.algorithms.ppo import PPO
+from lightning_maxent.algorithms.reinforce import REINFORCE
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
 from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
@@ -16,10 +19,14 @@ from lightning_maxent.critics.base import AbstractCritic
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.data.replay import ReplayDataModule
+from lightning_maxent.data.rollout import RolloutDataModule
+from lightning_maxent.entropy_objectives import AbstractEntropyObjective, CurrentEntropy, TrajectoryEntropy
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import AbstractExploration, EpsilonGreedy, PolicyExploration, SoftmaxExploration
 from lightning_maxent.particles import AbstractParticles, PolicyExpectation, PolicyParticles, UniformParticles
 from lightning_maxent.policies.base import (
+    AbstractDistribution,
+    AbstractExplicitPolicy,
     AbstractFinitePolicy,
     AbstractPolicy,
     AbstractSampler,
@@ -27,6 +34,7 @@ from lightning_maxent.policies.base import (
 )
 from lightning_maxent.policies.categorical import Categorical
 from lightning_maxent.policies.flow import FlowPolicy
+from lightning_maxent.policies.gaussian import Gaussian
 from lightning_maxent.policies.mixture import MixtureOfGaussians
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 from lightning_maxent.policies.stein_sampler import SteinSampler
@@ -39,14 +47,20 @@ from lightning_maxent.temperature import (
     FixedTemperature,
     LearnedTemperature,
 )
-from lightning_maxent.transition import Episode, Round, Transition
+from lightning_maxent.transition import Episode, Rollout, Round, Transition
 from lightning_maxent.value import StateValue
 
 __all__ = [
+    "A2C",
+    "PPO",
+    "REINFORCE",
     "SAC",
     "AbstractActions",
     "AbstractAlgorithm",
     "AbstractCritic",
+    "AbstractDistribution",
+    "AbstractEntropyObjective",
+    "AbstractExplicitPolicy",
     "AbstractExploration",
     "AbstractFinitePolicy",
     "AbstractParticles",
@@ -62,6 +76,7 @@ __all__ = [
     "Categorical",
     "ConstantSchedule",
     "ContinuousSoftQLearning",
+    "CurrentEntropy",
     "DiscreteSAC",
     "DiscreteValueSAC",
     "DivergenceUpdate",
@@ -71,6 +86,7 @@ __all__ = [
     "FiniteActions",
     "FixedTemperature",
     "FlowPolicy",
+    "Gaussian",
     "LearnedTemperature",
     "LinearSchedule",
     "MaxEntError",
@@ -81,6 +97,8 @@ __all__ = [
     "PolicyParticles",
     "PolyakTarget",
     "ReplayDataModule",
+    "Rollout",
+    "RolloutDataModule",
     "Round",
     "SoftQLearning",
     "SoftmaxExploration",
@@ -89,6 +107,7 @@ __all__ = [
     "SteinSampler",
     "SteinUpdate",
     "TargetCriticSAC",
+    "TrajectoryEntropy",
     "Transition",
     "TwinCritic",
     "TwinHeadsCritic",

@@ -144,9 +144,9 @@ def _claim(folder: Path, resumes: bool) -> None:
 
 
 def _snake(class_path: str) -> str:
-    """``a.b.TargetCriticSAC`` -> ``target_critic_sac``."""
+    """``a.b.TargetCriticSAC`` -> ``target_critic_sac``, ``a.b.A2C`` -> ``a2c``."""
     name = class_path.rpartition(".")[2]
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _folder(env_id: str) -> str:

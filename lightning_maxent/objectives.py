@@ -18,6 +18,11 @@ Sources, cited below by name:
   Critics", arXiv 2005.04269v1.
 - Imani & White 2018, "Improving Regression Performance with Distributional Losses", arXiv 1806.04613v1.
 - Liu & Wang 2016, "Stein Variational Gradient Descent", arXiv 1608.04471v3.
+- Williams 1992, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning".
+- Mnih et al. 2016, "Asynchronous Methods for Deep Reinforcement Learning", arXiv 1602.01783v2.
+- Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation",
+  arXiv 1506.02438v6.
+- Schulman et al. 2017b, "Proximal Policy Optimization Algorithms", arXiv 1707.06347v2.
 - Christodoulou 2019, "Soft Actor-Critic for Discrete Action Settings", arXiv 1910.07207v2.
 """
 
@@ -295,3 +300,51 @@ def soft_returns(
         returns[t] = reward[t] + discount * value
         value = returns[t] + alpha * entropy[t]
     return returns
+
+
+# ---- on policy -------------------------------------------------------------------------------------------------------
+
+
+def generalised_advantages(
+    error: Float[Tensor, "time *env"], done: Bool[Tensor, "time *env"], decay: float
+) -> Float[Tensor, "time *env"]:
+    """``A_t = delta_t + decay A_{t+1}`` within episodes, of one-step errors ``delta_t = r + gamma V(s') - V(s)``.
+
+    With ``decay = gamma lambda``: Schulman et al. 2016, eq. 16.  ``done`` marks the last step of an episode; behind the
+    last row nothing is known, and nothing is added.
+    """
+    advantages, following = torch.empty_like(error), torch.zeros_like(error[0])
+    for t in range(len(error) - 1, -1, -1):
+        following = error[t] + decay * following.masked_fill(done[t], 0.0)
+        advantages[t] = following
+    return advantages
+
+
+def policy_gradient_loss(
+    log_prob: Float[Tensor, " batch"],
+    advantage: Float[Tensor, " batch"],
+    entropy: Float[Tensor, " batch"],
+    alpha: Scalar,
+) -> Float[Tensor, " batch"]:
+    """``-A log pi(a|s) - alpha H(pi(.|s))`` with detached advantages.
+
+    Its gradient is that of Williams 1992, theorem 1, with the entropy of Williams & Peng 1991; Mnih et al. 2016,
+    section 4.
+    """
+    return -advantage.detach() * log_prob - alpha.detach() * entropy
+
+
+def clipped_surrogate_loss(
+    log_ratio: Float[Tensor, " batch"],
+    advantage: Float[Tensor, " batch"],
+    entropy: Float[Tensor, " batch"],
+    alpha: Scalar,
+    clip: float,
+) -> Float[Tensor, " batch"]:
+    """``-min(w A, clip(w, 1 - eps, 1 + eps) A) - alpha H(pi(.|s))`` with ``w = pi(a|s) / pi_old(a|s)``.
+
+    Schulman et al. 2017b, eqs. 7 and 9, with detached advantages.
+    """
+    ratio, advantage = log_ratio.exp(), advantage.detach()
+    surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+    return -surrogate - alpha.detach() * entropy

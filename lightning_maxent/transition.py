@@ -20,10 +20,25 @@ class Transition(NamedTuple):
     terminated: Bool[Tensor, "*batch"]
 
 
-class Round(NamedTuple):
-    """What one training step receives: ``[updates, batch]`` transitions and the clock after their collection."""
+class Rollout(NamedTuple):
+    """What one policy met in environments side by side, in order; the fields are those of ``Transition``.
 
-    batch: Transition
+    Actions are as drawn: those beyond [-1, 1] were clipped before they were played.  ``done`` marks the last step of an
+    episode, whether terminated or cut by a time limit; the next row is then the first of another one.
+    """
+
+    obs: Float[Tensor, "time env obs_dim"]
+    action: Float[Tensor, "time env action_dim"]
+    reward: Float[Tensor, "time env"]
+    next_obs: Float[Tensor, "time env obs_dim"]
+    terminated: Bool[Tensor, "time env"]
+    done: Bool[Tensor, "time env"]
+
+
+class Round(NamedTuple):
+    """What one training step receives: ``[updates, batch]`` transitions or a rollout, and the clock after them."""
+
+    batch: Transition | Rollout
     env_steps: int
 
 

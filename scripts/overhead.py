@@ -20,7 +20,7 @@ import torch
 from lightning_maxent import SAC, BoxActions, Round, SquashedGaussian, Transition, TwinCritic
 from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.callbacks.training_log import TrainingLog
-from lightning_maxent.data.replay import ReplayStream
+from lightning_maxent.data.environment import RoundStream
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 
 OBS_DIM, ACTION_DIM, BATCH = 17, 6, 256
@@ -37,8 +37,8 @@ class RoundsInMemory(pl.LightningDataModule):
         self.env_steps += len(self.batches.reward)
         return Round(self.batches, self.env_steps)
 
-    def train_dataloader(self) -> ReplayStream:
-        return ReplayStream(self._next_round, self.rounds)
+    def train_dataloader(self) -> RoundStream:
+        return RoundStream(self._next_round, self.rounds)
 
     def metrics(self) -> dict[str, float]:
         """No environment, no returns."""

@@ -1,7 +1,7 @@
 """The one training step and the one clock."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
@@ -10,27 +10,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from lightning_maxent.critics.base import Returns
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import AbstractConstraint
-from lightning_maxent.objectives import Scalar, soft_bellman_target, soft_returns
+from lightning_maxent.objectives import Scalar
 from lightning_maxent.schedules import AbstractSchedule
 from lightning_maxent.targets import steady
 from lightning_maxent.temperature import AbstractTemperature
-from lightning_maxent.transition import Episode, Round, Transition
+from lightning_maxent.transition import Episode, Round
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
 OptimizerBuilder = Callable[[Iterable[nn.Parameter]], Optimizer]
-
-
-def check_delay(delay: int) -> int:
-    """Return ``delay``, or raise ``MaxEntError`` unless it is at least 1."""
-    if delay < 1:
-        raise MaxEntError(
-            f"policy_delay counts updates of Q for one of the policy and must be at least 1, not {delay}."
-        )
-    return delay
 
 
 def adam(parameters: Iterable[nn.Parameter], lr: float = 3e-4) -> Optimizer:
@@ -72,12 +62,19 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self._episodes: list[dict[str, Tensor]] = []
 
     @abstractmethod
-    def losses(self, batch: Transition) -> dict[str, Scalar]:
-        """The loss of every network to be moved this time.  Gradients are disjoint: freeze what is passed through."""
+    def check_data(self, batch: Any) -> None:
+        """Raise ``MaxEntError`` unless the data of a round are of the kind to learn from."""
 
     @abstractmethod
+    def batches(self, batch: Any) -> Iterator[Any]:
+        """What each update of a round learns from."""
+
+    @abstractmethod
+    def losses(self, batch: Any) -> dict[str, Scalar]:
+        """The loss of every network to be moved this time.  Gradients are disjoint: freeze what is passed through."""
+
     def follow_targets(self) -> None:
-        """Let every slow copy follow its network; called once after every update."""
+        """Let every slow copy, if there are any, follow its network; called once after every update."""
 
     @abstractmethod
     def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
@@ -88,28 +85,12 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         return self._act(obs, deterministic=False)
 
     @abstractmethod
-    def q_value(
-        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
-    ) -> Float[Tensor, " batch"]:
-        """The soft action value that the policy climbs."""
-
-    @abstractmethod
-    def value_and_entropy(
-        self, obs: Float[Tensor, "batch obs_dim"]
-    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """Soft value ``E_pi[Q - alpha log pi]`` and entropy (nats) of every state; unbiased estimates will do."""
-
-    def backup(self, batch: Transition, following: Returns) -> Returns:
-        """``r + gamma (1 - d) Z`` of the soft returns Z of the next state."""
-        terminated = batch.terminated.unsqueeze(-1)
-        atoms = soft_bellman_target(batch.reward.unsqueeze(-1), terminated, following.atoms, self.discount)
-        return Returns(atoms, following.probs.masked_fill(terminated, 1 / atoms.shape[-1]))  # whatever lies behind
+    def foreseen(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
+        """Of an episode played with the policy's samples: the entropy (nats) of every state in which it acted, and what
+        was predicted of its returns beside what came.
+        """
 
     # ---- learning ---------------------------------------------------------------------------------------------------
-
-    def due(self, delay: int) -> bool:
-        """Whether this update is the last of ``delay`` ones: networks updated less often are updated then."""
-        return (self.gradient_steps + 1) % delay == 0
 
     def trained_networks(self) -> list[str]:
         """Names of the networks that have parameters, in the order of their optimizers."""
@@ -119,7 +100,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self._trained = self.trained_networks()
         return [self._optimizer_builders[name](getattr(self, name).parameters()) for name in self._trained]
 
-    def update(self, batch: Transition, optimizers: dict[str, Optimizer]) -> None:
+    def update(self, batch: Any, optimizers: dict[str, Optimizer]) -> None:
         """One gradient step of every network that has a loss, after one shared backward pass.
 
         Stepping waits for the backward pass: a weight changed in place between two of them would spoil the second.
@@ -158,8 +139,9 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     def training_step(self, batch: Round, batch_idx: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=False)
         named = dict(zip(self._trained, optimizers if isinstance(optimizers, list) else [optimizers]))
-        for transitions in zip(*batch.batch):
-            self.update(Transition(*transitions), named)
+        self.check_data(batch.batch)
+        for each in self.batches(batch.batch):
+            self.update(each, named)
         self._advance_clock(batch.env_steps)
 
     def _advance_clock(self, env_steps: int) -> None:
@@ -238,27 +220,19 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     def episode_metrics(self, episode: Episode) -> dict[str, Tensor]:
         """What one evaluation episode shows.
 
-        Deterministic episodes give ``return`` and ``length``.  Sampled ones, played with the policy that Q is the
-        value of, give ``sampled_return``, ``entropy`` (nats, mean over the states visited), ``soft_return`` (the
-        return with alpha times the entropy of every state added), ``q`` and ``q_bias``: the mean over time of
-        ``Q(s_t, a_t)`` less the discounted soft return that followed.  Where a time limit cut the episode, the soft
-        value of its last state stands for the rest, which hides a share ``gamma^(T - t)`` of the bias at time t.
+        Deterministic episodes give ``return`` and ``length``.  Sampled ones give ``sampled_return``, ``entropy`` (nats,
+        mean over the states visited), ``soft_return`` (the return with alpha times the entropy of every state added),
+        and what was predicted of it.
         """
         episode_return = episode.reward.sum()
         if episode.deterministic:
             return {"return": episode_return, "length": torch.tensor(float(len(episode.reward)))}
-        alpha = self.temperature()
-        value, entropy = self.value_and_entropy(episode.obs)
-        bootstrap = torch.zeros_like(value[-1]) if episode.terminated else value[-1]
-        entropy = entropy[:-1]
-        q = self.q_value(episode.obs[:-1], episode.action)
+        entropy, predictions = self.foreseen(episode)
         return {
             "sampled_return": episode_return,
-            "soft_return": episode.learner_reward.sum() + alpha * entropy.sum(),
+            "soft_return": episode.learner_reward.sum() + self.temperature() * entropy.sum(),
             "entropy": entropy.mean(),
-            "q": q.mean(),
-            "q_bias": (q - soft_returns(episode.learner_reward, entropy, alpha, self.discount, bootstrap)).mean(),
-        }
+        } | predictions
 
     def validation_step(self, batch: Episode, batch_idx: int) -> None:
         self._episodes.append({name: metric.cpu() for name, metric in self.episode_metrics(batch).items()})

@@ -7,7 +7,7 @@ from torch import nn
 from lightning_maxent.networks.batch_renorm import BatchRenormMLP
 from lightning_maxent.networks.flash import FlashNet
 from lightning_maxent.networks.layers import AbstractConstraint, EnsembleLinear
-from lightning_maxent.networks.mlp import MLP, DropoutMLP
+from lightning_maxent.networks.mlp import MLP, DropoutMLP, TanhMLP
 from lightning_maxent.networks.residual import BroNet, SimBa
 
 NetworkBuilder = Callable[[int, int, int], nn.Module]
@@ -23,4 +23,5 @@ __all__ = [
     "FlashNet",
     "NetworkBuilder",
     "SimBa",
+    "TanhMLP",
 ]

@@ -1,11 +1,12 @@
 """Plain layers, and the same with dropout and layer normalisation."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import nn
 
-from lightning_maxent.networks.layers import EnsembleLayerNorm, EnsembleLinear
+from lightning_maxent.networks.layers import EnsembleLayerNorm, EnsembleLinear, orthogonal
 
 
 class MLP(nn.Sequential):
@@ -22,6 +23,35 @@ class MLP(nn.Sequential):
         dims = [in_dim, *hidden_dims]
         hidden = [layer for pair in pairwise(dims) for layer in (EnsembleLinear(members, *pair), nn.ReLU())]
         super().__init__(*hidden, EnsembleLinear(members, dims[-1], out_dim))
+
+
+class TanhMLP(nn.Sequential):
+    """Linear layers with tanh between them, drawn as orthogonal matrices.  Huang et al. 2022 ("The 37 Implementation
+    Details of Proximal Policy Optimization", ICLR blog track), details 2 and continuous 1.
+
+    Args:
+        members: networks side by side.
+        in_dim: size of the input.
+        out_dim: size of the output.
+        hidden_dims: widths of the hidden layers; 2 x 64 in Schulman et al. 2017b, section 6.1.
+        out_gain: of the last layer; .01 for policies there, so that all actions are alike at first, 1 for V.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        in_dim: int,
+        out_dim: int,
+        hidden_dims: Sequence[int] = (64, 64),
+        out_gain: float = 0.01,
+    ):
+        dims = [in_dim, *hidden_dims]
+        hidden = [
+            layer
+            for pair in pairwise(dims)
+            for layer in (orthogonal(EnsembleLinear(members, *pair), math.sqrt(2)), nn.Tanh())
+        ]
+        super().__init__(*hidden, orthogonal(EnsembleLinear(members, dims[-1], out_dim), out_gain))
 
 
 class DropoutMLP(nn.Sequential):

@@ -3,15 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_maxent.actions import FiniteActions
+from lightning_maxent.actions import AbstractActions, FiniteActions
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.inspection import looked_at
-from lightning_maxent.objectives import tanh_log_det
+from lightning_maxent.objectives import categorical_entropy, tanh_log_det
 
 CANDIDATES = 16  # among which the densest is the best guess; ours
 
@@ -75,8 +76,66 @@ class AbstractSquashedPolicy(AbstractPolicy, AbstractSampler, ABC):
         return u.tanh(), log_prob - tanh_log_det(u).sum(-1)
 
 
-class AbstractFinitePolicy(nn.Module, ABC):
-    """Probabilities of finite actions, given an observation."""
+class AbstractDistribution(ABC):
+    """Distributions over actions, one for each of a batch of states; log-probabilities and entropies in nats, float32."""
+
+    @abstractmethod
+    def sample(self) -> Float[Tensor, "batch action_dim"]:
+        """An action for every state, without gradients wanted."""
+
+    @abstractmethod
+    def best(self) -> Float[Tensor, "batch action_dim"]:
+        """The likeliest action of every state."""
+
+    @abstractmethod
+    def log_prob(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, " batch"]:
+        """Of one action for every state."""
+
+    @abstractmethod
+    def entropy(self) -> Float[Tensor, " batch"]:
+        """Exact."""
+
+
+class FiniteDistribution(AbstractDistribution):
+    """Over finite actions, one-hot for each factor, from log-probabilities ``[batch, action_dim]``."""
+
+    def __init__(self, actions: FiniteActions, log_probs: Float[Tensor, "batch action_dim"]):
+        self._actions, self._log_probs = actions, log_probs
+
+    def sample(self) -> Float[Tensor, "batch action_dim"]:
+        return self._actions.sample(self._log_probs)
+
+    def best(self) -> Float[Tensor, "batch action_dim"]:
+        return self._actions.greedy(self._log_probs)
+
+    def log_prob(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, " batch"]:
+        return self._log_probs.masked_fill(action == 0, 0.0).sum(-1)
+
+    def entropy(self) -> Float[Tensor, " batch"]:
+        return categorical_entropy(self._log_probs)
+
+
+class AbstractExplicitPolicy(nn.Module, ABC):
+    """A policy that can tell the probability of any action and its own entropy: what learning on policy needs."""
+
+    @abstractmethod
+    def distribution(self, obs: Float[Tensor, "batch obs_dim"]) -> AbstractDistribution:
+        """What actions are drawn from in every state."""
+
+
+class AbstractFinitePolicy(AbstractExplicitPolicy, ABC):
+    """Probabilities of finite actions, given an observation.
+
+    Args:
+        actions: the action space.
+    """
+
+    def __init__(self, actions: FiniteActions):
+        super().__init__()
+        self.actions = actions
+
+    def distribution(self, obs: Float[Tensor, "batch obs_dim"]) -> FiniteDistribution:
+        return FiniteDistribution(self.actions, self(obs))
 
     @abstractmethod
     def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
@@ -144,6 +203,31 @@ def build_sampler(builder: "SamplerBuilder", obs_dim: int, action_dim: int) -> A
     return sampler
 
 
+def build_explicit_policy(
+    builder: "ExplicitPolicyBuilder", obs_dim: int, actions: AbstractActions
+) -> AbstractExplicitPolicy:
+    """Build a policy for learning on policy and see, on a few states, that it keeps its contract.
+
+    Raises:
+        MaxEntError: names the method, what it returned and what was expected.
+    """
+    policy = builder(obs_dim, actions)
+    name = type(policy).__name__
+    if not isinstance(policy, AbstractExplicitPolicy):
+        raise MaxEntError(
+            f"{name} cannot tell the probability of a given action, which learning on policy needs: use Gaussian for "
+            f"continuous actions and Categorical for finite ones."
+        )
+    with looked_at(policy), torch.no_grad():
+        distribution = policy.distribution(torch.randn(3, obs_dim))
+        action = distribution.sample()
+        _check_numbers(f"{name}.distribution(obs).sample", "an action", action, (3, actions.dim))
+        _check_numbers(f"{name}.distribution(obs).best", "an action", distribution.best(), (3, actions.dim))
+        _check_numbers(f"{name}.distribution(obs).log_prob", "a log-density", distribution.log_prob(action), (3,))
+        _check_numbers(f"{name}.distribution(obs).entropy", "an entropy", distribution.entropy(), (3,))
+    return policy
+
+
 def _check_numbers(method: str, what: str, numbers: Tensor, shape: tuple[int, ...]) -> None:
     if numbers.shape != shape:
         raise MaxEntError(f"{method} must give {what} of shape {list(shape)}, but gave {list(numbers.shape)}.")
@@ -159,3 +243,6 @@ SamplerBuilder = Callable[[int, int], AbstractSampler]
 
 FinitePolicyBuilder = Callable[[int, FiniteActions], AbstractFinitePolicy]
 """Builds a policy from ``obs_dim`` and the action space."""
+
+ExplicitPolicyBuilder = Callable[[int, Any], AbstractExplicitPolicy]
+"""Builds a policy that tells probabilities from ``obs_dim`` and the action space."""

@@ -3,7 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.actions import FiniteActions
+from lightning_maxent.actions import AbstractActions, FiniteActions
+from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
 from lightning_maxent.policies.base import AbstractFinitePolicy
 
@@ -17,12 +18,16 @@ class Categorical(AbstractFinitePolicy):
         obs_dim: size of the flattened observation.
         actions: the action space.
         network: builds the network over the observation.
+
+    Raises:
+        MaxEntError: for continuous actions.
     """
 
-    def __init__(self, obs_dim: int, actions: FiniteActions, network: NetworkBuilder = MLP):
-        super().__init__()
+    def __init__(self, obs_dim: int, actions: AbstractActions, network: NetworkBuilder = MLP):
+        if not isinstance(actions, FiniteActions):
+            raise MaxEntError("Categorical gives finite actions, but this environment's are continuous: use Gaussian.")
+        super().__init__(actions)
         self.network = network(1, obs_dim, actions.dim)
-        self.actions = actions
 
     def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
         return self.actions.log_softmax(self.network(obs.unsqueeze(0)).squeeze(0).float())

@@ -1,0 +1,73 @@
+"""Advantage actor-critic: the synchronous form of A3C."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from lightning_maxent.actions import AbstractActions
+from lightning_maxent.algorithms.base import OptimizerBuilder, adam
+from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, Sample
+from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
+from lightning_maxent.objectives import Scalar, policy_gradient_loss
+from lightning_maxent.policies.base import ExplicitPolicyBuilder
+from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
+from lightning_maxent.value import StateValue
+
+
+class A2C(AdvantageAlgorithm):
+    """One gradient step of policy and V from every rollout.  Mnih et al. 2016 (arXiv 1602.01783v2), algorithm S3.
+
+    The policy climbs ``A log pi(a|s) + alpha H(pi(.|s))``.  A rollout of n steps of each environment and a
+    ``trace_decay`` of 1 give the n-step returns of the paper, without its several learners at once.
+
+    Args:
+        obs_dim: size of the flattened observation.
+        actions: the action space, finite or continuous.
+        policy: builds the policy.
+        value: builds V from ``obs_dim``.
+        temperature: builds alpha, the source chapter's beta, from ``actions``; .01 in section 8 of the paper.
+        entropy_objective: builds the weight of later states' entropies.
+        value_optimizer: of V.
+        policy_optimizer: of the policy.
+        temperature_optimizer: of alpha, where alpha is learned.
+        discount: gamma; .99 in the paper.
+        trace_decay: lambda in [0, 1]; 1 in the paper.
+        max_grad_norm: the gradient of each network is shortened to this norm; ours: .5, of many implementations.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        actions: AbstractActions,
+        policy: ExplicitPolicyBuilder,
+        value: Callable[[int], nn.Module] = StateValue,
+        temperature: TemperatureBuilder = FixedTemperature,
+        entropy_objective: EntropyObjectiveBuilder = CurrentEntropy,
+        value_optimizer: OptimizerBuilder = adam,
+        policy_optimizer: OptimizerBuilder = adam,
+        temperature_optimizer: OptimizerBuilder = adam,
+        discount: float = 0.99,
+        trace_decay: float = 1.0,
+        max_grad_norm: float = 0.5,
+    ):
+        super().__init__(
+            obs_dim,
+            actions,
+            policy,
+            value,
+            temperature,
+            entropy_objective,
+            {"value": value_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer},
+            discount,
+            trace_decay,
+            max_grad_norm,
+        )
+
+    def losses(self, batch: Sample) -> dict[str, Scalar]:
+        distribution = self.policy.distribution(batch.obs)
+        entropy = distribution.entropy()
+        log_prob = distribution.log_prob(batch.action)
+        return {
+            "value": self.value_loss(batch),
+            "policy": policy_gradient_loss(log_prob, batch.advantage, entropy, self.temperature()).mean(),
+        } | self.explain(entropy)

@@ -1,0 +1,79 @@
+"""What the algorithms that learn from replayed transitions have in common: a soft action value."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_maxent.algorithms.base import AbstractAlgorithm
+from lightning_maxent.critics.base import Returns
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.objectives import soft_bellman_target, soft_returns
+from lightning_maxent.transition import Episode, Transition
+
+
+def check_delay(delay: int) -> int:
+    """Return ``delay``, or raise ``MaxEntError`` unless it is at least 1."""
+    if delay < 1:
+        raise MaxEntError(
+            f"policy_delay counts updates of Q for one of the policy and must be at least 1, not {delay}."
+        )
+    return delay
+
+
+class OffPolicyAlgorithm(AbstractAlgorithm, ABC):
+    """Learns from transitions of whatever policy, a batch for every update."""
+
+    @abstractmethod
+    def q_value(
+        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
+    ) -> Float[Tensor, " batch"]:
+        """The soft action value that the policy climbs."""
+
+    @abstractmethod
+    def value_and_entropy(
+        self, obs: Float[Tensor, "batch obs_dim"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Soft value ``E_pi[Q - alpha log pi]`` and entropy (nats) of every state; unbiased estimates will do."""
+
+    def backup(self, batch: Transition, following: Returns) -> Returns:
+        """``r + gamma (1 - d) Z`` of the soft returns Z of the next state."""
+        terminated = batch.terminated.unsqueeze(-1)
+        atoms = soft_bellman_target(batch.reward.unsqueeze(-1), terminated, following.atoms, self.discount)
+        return Returns(atoms, following.probs.masked_fill(terminated, 1 / atoms.shape[-1]))  # whatever lies behind
+
+    @abstractmethod
+    def follow_targets(self) -> None:
+        """Let every slow copy follow its network; called once after every update."""
+
+    def check_data(self, batch: Any) -> None:
+        if not isinstance(batch, Transition):
+            raise MaxEntError(
+                f"{type(self).__name__} learns from replayed transitions: give it data of the class ReplayDataModule."
+            )
+
+    def batches(self, batch: Transition) -> Iterator[Transition]:
+        """One for each update, ``[updates, batch] -> [batch]``."""
+        for transitions in zip(*batch):
+            yield Transition(*transitions)
+
+    def due(self, delay: int) -> bool:
+        """Whether this update is the last of ``delay`` ones: networks updated less often are updated then."""
+        return (self.gradient_steps + 1) % delay == 0
+
+    def foreseen(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
+        """``q``, and ``q_bias``: the mean over time of ``Q(s_t, a_t)`` less the discounted soft return that followed.
+
+        Where a time limit cut the episode, the soft value of its last state stands for the rest, which hides a share
+        ``gamma^(T - t)`` of the bias at time t.
+        """
+        alpha = self.temperature()
+        value, entropy = self.value_and_entropy(episode.obs)
+        bootstrap = torch.zeros_like(value[-1]) if episode.terminated else value[-1]
+        entropy = entropy[:-1]
+        q = self.q_value(episode.obs[:-1], episode.action)
+        returns = soft_returns(episode.learner_reward, entropy, alpha, self.discount, bootstrap)
+        return entropy, {"q": q.mean(), "q_bias": (q - returns).mean()}

@@ -1,0 +1,179 @@
+"""What the algorithms that learn from their own rollouts have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_maxent.actions import AbstractActions
+from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder
+from lightning_maxent.entropy_objectives import EntropyObjectiveBuilder
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.objectives import Scalar, generalised_advantages, soft_bellman_target, soft_returns, squared_error
+from lightning_maxent.policies.base import AbstractDistribution, ExplicitPolicyBuilder, build_explicit_policy
+from lightning_maxent.targets import steady
+from lightning_maxent.temperature import TemperatureBuilder
+from lightning_maxent.transition import Episode, Rollout
+
+
+class Sample(NamedTuple):
+    """What a policy gradient needs to know of the actions played.
+
+    ``log_prob`` is that of the policy that played them, ``returns`` what V regresses on.
+    """
+
+    obs: Float[Tensor, "batch obs_dim"]
+    action: Float[Tensor, "batch action_dim"]
+    log_prob: Float[Tensor, " batch"]
+    advantage: Float[Tensor, " batch"]
+    returns: Float[Tensor, " batch"]
+
+
+class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
+    """Learns from rollouts of its own policy, each once.
+
+    Args:
+        obs_dim: size of the flattened observation.
+        actions: the action space, finite or continuous.
+        policy: builds the policy.
+        temperature: builds alpha, the source chapter's beta, from ``actions``.
+        entropy_objective: builds the weight of later states' entropies.
+        optimizers: how to optimise each network, by its name.
+        discount: gamma.
+        max_grad_norm: the gradient of each network is shortened to this norm.
+
+    Raises:
+        MaxEntError: for a norm that is not positive, or a policy that cannot tell probabilities.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        actions: AbstractActions,
+        policy: ExplicitPolicyBuilder,
+        temperature: TemperatureBuilder,
+        entropy_objective: EntropyObjectiveBuilder,
+        optimizers: dict[str, OptimizerBuilder],
+        discount: float,
+        max_grad_norm: float,
+    ):
+        super().__init__(temperature(actions), optimizers, discount)
+        if not max_grad_norm > 0:
+            raise MaxEntError(f"max_grad_norm must be positive, but is {max_grad_norm}; .inf leaves gradients alone.")
+        self.policy = build_explicit_policy(policy, obs_dim, actions)
+        self.entropy_objective = entropy_objective()
+        self.max_grad_norm = max_grad_norm
+
+    @abstractmethod
+    def judge(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
+        """What every action of a rollout was worth; without gradients.
+
+        Args:
+            rollout: on the learner's device.
+            reward: its rewards, each with what the entropy of the state behind it is worth.
+        """
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        optimizers = super().configure_optimizers()
+        for optimizer in optimizers:
+            optimizer.register_step_pre_hook(self._shorten)
+        return optimizers
+
+    def _shorten(self, optimizer: Optimizer, *_: Any) -> None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+
+    def check_data(self, batch: Any) -> None:
+        if not isinstance(batch, Rollout):
+            raise MaxEntError(
+                f"{type(self).__name__} learns from its own rollouts: give it data of the class RolloutDataModule."
+            )
+
+    def batches(self, batch: Rollout) -> Iterator[Sample]:
+        """The whole rollout at once."""
+        yield self.sample(batch)
+
+    @torch.no_grad()
+    def sample(self, rollout: Rollout) -> Sample:
+        """Judged actions ``[time * env]`` of a rollout."""
+        with steady(self):
+            weight = self.entropy_objective.later(self.temperature())
+            later = weight * self.distribution(rollout.next_obs).entropy().view_as(rollout.reward)
+            return self.judge(rollout, soft_bellman_target(rollout.reward, rollout.terminated, later, self.discount))
+
+    def distribution(self, obs: Float[Tensor, "*batch obs_dim"]) -> AbstractDistribution:
+        """The policy in every one of the states, of whatever shape."""
+        return self.policy.distribution(obs.flatten(0, -2))
+
+    def explain(self, entropy: Float[Tensor, " batch"]) -> dict[str, Scalar]:
+        """The temperature's loss, after recording what every algorithm shows."""
+        self.record({"entropy": entropy.mean(), "temperature": self.temperature()})
+        return {"temperature": self.temperature.loss(-entropy.detach()).mean()}
+
+    def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
+        distribution = self.policy.distribution(obs)
+        return distribution.best() if deterministic else distribution.sample()
+
+
+class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
+    """A policy and V, an optimizer each; actions are judged by generalised advantages.
+
+    V is what a state is worth before its own entropy: ``V(s) = E_pi[Q(s,a)]``, where Q pays for the entropies of later
+    states as the objective wants it.
+
+    Args:
+        value: builds V from ``obs_dim``.
+        trace_decay: lambda in [0, 1] of Schulman et al. 2016; 1 sums the rewards up to the end of the rollout.
+
+    Raises:
+        MaxEntError: for a lambda outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        actions: AbstractActions,
+        policy: ExplicitPolicyBuilder,
+        value: Callable[[int], nn.Module],
+        temperature: TemperatureBuilder,
+        entropy_objective: EntropyObjectiveBuilder,
+        optimizers: dict[str, OptimizerBuilder],
+        discount: float,
+        trace_decay: float,
+        max_grad_norm: float,
+    ):
+        super().__init__(obs_dim, actions, policy, temperature, entropy_objective, optimizers, discount, max_grad_norm)
+        if not 0 <= trace_decay <= 1:
+            raise MaxEntError(f"trace_decay, lambda, must lie in [0, 1], but is {trace_decay}.")
+        self.value, self.trace_decay = value(obs_dim), trace_decay
+
+    def judge(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
+        value, next_value = (self.value(obs.flatten(0, 1)).view_as(reward) for obs in (rollout.obs, rollout.next_obs))
+        error = soft_bellman_target(reward, rollout.terminated, next_value, self.discount) - value
+        advantage = generalised_advantages(error, rollout.done, self.discount * self.trace_decay)
+        obs, action = rollout.obs.flatten(0, 1), rollout.action.flatten(0, 1)
+        log_prob = self.policy.distribution(obs).log_prob(action)
+        return Sample(obs, action, log_prob, advantage.flatten(), (advantage + value).flatten())
+
+    def value_loss(self, batch: Sample) -> Scalar:
+        """V against the returns."""
+        value = self.value(batch.obs)
+        self.record({"value": value.mean()})
+        return squared_error(value, batch.returns).mean()
+
+    def foreseen(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
+        """``value``, and ``value_bias``: the mean over time of ``V(s_t)`` less the discounted return that followed, in
+        which later entropies count as in the objective.
+
+        Where a time limit cut the episode, V of its last state stands for the rest, which hides a share
+        ``gamma^(T - t)`` of the bias at time t.
+        """
+        value, entropy = self.value(episode.obs), self.distribution(episode.obs).entropy()
+        weight = self.entropy_objective.later(self.temperature())
+        bootstrap = torch.zeros_like(value[-1]) if episode.terminated else value[-1] + weight * entropy[-1]
+        returns = soft_returns(episode.learner_reward, entropy[:-1], weight, self.discount, bootstrap)
+        return entropy[:-1], {"value": value[:-1].mean(), "value_bias": (value[:-1] - returns).mean()}

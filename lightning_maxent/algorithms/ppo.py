@@ -1,0 +1,109 @@
+"""Proximal policy optimisation."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from lightning_maxent.actions import AbstractActions
+from lightning_maxent.algorithms.base import OptimizerBuilder, adam
+from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, Sample
+from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.objectives import Scalar, clipped_surrogate_loss
+from lightning_maxent.policies.base import ExplicitPolicyBuilder
+from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
+from lightning_maxent.transition import Rollout
+from lightning_maxent.value import StateValue
+
+
+class PPO(AdvantageAlgorithm):
+    """Several passes over every rollout, in which the policy may not leave the neighbourhood of the one that played.
+
+    Schulman et al. 2017b (arXiv 1707.06347v2), algorithm 1, with the entropy bonus of eq. 9.  The advantages of a batch
+    are centred, and the policy's whole loss is divided by their deviation: so alpha keeps its unit, reward per nat, while
+    elsewhere the bonus grows against advantages that are made small.
+
+    Args:
+        obs_dim: size of the flattened observation.
+        actions: the action space, finite or continuous.
+        policy: builds the policy.
+        value: builds V from ``obs_dim``.
+        temperature: builds alpha, the source chapter's beta, from ``actions``.
+        entropy_objective: builds the weight of later states' entropies.
+        value_optimizer: of V.
+        policy_optimizer: of the policy.
+        temperature_optimizer: of alpha, where alpha is learned.
+        discount: gamma; .99 in the paper's table 3.
+        trace_decay: lambda in [0, 1]; .95 there.
+        clip: how far the ratio of probabilities counts away from 1; .2 there.
+        epochs: passes over a rollout; 10 there.
+        minibatches: into which a rollout is shuffled in every pass; 32 there.
+        max_grad_norm: the gradient of each network is shortened to this norm; ours: .5, of many implementations.
+
+    Raises:
+        MaxEntError: for numbers that cannot be.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        actions: AbstractActions,
+        policy: ExplicitPolicyBuilder,
+        value: Callable[[int], nn.Module] = StateValue,
+        temperature: TemperatureBuilder = FixedTemperature,
+        entropy_objective: EntropyObjectiveBuilder = CurrentEntropy,
+        value_optimizer: OptimizerBuilder = adam,
+        policy_optimizer: OptimizerBuilder = adam,
+        temperature_optimizer: OptimizerBuilder = adam,
+        discount: float = 0.99,
+        trace_decay: float = 0.95,
+        clip: float = 0.2,
+        epochs: int = 10,
+        minibatches: int = 32,
+        max_grad_norm: float = 0.5,
+    ):
+        super().__init__(
+            obs_dim,
+            actions,
+            policy,
+            value,
+            temperature,
+            entropy_objective,
+            {"value": value_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer},
+            discount,
+            trace_decay,
+            max_grad_norm,
+        )
+        if clip <= 0:
+            raise MaxEntError(f"clip must be positive, but is {clip}.")
+        if min(epochs, minibatches) < 1:
+            raise MaxEntError(f"epochs and minibatches must be at least 1, but are {epochs} and {minibatches}.")
+        self.clip, self.epochs, self.minibatches = clip, epochs, minibatches
+
+    def batches(self, batch: Rollout) -> Iterator[Sample]:
+        """Shuffled parts of the rollout, once in every pass."""
+        whole = self.sample(batch)
+        if len(whole.advantage) < 2 * self.minibatches:
+            raise MaxEntError(
+                f"A rollout of {len(whole.advantage)} steps cannot be split into {self.minibatches} minibatches of two "
+                f"or more: raise steps_per_round of the data, or lower minibatches."
+            )
+        for _ in range(self.epochs):
+            order = torch.randperm(len(whole.advantage), device=whole.advantage.device)
+            for part in order.tensor_split(self.minibatches):
+                yield Sample(*(field[part] for field in whole))
+
+    def losses(self, batch: Sample) -> dict[str, Scalar]:
+        distribution = self.policy.distribution(batch.obs)
+        entropy = distribution.entropy()
+        log_ratio = distribution.log_prob(batch.action) - batch.log_prob
+        centred, deviation = batch.advantage - batch.advantage.mean(), batch.advantage.std() + 1e-8
+        policy_loss = clipped_surrogate_loss(log_ratio, centred, entropy, self.temperature(), self.clip)
+        self.record(
+            {
+                "divergence": (log_ratio.exp() - 1 - log_ratio).mean(),  # of the old policy from the new, in nats
+                "clipped": ((log_ratio.exp() - 1).abs() > self.clip).float().mean(),
+            }
+        )
+        return {"value": self.value_loss(batch), "policy": (policy_loss / deviation).mean()} | self.explain(entropy)

@@ -1,0 +1,285 @@
+"""What every DataModule has in common: environments, how the learner sees them, the clock, and evaluation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from gymnasium.spaces import flatdim
+from gymnasium.vector import VectorEnv
+from jaxtyping import Float
+from torch import Tensor
+
+from lightning_maxent.actions import AbstractActions
+from lightning_maxent.data.action_codec import AbstractActionCodec, action_codec
+from lightning_maxent.data.env_runner import EnvRunner, play_episodes
+from lightning_maxent.data.scaling import (
+    AbstractObservationScaling,
+    AbstractRewardScaling,
+    ObservationScalingBuilder,
+    RewardScalingBuilder,
+)
+from lightning_maxent.data.spaces import env_maker, make_vector_env
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.transition import Episode, Rollout, Round, Transition
+
+EVALUATION_ENVS = 16  # at the most, side by side; more episodes than that are played one after another
+
+
+class RoundStream:
+    """One epoch of rounds: as many as lie between two evaluations.
+
+    Sized, so that Lightning does not fetch a round ahead, which would step environments before the update.
+    """
+
+    def __init__(self, next_round: Callable[[], Round], length: int):
+        self._next_round, self._length = next_round, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Round]:
+        for _ in range(self._length):
+            yield self._next_round()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: what a stream goes on from is the state of its DataModule, saved there."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore; that this method exists tells Lightning that an epoch may be resumed half-way."""
+
+
+class EpisodeStream:
+    """One evaluation: so many deterministic episodes, then as many sampled ones."""
+
+    def __init__(self, play: Callable[[bool], Iterator[Episode]], episodes: int):
+        self._play, self._episodes = play, episodes
+
+    def __len__(self) -> int:
+        return 2 * self._episodes
+
+    def __iter__(self) -> Iterator[Episode]:
+        yield from self._play(True)
+        yield from self._play(False)
+
+
+class EnvironmentDataModule(pl.LightningDataModule, ABC):
+    """Environments and evaluation; the Trainer's module plays through ``explore`` and ``act``.
+
+    A round is ``steps_per_round`` environment steps, then one training step.  Environments start a new episode on resume.
+
+    Args:
+        env_id: a Gymnasium id, or ``module:Id``.
+        env_kwargs: the environment's keyword arguments.
+        num_envs: copies stepped side by side.
+        steps_per_round: environment steps of a round, over all copies.
+        eval_interval: environment steps from one evaluation to the next.
+        eval_episodes: episodes of one evaluation with the policy's mode, and again as many with its samples.
+        max_joint_actions: a MultiDiscrete action of up to so many combinations is presented as one choice among them
+            all; one of more, as independent factors.
+        observation_scaling: builds, from ``obs_dim``, how the learner sees observations.
+        reward_scaling: builds, from ``num_envs``, how the learner sees rewards.
+
+    Raises:
+        MaxEntError: for numbers that cannot work together.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        env_kwargs: dict[str, Any] | None,
+        num_envs: int,
+        steps_per_round: int,
+        eval_interval: int,
+        eval_episodes: int,
+        max_joint_actions: int,
+        observation_scaling: ObservationScalingBuilder,
+        reward_scaling: RewardScalingBuilder,
+    ):
+        super().__init__()
+        check_positive(
+            num_envs=num_envs, steps_per_round=steps_per_round, eval_interval=eval_interval, eval_episodes=eval_episodes
+        )
+        if steps_per_round % num_envs:
+            raise MaxEntError(
+                f"steps_per_round {steps_per_round} must be a multiple of num_envs {num_envs}, since all copies step "
+                f"together: try {num_envs * max(1, round(steps_per_round / num_envs))}."
+            )
+        if eval_interval % steps_per_round:
+            raise MaxEntError(
+                f"eval_interval {eval_interval} must be a multiple of steps_per_round {steps_per_round}: try "
+                f"{steps_per_round * max(1, round(eval_interval / steps_per_round))}."
+            )
+        self.make_env = env_maker(env_id, env_kwargs)
+        self.env_id, self.num_envs, self.steps_per_round = env_id, num_envs, steps_per_round
+        self.eval_interval, self.eval_episodes = eval_interval, eval_episodes
+        self.max_joint_actions = max_joint_actions
+        self._build_observation_scaling = observation_scaling
+        self.reward_scaling = reward_scaling(num_envs)
+        self.env_steps = 0
+        self.runner: EnvRunner | None = None
+        self._eval_envs: VectorEnv | None = None
+
+    @cached_property
+    def _spaces(self) -> tuple[int, AbstractActionCodec]:
+        env = self.make_env()
+        try:
+            return flatdim(env.observation_space), action_codec(self.env_id, env.action_space, self.max_joint_actions)
+        finally:
+            env.close()
+
+    @property
+    def obs_dim(self) -> int:
+        """Size of the flattened observation; makes the environment once to look."""
+        return self._spaces[0]
+
+    @property
+    def actions(self) -> AbstractActions:
+        """The action space; makes the environment once to look."""
+        return self._codec.actions
+
+    @property
+    def _codec(self) -> AbstractActionCodec:
+        return self._spaces[1]
+
+    @cached_property
+    def observation_scaling(self) -> AbstractObservationScaling:
+        """How the learner sees observations; a part of the state saved."""
+        return self._build_observation_scaling(self.obs_dim)
+
+    @property
+    def _scalings(self) -> dict[str, AbstractObservationScaling | AbstractRewardScaling]:
+        return {"observation_scaling": self.observation_scaling, "reward_scaling": self.reward_scaling}
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.env_steps = 0
+
+    def train_dataloader(self) -> RoundStream:
+        return RoundStream(self._next_round, self.eval_interval // self.steps_per_round)
+
+    def _next_round(self) -> Round:
+        if self.runner is None:
+            self._check_resumed()
+            envs = make_vector_env(self.make_env, self.num_envs)
+            self.runner = EnvRunner(envs, self._codec, self._seed("train"), self.env_id, self.env_steps)
+        steps = [self._step(self.runner, passed) for passed in range(0, self.steps_per_round, self.num_envs)]
+        rollout = Rollout(*(torch.stack(rows) for rows in zip(*steps)))
+        # Taken in whole or not at all: a round that an error cuts short leaves everything at the same moment.
+        self._store(rollout)
+        for obs, reward, done in zip(rollout.obs, rollout.reward, rollout.done):
+            self.observation_scaling.update(obs)
+            self.reward_scaling.update(reward, done.numpy())
+        self.env_steps += self.steps_per_round
+        return Round(self._batch(), self.env_steps)
+
+    def _step(self, runner: EnvRunner, passed: int) -> Rollout:
+        """One step of every environment, ``passed`` environment steps after the start of the round."""
+        transition, done = runner.step(self._choose(self.observation_scaling(runner.obs), self.env_steps + passed))
+        return Rollout(*transition, torch.from_numpy(done))
+
+    @abstractmethod
+    def _choose(self, obs: Float[Tensor, "env obs_dim"], env_steps: int) -> Float[Tensor, "env action_dim"]:
+        """Actions to play next, from observations as the learner sees them and the clock."""
+
+    @abstractmethod
+    def _store(self, rollout: Rollout) -> None:
+        """Take in what was met, as the environments gave it, before scalings learn from it."""
+
+    @abstractmethod
+    def _batch(self) -> Transition | Rollout:
+        """What the learner gets to see after a round."""
+
+    @property
+    def _algorithm(self) -> Any:
+        """The Trainer's module: all that data knows of it is ``explore`` and ``act``."""
+        return self.trainer.lightning_module if self.trainer else None
+
+    def _seed(self, purpose: str) -> int:
+        """A seed that follows from the run's seed, the clock and what it is for; needs no state to be saved."""
+        entropy = [torch.initial_seed(), self.env_steps, *purpose.encode()]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+    def metrics(self) -> dict[str, float]:
+        """Mean return and length of the training episodes that ended since the last call, where any did."""
+        finished = self.runner.drain_returns() if self.runner else []
+        if not finished:
+            return {}
+        returns, lengths = zip(*finished)
+        return {"train/return_mean": float(np.mean(returns)), "train/length_mean": float(np.mean(lengths))}
+
+    # ---- evaluation -------------------------------------------------------------------------------------------------
+
+    def val_dataloader(self) -> EpisodeStream:
+        return EpisodeStream(self._play, self.eval_episodes)
+
+    def test_dataloader(self) -> EpisodeStream:
+        return self.val_dataloader()
+
+    def _play(self, deterministic: bool) -> Iterator[Episode]:
+        if self._eval_envs is None:
+            self._eval_envs = make_vector_env(self.make_env, min(self.eval_episodes, EVALUATION_ENVS))
+        seed = self._seed("mode" if deterministic else "sample")
+        runner = EnvRunner(self._eval_envs, self._codec, seed, self.env_id)
+        for episode in play_episodes(runner, self._act, self.eval_episodes, deterministic):
+            yield episode._replace(
+                obs=self.observation_scaling(episode.obs),
+                learner_reward=episode.reward * self.reward_scaling.scale(),
+            )
+
+    def _act(self, obs: Float[Tensor, "env obs_dim"], deterministic: bool) -> Float[Tensor, "env action_dim"]:
+        return self._algorithm.act(self.observation_scaling(obs), deterministic)
+
+    def teardown(self, stage: str) -> None:
+        if self.runner is not None:
+            self.runner.envs.close()
+            self.runner = None
+        if self._eval_envs is not None:
+            self._eval_envs.close()
+            self._eval_envs = None
+
+    # ---- saving -----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"env_steps": self.env_steps} | {name: _saved(scaling) for name, scaling in self._scalings.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.env_steps = state_dict["env_steps"]
+        for name, scaling in self._scalings.items():
+            _restore(name, scaling, state_dict.get(name, {}))
+
+    def _check_resumed(self) -> None:
+        """Lightning keys this state by class name and is silent where it finds none."""
+        if self.trainer is not None and self.trainer.global_step and not self.env_steps:
+            raise MaxEntError(
+                f"The clock stands at {self.trainer.global_step} environment steps, but its data at none: the "
+                f"checkpoint was made with another DataModule than {type(self).__name__}; resume with the "
+                f"configuration that made it."
+            )
+
+
+def check_positive(**numbers: int) -> None:
+    """Raise ``MaxEntError`` that names the first number below one."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise MaxEntError(f"{name} must be at least 1, but is {number}.")
+
+
+def _saved(scaling: AbstractObservationScaling | AbstractRewardScaling) -> dict[str, Any]:
+    return {"kind": type(scaling).__name__, "state": scaling.state_dict()}
+
+
+def _restore(name: str, scaling: AbstractObservationScaling | AbstractRewardScaling, saved: dict[str, Any]) -> None:
+    """Networks that learnt from observations or rewards of one scale mean nothing on another."""
+    if saved.get("kind") != type(scaling).__name__:
+        raise MaxEntError(
+            f"The checkpoint was made with {name} {saved.get('kind', 'unknown')}, but it is {type(scaling).__name__} "
+            f"here: resume with the configuration that made it."
+        )
+    scaling.load_state_dict(saved["state"])

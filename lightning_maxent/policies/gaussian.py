@@ -1,0 +1,63 @@
+"""A Gaussian over actions that the environment clips: the policy of most on-policy methods."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_maxent.actions import AbstractActions, BoxActions
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.networks import NetworkBuilder, TanhMLP
+from lightning_maxent.objectives import normal_log_prob
+from lightning_maxent.policies.base import AbstractDistribution, AbstractExplicitPolicy
+
+
+class GaussianDistribution(AbstractDistribution):
+    """Independent normal distributions of means ``[batch, action_dim]`` and one deviation for each action's part."""
+
+    def __init__(self, mean: Float[Tensor, "batch action_dim"], log_std: Float[Tensor, " action_dim"]):
+        self._mean, self._log_std = mean, log_std
+
+    def sample(self) -> Float[Tensor, "batch action_dim"]:
+        return self._mean + self._log_std.exp() * torch.randn_like(self._mean)
+
+    def best(self) -> Float[Tensor, "batch action_dim"]:
+        return self._mean
+
+    def log_prob(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, " batch"]:
+        return normal_log_prob((action - self._mean) / self._log_std.exp(), self._log_std).sum(-1)
+
+    def entropy(self) -> Float[Tensor, " batch"]:
+        each = self._log_std + 0.5 * math.log(2 * math.pi * math.e)
+        return each.sum().expand(len(self._mean))
+
+
+class Gaussian(AbstractExplicitPolicy):
+    """``a ~ N(mean(s), std^2)``, ``std`` the same in every state.  Schulman et al. 2017b (PPO), section 6.1.
+
+    Actions beyond [-1, 1] are clipped where they are played; the density and the entropy are those before.
+
+    Args:
+        obs_dim: size of the flattened observation.
+        actions: the action space; must be continuous.
+        network: builds the network over the observation.
+        initial_std: ``std`` at the start, in units of half the range of actions.
+
+    Raises:
+        MaxEntError: for finite actions, or a deviation that is not positive.
+    """
+
+    def __init__(
+        self, obs_dim: int, actions: AbstractActions, network: NetworkBuilder = TanhMLP, initial_std: float = 1.0
+    ):
+        super().__init__()
+        if not isinstance(actions, BoxActions):
+            raise MaxEntError("Gaussian gives continuous actions, but this environment's are finite: use Categorical.")
+        if not 0 < initial_std < math.inf:
+            raise MaxEntError(f"initial_std must be positive and finite, but is {initial_std}.")
+        self.network = network(1, obs_dim, actions.dim)
+        self.log_std = nn.Parameter(torch.full((actions.dim,), math.log(initial_std)))
+
+    def distribution(self, obs: Float[Tensor, "batch obs_dim"]) -> GaussianDistribution:
+        return GaussianDistribution(self.network(obs.unsqueeze(0)).squeeze(0).float(), self.log_std)

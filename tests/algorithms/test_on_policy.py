@@ -1,0 +1,362 @@
+"""Theorems over every on-policy algorithm: a new one is one more entry of LEARNERS."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import tabular
+import torch
+from torch import nn
+from torch.optim import SGD, Adam
+from torch.testing import assert_close
+
+from lightning_maxent import (
+    A2C,
+    PPO,
+    REINFORCE,
+    BoxActions,
+    Categorical,
+    CurrentEntropy,
+    Episode,
+    FiniteActions,
+    FixedTemperature,
+    Gaussian,
+    LearnedTemperature,
+    MaxEntError,
+    Rollout,
+    StateValue,
+    TrajectoryEntropy,
+    Transition,
+)
+from lightning_maxent.algorithms.on_policy import Sample
+from lightning_maxent.exact import entropy_regularised_policy, read_mdp, soft_value_iteration
+from lightning_maxent.networks import MLP
+from lightning_maxent.objectives import policy_gradient_loss
+
+ALPHA, DISCOUNT = 0.3, 0.9
+TABLE = partial(MLP, hidden_dims=())
+LEARNERS = {"reinforce": REINFORCE, "a2c": A2C, "ppo": partial(PPO, minibatches=1)}
+OBJECTIVES = {"current": CurrentEntropy, "trajectory": TrajectoryEntropy}
+
+
+def learner(name, obs_dim, actions, objective=CurrentEntropy, alpha=ALPHA, discount=DISCOUNT, **kwargs):
+    """Networks without hidden layers, which on one-hot observations are tables."""
+    torch.manual_seed(0)
+    value = {} if name == "reinforce" else {"value": partial(StateValue, network=TABLE)}
+    policy = Categorical if isinstance(actions, FiniteActions) else Gaussian
+    arguments = {
+        "policy": partial(policy, network=TABLE),
+        "temperature": partial(FixedTemperature, alpha=alpha),
+        "entropy_objective": objective,
+        "discount": discount,
+        "max_grad_norm": math.inf,
+    }
+    return LEARNERS[name](obs_dim, actions, **(arguments | value | kwargs))
+
+
+def rollout_of(actions, time=8, envs=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (time, envs)
+    terminated = torch.rand(shape, generator=generator) < 0.2
+    if isinstance(actions, FiniteActions):
+        action = actions.sample(torch.zeros(*shape, actions.dim))
+    else:
+        action = torch.randn(*shape, actions.dim, generator=generator)
+    return Rollout(
+        torch.randn(*shape, 3, generator=generator),
+        action,
+        torch.randn(shape, generator=generator),
+        torch.randn(*shape, 3, generator=generator),
+        terminated,
+        terminated | (torch.rand(shape, generator=generator) < 0.2),
+    )
+
+
+def optimizers_of(algorithm):
+    return dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+
+
+def put_in(table, numbers):
+    """Make a network without hidden layers answer with the rows of ``numbers`` to one-hot inputs."""
+    with torch.no_grad():
+        table[0].weight.copy_(numbers.reshape(table[0].weight.shape))
+        table[0].bias.zero_()
+
+
+# ---- the exact policy gradient ---------------------------------------------------------------------------------------
+
+
+def exact_world(alpha, objective):
+    """A random MDP, a random policy, what its states are worth before their own entropy, and how often it meets them."""
+    mdp = tabular.random_mdp(0, states=6, actions=3, discount=DISCOUNT)
+    logits = torch.randn(mdp.reward.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    policy = logits.softmax(-1)
+    q, _ = tabular.soft_policy_evaluation(mdp, policy, alpha if objective is TrajectoryEntropy else 0.0)
+    going_on = torch.einsum("sa,san->sn", policy, mdp.transition * ~mdp.terminal)
+    start = torch.zeros(len(q), dtype=torch.float64)
+    start[0] = 1.0
+    visits = torch.linalg.solve(torch.eye(len(q), dtype=torch.float64) - DISCOUNT * going_on.T, start)
+    return mdp, logits, (policy * q).sum(-1), visits
+
+
+def every_transition(mdp):
+    """Each state, action and next state once, in environments side by side, and its probability given the first two."""
+    states, actions = mdp.reward.shape
+    s, a, n = torch.cartesian_prod(torch.arange(states), torch.arange(actions), torch.arange(states)).T
+    eye, one_hot = torch.eye(states), torch.eye(actions)
+    done = mdp.terminal[n].unsqueeze(0)
+    rollout = Rollout(
+        eye[s].unsqueeze(0),
+        one_hot[a].unsqueeze(0),
+        mdp.reward[s, a].float().unsqueeze(0),
+        eye[n].unsqueeze(0),
+        done,
+        done,
+    )
+    return rollout, s, a, mdp.transition[s, a, n]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("trace_decay", [0.0, 1.0])
+def test_with_the_true_v_the_expected_gradient_is_that_of_the_objective(objective, trace_decay):
+    """(16) by automatic differentiation of the exact soft return; (15) of the exact return, with entropy's own slope."""
+    mdp, logits, value, visits = exact_world(ALPHA, objective)
+    algorithm = learner("a2c", len(value), FiniteActions((3,)), objective, trace_decay=trace_decay)
+    put_in(algorithm.policy.network, logits.float())
+    put_in(algorithm.value.network, value.float())
+    rollout, s, a, probability = every_transition(mdp)
+    sample = algorithm.sample(rollout)
+    weight = (visits[s] * logits.softmax(-1)[s, a] * probability).float()
+
+    distribution = algorithm.policy.distribution(sample.obs)
+    loss = policy_gradient_loss(
+        distribution.log_prob(sample.action), sample.advantage, distribution.entropy(), algorithm.temperature()
+    )
+    (weight * loss).sum().backward()
+    gradient = -algorithm.policy.network[0].weight.grad.reshape(logits.shape).double()
+
+    moving = logits.clone().requires_grad_()
+    policy = moving.softmax(-1)
+    if objective is TrajectoryEntropy:
+        climbed = tabular.soft_policy_evaluation(mdp, policy, ALPHA)[1][0]
+    else:
+        entropy = -(policy * policy.log()).sum(-1)
+        climbed = tabular.soft_policy_evaluation(mdp, policy, 0.0)[1][0] + ALPHA * (visits * entropy).sum()
+    (expected,) = torch.autograd.grad(climbed, moving)
+    assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("name", ["a2c", "ppo"])
+def test_v_learns_what_states_are_worth_before_their_own_entropy(name, objective):
+    """Its regression has the true V for a fixed point: one more step from there moves it nowhere, on average."""
+    mdp, logits, value, _ = exact_world(ALPHA, objective)
+    algorithm = learner(name, len(value), FiniteActions((3,)), objective, trace_decay=0.0)
+    put_in(algorithm.policy.network, logits.float())
+    put_in(algorithm.value.network, value.float())
+    rollout, s, a, probability = every_transition(mdp)
+    sample = algorithm.sample(rollout)
+    weight = (logits.softmax(-1)[s, a] * probability).float()
+    expected = torch.zeros(len(value)).index_add(0, s, weight * sample.returns)
+    assert_close(expected, value.float(), rtol=1e-4, atol=1e-4)
+
+
+# ---- the two objectives ----------------------------------------------------------------------------------------------
+
+
+def play(algorithm, mdp, envs, steps, rng):
+    """Rollouts of a tabular world from its first state, begun anew where an episode ends."""
+    cumulative = mdp.transition.toarray().cumsum(-1)
+    state, rows = np.full(envs, mdp.start.argmax()), []
+    for _ in range(steps):
+        obs = torch.eye(mdp.states)[state]
+        action = algorithm.act(obs)
+        pairs = state * mdp.actions + action.argmax(-1).numpy()
+        following = (rng.random((envs, 1)) > cumulative[pairs]).sum(-1).clip(max=mdp.states - 1)
+        done = torch.tensor(mdp.terminal[following])
+        reward = torch.tensor(mdp.reward.ravel()[pairs], dtype=torch.float32)
+        rows.append(Rollout(obs, action, reward, torch.eye(mdp.states)[following], done, done))
+        state = np.where(mdp.terminal[following], mdp.start.argmax(), following)
+    return Rollout(*(torch.stack(field) for field in zip(*rows)))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("name", LEARNERS)
+def test_each_objective_ends_at_its_own_policy_where_the_two_differ(name, objective):
+    """Narrow to wide at the fork: 1.43 : 1 by the entropy at hand, 1 : 2.66 by that of the trajectory."""
+    alpha, mdp = 0.5, read_mdp("lightning_maxent/NarrowOrWide-v0", discount=1.0)
+    solve = entropy_regularised_policy if objective is CurrentEntropy else soft_value_iteration
+    exact = torch.tensor(solve(mdp, alpha).policy).float()
+    algorithm = learner(name, mdp.states, FiniteActions((4,)), objective, alpha=alpha, discount=1.0)
+    optimizers, rng, rounds = optimizers_of(algorithm), np.random.default_rng(0), 600
+    for index in range(rounds):
+        for optimizer in optimizers.values():
+            optimizer.param_groups[0]["lr"] = 0.05 * (1 - index / rounds)
+        for batch in algorithm.batches(play(algorithm, mdp, 128, 2, rng)):
+            algorithm.update(batch, optimizers)
+            if name == "ppo":
+                break  # one step from each rollout, or it would take ten times as long
+    played = ~torch.tensor(mdp.terminal)
+    policy = algorithm.policy(torch.eye(mdp.states)).exp()[played]
+    assert_close(policy, exact[played], rtol=0, atol=0.04)
+    assert (policy[0, :2].sum() > 0.5) == (objective is CurrentEntropy)
+
+
+# ---- what they have in common ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("actions", [FiniteActions((3,)), FiniteActions((3, 2)), BoxActions(2)], ids=str)
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_kind_of_action_is_learnt_from(name, actions):
+    algorithm = learner(name, 3, actions)
+    optimizers = optimizers_of(algorithm)
+    before = {key: value.clone() for key, value in algorithm.state_dict().items()}
+    for batch in algorithm.batches(rollout_of(actions)):
+        algorithm.update(batch, optimizers)
+    after = algorithm.state_dict()
+    assert all(not torch.equal(before[key], after[key]) for key in before if "weight" in key)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_rewards_and_alpha_in_another_unit_make_the_same_policy(name):
+    """Also for PPO, whose advantages are made dimensionless: alpha is in units of reward per nat."""
+    actions, slopes = FiniteActions((3,)), []
+    for scale in (1.0, 7.0):
+        algorithm = learner(name, 3, actions, TrajectoryEntropy, alpha=ALPHA * scale)
+        if name != "reinforce":
+            put_in(algorithm.value.network, torch.zeros(3, 1))
+        rollout = rollout_of(actions)._replace(reward=scale * rollout_of(actions).reward)
+        batch = algorithm.sample(rollout)
+        algorithm.losses(batch)["policy"].backward()
+        slopes.append(algorithm.policy.network[0].weight.grad / (1 if name == "ppo" else scale))
+    assert_close(*slopes, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize(("lead", "grows"), [(0.0, False), (5.0, True)])  # entropies of log 3 = 1.10 and .08 nats
+def test_a_learned_temperature_steers_to_its_entropy(name, lead, grows):
+    temperature = partial(LearnedTemperature, initial_alpha=0.5, target_entropy=0.5)
+    algorithm = learner(name, 3, FiniteActions((3,)), temperature=temperature)
+    nn.init.zeros_(algorithm.policy.network[0].weight)
+    with torch.no_grad():
+        algorithm.policy.network[0].bias.copy_(torch.tensor([lead, 0.0, 0.0]))
+    algorithm.update(next(algorithm.batches(rollout_of(FiniteActions((3,))))), optimizers_of(algorithm))
+    alpha = float(algorithm.temperature().detach())
+    assert alpha != 0.5
+    assert (alpha > 0.5) == grows
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_gradients_are_shortened_to_the_norm_that_was_asked_for(name):
+    algorithm = learner(name, 3, FiniteActions((3,)), max_grad_norm=1e-3, policy_optimizer=partial(SGD, lr=1.0))
+    before = algorithm.policy.network[0].weight.detach().clone(), algorithm.policy.network[0].bias.detach().clone()
+    algorithm.update(next(algorithm.batches(rollout_of(FiniteActions((3,))))), optimizers_of(algorithm))
+    after = algorithm.policy.network[0].weight, algorithm.policy.network[0].bias
+    moved = torch.cat([(new - old).flatten() for new, old in zip(after, before)]).norm()
+    assert_close(moved, torch.tensor(1e-3), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_replayed_transitions_are_refused(name):
+    batch = Transition(*rollout_of(BoxActions(2))[:5])
+    with pytest.raises(MaxEntError, match="learns from its own rollouts: give it data of the class RolloutDataModule"):
+        learner(name, 3, BoxActions(2)).check_data(batch)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "sentence"),
+    [
+        ("a2c", {"trace_decay": 1.5}, r"lambda, must lie in \[0, 1\]"),
+        ("a2c", {"max_grad_norm": 0.0}, "max_grad_norm must be positive"),
+        ("ppo", {"clip": 0.0}, "clip must be positive"),
+        ("ppo", {"epochs": 0}, "epochs and minibatches must be at least 1"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(name, kwargs, sentence):
+    with pytest.raises(MaxEntError, match=sentence):
+        learner(name, 3, FiniteActions((2,)), **kwargs)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_an_evaluation_tells_the_bias_of_v_against_the_return_that_came(objective, cut):
+    algorithm = learner("a2c", 2, FiniteActions((2,)), objective)
+    put_in(algorithm.value.network, torch.tensor([[2.0], [2.0]]))
+    put_in(algorithm.policy.network, torch.zeros(2, 2))
+    reward = torch.tensor([1.0, -1.0, 0.5])
+    episode = Episode(torch.eye(2)[[0, 1, 0, 1]], torch.eye(2)[[0, 1, 1]], reward, reward, not cut, False)
+    with torch.no_grad():
+        metrics = algorithm.episode_metrics(episode)
+    entropy = math.log(2)
+    later = ALPHA * entropy if objective is TrajectoryEntropy else 0.0
+    last = 0.5 + (DISCOUNT * (2.0 + later) if cut else 0.0)
+    second = -1.0 + DISCOUNT * (later + last)
+    first = 1.0 + DISCOUNT * (later + second)
+    assert float(metrics["value_bias"]) == pytest.approx(2.0 - (first + second + last) / 3, abs=1e-5)
+    assert float(metrics["entropy"]) == pytest.approx(entropy)
+    assert float(metrics["soft_return"]) == pytest.approx(0.5 + 3 * ALPHA * entropy)
+
+
+# ---- REINFORCE -------------------------------------------------------------------------------------------------------
+
+
+def test_reinforce_learns_from_whole_episodes_and_their_returns_less_the_mean():
+    algorithm = learner("reinforce", 3, FiniteActions((2,)))
+    rollout = rollout_of(FiniteActions((2,)), time=4, envs=2)
+    done = torch.tensor([[False, True, False, False], [False, False, False, False]]).T
+    reward = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]).T
+    sample = algorithm.sample(rollout._replace(done=done, terminated=done, reward=reward))
+    returns = torch.tensor([1.0 + DISCOUNT * 2.0, 2.0])  # of the first environment's first episode alone
+    assert_close(sample.returns, returns)
+    assert_close(sample.advantage, returns - returns.mean())
+    assert_close(sample.obs, rollout.obs[:2, 0])
+
+
+def test_a_rollout_without_the_end_of_an_episode_tells_reinforce_nothing():
+    rollout = rollout_of(FiniteActions((2,)))
+    nothing = torch.zeros_like(rollout.done)
+    with pytest.raises(MaxEntError, match=r"No episode ended within a rollout of 8 steps.*raise steps_per_round"):
+        learner("reinforce", 3, FiniteActions((2,))).sample(rollout._replace(done=nothing))
+
+
+# ---- PPO -------------------------------------------------------------------------------------------------------------
+
+
+def test_ppo_sees_every_step_once_in_every_pass():
+    actions = FiniteActions((2,))
+    algorithm, rollout = learner("ppo", 3, actions, epochs=3, minibatches=5), rollout_of(actions)
+    batches = list(algorithm.batches(rollout))
+    assert len(batches) == 15
+    for epoch in range(3):
+        seen = torch.cat([batch.obs[:, 0] for batch in batches[5 * epoch : 5 * epoch + 5]])
+        assert_close(seen.sort().values, rollout.obs[..., 0].flatten().sort().values)
+    first = torch.cat([batch.obs[:, 0] for batch in batches[:5]])
+    second = torch.cat([batch.obs[:, 0] for batch in batches[5:10]])
+    assert not torch.equal(first, second)
+
+
+def test_ppo_holds_the_policy_against_the_one_that_played():
+    actions = FiniteActions((3,))
+    algorithm = learner("ppo", 3, actions, epochs=4, policy_optimizer=partial(Adam, lr=0.1))
+    optimizers, rollout = optimizers_of(algorithm), rollout_of(actions)
+    played = algorithm.policy.distribution(rollout.obs.flatten(0, 1)).log_prob(rollout.action.flatten(0, 1)).detach()
+    divergences = []
+    for batch in algorithm.batches(rollout):
+        now = algorithm.policy.distribution(batch.obs).log_prob(batch.action).detach()
+        assert isinstance(batch, Sample)
+        assert_close(batch.log_prob.sort().values, played.sort().values)
+        algorithm.drain_metrics()
+        algorithm.losses(batch)
+        log_ratio = now - batch.log_prob
+        divergences.append(algorithm.drain_metrics()["divergence"])
+        assert divergences[-1] == pytest.approx(float((log_ratio.exp() - 1 - log_ratio).mean()), abs=1e-6)
+        algorithm.update(batch, optimizers)
+    assert divergences[0] == pytest.approx(0, abs=1e-6)
+    assert divergences[-1] > 1e-3
+
+
+def test_a_rollout_too_short_for_its_minibatches_is_refused():
+    actions = FiniteActions((2,))
+    with pytest.raises(MaxEntError, match="48 steps cannot be split into 25 minibatches"):
+        next(learner("ppo", 3, actions, minibatches=25).batches(rollout_of(actions)))

@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+from lightning_maxent import MaxEntError, Rollout, RolloutDataModule
+from lightning_maxent.data.scaling import FixedScaleRewards, StandardisedObservations
+
+
+class StubTrainer:
+    """Just what the DataModule asks of a Trainer."""
+
+    def __init__(self, data: RolloutDataModule):
+        self.lightning_module, self.global_step, self.seen = self, 0, []
+        data.trainer = self
+
+    def explore(self, obs: torch.Tensor) -> torch.Tensor:
+        self.seen.append(obs)
+        return torch.full((len(obs), 2), 1.75)
+
+
+def started(**kwargs) -> tuple[RolloutDataModule, StubTrainer]:
+    data = RolloutDataModule(
+        "probe/Counting-v0", **({"num_envs": 2, "steps_per_round": 14, "eval_interval": 28} | kwargs)
+    )
+    trainer = StubTrainer(data)
+    data.setup("fit")
+    return data, trainer
+
+
+def test_a_round_is_what_the_policy_met_in_order_with_true_next_observations():
+    data, trainer = started()
+    first, second = data._next_round(), data._next_round()
+    assert (first.env_steps, second.env_steps) == (14, 28)
+    rollout = first.batch
+    assert isinstance(rollout, Rollout)
+    for env in range(2):
+        assert rollout.obs[:, env, 0].tolist() == [0, 1, 2, 3, 4, 0, 1]
+        assert rollout.next_obs[:, env, 0].tolist() == [1, 2, 3, 4, 5, 1, 2]
+        assert rollout.reward[:, env].tolist() == [1, 2, 3, 4, 5, 1, 2]
+        assert rollout.done[:, env].tolist() == [False] * 4 + [True] + [False] * 2
+    assert not rollout.terminated.any()  # time limits
+    assert (rollout.action == 1.75).all()  # as drawn: what lies beyond the box was clipped where it was played
+    assert second.batch.obs[0, 0, 0] == 2  # episodes go on from one rollout to the next
+    assert torch.equal(torch.stack(trainer.seen[:7]), rollout.obs)
+
+
+def test_termination_is_told_from_a_time_limit():
+    data, _ = started(env_kwargs={"ends": "terminated"})
+    rollout = data._next_round().batch
+    assert torch.equal(rollout.terminated, rollout.done)
+    assert rollout.done.any()
+
+
+def test_observations_reach_the_learner_as_the_policy_saw_them():
+    data, trainer = started(observation_scaling=StandardisedObservations)
+    data._next_round()
+    rollout = data._next_round().batch
+    assert torch.equal(torch.stack(trainer.seen[7:]), rollout.obs)
+    assert not torch.equal(data.observation_scaling(torch.zeros(2)), torch.zeros(2))
+
+
+def test_rewards_are_scaled_for_the_learner():
+    data, _ = started(reward_scaling=lambda envs: FixedScaleRewards(envs, 0.5))
+    assert data._next_round().batch.reward[:, 0].tolist() == [0.5, 1, 1.5, 2, 2.5, 0.5, 1]
+
+
+def test_the_clock_and_the_scalings_are_saved():
+    data, _ = started(observation_scaling=StandardisedObservations)
+    data._next_round()
+    other, _ = started(observation_scaling=StandardisedObservations)
+    other.load_state_dict(data.state_dict())
+    assert other.env_steps == 14
+    assert torch.equal(other.observation_scaling(torch.ones(2)), data.observation_scaling(torch.ones(2)))
+
+
+def test_a_checkpoint_of_other_data_is_refused():
+    data, trainer = started()
+    trainer.global_step = 1000
+    with pytest.raises(MaxEntError, match=r"clock stands at 1000.*another DataModule than RolloutDataModule"):
+        data._next_round()

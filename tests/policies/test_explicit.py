@@ -1,0 +1,94 @@
+"""Policies that tell probabilities, against torch's own distributions."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, OneHotCategorical
+from torch.testing import assert_close
+
+from lightning_maxent import BoxActions, Categorical, FiniteActions, Gaussian, MaxEntError, SquashedGaussian
+from lightning_maxent.networks import MLP
+from lightning_maxent.policies.base import AbstractExplicitPolicy, build_explicit_policy
+
+OBS = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+
+
+def gaussian(dim=2, initial_std=0.6):
+    torch.manual_seed(0)
+    return Gaussian(3, BoxActions(dim), network=partial(MLP, hidden_dims=(8,)), initial_std=initial_std)
+
+
+def test_a_gaussian_tells_the_densities_and_entropies_of_torch():
+    policy, action = gaussian(), torch.randn(7, 2)
+    distribution = policy.distribution(OBS)
+    truth = Independent(Normal(distribution.best(), torch.full((7, 2), 0.6)), 1)
+    assert_close(distribution.log_prob(action), truth.log_prob(action))
+    assert_close(distribution.entropy(), truth.entropy())
+
+
+def test_samples_of_a_gaussian_have_its_mean_and_deviation():
+    distribution = gaussian().distribution(OBS[:1].expand(20_000, 3))
+    samples = distribution.sample()
+    assert_close(samples.mean(0), distribution.best()[0], rtol=0, atol=0.02)
+    assert_close(samples.std(0), torch.full((2,), 0.6), rtol=0, atol=0.02)
+
+
+def test_the_deviation_of_a_gaussian_is_learnt():
+    policy = gaussian()
+    policy.distribution(OBS).entropy().sum().backward()
+    assert_close(policy.log_std.grad, torch.full((2,), 7.0))
+
+
+def test_finite_actions_of_several_factors_have_the_products_probabilities():
+    torch.manual_seed(0)
+    actions = FiniteActions((3, 2))
+    policy = Categorical(3, actions, network=partial(MLP, hidden_dims=(8,)))
+    distribution, logits = policy.distribution(OBS), policy(OBS)
+    factors = [OneHotCategorical(logits=part) for part in logits.split((3, 2), -1)]
+    action = distribution.sample()
+    chosen = action.split((3, 2), -1)
+    assert_close(distribution.log_prob(action), sum(f.log_prob(a) for f, a in zip(factors, chosen)))
+    assert_close(distribution.entropy(), sum(factor.entropy() for factor in factors))
+    assert_close(distribution.best(), torch.cat([factor.mode for factor in factors], -1))
+
+
+def test_an_action_that_is_certain_has_probability_one_beside_impossible_ones():
+    class Certain(Categorical):
+        def forward(self, obs):
+            return torch.tensor([[0.0, -math.inf]]).expand(len(obs), 2)
+
+    distribution = Certain(3, FiniteActions((2,))).distribution(OBS)
+    assert_close(distribution.log_prob(torch.tensor([[1.0, 0.0]]).expand(7, 2)), torch.zeros(7))
+    assert_close(distribution.entropy(), torch.zeros(7))
+
+
+@pytest.mark.parametrize(
+    ("builder", "actions", "sentence"),
+    [
+        (Gaussian, FiniteActions((2,)), "Gaussian gives continuous actions.*use Categorical"),
+        (Categorical, BoxActions(2), "Categorical gives finite actions.*use Gaussian"),
+        (partial(Gaussian, initial_std=0.0), BoxActions(2), "initial_std must be positive"),
+        (
+            lambda obs, actions: SquashedGaussian(obs, actions.dim),
+            BoxActions(2),
+            "SquashedGaussian cannot tell the prob",
+        ),
+    ],
+)
+def test_a_policy_that_does_not_fit_is_refused_with_what_to_use(builder, actions, sentence):
+    with pytest.raises(MaxEntError, match=sentence):
+        build_explicit_policy(builder, 3, actions)
+
+
+def test_a_plugged_in_policy_of_the_wrong_shape_is_named():
+    class Wrong(AbstractExplicitPolicy):
+        def __init__(self, obs_dim, actions):
+            super().__init__()
+
+        def distribution(self, obs):
+            return Gaussian(3, BoxActions(1)).distribution(obs)
+
+    with pytest.raises(MaxEntError, match=r"Wrong.distribution\(obs\).sample must give an action of shape \[3, 2\]"):
+        build_explicit_policy(Wrong, 3, BoxActions(2))
