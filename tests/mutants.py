@@ -217,7 +217,7 @@ MUTANTS = [
     Mutant(
         "soft return without entropy",
         "algorithms/base.py",
-        "learner_reward.sum() + alpha * entropy.sum()",
+        "learner_reward.sum() + self.temperature() * entropy.sum()",
         "learner_reward.sum()",
     ),
     Mutant(

@@ -24,7 +24,7 @@ SMALL = [
 ]
 CONTINUOUS, FACTORS = "probe_envs:probe/Counting-v0", "probe_envs:probe/Factors-v0"
 CONFIGS = {
-    f"{algorithm}/{path.stem}": CONTINUOUS if path.stem != "cartpole" else FACTORS
+    f"{algorithm}/{path.stem}": CONTINUOUS if path.stem not in ("cartpole", "frozen_lake") else FACTORS
     for algorithm in ("a2c", "ppo", "reinforce")
     for path in sorted((BUILT_IN_CONFIGS / algorithm).glob("*.yaml"))
 }

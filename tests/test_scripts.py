@@ -1,5 +1,6 @@
 """Scripts that people run: do they do what they say, in small?"""
 
+import csv
 import json
 import os
 import subprocess
@@ -51,4 +52,16 @@ def test_samplers_compare_every_policy_with_exact_samples(tmp_path):
     rows = (tmp_path / "found.csv").read_text().splitlines()
     assert len(rows) == 1 + 2 * 6
     assert rows[0].startswith("modes,dim,policy,seed,updates,energy_distance,baseline,share_error")
+    assert (tmp_path / "found.png").exists()
+
+
+def test_particles_tell_bias_and_cost_for_both_proposals(tmp_path):
+    small = ["--repeats", "200", "--updates", "2", "--timed", "2", "--out", str(tmp_path / "found")]
+    carry_out("particles.py", *small)
+    with (tmp_path / "found.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 * 7
+    uniform = [float(row["bias"]) for row in rows if row["proposal"] == "uniform" and row["state"] == "(-2.5, 0.0)"]
+    assert uniform[0] < -0.4  # two particles, of which most miss the one mode
+    assert abs(uniform[-1]) < 0.06
     assert (tmp_path / "found.png").exists()
