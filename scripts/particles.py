@@ -48,16 +48,16 @@ def q_at(solution: MultiGoalSolution, probe: tuple[float, float]) -> Callable[[T
 
     class Q(torch.autograd.Function):
         @staticmethod
-        def forward(context: Any, action: Tensor) -> Tensor:
+        def forward(ctx: Any, action: Tensor) -> Tensor:
             points, states = action.detach().double().numpy(), np.tile(probe, (len(action), 1))
             ends = [(points + np.outer([1e-3], axis), points - np.outer([1e-3], axis)) for axis in np.eye(2)]
             slopes = [(solution.q_value(states, a) - solution.q_value(states, b)) / 2e-3 for a, b in ends]
-            context.save_for_backward(torch.tensor(np.stack(slopes, -1), dtype=torch.float32))
+            ctx.save_for_backward(torch.tensor(np.stack(slopes, -1), dtype=torch.float32))
             return torch.tensor(solution.q_value(states, points), dtype=torch.float32)
 
         @staticmethod
-        def backward(context: Any, *slope: Tensor) -> Tensor:
-            return slope[0].unsqueeze(-1) * context.saved_tensors[0]
+        def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+            return grad_outputs[0].unsqueeze(-1) * ctx.saved_tensors[0]
 
     return lambda obs, action: Q.apply(action)
 

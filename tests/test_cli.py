@@ -445,3 +445,27 @@ def test_the_wheel_installed_elsewhere_trains_from_a_built_in_configuration(tmp_
     )
     assert str(site / "lightning_maxent" / "configs") in done.stdout
     assert metrics(tmp_path / "runs/sac/probe-Counting-v0/a")[-1]["env_steps"] == 60
+
+
+def test_a_run_may_begin_with_the_weights_of_another(capsys):
+    first = fit()
+    checkpoint = (first / "checkpoints" / "last.ckpt").absolute()
+    warm = [
+        "--trainer.callbacks+=lightning_maxent.callbacks.warm_start.WarmStart",
+        f"--trainer.callbacks.path={checkpoint}",
+    ]
+    second = fit("--name=b", *warm, steps=20).with_name("b")  # of which none is an update
+    old, new = (AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt") for run in (first, second))
+    for name, weights in old["state_dict"].items():
+        assert torch.equal(new["state_dict"][name], weights), name
+    assert (new["global_step"], new["gradient_steps"], len(new["ReplayDataModule"]["replay"]["reward"])) == (20, 0, 20)
+    main(["fit", f"--ckpt_path={second}/checkpoints/last.ckpt", "--trainer.max_steps=60"])
+    after = AtomicCheckpointIO().load_checkpoint(second / "checkpoints" / "last.ckpt")
+    main(["fit", f"--ckpt_path={second}/checkpoints/last.ckpt", "--trainer.max_steps=60"])  # goes on with its own
+    again = AtomicCheckpointIO().load_checkpoint(second / "checkpoints" / "last.ckpt")
+    assert after["gradient_steps"] == 40
+    for name, weights in after["state_dict"].items():
+        assert torch.equal(again["state_dict"][name], weights), name
+    wide = "--model.policy.init_args.network.init_args.hidden_dims=[8]"
+    sentence = refused(capsys, "fit", "--config=sac/pendulum", *SMALL, *warm, wide, "--name=c")
+    assert "The checkpoint holds another model" in sentence

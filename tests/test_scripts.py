@@ -65,3 +65,23 @@ def test_particles_tell_bias_and_cost_for_both_proposals(tmp_path):
     assert uniform[0] < -0.4  # two particles, of which most miss the one mode
     assert abs(uniform[-1]) < 0.06
     assert (tmp_path / "found.png").exists()
+
+
+def test_the_warm_start_goes_through_every_goal_and_repeats_nothing(tmp_path):
+    small = ["--seeds", "0", "--before", "70", "--after", "250", "--runs_dir", str(tmp_path / "runs")]
+    small += [
+        "--out",
+        str(tmp_path / "found"),
+        "--data.batch_size=8",
+        "--data.eval_episodes=1",
+        "--data.updates_per_round=0",
+    ]
+    carry_out("warm_start.py", *small, "--data.warmup_steps=64")
+    with (tmp_path / "found.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 4  # agents and goals
+    assert (tmp_path / "found.png").exists()
+    runs = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*/metrics.csv")}
+    assert len(runs) == 2 + 12
+    carry_out("warm_start.py", *small)
+    assert {path: path.stat().st_mtime_ns for path in runs} == runs

@@ -13,7 +13,7 @@ PANELS = {
     "soft return": ("eval/soft_return_mean", "eval/return_mean"),
     "entropy (nats)": ("eval/entropy_mean", "entropy", "entropy_target"),
     "temperature": ("temperature",),
-    "Q and its bias": ("eval/q_mean", "eval/q_bias_mean"),
+    "Q or V, and its bias": ("eval/q_mean", "eval/q_bias_mean", "eval/value_mean", "eval/value_bias_mean"),
     "losses": ("loss/critic", "loss/value"),
 }
 

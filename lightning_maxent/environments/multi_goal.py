@@ -1,5 +1,6 @@
 """Four goals around an origin: does a policy keep them all alive?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -22,7 +23,7 @@ class MultiGoalEnv(gym.Env[Any, Any]):
     shows    the position: Box, from -7 to 7 on both axes
     actions  Box, from -1 to 1 on both axes: the displacement; what leaves the square stops at its edge
     reward   ``-actuation_cost ||a||^2 - distance_cost min_g ||s' - g||^2``, and ``goal_reward`` at a goal
-    ends     nearer than ``goal_threshold`` to one of (5, 0), (-5, 0), (0, 5), (0, -5); the time limit truncates after
+    ends     nearer than ``goal_threshold`` to a goal, (5, 0), (-5, 0), (0, 5) or (0, -5); the time limit truncates after
              30 steps (``max_episode_steps`` of ``gymnasium.make``)
     renders  ``rgb_array``: the reward of arriving, the goals and the path so far; Gymnasium shows it for ``human``
     ======== ==========================================================================================
@@ -32,6 +33,7 @@ class MultiGoalEnv(gym.Env[Any, Any]):
         distance_cost: per squared distance to the nearest goal, after the step.
         goal_reward: for reaching a goal; both costs are still paid.
         goal_threshold: how near is there.
+        goals: their positions.
         init_sigma: standard deviation of the start around the origin, on either axis.
         render_mode: ``rgb_array`` or none.
 
@@ -47,12 +49,14 @@ class MultiGoalEnv(gym.Env[Any, Any]):
         distance_cost: float = 1.0,
         goal_reward: float = 10.0,
         goal_threshold: float = 1.0,
+        goals: Sequence[Sequence[float]] = GOALS,
         init_sigma: float = 0.1,
         render_mode: str | None = None,
     ):
         if not 0 <= init_sigma < np.inf:
             raise MaxEntError(f"init_sigma must be finite and not negative, but is {init_sigma}.")
-        self.world = MultiGoal(actuation_cost, distance_cost, goal_reward, goal_threshold)
+        places = tuple((float(x), float(y)) for x, y in goals)
+        self.world = MultiGoal(actuation_cost, distance_cost, goal_reward, goal_threshold, places)
         self.init_sigma, self.render_mode = init_sigma, render_mode
         self.observation_space = spaces.Box(-EDGE, EDGE, (2,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -96,7 +100,7 @@ def draw_rewards(axes: Any, world: MultiGoal) -> None:
     axis = np.linspace(-EDGE, EDGE, 141)
     points = np.stack(np.meshgrid(axis, axis), -1)
     axes.contour(axis, axis, -world.distance_cost * world.goal_distance(points).min(-1) ** 2, levels=20, cmap="viridis")
-    axes.plot(*GOALS.T, linestyle="", marker="o", color="tab:red")
+    axes.plot(*np.transpose(world.goals), linestyle="", marker="o", color="tab:red")
     axes.set_aspect("equal")
     axes.set_xlim(-EDGE, EDGE)
     axes.set_ylim(-EDGE, EDGE)

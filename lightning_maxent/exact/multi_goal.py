@@ -28,7 +28,7 @@ from scipy.stats import truncnorm
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact.checks import check_alpha
 
-GOALS = np.array([[5.0, 0.0], [-5.0, 0.0], [0.0, 5.0], [0.0, -5.0]])
+GOALS = ((5.0, 0.0), (-5.0, 0.0), (0.0, 5.0), (0.0, -5.0))
 EDGE = 7.0  # of the square, on either side
 CHANGE = 1e-10  # between two sweeps, at which value iteration stops
 LOG_RANGE = 600.0  # exp of more leaves float64
@@ -44,15 +44,17 @@ class MultiGoal:
         distance_cost: ``d``, per squared distance to the nearest goal, after the step.
         goal_reward: the bonus for reaching a goal.
         goal_threshold: how near is there.
+        goals: their positions in the square.
 
     Raises:
-        MaxEntError: for numbers that are not finite, a negative cost, or a threshold that is not positive.
+        MaxEntError: for numbers that are not finite, a negative cost, a threshold that is not positive, or no goal.
     """
 
     actuation_cost: float = 30.0
     distance_cost: float = 1.0
     goal_reward: float = 10.0
     goal_threshold: float = 1.0
+    goals: tuple[tuple[float, float], ...] = GOALS
 
     def __post_init__(self) -> None:
         for name in ("actuation_cost", "distance_cost"):
@@ -62,6 +64,8 @@ class MultiGoal:
             raise MaxEntError(f"goal_reward must be finite, but is {self.goal_reward}.")
         if not 0 < self.goal_threshold < np.inf:
             raise MaxEntError(f"goal_threshold must be positive and finite, but is {self.goal_threshold}.")
+        if not self.goals or np.shape(self.goals) != (len(self.goals), 2) or np.abs(self.goals).max() > EDGE:
+            raise MaxEntError(f"goals must be one or more positions within {EDGE:g} of 0, but are {self.goals}.")
 
     def after(self, state: ArrayLike, action: ArrayLike) -> Float64[np.ndarray, "*batch 2"]:
         """``s' = clip(s + clip(a))`` of states and actions ``[*batch, 2]``."""
@@ -69,7 +73,7 @@ class MultiGoal:
 
     def goal_distance(self, state: ArrayLike) -> Float64[np.ndarray, "*batch goal"]:
         """Distances of states ``[*batch, 2]`` to every goal."""
-        return np.linalg.norm(np.asarray(state, np.float64)[..., None, :] - GOALS, axis=-1)
+        return np.linalg.norm(np.asarray(state, np.float64)[..., None, :] - np.array(self.goals), axis=-1)
 
     def there(self, state: ArrayLike) -> Bool[np.ndarray, "*batch"]:
         """Whether states ``[*batch, 2]`` are at a goal."""

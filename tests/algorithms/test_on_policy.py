@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 from torch.testing import assert_close
+from torchrl.objectives.value.functional import generalized_advantage_estimate
 
 from lightning_maxent import (
     A2C,
@@ -160,6 +161,19 @@ def test_v_learns_what_states_are_worth_before_their_own_entropy(name, objective
     weight = (logits.softmax(-1)[s, a] * probability).float()
     expected = torch.zeros(len(value)).index_add(0, s, weight * sample.returns)
     assert_close(expected, value.float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["a2c", "ppo"])
+def test_advantages_and_returns_of_a_rollout_are_those_of_torchrl(name):
+    actions = FiniteActions((3,))
+    algorithm, rollout = learner(name, 3, actions, trace_decay=0.7), rollout_of(actions)
+    with torch.no_grad():
+        value, following = (algorithm.value(obs.flatten(0, 1)).view(8, 6, 1) for obs in (rollout.obs, rollout.next_obs))
+    columns = (field.unsqueeze(-1) for field in (rollout.reward, rollout.done, rollout.terminated))
+    advantage, returns = generalized_advantage_estimate(DISCOUNT, 0.7, value, following, *columns, time_dim=0)
+    sample = algorithm.sample(rollout)
+    assert_close(sample.advantage, advantage.flatten(), rtol=1e-4, atol=1e-5)
+    assert_close(sample.returns, returns.flatten(), rtol=1e-4, atol=1e-5)
 
 
 # ---- the two objectives ----------------------------------------------------------------------------------------------

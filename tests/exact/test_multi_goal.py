@@ -112,6 +112,12 @@ def test_reward_scale_and_temperature_are_one_number_to_the_policy():
     assert_allclose(hot.density([0.0, 0.0]).density, scaled.density([0.0, 0.0]).density, atol=1e-6)
 
 
+def test_of_one_goal_the_policy_has_one_mode_and_it_points_there():
+    solution = solve_multi_goal(MultiGoal(goals=((0.0, -5.0),)), spacing=0.1)
+    (mode,) = solution.density([0.0, 0.0]).modes()
+    assert_allclose(mode / np.linalg.norm(mode), [0.0, -1.0], atol=1e-9)
+
+
 def test_without_reward_every_action_is_as_good_and_the_value_is_the_entropy_of_the_box_for_ever():
     nothing = MultiGoal(actuation_cost=0.0, distance_cost=0.0, goal_reward=0.0, goal_threshold=1e-9)
     solution = solve_multi_goal(nothing, alpha=0.5, discount=0.9, spacing=0.5)
@@ -126,7 +132,7 @@ def test_a_step_clips_the_action_and_the_square_and_pays_for_what_was_played():
     assert_allclose(world.after([6.5, 0.0], [3.0, -0.5]), [7.0, -0.5])
     assert world.reward([0.0, 0.0], [2.0, 0.0]) == pytest.approx(-30 - 16)
     assert world.reward([4.5, 0.0], [0.2, 0.0]) == pytest.approx(10 - 30 * 0.04 - 0.3**2)
-    assert world.there(GOALS + 0.5).all()
+    assert world.there(np.array(GOALS) + 0.5).all()
     assert not world.there([4.0, 0.0])
 
 
@@ -149,7 +155,14 @@ def test_what_cannot_be_solved_is_refused(arguments, sentence):
 
 @pytest.mark.parametrize(
     "coefficients",
-    [{"actuation_cost": -1.0}, {"distance_cost": math.inf}, {"goal_reward": math.nan}, {"goal_threshold": 0.0}],
+    [
+        {"actuation_cost": -1.0},
+        {"distance_cost": math.inf},
+        {"goal_reward": math.nan},
+        {"goal_threshold": 0.0},
+        {"goals": ()},
+        {"goals": ((8.0, 0.0),)},
+    ],
 )
 def test_coefficients_that_make_no_world_are_refused(coefficients):
     with pytest.raises(MaxEntError, match=next(iter(coefficients))):

@@ -1,0 +1,29 @@
+"""Begin a run with the weights of another."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from lightning_maxent.callbacks.checkpoint import read_checkpoint
+
+
+class WarmStart(pl.Callback):
+    """Gives the networks the weights of a checkpoint before training begins; clock, data and optimizers begin anew.
+
+    A run that goes on from its own checkpoint keeps what it has learnt since.
+
+    Args:
+        path: the checkpoint; of a model of the same configuration.
+
+    Raises:
+        MaxEntError: if there is no such checkpoint, or it holds another model.
+    """
+
+    def __init__(self, path: str):
+        self.path = Path(path).absolute()
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        checkpoint = read_checkpoint(self.path)
+        if trainer.ckpt_path is None:
+            pl_module.on_load_checkpoint({**checkpoint, "gradient_steps": 0})
+            pl_module.load_state_dict(checkpoint["state_dict"])

@@ -1,0 +1,144 @@
+r"""After learning a world of four goals: which agent adapts faster when only one of them is left?
+
+    python scripts/warm_start.py --out docs/results/warm_start
+
+Soft Q-learning and DDPG (same critic, data and steps) learn the multi-goal world.  Then three of its goals vanish, and both
+go on from their weights with new data; soft Q-learning also begins anew.  For every goal and seed: the return of 20
+deterministic episodes over environment steps.  Writes ``<out>.csv`` and ``<out>.png``; a run that lies finished in
+``--runs_dir`` is not repeated.
+"""
+
+import argparse
+import csv
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from lightning_maxent.arguments import resolve_arguments
+from lightning_maxent.cli import run
+from lightning_maxent.exact.multi_goal import GOALS
+
+CONFIGS = {"soft": "continuous_soft_q/multi_goal", "deterministic": "ddpg/multi_goal"}
+WAYS = {"soft, warm": "soft", "deterministic, warm": "deterministic", "soft, anew": "soft"}
+
+
+class Job(NamedTuple):
+    """One run: of four goals if ``goal`` is None, else of that one, from what ``way`` says."""
+
+    way: str
+    goal: int | None
+    seed: int
+    steps: int
+    runs_dir: Path
+    arguments: list[str]
+
+    @property
+    def name(self) -> str:
+        goal = "all" if self.goal is None else f"goal{self.goal}"
+        return f"{self.way.replace(', ', '_')}_{goal}_seed{self.seed}"
+
+
+def folder_of(runs_dir: Path, name: str) -> Path | None:
+    """Of a run that lies finished."""
+    return next((path.parent for path in runs_dir.glob(f"*/*/{name}/finished")), None)
+
+
+def carry_out(job: Job) -> Path:
+    """The folder of the run, carried out unless it lies there finished."""
+    torch.set_num_threads(1)
+    if (folder := folder_of(job.runs_dir, job.name)) is not None:
+        return folder
+    flags = [
+        f"--config={CONFIGS[WAYS.get(job.way, job.way)]}",
+        f"--runs_dir={job.runs_dir}",
+        f"--name={job.name}",
+        f"--seed_everything={job.seed}",
+        f"--trainer.max_steps={job.steps}",
+        "--trainer.logger=false",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+    ]
+    if job.goal is not None:
+        flags += [f"--data.env_kwargs={{goals: [{list(GOALS[job.goal])}]}}", "--data.eval_interval=250"]
+        flags += ["--data.warmup_steps=64"]
+    if job.way.endswith("warm"):
+        trained = folder_of(job.runs_dir, f"{WAYS[job.way]}_all_seed{job.seed}")
+        flags += ["--trainer.callbacks+=lightning_maxent.callbacks.warm_start.WarmStart"]
+        flags += [f"--trainer.callbacks.path={trained}/checkpoints/last.ckpt"]
+    cli = run(resolve_arguments(["fit", *flags, *job.arguments]))
+    (cli.run_dir / "finished").touch()
+    return cli.run_dir
+
+
+def evaluations(job: Job, folder: Path) -> list[dict[str, float | str]]:
+    """Rows of the csv."""
+    with (folder / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["eval/return_mean"]]
+    assert job.goal is not None
+    return [
+        {
+            "agent": job.way,
+            "goal": str(GOALS[job.goal]),
+            "seed": job.seed,
+            "env_steps": int(row["env_steps"]),
+            "return": float(row["eval/return_mean"]),
+        }
+        for row in rows
+    ]
+
+
+def draw(rows: list[dict[str, float | str]], picture: Path) -> None:
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    for index, way in enumerate(WAYS):
+        of_way = [row for row in rows if row["agent"] == way]
+        steps = sorted({int(row["env_steps"]) for row in of_way})
+        returns = np.array([[float(row["return"]) for row in of_way if row["env_steps"] == step] for step in steps])
+        axis.plot(steps, np.median(returns, 1), color=f"C{index}", label=f"{way}, median")
+        axis.fill_between(steps, returns.min(1), returns.max(1), color=f"C{index}", alpha=0.15, linewidth=0)
+    axis.set(xlabel="environment steps since three goals vanished", ylabel="return of deterministic episodes")
+    axis.legend()
+    figure.savefig(picture, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--before", type=int, default=20_000, help="environment steps with four goals")
+    parser.add_argument("--after", type=int, default=3_000, help="environment steps with one")
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs/warm_start"))
+    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
+    args, further = parser.parse_known_args()  # what is left goes to every run: --data.batch_size 32
+    args.runs_dir = args.runs_dir.absolute()
+    first = [Job(way, None, seed, args.before, args.runs_dir, further) for way in CONFIGS for seed in args.seeds]
+    then = [
+        Job(way, goal, seed, args.after, args.runs_dir, further)
+        for way in WAYS
+        for goal in range(len(GOALS))
+        for seed in args.seeds
+    ]
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        bar = tqdm(total=len(first) + len(then), unit="run")
+        for _ in pool.map(carry_out, first):
+            bar.update()
+        rows = []
+        for job, folder in zip(then, pool.map(carry_out, then)):
+            rows += evaluations(job, folder)
+            bar.update()
+    with args.out.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    draw(rows, args.out.with_suffix(".png"))
+    print(f"Drawn: {args.out.with_suffix('.png')}")
+
+
+if __name__ == "__main__":
+    main()
