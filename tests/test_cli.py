@@ -448,16 +448,19 @@ def test_the_wheel_installed_elsewhere_trains_from_a_built_in_configuration(tmp_
 
 
 def test_a_run_may_begin_with_the_weights_of_another(capsys):
-    first = fit()
+    standard = "--data.observation_scaling=lightning_maxent.data.scaling.StandardisedObservations"
+    first = fit(standard)
     checkpoint = (first / "checkpoints" / "last.ckpt").absolute()
     warm = [
         "--trainer.callbacks+=lightning_maxent.callbacks.warm_start.WarmStart",
         f"--trainer.callbacks.path={checkpoint}",
     ]
-    second = fit("--name=b", *warm, steps=20).with_name("b")  # of which none is an update
+    second = fit(standard, "--name=b", *warm, steps=20).with_name("b")  # of which none is an update
     old, new = (AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt") for run in (first, second))
     for name, weights in old["state_dict"].items():
         assert torch.equal(new["state_dict"][name], weights), name
+    counts = [run["ReplayDataModule"]["observation_scaling"]["state"]["count"] for run in (old, new)]
+    assert counts[1] == pytest.approx(counts[0] + 20)
     assert (new["global_step"], new["gradient_steps"], len(new["ReplayDataModule"]["replay"]["reward"])) == (20, 0, 20)
     main(["fit", f"--ckpt_path={second}/checkpoints/last.ckpt", "--trainer.max_steps=60"])
     after = AtomicCheckpointIO().load_checkpoint(second / "checkpoints" / "last.ckpt")
@@ -469,3 +472,6 @@ def test_a_run_may_begin_with_the_weights_of_another(capsys):
     wide = "--model.policy.init_args.network.init_args.hidden_dims=[8]"
     sentence = refused(capsys, "fit", "--config=sac/pendulum", *SMALL, *warm, wide, "--name=c")
     assert "The checkpoint holds another model" in sentence
+    assert "made with observation_scaling Standardised" in refused(
+        capsys, "fit", "--config=sac/pendulum", *SMALL, *warm, "--name=d"
+    )

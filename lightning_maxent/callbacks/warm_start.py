@@ -1,6 +1,7 @@
 """Begin a run with the weights of another."""
 
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -10,20 +11,22 @@ from lightning_maxent.callbacks.checkpoint import read_checkpoint
 class WarmStart(pl.Callback):
     """Gives the networks the weights of a checkpoint before training begins; clock, data and optimizers begin anew.
 
-    A run that goes on from its own checkpoint keeps what it has learnt since.
+    Scalings of observations and rewards are those of the checkpoint too, since its networks learnt with them.  A run that goes on from its own checkpoint keeps what it has learnt since.
 
     Args:
         path: the checkpoint; of a model of the same configuration.
 
     Raises:
-        MaxEntError: if there is no such checkpoint, or it holds another model.
+        MaxEntError: if there is no such checkpoint, or it was made with another model or other scalings.
     """
 
     def __init__(self, path: str):
         self.path = Path(path).absolute()
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: Any, pl_module: pl.LightningModule) -> None:
         checkpoint = read_checkpoint(self.path)
         if trainer.ckpt_path is None:
             pl_module.on_load_checkpoint({**checkpoint, "gradient_steps": 0})
             pl_module.load_state_dict(checkpoint["state_dict"])
+            data: Any = next((state for key, state in checkpoint.items() if key.endswith("DataModule")), {})
+            trainer.datamodule.load_scalings(data)

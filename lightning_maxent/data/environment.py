@@ -251,6 +251,14 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.env_steps = state_dict["env_steps"]
+        self.load_scalings(state_dict)
+
+    def load_scalings(self, state_dict: dict[str, Any]) -> None:
+        """Take on the scalings alone of the state of a DataModule, whose networks have learnt with them.
+
+        Raises:
+            MaxEntError: if they are of another kind.
+        """
         for name, scaling in self._scalings.items():
             _restore(name, scaling, state_dict.get(name, {}))
 
