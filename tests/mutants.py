@@ -914,8 +914,8 @@ MUTANTS = [
     Mutant(
         "PPO: alpha not divided by the deviation",
         "algorithms/ppo.py",
-        "entropy, self.temperature(), self.clip)",
-        "entropy, self.temperature() * deviation, self.clip)",
+        "entropy, alpha, self.clip)",
+        "entropy, alpha * deviation, self.clip)",
     ),
     Mutant(
         "PPO: the policy that played is forgotten",
@@ -967,7 +967,7 @@ MUTANTS = [
     ),
     Mutant(
         "on policy: the temperature pushes entropy away from its target",
-        "algorithms/on_policy.py",
+        "algorithms/a2c.py",
         "self.temperature.loss(-entropy.detach()).mean()",
         "-self.temperature.loss(-entropy.detach()).mean()",
     ),

@@ -8,7 +8,7 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, Sample
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
-from lightning_maxent.objectives import Scalar, policy_gradient_loss
+from lightning_maxent.objectives import Scalar, policy_gradient_loss, squared_error
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.value import StateValue
@@ -64,10 +64,12 @@ class A2C(AdvantageAlgorithm):
         )
 
     def losses(self, batch: Sample) -> dict[str, Scalar]:
+        alpha, value = self.temperature(), self.value(batch.obs)
         distribution = self.policy.distribution(batch.obs)
-        entropy = distribution.entropy()
-        log_prob = distribution.log_prob(batch.action)
+        entropy, log_prob = distribution.entropy(), distribution.log_prob(batch.action)
+        self.record({"entropy": entropy.mean(), "temperature": alpha, "value": value.mean()})
         return {
-            "value": self.value_loss(batch),
-            "policy": policy_gradient_loss(log_prob, batch.advantage, entropy, self.temperature()).mean(),
-        } | self.explain(entropy)
+            "value": squared_error(value, batch.returns).mean(),
+            "policy": policy_gradient_loss(log_prob, batch.advantage, entropy, alpha).mean(),
+            "temperature": self.temperature.loss(-entropy.detach()).mean(),
+        }

@@ -13,7 +13,7 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder
 from lightning_maxent.entropy_objectives import EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.objectives import Scalar, generalised_advantages, soft_bellman_target, soft_returns, squared_error
+from lightning_maxent.objectives import generalised_advantages, soft_bellman_target, soft_returns
 from lightning_maxent.policies.base import AbstractDistribution, ExplicitPolicyBuilder, build_explicit_policy
 from lightning_maxent.targets import steady
 from lightning_maxent.temperature import TemperatureBuilder
@@ -109,11 +109,6 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         """The policy in every one of the states, of whatever shape."""
         return self.policy.distribution(obs.flatten(0, -2))
 
-    def explain(self, entropy: Float[Tensor, " batch"]) -> dict[str, Scalar]:
-        """The temperature's loss, after recording what every algorithm shows."""
-        self.record({"entropy": entropy.mean(), "temperature": self.temperature()})
-        return {"temperature": self.temperature.loss(-entropy.detach()).mean()}
-
     def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
         distribution = self.policy.distribution(obs)
         return distribution.best() if deterministic else distribution.sample()
@@ -158,12 +153,6 @@ class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
         obs, action = rollout.obs.flatten(0, 1), rollout.action.flatten(0, 1)
         log_prob = self.policy.distribution(obs).log_prob(action)
         return Sample(obs, action, log_prob, advantage.flatten(), (advantage + value).flatten())
-
-    def value_loss(self, batch: Sample) -> Scalar:
-        """V against the returns."""
-        value = self.value(batch.obs)
-        self.record({"value": value.mean()})
-        return squared_error(value, batch.returns).mean()
 
     def foreseen(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """``value``, and ``value_bias``: the mean over time of ``V(s_t)`` less the discounted return that followed, in

@@ -10,7 +10,7 @@ from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, Sample
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.objectives import Scalar, clipped_surrogate_loss
+from lightning_maxent.objectives import Scalar, clipped_surrogate_loss, squared_error
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Rollout
@@ -95,15 +95,22 @@ class PPO(AdvantageAlgorithm):
                 yield Sample(*(field[part] for field in whole))
 
     def losses(self, batch: Sample) -> dict[str, Scalar]:
+        alpha, value = self.temperature(), self.value(batch.obs)
         distribution = self.policy.distribution(batch.obs)
-        entropy = distribution.entropy()
-        log_ratio = distribution.log_prob(batch.action) - batch.log_prob
+        entropy, log_ratio = distribution.entropy(), distribution.log_prob(batch.action) - batch.log_prob
         centred, deviation = batch.advantage - batch.advantage.mean(), batch.advantage.std() + 1e-8
-        policy_loss = clipped_surrogate_loss(log_ratio, centred, entropy, self.temperature(), self.clip)
+        policy_loss = clipped_surrogate_loss(log_ratio, centred, entropy, alpha, self.clip) / deviation
         self.record(
             {
+                "entropy": entropy.mean(),
+                "temperature": alpha,
+                "value": value.mean(),
                 "divergence": (log_ratio.exp() - 1 - log_ratio).mean(),  # of the old policy from the new, in nats
                 "clipped": ((log_ratio.exp() - 1).abs() > self.clip).float().mean(),
             }
         )
-        return {"value": self.value_loss(batch), "policy": (policy_loss / deviation).mean()} | self.explain(entropy)
+        return {
+            "value": squared_error(value, batch.returns).mean(),
+            "policy": policy_loss.mean(),
+            "temperature": self.temperature.loss(-entropy.detach()).mean(),
+        }

@@ -70,12 +70,14 @@ class REINFORCE(OnPolicyAlgorithm):
         return Sample(obs, action, log_prob, returns - returns.mean(), returns)
 
     def losses(self, batch: Sample) -> dict[str, Scalar]:
+        alpha = self.temperature()
         distribution = self.policy.distribution(batch.obs)
-        entropy = distribution.entropy()
-        log_prob = distribution.log_prob(batch.action)
-        self.record({"returns": batch.returns.mean()})
-        loss = policy_gradient_loss(log_prob, batch.advantage, entropy, self.temperature())
-        return {"policy": loss.mean()} | self.explain(entropy)
+        entropy, log_prob = distribution.entropy(), distribution.log_prob(batch.action)
+        self.record({"entropy": entropy.mean(), "temperature": alpha, "returns": batch.returns.mean()})
+        return {
+            "policy": policy_gradient_loss(log_prob, batch.advantage, entropy, alpha).mean(),
+            "temperature": self.temperature.loss(-entropy.detach()).mean(),
+        }
 
     def foreseen(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """Nothing is predicted."""

@@ -23,10 +23,10 @@ class WarmStart(pl.Callback):
     def __init__(self, path: str):
         self.path = Path(path).absolute()
 
-    def on_fit_start(self, trainer: Any, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         checkpoint = read_checkpoint(self.path)
         if trainer.ckpt_path is None:
             pl_module.on_load_checkpoint({**checkpoint, "gradient_steps": 0})
             pl_module.load_state_dict(checkpoint["state_dict"])
             data: Any = next((state for key, state in checkpoint.items() if key.endswith("DataModule")), {})
-            trainer.datamodule.load_scalings(data)
+            trainer.datamodule.load_scalings(data)  # type: ignore[attr-defined]
