@@ -220,7 +220,9 @@ def test_each_objective_ends_at_its_own_policy_where_the_two_differ(name, object
 # ---- what they have in common ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("actions", [FiniteActions((3,)), FiniteActions((3, 2)), BoxActions(2)], ids=str)
+@pytest.mark.parametrize(
+    "actions", [FiniteActions((3,)), FiniteActions((3, 2)), BoxActions(2)], ids=["discrete", "factors", "box"]
+)
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_kind_of_action_is_learnt_from(name, actions):
     algorithm = learner(name, 3, actions)
