@@ -16,6 +16,8 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
+from lightning_maxent.comparison.results import write_table
+
 COLUMNS = (
     "return_mean",
     "return_std",
@@ -37,7 +39,7 @@ def evaluations(run: Path) -> list[dict[str, str]]:
     }
     with (run / "metrics.csv").open() as file:
         return [
-            about | {"env_steps": row["env_steps"]} | {name: row[f"eval/{name}"] for name in COLUMNS}
+            about | {"env_steps": row["env_steps"]} | {name: row.get(f"eval/{name}", "") for name in COLUMNS}
             for row in csv.DictReader(file)
             if row["eval/return_mean"]
         ]
@@ -80,10 +82,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args = parser.parse_args()
     rows = [row for run in sorted(args.runs) for row in evaluations(run)]
-    with args.out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(rows, args.out.with_suffix(".csv"))
     reference = list(csv.DictReader(args.reference.open())) if args.reference else []
     draw(rows, reference, args.out.with_suffix(".png"))
     final = {(row["algorithm"], row["seed"]): row for row in rows}

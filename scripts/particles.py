@@ -9,7 +9,6 @@ every later state too.  Writes ``<out>.csv`` and ``<out>.png``.
 """
 
 import argparse
-import csv
 import time
 from collections.abc import Callable
 from functools import partial
@@ -32,6 +31,7 @@ from lightning_maxent import (
     Transition,
     UniformParticles,
 )
+from lightning_maxent.comparison.results import write_table
 from lightning_maxent.critics.ensemble import EnsembleCritic
 from lightning_maxent.exact import MultiGoalSolution, solve_multi_goal
 from lightning_maxent.networks import MLP
@@ -157,10 +157,7 @@ def main() -> None:
                     "milliseconds_per_update": time_taken,
                 }
             )
-    with args.out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(rows, args.out.with_suffix(".csv"))
     draw(rows, args.out.with_suffix(".png"))
     print(f"Drawn: {args.out.with_suffix('.png')}")
 

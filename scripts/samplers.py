@@ -9,7 +9,6 @@ share.  Writes ``<out>.csv`` and ``<out>.png``.
 """
 
 import argparse
-import csv
 import time
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from scipy.stats import truncnorm
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_maxent.comparison.results import write_table
 from lightning_maxent.networks import MLP
 from lightning_maxent.policies.flow import FlowPolicy
 from lightning_maxent.policies.mixture import MixtureOfGaussians
@@ -135,10 +135,7 @@ def main() -> None:
     for modes, dim, way, seed in tqdm(jobs, unit="policy"):
         found = fit(World(dim, WEIGHTS[modes]), dim, way, args.updates, seed)
         rows.append({"modes": modes, "dim": dim, "policy": way, "seed": seed, "updates": args.updates} | found)
-    with args.out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(rows, args.out.with_suffix(".csv"))
     draw(rows, args.out.with_suffix(".png"))
     print(f"Drawn: {args.out.with_suffix('.png')}")
 

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.cli import run
+from lightning_maxent.comparison.results import write_table
 from lightning_maxent.exact import FiniteMDP, expected_return, read_mdp, soft_value_iteration
 
 ALPHAS = (0.0005, 0.002, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0)
@@ -142,10 +143,7 @@ def main() -> None:
     jobs = [Job(args.config, alpha, seed, args.runs_dir, further) for alpha in args.alphas for seed in args.seeds]
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         rows = list(tqdm(pool.map(train, jobs), total=len(jobs), unit="run"))
-    with args.out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(rows, args.out.with_suffix(".csv"))
     draw(rows, args.out.with_suffix(".png"))
     print(f"Drawn: {args.out.with_suffix('.png')}")
 

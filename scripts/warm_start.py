@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.cli import run
+from lightning_maxent.comparison.results import write_table
 from lightning_maxent.exact.multi_goal import GOALS
 
 CONFIGS = {"soft": "continuous_soft_q/multi_goal", "deterministic": "ddpg/multi_goal"}
@@ -132,10 +133,7 @@ def main() -> None:
         for job, folder in zip(then, pool.map(carry_out, then)):
             rows += evaluations(job, folder)
             bar.update()
-    with args.out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(rows, args.out.with_suffix(".csv"))
     draw(rows, args.out.with_suffix(".png"))
     print(f"Drawn: {args.out.with_suffix('.png')}")
 

@@ -1,6 +1,5 @@
 """REINFORCE, the policy gradient without a value function."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -81,5 +80,4 @@ class REINFORCE(OnPolicyAlgorithm):
 
     def foreseen(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """Nothing is predicted."""
-        with torch.no_grad():
-            return self.distribution(episode.obs[:-1]).entropy(), {}
+        return self.distribution(episode.obs[:-1]).entropy(), {}

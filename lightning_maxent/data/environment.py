@@ -20,6 +20,8 @@ from lightning_maxent.data.scaling import (
     AbstractObservationScaling,
     AbstractRewardScaling,
     ObservationScalingBuilder,
+    RawObservations,
+    RawRewards,
     RewardScalingBuilder,
 )
 from lightning_maxent.data.spaces import env_maker, make_vector_env
@@ -91,14 +93,14 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     def __init__(
         self,
         env_id: str,
-        env_kwargs: dict[str, Any] | None,
-        num_envs: int,
-        steps_per_round: int,
-        eval_interval: int,
-        eval_episodes: int,
-        max_joint_actions: int,
-        observation_scaling: ObservationScalingBuilder,
-        reward_scaling: RewardScalingBuilder,
+        env_kwargs: dict[str, Any] | None = None,
+        num_envs: int = 8,
+        steps_per_round: int = 1_024,
+        eval_interval: int = 10_240,
+        eval_episodes: int = 10,
+        max_joint_actions: int = 1_000,
+        observation_scaling: ObservationScalingBuilder = RawObservations,
+        reward_scaling: RewardScalingBuilder = RawRewards,
     ):
         super().__init__()
         check_positive(
