@@ -920,14 +920,14 @@ MUTANTS = [
     Mutant(
         "PPO: the policy that played is forgotten",
         "algorithms/ppo.py",
-        "distribution.log_prob(batch.action) - batch.log_prob",
-        "distribution.log_prob(batch.action) - distribution.log_prob(batch.action).detach()",
+        "distribution.log_prob(judged.action) - played",
+        "distribution.log_prob(judged.action) - distribution.log_prob(judged.action).detach()",
     ),
     Mutant(
         "PPO: the same order in every pass",
         "algorithms/ppo.py",
-        "torch.randperm(len(whole.advantage), device=whole.advantage.device)",
-        "torch.arange(len(whole.advantage), device=whole.advantage.device)",
+        "torch.randperm(len(played), device=played.device)",
+        "torch.arange(len(played), device=played.device)",
     ),
     Mutant(
         "trajectory entropy: that of the state at hand counts twice",

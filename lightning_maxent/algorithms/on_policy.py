@@ -21,14 +21,10 @@ from lightning_maxent.transition import Episode, Rollout
 
 
 class Sample(NamedTuple):
-    """What a policy gradient needs to know of the actions played.
-
-    ``log_prob`` is that of the policy that played them, ``returns`` what V regresses on.
-    """
+    """What a policy gradient needs to know of the actions played; ``returns`` is what V regresses on."""
 
     obs: Float[Tensor, "batch obs_dim"]
     action: Float[Tensor, "batch action_dim"]
-    log_prob: Float[Tensor, " batch"]
     advantage: Float[Tensor, " batch"]
     returns: Float[Tensor, " batch"]
 
@@ -93,7 +89,7 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
                 f"{type(self).__name__} learns from its own rollouts: give it data of the class RolloutDataModule."
             )
 
-    def batches(self, batch: Rollout) -> Iterator[Sample]:
+    def batches(self, batch: Rollout) -> Iterator[Any]:
         """The whole rollout at once."""
         yield self.sample(batch)
 
@@ -151,8 +147,7 @@ class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
         error = soft_bellman_target(reward, rollout.terminated, next_value, self.discount) - value
         advantage = generalised_advantages(error, rollout.done, self.discount * self.trace_decay)
         obs, action = rollout.obs.flatten(0, 1), rollout.action.flatten(0, 1)
-        log_prob = self.policy.distribution(obs).log_prob(action)
-        return Sample(obs, action, log_prob, advantage.flatten(), (advantage + value).flatten())
+        return Sample(obs, action, advantage.flatten(), (advantage + value).flatten())
 
     def foreseen(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """``value``, and ``value_bias``: the mean over time of ``V(s_t)`` less the discounted return that followed, in

@@ -1,9 +1,11 @@
 """Proximal policy optimisation."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
@@ -12,9 +14,17 @@ from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjective
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, clipped_surrogate_loss, squared_error
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
+from lightning_maxent.targets import steady
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Rollout
 from lightning_maxent.value import StateValue
+
+
+class PlayedSample(NamedTuple):
+    """Judged actions, and their log-probabilities under the policy that played them."""
+
+    judged: Sample
+    log_prob: Float[Tensor, " batch"]
 
 
 class PPO(AdvantageAlgorithm):
@@ -81,7 +91,7 @@ class PPO(AdvantageAlgorithm):
             raise MaxEntError(f"epochs and minibatches must be at least 1, but are {epochs} and {minibatches}.")
         self.clip, self.epochs, self.minibatches = clip, epochs, minibatches
 
-    def batches(self, batch: Rollout) -> Iterator[Sample]:
+    def batches(self, batch: Rollout) -> Iterator[PlayedSample]:
         """Shuffled parts of the rollout, once in every pass."""
         whole = self.sample(batch)
         if len(whole.advantage) < 2 * self.minibatches:
@@ -89,16 +99,19 @@ class PPO(AdvantageAlgorithm):
                 f"A rollout of {len(whole.advantage)} steps cannot be split into {self.minibatches} minibatches of two "
                 f"or more: raise steps_per_round of the data, or lower minibatches."
             )
+        with torch.no_grad(), steady(self.policy):
+            played = self.policy.distribution(whole.obs).log_prob(whole.action)
         for _ in range(self.epochs):
-            order = torch.randperm(len(whole.advantage), device=whole.advantage.device)
+            order = torch.randperm(len(played), device=played.device)
             for part in order.tensor_split(self.minibatches):
-                yield Sample(*(field[part] for field in whole))
+                yield PlayedSample(Sample(*(field[part] for field in whole)), played[part])
 
-    def losses(self, batch: Sample) -> dict[str, Scalar]:
-        alpha, value = self.temperature(), self.value(batch.obs)
-        distribution = self.policy.distribution(batch.obs)
-        entropy, log_ratio = distribution.entropy(), distribution.log_prob(batch.action) - batch.log_prob
-        centred, deviation = batch.advantage - batch.advantage.mean(), batch.advantage.std() + 1e-8
+    def losses(self, batch: PlayedSample) -> dict[str, Scalar]:
+        judged, played = batch
+        alpha, value = self.temperature(), self.value(judged.obs)
+        distribution = self.policy.distribution(judged.obs)
+        entropy, log_ratio = distribution.entropy(), distribution.log_prob(judged.action) - played
+        centred, deviation = judged.advantage - judged.advantage.mean(), judged.advantage.std() + 1e-8
         policy_loss = clipped_surrogate_loss(log_ratio, centred, entropy, alpha, self.clip) / deviation
         self.record(
             {
@@ -110,7 +123,7 @@ class PPO(AdvantageAlgorithm):
             }
         )
         return {
-            "value": squared_error(value, batch.returns).mean(),
+            "value": squared_error(value, judged.returns).mean(),
             "policy": policy_loss.mean(),
             "temperature": self.temperature.loss(-entropy.detach()).mean(),
         }

@@ -65,8 +65,7 @@ class REINFORCE(OnPolicyAlgorithm):
                 f"whole ones: raise steps_per_round of the data, or use A2C."
             )
         obs, action, returns = rollout.obs[whole], rollout.action[whole], returns[whole]
-        log_prob = self.policy.distribution(obs).log_prob(action)
-        return Sample(obs, action, log_prob, returns - returns.mean(), returns)
+        return Sample(obs, action, returns - returns.mean(), returns)
 
     def losses(self, batch: Sample) -> dict[str, Scalar]:
         alpha = self.temperature()

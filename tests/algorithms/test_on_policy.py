@@ -30,7 +30,6 @@ from lightning_maxent import (
     TrajectoryEntropy,
     Transition,
 )
-from lightning_maxent.algorithms.on_policy import Sample
 from lightning_maxent.exact import entropy_regularised_policy, read_mdp, soft_value_iteration
 from lightning_maxent.networks import MLP
 from lightning_maxent.objectives import policy_gradient_loss
@@ -243,7 +242,7 @@ def test_rewards_and_alpha_in_another_unit_make_the_same_policy(name):
         if name != "reinforce":
             put_in(algorithm.value.network, torch.zeros(3, 1))
         rollout = rollout_of(actions)._replace(reward=scale * rollout_of(actions).reward)
-        batch = algorithm.sample(rollout)
+        batch = next(algorithm.batches(rollout))
         algorithm.losses(batch)["policy"].backward()
         slopes.append(algorithm.policy.network[0].weight.grad / (1 if name == "ppo" else scale))
     assert_close(*slopes, rtol=1e-4, atol=1e-6)
@@ -345,10 +344,10 @@ def test_ppo_sees_every_step_once_in_every_pass():
     batches = list(algorithm.batches(rollout))
     assert len(batches) == 15
     for epoch in range(3):
-        seen = torch.cat([batch.obs[:, 0] for batch in batches[5 * epoch : 5 * epoch + 5]])
+        seen = torch.cat([batch.judged.obs[:, 0] for batch in batches[5 * epoch : 5 * epoch + 5]])
         assert_close(seen.sort().values, rollout.obs[..., 0].flatten().sort().values)
-    first = torch.cat([batch.obs[:, 0] for batch in batches[:5]])
-    second = torch.cat([batch.obs[:, 0] for batch in batches[5:10]])
+    first = torch.cat([batch.judged.obs[:, 0] for batch in batches[:5]])
+    second = torch.cat([batch.judged.obs[:, 0] for batch in batches[5:10]])
     assert not torch.equal(first, second)
 
 
@@ -359,8 +358,7 @@ def test_ppo_holds_the_policy_against_the_one_that_played():
     played = algorithm.policy.distribution(rollout.obs.flatten(0, 1)).log_prob(rollout.action.flatten(0, 1)).detach()
     divergences = []
     for batch in algorithm.batches(rollout):
-        now = algorithm.policy.distribution(batch.obs).log_prob(batch.action).detach()
-        assert isinstance(batch, Sample)
+        now = algorithm.policy.distribution(batch.judged.obs).log_prob(batch.judged.action).detach()
         assert_close(batch.log_prob.sort().values, played.sort().values)
         algorithm.drain_metrics()
         algorithm.losses(batch)

@@ -1,0 +1,27 @@
+"""The comparisons that come with the package: every run of theirs is a configuration that holds together."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_maxent.arguments import BUILT_IN_CONFIGS
+from lightning_maxent.cli import main
+from lightning_maxent.comparison.runs import Run, fit_arguments, runs_of
+from lightning_maxent.comparison.specification import make_comparison
+
+
+def first_seeds() -> list[Run]:
+    files = sorted((BUILT_IN_CONFIGS / "compare").glob("*.yaml"))
+    comparisons = {file.stem: make_comparison(yaml.safe_load(file.read_text()), file.stem) for file in files}
+    runs = [run for name, comparison in comparisons.items() for run in runs_of(comparison, Path(name))]
+    return [run for run in runs if run.seed == 0]
+
+
+@pytest.mark.parametrize("run", first_seeds(), ids=lambda run: str(run.folder.parent))
+def test_every_run_is_complete_and_evaluates_at_its_last_step(run, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*fit_arguments(run, None), "--print_config"])
+    assert stop.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out.split("\n# ")[0])
+    assert printed["trainer"]["max_steps"] % printed["data"]["init_args"]["eval_interval"] == 0
