@@ -8,10 +8,12 @@ from lightning_maxent.actions import AbstractActions, BoxActions, FiniteActions
 from lightning_maxent.algorithms.a2c import A2C
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.algorithms.continuous_soft_q_learning import ContinuousSoftQLearning
+from lightning_maxent.algorithms.ddpg import DDPG
 from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
 from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.ppo import PPO
 from lightning_maxent.algorithms.reinforce import REINFORCE
+from lightning_maxent.algorithms.reppo import REPPO
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
 from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
@@ -25,6 +27,7 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import AbstractExploration, EpsilonGreedy, PolicyExploration, SoftmaxExploration
 from lightning_maxent.particles import AbstractParticles, PolicyExpectation, PolicyParticles, UniformParticles
 from lightning_maxent.policies.base import (
+    AbstractComparablePolicy,
     AbstractDistribution,
     AbstractExplicitPolicy,
     AbstractFinitePolicy,
@@ -52,11 +55,14 @@ from lightning_maxent.value import StateValue
 
 __all__ = [
     "A2C",
+    "DDPG",
     "PPO",
     "REINFORCE",
+    "REPPO",
     "SAC",
     "AbstractActions",
     "AbstractAlgorithm",
+    "AbstractComparablePolicy",
     "AbstractCritic",
     "AbstractDistribution",
     "AbstractEntropyObjective",

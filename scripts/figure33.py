@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from lightning_maxent.algorithms.off_policy import OffPolicyAlgorithm
+from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
 from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.cli import run
 from lightning_maxent.environments.multi_goal import draw_rewards
@@ -47,7 +47,7 @@ POLICIES = {
 }
 
 
-def train(config: str, name: str, folder: Path, seed: int, flags: list[str]) -> OffPolicyAlgorithm:
+def train(config: str, name: str, folder: Path, seed: int, flags: list[str]) -> ActionValueAlgorithm:
     """The trained agent of a configuration; loaded, if its run lies finished."""
     checkpoints = list(folder.glob(f"*/*/{name}/checkpoints/last.ckpt"))
     finished = [each for each in checkpoints if (each.parents[1] / "finished").exists()]
@@ -61,7 +61,7 @@ def train(config: str, name: str, folder: Path, seed: int, flags: list[str]) -> 
     return cli.model
 
 
-def act(agent: OffPolicyAlgorithm, states: np.ndarray) -> np.ndarray:
+def act(agent: ActionValueAlgorithm, states: np.ndarray) -> np.ndarray:
     """Samples of the policy in states ``[batch, 2]``."""
     return agent.act(torch.as_tensor(states, dtype=torch.float32)).double().numpy()
 
@@ -90,7 +90,7 @@ def shares(goals: np.ndarray) -> list[float]:
 
 
 @torch.no_grad()
-def soft_values(agent: OffPolicyAlgorithm, states: np.ndarray, alpha: float, count: int = 4096) -> np.ndarray:
+def soft_values(agent: ActionValueAlgorithm, states: np.ndarray, alpha: float, count: int = 4096) -> np.ndarray:
     """``alpha log integral exp(Q/alpha)`` of the learnt Q, from many uniform actions."""
     values = []
     for state in torch.as_tensor(states, dtype=torch.float32):
@@ -100,7 +100,7 @@ def soft_values(agent: OffPolicyAlgorithm, states: np.ndarray, alpha: float, cou
     return torch.stack(values).double().numpy()
 
 
-def at_probe(agent: OffPolicyAlgorithm, solution: MultiGoalSolution, probe: np.ndarray) -> dict[str, float]:
+def at_probe(agent: ActionValueAlgorithm, solution: MultiGoalSolution, probe: np.ndarray) -> dict[str, float]:
     """The policy's samples in one state, and what they should be.
 
     ``kl`` is the divergence of samples, counted in 16 x 16 cells, from the exact probabilities of the cells; counting
@@ -122,7 +122,7 @@ def at_probe(agent: OffPolicyAlgorithm, solution: MultiGoalSolution, probe: np.n
 
 
 def report(
-    soft: OffPolicyAlgorithm, hard: OffPolicyAlgorithm, solution: MultiGoalSolution, seed: int
+    soft: ActionValueAlgorithm, hard: ActionValueAlgorithm, solution: MultiGoalSolution, seed: int
 ) -> dict[str, Any]:
     """All numbers of the JSON line."""
     rng = np.random.default_rng(seed)
@@ -152,7 +152,7 @@ def report(
     }
 
 
-def draw(soft: OffPolicyAlgorithm, hard: OffPolicyAlgorithm, solution: MultiGoalSolution, picture: Path) -> None:
+def draw(soft: ActionValueAlgorithm, hard: ActionValueAlgorithm, solution: MultiGoalSolution, picture: Path) -> None:
     """A column for each agent: trajectories, and Q with samples at each probe."""
     rng = np.random.default_rng(0)
     columns = {
@@ -177,7 +177,7 @@ def draw(soft: OffPolicyAlgorithm, hard: OffPolicyAlgorithm, solution: MultiGoal
     figure.savefig(picture, dpi=110)
 
 
-def _ask(agent: OffPolicyAlgorithm) -> Any:
+def _ask(agent: ActionValueAlgorithm) -> Any:
     @torch.no_grad()
     def q(states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         pairs = (torch.as_tensor(each, dtype=torch.float32) for each in (states, actions))

@@ -222,7 +222,7 @@ MUTANTS = [
     ),
     Mutant(
         "terminal state bootstraps in the bias of Q",
-        "algorithms/off_policy.py",
+        "algorithms/action_value.py",
         "if episode.terminated else value[-1]",
         "if not episode.terminated else value[-1]",
     ),
@@ -834,7 +834,7 @@ MUTANTS = [
     ),
     Mutant(
         "policy delay off by one",
-        "algorithms/off_policy.py",
+        "algorithms/action_value.py",
         "(self.gradient_steps + 1) % delay",
         "self.gradient_steps % delay",
     ),
@@ -852,13 +852,13 @@ MUTANTS = [
     ),
     Mutant(
         "termination lets NaN probabilities through",
-        "algorithms/off_policy.py",
+        "algorithms/action_value.py",
         "following.probs.masked_fill(terminated, 1 / atoms.shape[-1])",
         "following.probs",
     ),
     Mutant(
         "backup after termination",
-        "algorithms/off_policy.py",
+        "algorithms/action_value.py",
         "terminated, following.atoms, self.discount)",
         "torch.zeros_like(terminated), following.atoms, self.discount)",
     ),
@@ -924,10 +924,10 @@ MUTANTS = [
         "distribution.log_prob(judged.action) - distribution.log_prob(judged.action).detach()",
     ),
     Mutant(
-        "PPO: the same order in every pass",
-        "algorithms/ppo.py",
-        "torch.randperm(len(played), device=played.device)",
-        "torch.arange(len(played), device=played.device)",
+        "minibatches: the same order in every pass",
+        "algorithms/on_policy.py",
+        "torch.randperm(length, device=device)",
+        "torch.arange(length, device=device)",
     ),
     Mutant(
         "trajectory entropy: that of the state at hand counts twice",
@@ -962,7 +962,7 @@ MUTANTS = [
     Mutant(
         "gradients are never shortened",
         "algorithms/on_policy.py",
-        "optimizer.register_step_pre_hook(self._shorten)",
+        "optimizer.register_step_pre_hook(shorten)",
         "pass",
     ),
     Mutant(
@@ -1016,8 +1016,50 @@ MUTANTS = [
     Mutant(
         "rollouts: rewards not scaled",
         "data/rollout.py",
-        "self._rollout.reward * self.reward_scaling.scale()",
-        "self._rollout.reward",
+        "rollout.reward * self.reward_scaling.scale()",
+        "rollout.reward",
+    ),
+    Mutant(
+        "REPPO: no entropy of later states",
+        "algorithms/reppo.py",
+        "value = soft_value(q, log_prob, self.temperature()).view_as(rollout.reward)",
+        "value = q.view_as(rollout.reward)",
+    ),
+    Mutant(
+        "REPPO: returns run on from one row's own value",
+        "algorithms/reppo.py",
+        "q.view_as(rollout.reward).roll(1, 0)",
+        "q.view_as(rollout.reward)",
+    ),
+    Mutant(
+        "REPPO: climbs outside the trust region",
+        "algorithms/reppo.py",
+        "torch.where(outside, multiplier.detach() * divergence, climb)",
+        "torch.where(~outside, multiplier.detach() * divergence, climb)",
+    ),
+    Mutant(
+        "REPPO: the multiplier is a part of the policy's loss",
+        "algorithms/reppo.py",
+        "multiplier.detach() * divergence",
+        "multiplier * divergence",
+    ),
+    Mutant(
+        "REPPO: the multiplier grows within the bound",
+        "algorithms/reppo.py",
+        "(self.bound - divergence).detach()",
+        "(divergence - self.bound).detach()",
+    ),
+    Mutant(
+        "REPPO: held against the policy of the first rollout for ever",
+        "algorithms/reppo.py",
+        "self.played_policy.load_state_dict(self.policy.state_dict())",
+        "pass",
+    ),
+    Mutant(
+        "the divergence is that of the new policy from the old one",
+        "policies/squashed_gaussian.py",
+        "kl_divergence(before, now)",
+        "kl_divergence(now, before)",
     ),
 ]
 

@@ -15,17 +15,17 @@ SMALL = [
     "--data.steps_per_round=20",
     "--data.eval_interval=40",
     "--data.eval_episodes=2",
-    "--model.policy.init_args.network.init_args.hidden_dims=[8]",
     "--checkpoint.every_n_steps=40",
     "--training_log.every_n_steps=20",
     "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
 ]
+LEARNT = {"value": "value", "q": "critic"}
 CONTINUOUS, FACTORS = "probe_envs:probe/Counting-v0", "probe_envs:probe/Factors-v0"
 CONFIGS = {
     f"{algorithm}/{path.stem}": CONTINUOUS if path.stem not in ("cartpole", "frozen_lake") else FACTORS
-    for algorithm in ("a2c", "ppo", "reinforce")
+    for algorithm in ("a2c", "ppo", "reinforce", "reppo")
     for path in sorted((BUILT_IN_CONFIGS / algorithm).glob("*.yaml"))
 }
 
@@ -38,7 +38,9 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 
 
 def small(config: str) -> list[str]:
-    return [*SMALL, *(["--model.minibatches=2"] if config.startswith("ppo") else [])]
+    size = "width=8" if config.startswith("reppo") else "hidden_dims=[8]"
+    passes = ["--model.minibatches=2"] if "ppo" in config else []
+    return [*SMALL, f"--model.policy.init_args.network.init_args.{size}", *passes]
 
 
 def fit(config: str, *args: str, steps: int = 80) -> Path:
@@ -63,10 +65,12 @@ def test_a_run_on_policy_leaves_what_every_run_leaves(config):
         "train/return_mean",
     ):
         assert name in rows[-1], name
-    assert ("eval/value_bias_mean" in rows[-1]) == ("loss/value" in rows[-1]) == (not config.startswith("reinforce"))
+    for name in ("value", "q"):
+        assert (f"eval/{name}_bias_mean" in rows[-1]) == (f"loss/{LEARNT[name]}" in rows[-1])
+    assert ("loss/value" in rows[-1]) == config.startswith(("a2c", "ppo"))
 
 
-@pytest.mark.parametrize("config", ["a2c/cartpole", "ppo/half_cheetah", "reinforce/cartpole"])
+@pytest.mark.parametrize("config", ["a2c/cartpole", "ppo/half_cheetah", "reinforce/cartpole", "reppo/pendulum"])
 def test_a_run_on_policy_goes_on_from_its_last_checkpoint(config):
     run = fit(config)
     before = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
@@ -99,5 +103,5 @@ def test_what_cannot_be_learnt_on_policy_ends_in_one_sentence(capsys, config, ar
 
 
 def test_off_policy_algorithms_refuse_rollouts(capsys):
-    rollouts = ["--data=lightning_maxent.data.rollout.RolloutDataModule", *SMALL[:4], *SMALL[6:]]
+    rollouts = ["--data=lightning_maxent.data.rollout.RolloutDataModule", *SMALL[:4], *SMALL[5:]]
     assert "of the class ReplayDataModule" in refused(capsys, "fit", "--config=sac/pendulum", *rollouts)

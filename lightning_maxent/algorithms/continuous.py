@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions, BoxActions
+from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
 from lightning_maxent.algorithms.base import OptimizerBuilder
-from lightning_maxent.algorithms.off_policy import OffPolicyAlgorithm
 from lightning_maxent.critics.base import CriticBuilder, build_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import soft_value
@@ -15,7 +15,7 @@ from lightning_maxent.policies.base import PolicyBuilder, build_policy
 from lightning_maxent.temperature import TemperatureBuilder
 
 
-class ContinuousAlgorithm(OffPolicyAlgorithm, ABC):
+class ContinuousAlgorithm(ActionValueAlgorithm, ABC):
     """A critic over actions in ``[-1, 1]^dim``.
 
     Raises:

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions
+from lightning_maxent.algorithms.action_value import check_delay
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
-from lightning_maxent.algorithms.off_policy import check_delay
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.noise import GaussianNoise, NoiseBuilder, NoNoise
 from lightning_maxent.objectives import Scalar

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions
+from lightning_maxent.algorithms.action_value import check_delay
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
-from lightning_maxent.algorithms.off_policy import check_delay
 from lightning_maxent.critics.base import CriticBuilder, Returns
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import (

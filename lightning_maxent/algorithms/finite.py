@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions, FiniteActions
+from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
 from lightning_maxent.algorithms.base import OptimizerBuilder
-from lightning_maxent.algorithms.off_policy import OffPolicyAlgorithm
 from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, Returns, build_finite_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import ExplorationBuilder
@@ -17,7 +17,7 @@ from lightning_maxent.objectives import Scalar, categorical_entropy, expected_so
 from lightning_maxent.temperature import TemperatureBuilder
 
 
-class FiniteAlgorithm(OffPolicyAlgorithm, ABC):
+class FiniteAlgorithm(ActionValueAlgorithm, ABC):
     """A critic over finite actions, and a policy that says the probability of each.
 
     For actions of several factors Q is a sum over the factors and the policy a product; with one factor (``Discrete``,

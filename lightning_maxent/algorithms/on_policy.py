@@ -29,6 +29,61 @@ class Sample(NamedTuple):
     returns: Float[Tensor, " batch"]
 
 
+def check_rollout(algorithm: AbstractAlgorithm, batch: Any) -> None:
+    """Raise ``MaxEntError`` unless the data of a round are a rollout."""
+    if not isinstance(batch, Rollout):
+        raise MaxEntError(
+            f"{type(algorithm).__name__} learns from its own rollouts: give it data of the class RolloutDataModule."
+        )
+
+
+def check_norm(norm: float) -> float:
+    """Return the norm that gradients are shortened to, or raise ``MaxEntError`` unless it is positive."""
+    if not norm > 0:
+        raise MaxEntError(f"max_grad_norm must be positive, but is {norm}; .inf leaves gradients alone.")
+    return norm
+
+
+def check_trace_decay(trace_decay: float) -> float:
+    """Return lambda, or raise ``MaxEntError`` unless it lies in [0, 1]."""
+    if not 0 <= trace_decay <= 1:
+        raise MaxEntError(f"trace_decay, lambda, must lie in [0, 1], but is {trace_decay}.")
+    return trace_decay
+
+
+def check_passes(epochs: int, minibatches: int) -> tuple[int, int]:
+    """Return both, or raise ``MaxEntError`` unless they are at least 1."""
+    if min(epochs, minibatches) < 1:
+        raise MaxEntError(f"epochs and minibatches must be at least 1, but are {epochs} and {minibatches}.")
+    return epochs, minibatches
+
+
+def shorten_gradients(optimizers: list[Optimizer], norm: float) -> list[Optimizer]:
+    """The same optimizers, each of which shortens its gradient to ``norm`` before a step."""
+
+    def shorten(optimizer: Optimizer, *_: Any) -> None:
+        nn.utils.clip_grad_norm_([each for group in optimizer.param_groups for each in group["params"]], norm)
+
+    for optimizer in optimizers:
+        optimizer.register_step_pre_hook(shorten)
+    return optimizers
+
+
+def shuffled_parts(length: int, epochs: int, minibatches: int, device: torch.device) -> Iterator[Tensor]:
+    """Indices of the parts of a rollout, shuffled anew in every pass over it.
+
+    Raises:
+        MaxEntError: for a rollout with fewer than two steps for every part.
+    """
+    if length < 2 * minibatches:
+        raise MaxEntError(
+            f"A rollout of {length} steps cannot be split into {minibatches} minibatches of two or more: raise "
+            f"steps_per_round of the data, or lower minibatches."
+        )
+    for _ in range(epochs):
+        yield from torch.randperm(length, device=device).tensor_split(minibatches)
+
+
 class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
     """Learns from rollouts of its own policy, each once.
 
@@ -58,11 +113,9 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         max_grad_norm: float,
     ):
         super().__init__(temperature(actions), optimizers, discount)
-        if not max_grad_norm > 0:
-            raise MaxEntError(f"max_grad_norm must be positive, but is {max_grad_norm}; .inf leaves gradients alone.")
         self.policy = build_explicit_policy(policy, obs_dim, actions)
         self.entropy_objective = entropy_objective()
-        self.max_grad_norm = max_grad_norm
+        self.max_grad_norm = check_norm(max_grad_norm)
 
     @abstractmethod
     def judge(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
@@ -74,20 +127,10 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         """
 
     def configure_optimizers(self) -> list[Optimizer]:
-        optimizers = super().configure_optimizers()
-        for optimizer in optimizers:
-            optimizer.register_step_pre_hook(self._shorten)
-        return optimizers
-
-    def _shorten(self, optimizer: Optimizer, *_: Any) -> None:
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        return shorten_gradients(super().configure_optimizers(), self.max_grad_norm)
 
     def check_data(self, batch: Any) -> None:
-        if not isinstance(batch, Rollout):
-            raise MaxEntError(
-                f"{type(self).__name__} learns from its own rollouts: give it data of the class RolloutDataModule."
-            )
+        check_rollout(self, batch)
 
     def batches(self, batch: Rollout) -> Iterator[Any]:
         """The whole rollout at once."""
@@ -138,9 +181,7 @@ class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
         max_grad_norm: float,
     ):
         super().__init__(obs_dim, actions, policy, temperature, entropy_objective, optimizers, discount, max_grad_norm)
-        if not 0 <= trace_decay <= 1:
-            raise MaxEntError(f"trace_decay, lambda, must lie in [0, 1], but is {trace_decay}.")
-        self.value, self.trace_decay = value(obs_dim), trace_decay
+        self.value, self.trace_decay = value(obs_dim), check_trace_decay(trace_decay)
 
     def judge(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
         value, next_value = (self.value(obs.flatten(0, 1)).view_as(reward) for obs in (rollout.obs, rollout.next_obs))

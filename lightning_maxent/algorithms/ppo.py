@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
-from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, Sample
+from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, Sample, check_passes, shuffled_parts
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, clipped_surrogate_loss, squared_error
@@ -87,24 +87,16 @@ class PPO(AdvantageAlgorithm):
         )
         if clip <= 0:
             raise MaxEntError(f"clip must be positive, but is {clip}.")
-        if min(epochs, minibatches) < 1:
-            raise MaxEntError(f"epochs and minibatches must be at least 1, but are {epochs} and {minibatches}.")
-        self.clip, self.epochs, self.minibatches = clip, epochs, minibatches
+        self.clip = clip
+        self.epochs, self.minibatches = check_passes(epochs, minibatches)
 
     def batches(self, batch: Rollout) -> Iterator[PlayedSample]:
         """Shuffled parts of the rollout, once in every pass."""
         whole = self.sample(batch)
-        if len(whole.advantage) < 2 * self.minibatches:
-            raise MaxEntError(
-                f"A rollout of {len(whole.advantage)} steps cannot be split into {self.minibatches} minibatches of two "
-                f"or more: raise steps_per_round of the data, or lower minibatches."
-            )
         with torch.no_grad(), steady(self.policy):
             played = self.policy.distribution(whole.obs).log_prob(whole.action)
-        for _ in range(self.epochs):
-            order = torch.randperm(len(played), device=played.device)
-            for part in order.tensor_split(self.minibatches):
-                yield PlayedSample(Sample(*(field[part] for field in whole)), played[part])
+        for part in shuffled_parts(len(played), self.epochs, self.minibatches, played.device):
+            yield PlayedSample(Sample(*(field[part] for field in whole)), played[part])
 
     def losses(self, batch: PlayedSample) -> dict[str, Scalar]:
         judged, played = batch

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from lightning_maxent.actions import AbstractActions
+from lightning_maxent.algorithms.action_value import check_delay
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ActorCritic
-from lightning_maxent.algorithms.off_policy import check_delay
 from lightning_maxent.critics.base import CriticBuilder, Returns
 from lightning_maxent.objectives import Scalar, policy_loss, soft_value
 from lightning_maxent.policies.base import PolicyBuilder

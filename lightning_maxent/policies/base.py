@@ -33,6 +33,14 @@ class AbstractPolicy(nn.Module, ABC):
         """Actions to play, without gradients wanted: samples, or the policy's one best guess if ``deterministic``."""
 
 
+class AbstractComparablePolicy(AbstractPolicy, ABC):
+    """A policy that can tell how far it has moved away from an earlier one of the same class."""
+
+    @abstractmethod
+    def divergence(self, obs: Float[Tensor, "batch obs_dim"], earlier: Any) -> Float[Tensor, " batch"]:
+        """``KL(earlier(.|s) || self(.|s))`` in nats, float32."""
+
+
 class AbstractSampler(nn.Module, ABC):
     """A distribution over actions in [-1, 1]^action_dim to draw from, given an observation; its density may be unknown."""
 

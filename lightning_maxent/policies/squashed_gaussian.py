@@ -6,10 +6,11 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Normal, kl_divergence
 
 from lightning_maxent.networks import MLP, NetworkBuilder
 from lightning_maxent.objectives import normal_log_prob
-from lightning_maxent.policies.base import AbstractSquashedPolicy
+from lightning_maxent.policies.base import AbstractComparablePolicy, AbstractSquashedPolicy
 
 
 class AbstractLogStd(ABC):
@@ -50,7 +51,7 @@ class Smooth(AbstractLogStd):
         return self.low + (self.high - self.low) * (output.tanh() + 1) / 2
 
 
-class SquashedGaussian(AbstractSquashedPolicy):
+class SquashedGaussian(AbstractSquashedPolicy, AbstractComparablePolicy):
     """``a = tanh(u)``, ``u ~ N(mean(s), std(s)^2)`` with diagonal covariance.  Haarnoja et al. 2018a, appendix C.
 
     Args:
@@ -88,3 +89,11 @@ class SquashedGaussian(AbstractSquashedPolicy):
         mean, log_std = self._mean_and_log_std(obs)
         u = mean if deterministic else mean + log_std.exp() * torch.randn_like(mean)
         return u.tanh()
+
+    def divergence(self, obs: Float[Tensor, "batch obs_dim"], earlier: "SquashedGaussian") -> Float[Tensor, " batch"]:
+        """That of the Gaussians, which squashing does not change."""
+        before, now = (
+            Normal(mean, log_std.exp(), validate_args=False)
+            for mean, log_std in (policy._mean_and_log_std(obs) for policy in (earlier, self))
+        )
+        return kl_divergence(before, now).sum(-1)

@@ -1,4 +1,4 @@
-"""What the algorithms that learn from replayed transitions have in common: a soft action value."""
+"""What the algorithms with a soft action value have in common."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ def check_delay(delay: int) -> int:
     return delay
 
 
-class OffPolicyAlgorithm(AbstractAlgorithm, ABC):
-    """Learns from transitions of whatever policy, a batch for every update."""
+class ActionValueAlgorithm(AbstractAlgorithm, ABC):
+    """Learns from replayed transitions of whatever policy, a batch for every update, unless a subclass says otherwise."""
 
     @abstractmethod
     def q_value(
@@ -55,7 +55,7 @@ class OffPolicyAlgorithm(AbstractAlgorithm, ABC):
                 f"{type(self).__name__} learns from replayed transitions: give it data of the class ReplayDataModule."
             )
 
-    def batches(self, batch: Transition) -> Iterator[Transition]:
+    def batches(self, batch: Any) -> Iterator[Any]:
         """One for each update, ``[updates, batch] -> [batch]``."""
         for transitions in zip(*batch):
             yield Transition(*transitions)
