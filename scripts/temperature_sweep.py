@@ -4,13 +4,14 @@ r"""Train the same task at several temperatures and draw return and entropy over
 
 Too low, and the policy turns deterministic before it has seen what is worth choosing; too high, and it stays random.
 Writes ``<out>.csv`` (a row per run) and ``<out>.png``.  For a world with a table that shows its state (FrozenLake,
-Taxi, ``lightning_maxent/RandomMDP-v0``), the exact soft optimum of every alpha is drawn beside.  A run that lies
+Taxi, ``lightning_maxent/RandomMDP-v0``), the exact optimum of every alpha is drawn beside: of the trajectory's entropy, or,
+where an on-policy algorithm pays for the current state's alone, of that (left out where none was found).  A run that lies
 finished in ``--runs_dir`` is not repeated, so an interrupted sweep goes on where it was.
 """
 
 import argparse
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,8 +28,17 @@ from tqdm import tqdm
 from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.cli import run
 from lightning_maxent.comparison.results import write_table
-from lightning_maxent.exact import FiniteMDP, expected_return, read_mdp, soft_value_iteration
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.exact import (
+    FiniteMDP,
+    Solution,
+    entropy_regularised_policy,
+    expected_return,
+    read_mdp,
+    soft_value_iteration,
+)
 
+OPTIMA = {"CurrentEntropy": entropy_regularised_policy, "TrajectoryEntropy": soft_value_iteration}
 ALPHAS = (0.0005, 0.002, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0)
 
 
@@ -74,8 +84,10 @@ def train(job: Job) -> dict[str, float | str]:
     with (folder / "metrics.csv").open() as file:
         last = [row for row in csv.DictReader(file) if row["eval/return_mean"]][-1]
     config = yaml.safe_load((folder / "config.yaml").read_text())
+    objective = config["model"]["init_args"].get("entropy_objective", "TrajectoryEntropy")
     return {
         "algorithm": config["model"]["class_path"].rpartition(".")[2],
+        "objective": (objective if isinstance(objective, str) else objective["class_path"]).rpartition(".")[2],
         "env": config["data"]["init_args"]["env_id"],
         "alpha": job.alpha,
         "seed": job.seed,
@@ -87,8 +99,8 @@ def train(job: Job) -> dict[str, float | str]:
     }
 
 
-def exact_curve(env_id: str, discount: float, alphas: Iterable[float]) -> np.ndarray | None:
-    """``[alpha, (return, entropy)]`` of the soft-optimal policy; None unless the world shows the state of its table.
+def exact_curve(env_id: str, discount: float, objective: str, alphas: Iterable[float]) -> np.ndarray | None:
+    """``[alpha, (return, entropy)]`` of the optimal policy; None unless the world shows the state of its table.
 
     Both as evaluations measure them: the undiscounted return up to the time limit, and the entropy per step.
     """
@@ -96,11 +108,17 @@ def exact_curve(env_id: str, discount: float, alphas: Iterable[float]) -> np.nda
     if not (hasattr(env.unwrapped, "P") and isinstance(env.observation_space, gym.spaces.Discrete) and env.spec):
         return None
     mdp, horizon = read_mdp(env, discount), env.spec.max_episode_steps
-    return np.array([_return_and_entropy(mdp, alpha, horizon) for alpha in alphas])
+    best = OPTIMA[objective]
+    return np.array([_return_and_entropy(mdp, best, alpha, horizon) for alpha in alphas])
 
 
-def _return_and_entropy(mdp: FiniteMDP, alpha: float, horizon: int | None) -> tuple[float, float]:
-    policy = soft_value_iteration(mdp, alpha).policy
+def _return_and_entropy(
+    mdp: FiniteMDP, best: Callable[[FiniteMDP, float], Solution], alpha: float, horizon: int | None
+) -> tuple[float, float]:
+    try:
+        policy = best(mdp, alpha).policy
+    except MaxEntError:
+        return np.nan, np.nan
 
     def per_episode(reward: np.ndarray) -> float:
         world = FiniteMDP(mdp.transition, reward, mdp.discount, mdp.terminal, mdp.start)
@@ -112,7 +130,7 @@ def _return_and_entropy(mdp: FiniteMDP, alpha: float, horizon: int | None) -> tu
 
 def draw(rows: list[dict[str, float | str]], picture: Path) -> None:
     alphas = np.array(sorted({float(row["alpha"]) for row in rows}))
-    exact = exact_curve(str(rows[0]["env"]), float(rows[0]["discount"]), alphas)
+    exact = exact_curve(str(rows[0]["env"]), float(rows[0]["discount"]), str(rows[0]["objective"]), alphas)
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots(2, sharex=True)
     for index, (axis, name, label) in enumerate(
@@ -123,7 +141,7 @@ def draw(rows: list[dict[str, float | str]], picture: Path) -> None:
             axis.plot([alpha] * len(values), values, "o", color=f"C{index}", alpha=0.5)
         axis.plot(alphas, [np.mean(values) for values in points], color=f"C{index}", label="learnt, mean of the seeds")
         if exact is not None:
-            axis.plot(alphas, exact[:, index], "k--", label="exact soft optimum")
+            axis.plot(alphas, exact[:, index], "k--", label="exact optimum")
         axis.set(ylabel=label, xscale="log")
         axis.legend()
     axes[0].set_title(f"{rows[0]['algorithm']} on {rows[0]['env']}, {rows[0]['env_steps']:,} environment steps")

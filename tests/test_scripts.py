@@ -1,6 +1,7 @@
 """Scripts that people run: do they do what they say, in small?"""
 
 import csv
+import importlib
 import json
 import os
 import subprocess
@@ -85,3 +86,17 @@ def test_the_warm_start_goes_through_every_goal_and_repeats_nothing(tmp_path):
     assert len(runs) == 2 + 12
     carry_out("warm_start.py", *small)
     assert {path: path.stat().st_mtime_ns for path in runs} == runs
+
+
+def test_the_temperature_sweep_draws_the_optimum_of_the_objective_that_was_trained(tmp_path, monkeypatch):
+    """On FrozenLake, at alpha .05, the two optima have very different entropies (nats, to three digits)."""
+    run = ["--config", "a2c/frozen_lake", "--alphas", "0.05", "--seeds", "0", "--jobs", "1"]
+    run += ["--trainer.max_steps=400", "--data.eval_interval=400", "--data.eval_episodes=2"]
+    carry_out("temperature_sweep.py", *run, "--runs_dir", str(tmp_path / "runs"), "--out", str(tmp_path / "sweep"))
+    assert (tmp_path / "sweep.png").stat().st_size > 10_000
+    (row,) = csv.DictReader((tmp_path / "sweep.csv").read_text().splitlines())
+    assert (row["objective"], row["alpha"], row["env_steps"]) == ("CurrentEntropy", "0.05", "400")
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    exact_curve = importlib.import_module("temperature_sweep").exact_curve
+    for objective, entropy in (("CurrentEntropy", 1.335), ("TrajectoryEntropy", 0.794)):
+        assert exact_curve("FrozenLake-v1", 0.95, objective, [0.05])[0, 1] == pytest.approx(entropy, abs=1e-3)
