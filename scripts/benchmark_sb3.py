@@ -128,10 +128,9 @@ class Scaled:
     def __init__(self, model: Any):
         self._model, self._normalize = model, model.get_vec_normalize_env()
 
-    def predict(self, observation: Any, **kwargs: Any) -> Any:
-        return self._model.predict(
-            self._normalize.normalize_obs(observation) if self._normalize else observation, **kwargs
-        )
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
+        seen = self._normalize.normalize_obs(observation) if self._normalize else observation
+        return self._model.predict(seen, *args, **kwargs)
 
 
 def main() -> None:
