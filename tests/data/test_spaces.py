@@ -63,3 +63,14 @@ def test_dict_observations_of_boxes_are_flattened_in_the_order_of_gymnasium():
 def test_the_data_module_knows_the_sizes_before_anything_is_set_up():
     data = ReplayDataModule("probe/Counting-v0")
     assert (data.obs_dim, data.actions.dim) == (2, 2)
+
+
+def test_the_humanoid_with_21_joints_plays_through_its_package(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "disable")  # or it looks for a display
+    data = ReplayDataModule("shimmy:dm_control/humanoid-stand-v0", warmup_steps=256)
+    assert (data.obs_dim, data.actions.dim) == (67, 21)
+    data.setup("fit")
+    batch = data._next_round().batch
+    assert batch.obs.shape == (0, 256, 67)  # none drawn yet
+    assert len(data.buffer) == 1
+    data.teardown("fit")
