@@ -48,15 +48,15 @@ POLICIES = {
 
 
 def train(config: str, name: str, folder: Path, seed: int, flags: list[str]) -> ActionValueAlgorithm:
-    """The trained agent of a configuration; loaded, if its run lies finished."""
-    checkpoints = list(folder.glob(f"*/*/{name}/checkpoints/last.ckpt"))
-    finished = [each for each in checkpoints if (each.parents[1] / "finished").exists()]
+    """The trained agent of a configuration; loaded, if its run lies finished, and gone on with from its last checkpoint."""
+    checkpoint = next(folder.glob(f"*/*/{name}/checkpoints/last.ckpt"), None)
     with redirect_stdout(sys.stderr):
-        if finished:
+        if checkpoint and (checkpoint.parents[1] / "finished").exists():
             quiet = ["--trainer.enable_progress_bar=false", "--data.init_args.eval_episodes=1"]
-            return run(resolve_arguments(["test", f"--ckpt_path={finished[0]}", *quiet])).model
+            return run(resolve_arguments(["test", f"--ckpt_path={checkpoint}", *quiet])).model
         place = [f"--runs_dir={folder}", f"--name={name}", f"--seed_everything={seed}", "--trainer.logger=false"]
-        cli = run(resolve_arguments(["fit", f"--config={config}", *place, *flags]))
+        begun = [f"--ckpt_path={checkpoint}"] if checkpoint else []
+        cli = run(resolve_arguments(["fit", f"--config={config}", *place, *flags, *begun]))
     (cli.run_dir / "finished").touch()
     return cli.model
 
