@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightning_maxent import BoxActions, TargetCriticSAC, Transition, TwinCritic
+from lightning_maxent.cli import main
 from lightning_maxent.critics.base import build_critic
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -69,3 +70,19 @@ def test_the_exact_solution_of_the_readme_is_one():
 def test_each_of_the_two_commands_is_one_line_to_paste(command):
     (line,) = [line for line in README.splitlines() if command in line]
     assert line.startswith("python3 -m venv .venv && ")
+
+
+def shown_fits() -> list[str]:
+    """Every ``lightning-maxent fit`` that the README and the pages show, but for those with files of the reader."""
+    pages = [README, *(path.read_text() for path in (Path(__file__).parent.parent / "docs").glob("*.md"))]
+    lines = [line for page in pages for line in page.splitlines() if line.startswith("lightning-maxent fit --config ")]
+    return sorted({line.partition("#")[0].strip() for line in lines if "my_" not in line})
+
+
+@pytest.mark.parametrize("command", shown_fits())
+def test_every_command_shown_is_a_configuration_that_holds_together(command, capsys):
+    _, *arguments = command.split()
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--print_config"])
+    assert stop.value.code == 0
+    assert "class_path: lightning_maxent.algorithms." in capsys.readouterr().out
