@@ -41,16 +41,22 @@ def test_figure_33_draws_prints_one_line_and_does_not_train_twice(tmp_path):
     origin = numbers["probes"]["[0.0, 0.0]"]
     assert origin["exact_entropy"] == pytest.approx(1.285, abs=0.003)
     assert origin["kl"] > 0.05  # hardly trained
-    soft, hard = (tmp_path / "runs" / kind for kind in ("continuous_soft_q_learning", "ddpg"))
-    checkpoints = {path: path.stat().st_mtime_ns for path in hard.glob("*/*/checkpoints/last.ckpt")}
-    assert len(checkpoints) == 1
-    (finished,) = soft.glob("*/*/finished")
-    finished.unlink()  # as if it had been interrupted: it goes on, while the other is only loaded
-    (again,) = carry_out("figure33.py", *small, "--trainer.max_steps=80").splitlines()
+    checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*/checkpoints/last.ckpt")}
+    assert len(checkpoints) == 2
+    (again,) = carry_out("figure33.py", *small).splitlines()
     assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
+    assert json.loads(again)["probes"]["[0.0, 0.0]"]["exact_value"] == origin["exact_value"]
+
+
+def test_figure_33_goes_on_with_a_run_that_was_cut_off(tmp_path):
+    small = ["--out", str(tmp_path), "--trainer.max_steps=60", "--data.warmup_steps=40", "--data.batch_size=8"]
+    small += ["--data.eval_episodes=1", "--trainer.enable_progress_bar=false"]
+    carry_out("figure33.py", *small)
+    (finished,) = tmp_path.glob("runs/continuous_soft_q_learning/*/*/finished")
+    finished.unlink()
+    carry_out("figure33.py", *small, "--trainer.max_steps=80")
     rows = csv.DictReader((finished.parent / "metrics.csv").read_text().splitlines())
     assert [row["env_steps"] for row in rows if row["eval/return_mean"]] == ["60", "80"]
-    assert json.loads(again)["probes"]["[0.0, 0.0]"]["exact_value"] == origin["exact_value"]
 
 
 def test_samplers_compare_every_policy_with_exact_samples(tmp_path):
