@@ -255,10 +255,12 @@ class Pool:
 
 
 def _bar(total: int, done: int) -> Any:
-    """Drawn every second on a terminal, where it draws over itself, and rarely in a log."""
-    return tqdm(
-        total=total, initial=done, unit="run", miniters=0, mininterval=1 if sys.stderr.isatty() else 60, maxinterval=1e9
-    )
+    """Drawn every second on a terminal, where it draws over itself, and rarely in a log.
+
+    The time left follows from the mean time of a run so far: a smoothed rate would be one run per drawing.
+    """
+    rarely = {"miniters": 0, "mininterval": 1 if sys.stderr.isatty() else 60, "maxinterval": 1e9}
+    return tqdm(total=total, initial=done, unit="run", smoothing=0, **rarely)
 
 
 def fit_arguments(run: Run, checkpoint: Path | None) -> list[str]:

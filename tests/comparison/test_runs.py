@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightning_maxent.comparison.command import compare
-from lightning_maxent.comparison.runs import locked
+from lightning_maxent.comparison.runs import _bar, locked
 from lightning_maxent.errors import MaxEntError
 
 OUT = Path("out")
@@ -186,3 +186,14 @@ def test_a_mistake_ends_in_one_sentence(args, sentence):
         compare(args)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_time_left_follows_from_the_mean_time_of_a_run():
+    with _bar(total=3, done=0) as bar:
+        bar.mininterval = 0
+        for _ in range(20):
+            time.sleep(0.02)
+            bar.update(0)  # drawn many times within one run
+        bar.update()
+        shown = bar.format_meter(**bar.format_dict | {"elapsed": 3600.0})
+    assert "2:00:00" in shown  # two runs to go, an hour each
