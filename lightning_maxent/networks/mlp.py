@@ -10,7 +10,7 @@ from lightning_maxent.networks.layers import EnsembleLayerNorm, EnsembleLinear, 
 
 
 class MLP(nn.Sequential):
-    """Linear layers with ReLU between them.
+    """Linear layers with ReLU between them, in place, since no gradient needs the sums before it.
 
     Args:
         members: networks side by side.
@@ -21,7 +21,7 @@ class MLP(nn.Sequential):
 
     def __init__(self, members: int, in_dim: int, out_dim: int, hidden_dims: Sequence[int] = (256, 256)):
         dims = [in_dim, *hidden_dims]
-        hidden = [layer for pair in pairwise(dims) for layer in (EnsembleLinear(members, *pair), nn.ReLU())]
+        hidden = [layer for pair in pairwise(dims) for layer in (EnsembleLinear(members, *pair), nn.ReLU(inplace=True))]
         super().__init__(*hidden, EnsembleLinear(members, dims[-1], out_dim))
 
 
