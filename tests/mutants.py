@@ -32,6 +32,7 @@ TESTS = [
     "tests/critics",
     "tests/policies",
     "tests/algorithms",
+    "tests/callbacks",
     "tests/data",
     "tests/exact",
     "tests/environments",
@@ -1060,6 +1061,36 @@ MUTANTS = [
         "policies/squashed_gaussian.py",
         "kl_divergence(before, now)",
         "kl_divergence(now, before)",
+    ),
+    Mutant(
+        "outputs rounded to bfloat16",
+        "networks/layers.py",
+        "with torch.autocast(input.device.type, enabled=False):",
+        "with torch.autocast(input.device.type, dtype=torch.bfloat16):",
+    ),
+    Mutant(
+        "measured Q the smaller of two sums over factors",
+        "algorithms/finite.py",
+        "return (self.every_q(obs) * action).sum(-1)",
+        "return self.critic.value(self.critic(obs, action))",
+    ),
+    Mutant(
+        "entropy behind a time limit paid to REINFORCE",
+        "algorithms/reinforce.py",
+        "rollout._replace(terminated=rollout.done)",
+        "rollout",
+    ),
+    Mutant(
+        "a run that goes on draws its first noise again",
+        "callbacks/checkpoint.py",
+        "torch.set_rng_state(cpu)",
+        "pass",
+    ),
+    Mutant(
+        "checkpoints read onto the device that wrote them",
+        "callbacks/checkpoint.py",
+        'map_location: Any | None = "cpu", weights_only',
+        "map_location: Any | None = None, weights_only",
     ),
 ]
 

@@ -103,7 +103,7 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
     def q_value(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
     ) -> Float[Tensor, " batch"]:
-        return self.critic.value(self.critic(obs, action))
+        return (self.every_q(obs) * action).sum(-1)
 
     def value_and_entropy(
         self, obs: Float[Tensor, "batch obs_dim"]

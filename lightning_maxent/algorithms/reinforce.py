@@ -56,6 +56,9 @@ class REINFORCE(OnPolicyAlgorithm):
             max_grad_norm,
         )
 
+    def sample(self, rollout: Rollout) -> Sample:
+        return super().sample(rollout._replace(terminated=rollout.done))  # behind a time limit too there is nothing
+
     def judge(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
         returns = generalised_advantages(reward, rollout.done, self.discount)
         whole = rollout.done.flip(0).cummax(0).values.flip(0)  # an end is still to come

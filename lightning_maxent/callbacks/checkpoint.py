@@ -14,13 +14,15 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from lightning_maxent.errors import DivergedError, MaxEntError
 
 
 class StepCheckpoint(ModelCheckpoint):
     """Keeps ``last.ckpt``, from which a run can go on: saved whenever the clock of environment steps crosses a
-    multiple, at the end, and when the run stops for any reason.
+    multiple, at the end, and when the run stops for any reason.  It holds torch's random states, so that a run that goes on
+    does not draw once more what it drew at its beginning.
 
     Where an evaluation follows, the save waits for it, so that the checkpoint knows the best return so far.
     Lightning's own callback tests ``global_step % n == 0`` and misses a clock that jumps over the multiple.
@@ -35,16 +37,23 @@ class StepCheckpoint(ModelCheckpoint):
         super().__init__(save_last=True, save_top_k=0, enable_version_counter=False)
         self.every_n_steps = every_n_steps
         self._saved_steps = math.inf  # until training starts there is nothing that may replace what lies there
+        self._random_states: list[Tensor] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: ``last.ckpt`` is where it lies."""
-        return {}
+        """The random states of the CPU and of every GPU in use; ``last.ckpt`` itself is where it lies."""
+        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return {"random_states": [torch.get_rng_state(), *gpus]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing, see ``state_dict``."""
+        self._random_states = state_dict.get("random_states", [])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_steps = trainer.global_step
+        for cpu in self._random_states[:1]:
+            torch.set_rng_state(cpu)
+        for gpu in range(min(len(self._random_states) - 1, torch.cuda.device_count())):
+            torch.cuda.set_rng_state(self._random_states[1 + gpu], gpu)
+        self._random_states = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         evaluates = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.should_stop
@@ -147,7 +156,7 @@ class AtomicCheckpointIO(CheckpointIO):
                     shutil.rmtree(other, ignore_errors=True)
 
     def load_checkpoint(
-        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+        self, path: Any, map_location: Any | None = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
         path = Path(path)
         checkpoint = read_checkpoint(path, map_location)

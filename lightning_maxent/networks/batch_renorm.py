@@ -5,10 +5,10 @@ from itertools import pairwise
 
 from torch import nn
 
-from lightning_maxent.networks.layers import BatchRenorm, EnsembleLinear
+from lightning_maxent.networks.layers import BatchRenorm, EnsembleLinear, Float32Output
 
 
-class BatchRenormMLP(nn.Sequential):
+class BatchRenormMLP(Float32Output):
     """Batch renormalisation of the input, and after every hidden layer and its ReLU.  Bhatt et al. 2019 (CrossQ).
 
     Its critic learns with ``targets.JointPass``, so that statistics are those of both pairs of a transition.

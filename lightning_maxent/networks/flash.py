@@ -2,11 +2,11 @@
 
 from torch import nn
 
-from lightning_maxent.networks.layers import UnitBatchNorm, UnitLinear, UnitRMSNorm
+from lightning_maxent.networks.layers import Float32Output, UnitBatchNorm, UnitLinear, UnitRMSNorm
 from lightning_maxent.networks.residual import Residual
 
 
-class FlashNet(nn.Sequential):
+class FlashNet(Float32Output):
     """Inverted residual blocks with unit-norm weights and batch normalisation before every ReLU.  FlashSAC.
 
     FlashSAC (arXiv 2604.04539) and its published code: batch normalisation of the input, embedding, blocks

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 from torch import nn
 
-from lightning_maxent.networks.layers import EnsembleLayerNorm, EnsembleLinear, orthogonal
+from lightning_maxent.networks.layers import EnsembleLayerNorm, EnsembleLinear, Float32Output, orthogonal
 
 
-class MLP(nn.Sequential):
+class MLP(Float32Output):
     """Linear layers with ReLU between them, in place, since no gradient needs the sums before it.
 
     Args:
@@ -25,7 +25,7 @@ class MLP(nn.Sequential):
         super().__init__(*hidden, EnsembleLinear(members, dims[-1], out_dim))
 
 
-class TanhMLP(nn.Sequential):
+class TanhMLP(Float32Output):
     """Linear layers with tanh between them, drawn as orthogonal matrices.  Huang et al. 2022 ("The 37 Implementation
     Details of Proximal Policy Optimization", ICLR blog track), details 2 and continuous 1.
 
@@ -54,7 +54,7 @@ class TanhMLP(nn.Sequential):
         super().__init__(*hidden, orthogonal(EnsembleLinear(members, dims[-1], out_dim), out_gain))
 
 
-class DropoutMLP(nn.Sequential):
+class DropoutMLP(Float32Output):
     """Every hidden layer is linear, dropout, layer normalisation, ReLU.  Hiraoka et al. 2021 (DroQ), figure 1.
 
     Dropout stays on whenever the network learns or others learn from it.

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_maxent.networks.layers import EnsembleLayerNorm, EnsembleLinear, he_normal, orthogonal
+from lightning_maxent.networks.layers import EnsembleLayerNorm, EnsembleLinear, Float32Output, he_normal, orthogonal
 
 
 class Residual(nn.Sequential):
@@ -13,7 +13,7 @@ class Residual(nn.Sequential):
         return input + super().forward(input)
 
 
-class SimBa(nn.Sequential):
+class SimBa(Float32Output):
     """A linear path from input to output, on which blocks of normalised features are added.  Lee et al. 2024, section 4.
 
     SimBa (arXiv 2410.09754): embedding, blocks ``x + W2 relu(W1 LayerNorm(x))``, layer normalisation, output.
@@ -44,7 +44,7 @@ class SimBa(nn.Sequential):
         )
 
 
-class BroNet(nn.Sequential):
+class BroNet(Float32Output):
     """Blocks that end in layer normalisation.  Nauman et al. 2024 (BRO, arXiv 2405.16158), section 3.
 
     Linear, layer normalisation, ReLU; blocks ``x + LayerNorm(W2 relu(LayerNorm(W1 x)))``; output.

@@ -330,11 +330,10 @@ def test_drained_metrics_are_means_over_the_updates_since_the_last_drain(build, 
     assert metrics.get("entropy_target") == (pytest.approx(target) if learned else None)
 
 
-def test_q_value_is_the_smaller_member_of_the_pair_played(build, actions, batch):
+def test_q_value_sums_the_smaller_member_of_every_factor_as_the_policy_and_the_backup_do(build, actions, batch):
     algorithm = build(OBS, actions)
     constant_networks(algorithm)
-    played, dim = batch.action.double().numpy(), actions.dim
-    expected = np.minimum(played @ Q1[:dim], played @ Q2[:dim])
+    expected = batch.action.double().numpy() @ np.minimum(Q1, Q2)[: actions.dim]
     assert_close(algorithm.q_value(batch.obs, batch.action).double(), torch.as_tensor(expected))
 
 

@@ -328,6 +328,14 @@ def test_reinforce_learns_from_whole_episodes_and_their_returns_less_the_mean():
     assert_close(sample.obs, rollout.obs[:2, 0])
 
 
+def test_reinforce_pays_for_no_entropy_behind_a_time_limit():
+    algorithm = learner("reinforce", 3, FiniteActions((2,)), TrajectoryEntropy)
+    rollout = rollout_of(FiniteActions((2,)), time=3, envs=1)
+    done, nothing = torch.tensor([[False], [False], [True]]), torch.zeros(3, 1, dtype=torch.bool)
+    ends = [algorithm.sample(rollout._replace(done=done, terminated=terminated)) for terminated in (done, nothing)]
+    assert_close(ends[1].returns, ends[0].returns, rtol=0, atol=0)
+
+
 def test_a_rollout_without_the_end_of_an_episode_tells_reinforce_nothing():
     rollout = rollout_of(FiniteActions((2,)))
     nothing = torch.zeros_like(rollout.done)

@@ -3,11 +3,12 @@ import os
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from lightning_maxent import MaxEntError
 from lightning_maxent.callbacks import checkpoint as module
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, read_checkpoint
+from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, StepCheckpoint, read_checkpoint
 
 
 def checkpoint(value: float, resumable: bool = True) -> dict:
@@ -28,6 +29,30 @@ def test_a_checkpoint_comes_back_as_it_was_with_the_buffer_beside_it(tmp_path):
     assert "replay" in saved["ReplayDataModule"]  # the caller's dictionary is left alone
     (buffer,) = tmp_path.glob("last.ckpt.replay/*/obs.pt")
     assert buffer.stat().st_size < 3000  # the five rows, not the storage of a thousand behind them
+
+
+def test_a_checkpoint_of_a_gpu_is_read_where_there_is_none(tmp_path, monkeypatch):
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        io.save_checkpoint(checkpoint(1.0), path)
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="CUDA"):
+            torch.load(path, weights_only=True)
+    assert torch.equal(io.load_checkpoint(path)["state_dict"]["weight"], torch.ones(3))
+
+
+def test_a_run_that_goes_on_draws_what_would_have_come_and_not_what_came_first():
+    torch.manual_seed(3)
+    torch.rand(5)
+    state = StepCheckpoint().state_dict()
+    expected = torch.rand(4)
+    again = StepCheckpoint()
+    torch.manual_seed(3)  # as the same command does in a new process
+    again.load_state_dict(state)
+    again.on_train_start(pl.Trainer(logger=False), pl.LightningModule())
+    assert torch.equal(torch.rand(4), expected)
+    assert torch.initial_seed() == 3
 
 
 def test_only_the_buffer_of_the_newest_save_is_kept(tmp_path):

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 from torch.testing import assert_close
 
-from lightning_maxent.networks import MLP, BatchRenormMLP, BroNet, DropoutMLP, EnsembleLinear, FlashNet, SimBa
+from lightning_maxent.networks import MLP, BatchRenormMLP, BroNet, DropoutMLP, EnsembleLinear, FlashNet, SimBa, TanhMLP
 from lightning_maxent.networks.residual import Residual
 from lightning_maxent.value import StateValue
 
@@ -17,6 +17,7 @@ MEMBERS, BATCH, IN, OUT = 3, 16, 5, 4
 
 NETWORKS = {
     "mlp": partial(MLP, hidden_dims=(16, 12)),
+    "tanh": partial(TanhMLP, hidden_dims=(16, 12)),
     "dropout": partial(DropoutMLP, hidden_dims=(16, 12), dropout=0.3),
     "batch_renorm": partial(BatchRenormMLP, hidden_dims=(16, 12)),
     "simba": partial(SimBa, width=8, blocks=2, expansion=3),
@@ -68,6 +69,9 @@ class Member:
 
     def mlp(self, x):
         return self.linear(self.linear(self.linear(x).relu()).relu())
+
+    def tanh(self, x):
+        return self.linear(self.linear(self.linear(x).tanh()).tanh())
 
     def dropout(self, x):
         for _ in range(2):
@@ -220,6 +224,19 @@ def test_members_of_an_mlp_are_linear_relu_linear_relu_linear_each_with_its_own_
         hidden = (x[member] @ w1 + b1).clamp(min=0)
         hidden = (hidden @ w2 + b2).clamp(min=0)
         assert_close(ensemble(x)[member], hidden @ w3 + b3)
+
+
+def test_large_outputs_are_not_rounded_under_bfloat16_autocast(name):
+    """Between 512 and 1,024 neighbours in bfloat16 are 4 apart; around 1,003 they are 1,000 and 1,004."""
+    network = NETWORKS[name](MEMBERS, IN, OUT).eval()
+    with torch.no_grad():
+        network[-1].bias += 1003
+    x = torch.randn(MEMBERS, BATCH, IN)
+    full = network(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = network(x)
+    assert mixed.dtype == torch.float32
+    assert_close(mixed, full, rtol=0, atol=0.1)
 
 
 def test_an_mlp_without_hidden_layers_is_linear():
