@@ -6,7 +6,7 @@ from torch import nn
 
 from lightning_maxent.networks.batch_renorm import BatchRenormMLP
 from lightning_maxent.networks.flash import FlashNet
-from lightning_maxent.networks.layers import AbstractConstraint, EnsembleLinear
+from lightning_maxent.networks.layers import AbstractConstraint, EnsembleLinear, Float32Output
 from lightning_maxent.networks.mlp import MLP, DropoutMLP, TanhMLP
 from lightning_maxent.networks.residual import BroNet, SimBa
 
@@ -21,6 +21,7 @@ __all__ = [
     "DropoutMLP",
     "EnsembleLinear",
     "FlashNet",
+    "Float32Output",
     "NetworkBuilder",
     "SimBa",
     "TanhMLP",

@@ -31,7 +31,7 @@ class Float32Output(nn.Sequential):
     In bfloat16 a value of 1,003 would be 1,004, and two critics that differ by less than a step would agree.
     """
 
-    def forward(self, input: Float[Tensor, "member batch in"]) -> Float[Tensor, "member batch out"]:
+    def forward(self, input: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         *hidden, last = self
         for layer in hidden:
             input = layer(input)
