@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -78,7 +79,7 @@ class MaxEntCLI(LightningCLI):
         if config.ckpt_path:
             config.ckpt_path = str(Path(config.ckpt_path).absolute())
             read_checkpoint(Path(config.ckpt_path))
-        if "/" in (config.name or ""):
+        if "/" in (config.name or "") or config.name in (".", ".."):
             raise MaxEntError(f"--name {config.name} must be one folder's name, without a slash; see --runs_dir.")
         folder = run_folder(Path(config.ckpt_path)) if config.ckpt_path else None
         if folder and config.name not in (None, folder.name):
@@ -156,6 +157,8 @@ def _folder(env_id: str) -> str:
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the console script ``lightning-maxent``."""
     args = list(sys.argv[1:] if args is None else args)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where the reader's own critics lie; last, so that they hide nothing installed
     try:
         if args[:1] in (["compare"], ["verify"]):
             _own_command(args[0], args[1:])

@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="environment steps; each algorithm has its own")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     task = TASKS[args.algorithm]
     steps = args.steps or task.steps
     fields = ["library", "seed", "env_steps", "return_mean", "return_std", "run_seconds"]

@@ -81,10 +81,11 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="csv: env, algorithm, env_steps, return_mean, return_std, seeds")
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     rows = [row for run in sorted(args.runs) for row in evaluations(run)]
-    write_table(rows, args.out.with_suffix(".csv"))
+    write_table(rows, args.out.with_name(f"{args.out.name}.csv"))
     reference = list(csv.DictReader(args.reference.open())) if args.reference else []
-    draw(rows, reference, args.out.with_suffix(".png"))
+    draw(rows, reference, args.out.with_name(f"{args.out.name}.png"))
     final = {(row["algorithm"], row["seed"]): row for row in rows}
     for (algorithm, seed), row in final.items():
         print(f"{algorithm} seed {seed}: {float(row['return_mean']):.1f} at {row['env_steps']} environment steps")

@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--timed", type=int, default=200, help="updates whose time is taken")
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     torch.manual_seed(args.seed)
     solution = solve_multi_goal()
     alpha = torch.tensor(solution.alpha)
@@ -157,9 +158,9 @@ def main() -> None:
                     "milliseconds_per_update": time_taken,
                 }
             )
-    write_table(rows, args.out.with_suffix(".csv"))
-    draw(rows, args.out.with_suffix(".png"))
-    print(f"Drawn: {args.out.with_suffix('.png')}")
+    write_table(rows, args.out.with_name(f"{args.out.name}.csv"))
+    draw(rows, args.out.with_name(f"{args.out.name}.png"))
+    print(f"Drawn: {args.out}.png")
 
 
 if __name__ == "__main__":

@@ -130,14 +130,15 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=2000, help="of 8 states each")
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     jobs = [(m, dim, way, seed) for m in WEIGHTS for dim in args.dims for way in WAYS for seed in args.seeds]
     rows = []
     for modes, dim, way, seed in tqdm(jobs, unit="policy"):
         found = fit(World(dim, WEIGHTS[modes]), dim, way, args.updates, seed)
         rows.append({"modes": modes, "dim": dim, "policy": way, "seed": seed, "updates": args.updates} | found)
-    write_table(rows, args.out.with_suffix(".csv"))
-    draw(rows, args.out.with_suffix(".png"))
-    print(f"Drawn: {args.out.with_suffix('.png')}")
+    write_table(rows, args.out.with_name(f"{args.out.name}.csv"))
+    draw(rows, args.out.with_name(f"{args.out.name}.png"))
+    print(f"Drawn: {args.out}.png")
 
 
 if __name__ == "__main__":

@@ -158,12 +158,13 @@ def main() -> None:
     parser.add_argument("--runs_dir", type=Path, default=Path("runs/temperature_sweep"))
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args, further = parser.parse_known_args()  # what is left goes to every run: --trainer.max_steps 5000
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     jobs = [Job(args.config, alpha, seed, args.runs_dir, further) for alpha in args.alphas for seed in args.seeds]
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         rows = list(tqdm(pool.map(train, jobs), total=len(jobs), unit="run"))
-    write_table(rows, args.out.with_suffix(".csv"))
-    draw(rows, args.out.with_suffix(".png"))
-    print(f"Drawn: {args.out.with_suffix('.png')}")
+    write_table(rows, args.out.with_name(f"{args.out.name}.csv"))
+    draw(rows, args.out.with_name(f"{args.out.name}.png"))
+    print(f"Drawn: {args.out}.png")
 
 
 if __name__ == "__main__":

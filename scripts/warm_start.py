@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--runs_dir", type=Path, default=Path("runs/warm_start"))
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args, further = parser.parse_known_args()  # what is left goes to every run: --data.batch_size 32
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     args.runs_dir = args.runs_dir.absolute()
     first = [Job(way, None, seed, args.before, args.runs_dir, further) for way in CONFIGS for seed in args.seeds]
     then = [
@@ -133,9 +134,9 @@ def main() -> None:
         for job, folder in zip(then, pool.map(carry_out, then)):
             rows += evaluations(job, folder)
             bar.update()
-    write_table(rows, args.out.with_suffix(".csv"))
-    draw(rows, args.out.with_suffix(".png"))
-    print(f"Drawn: {args.out.with_suffix('.png')}")
+    write_table(rows, args.out.with_name(f"{args.out.name}.csv"))
+    draw(rows, args.out.with_name(f"{args.out.name}.png"))
+    print(f"Drawn: {args.out}.png")
 
 
 if __name__ == "__main__":

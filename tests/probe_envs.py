@@ -8,11 +8,14 @@ from gymnasium import spaces
 class Counting(gym.Env):
     """Shows [step in the episode, number of the episode]; the reward is the step; ends after ``length`` steps."""
 
-    def __init__(self, length: int = 5, ends: str = "truncated", poison_reward: int = -1, poison_obs: int = -1):
+    def __init__(
+        self, length: int = 5, ends: str = "truncated", poison_reward: int = -1, poison_obs: int = -1, breaks: int = -1
+    ):
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self.action_space = spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 10.0]), dtype=np.float64)
         self.length, self.ends = length, ends
         self.poison_reward, self.poison_obs = poison_reward, poison_obs
+        self.breaks = breaks  # at this step
         self.episode, self.total, self.actions = -1, 0, []
 
     def _obs(self) -> np.ndarray:
@@ -26,6 +29,8 @@ class Counting(gym.Env):
 
     def step(self, action):
         assert self.action_space.contains(action), action
+        if self.total == self.breaks:
+            raise ValueError("the world broke")
         self.actions.append(np.array(action))
         self.t, self.total = self.t + 1, self.total + 1
         reward = float("nan") if self.total == self.poison_reward else float(self.t)
@@ -66,5 +71,10 @@ class Factors(gym.Env):
         return np.zeros(1, dtype=np.float32), float((action == 1).sum()), self.t == self.length, False, {}
 
 
-for _name, _entry in {"Counting": Counting, "Factors": Factors, "WithSpaces": WithSpaces}.items():
+for _name, _entry in {
+    "Counting": Counting,
+    "Recounting": Counting,
+    "Factors": Factors,
+    "WithSpaces": WithSpaces,
+}.items():
     gym.register(f"probe/{_name}-v0", _entry, disable_env_checker=True, order_enforce=False)

@@ -16,6 +16,7 @@ import yaml
 from lightning_maxent.arguments import BUILT_IN_CONFIGS, last_checkpoint
 from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, read_checkpoint
 from lightning_maxent.cli import main
+from lightning_maxent.data import environment as environment_module
 
 TESTS = Path(__file__).parent
 SMALL = [
@@ -208,6 +209,34 @@ def test_a_failed_resume_leaves_the_checkpoint_as_it_was(capsys):
     AtomicCheckpointIO().load_checkpoint(path)
 
 
+def test_flags_given_on_resume_win_over_the_optimizers_settings_in_the_checkpoint():
+    run = fit(steps=60)
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=80", "--model.critic_optimizer.init_args.lr=0.0125"])
+    states = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")["optimizer_states"]
+    steps = {state["param_groups"][0]["lr"] for state in states}
+    assert 0.0125 in steps
+    assert len(steps) == 2  # the other networks' as it was
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--model.critic_optimizer=torch.optim.SGD"], "another critic_optimizer than SGD, which has no amsgrad"),
+        (["--model.critic_optimizer.init_args.lr=-1"], "critic_optimizer cannot be built: Invalid learning rate: -1"),
+        (
+            ["--data.env_id=probe_envs:probe/Recounting-v0"],
+            "but env_id is probe_envs:probe/Recounting-v0, and a run stays",
+        ),
+    ],
+)
+def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(capsys, flags, sentence):
+    run = fit(steps=60)
+    before = (run / "config.yaml").read_text()
+    assert sentence in refused(capsys, "fit", f"--ckpt_path={run}/checkpoints/last.ckpt", *flags)
+    assert (run / "config.yaml").read_text() == before
+    fit("--ckpt_path=last", steps=61)
+
+
 @pytest.mark.parametrize(("poison", "what"), [("poison_reward", "reward nan"), ("poison_obs", "observation [inf")])
 def test_what_is_not_finite_stops_the_run_with_its_checkpoint_saved(capsys, poison, what):
     kwargs = f'--data.env_kwargs={{"{poison}": 57}}'
@@ -217,6 +246,26 @@ def test_what_is_not_finite_stops_the_run_with_its_checkpoint_saved(capsys, pois
     path = last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")
     assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 56
     assert (path.parent.parent / "curves.png").exists()
+
+
+def test_an_environment_that_raises_is_named_with_the_step_and_the_line_and_nothing_is_lost(capsys):
+    breaks = '--data.env_kwargs={"breaks": 57}'
+    error = refused(capsys, "fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", breaks)
+    assert "Counting-v0 at environment step 58 raised ValueError: the world broke (" in error
+    assert "probe_envs.py, line " in error
+    assert (last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")).is_file()
+
+
+def test_an_environment_without_an_end_is_evaluated_all_the_same(monkeypatch):
+    monkeypatch.setattr(environment_module, "EVALUATION_STEPS", 30)
+    run = fit('--data.env_kwargs={"length": 1000000}', steps=40)
+    assert metrics(run)[-1]["eval/length_mean"] == 30
+
+
+def test_a_critic_in_the_folder_at_hand_is_found(monkeypatch):
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", os.getcwd())])
+    Path("here_at_hand.py").write_text("from lightning_maxent import TwinCritic as Mine\n")
+    fit("--model.critic=here_at_hand.Mine", steps=30)
 
 
 def test_a_run_does_not_write_into_the_folder_of_another(capsys):
@@ -246,6 +295,7 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         (["--model.temperature.init_args.alpha=-1"], "alpha must be finite and not negative"),
         (["--runs_dir=file/below"], "cannot be written"),
         (["--name=a/b"], "without a slash"),
+        (["--name=.."], "without a slash"),
         (["--config=."], "is a folder"),
         (["--config=file"], "must map options to values"),
         (["--config=broken.yaml"], "broken.yaml is not valid YAML"),

@@ -9,6 +9,9 @@ import torch
 from lightning_maxent import BoxActions, TargetCriticSAC, Transition, TwinCritic
 from lightning_maxent.cli import main
 from lightning_maxent.critics.base import build_critic
+from lightning_maxent.targets import PolyakTarget
+from lightning_maxent.verification.command import QUICK
+from lightning_maxent.verification.regression import regression
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -19,6 +22,9 @@ def test_the_critic_of_the_readme_keeps_the_contract():
     namespace: dict = {}
     exec(block, namespace)
     assert build_critic(namespace["MyCritic"], 3, 1).network[0].in_features == 4
+    torch.manual_seed(0)
+    (found,) = regression(namespace["MyCritic"], PolyakTarget, QUICK[regression], lambda updates: None)
+    assert found.passed, found  # `verify --quick` must not refuse what is right
 
 
 def test_the_critic_of_the_page_on_critics_keeps_the_contract():

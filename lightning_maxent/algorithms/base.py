@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
@@ -26,6 +27,24 @@ OptimizerBuilder = Callable[[Iterable[nn.Parameter]], Optimizer]
 def adam(parameters: Iterable[nn.Parameter], lr: float = 3e-4) -> Optimizer:
     """Adam with the step size of Haarnoja et al. 2018a, table 1."""
     return Adam(parameters, lr=lr)
+
+
+def keep_settings(name: str, optimizer: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
+    """What an optimizer loads: moments from a checkpoint, but its settings, such as the step size, as they are now.
+
+    Raises:
+        MaxEntError: if another kind of optimizer saved it.
+    """
+    groups = []
+    for own, theirs in zip(optimizer.param_groups, saved["param_groups"]):
+        if foreign := sorted(theirs.keys() - own.keys()):
+            raise MaxEntError(
+                f"The checkpoint was made with another {name} than {type(optimizer).__name__}, which has no "
+                f"{' and no '.join(foreign)}: resume with that one, or begin a new run with these weights by the callback "
+                f"WarmStart."
+            )
+        groups.append(theirs | {setting: own[setting] for setting in optimizer.defaults})
+    return saved | {"param_groups": groups}
 
 
 class AbstractAlgorithm(pl.LightningModule, ABC):
@@ -97,8 +116,21 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         return [name for name in self._optimizer_builders if any(True for _ in getattr(self, name).parameters())]
 
     def configure_optimizers(self) -> list[Optimizer]:
+        """One for each network.
+
+        Raises:
+            MaxEntError: for arguments that an optimizer refuses.
+        """
         self._trained = self.trained_networks()
-        return [self._optimizer_builders[name](getattr(self, name).parameters()) for name in self._trained]
+        return [self._optimizer(name) for name in self._trained]
+
+    def _optimizer(self, name: str) -> Optimizer:
+        try:
+            optimizer = self._optimizer_builders[name](getattr(self, name).parameters())
+        except ValueError as error:
+            raise MaxEntError(f"{name}_optimizer cannot be built: {error}.") from error
+        optimizer.register_load_state_dict_pre_hook(partial(keep_settings, f"{name}_optimizer"))
+        return optimizer
 
     def update(self, batch: Any, optimizers: dict[str, Optimizer]) -> None:
         """One gradient step of every network that has a loss, after one shared backward pass.

@@ -31,13 +31,13 @@ class ContinuousAlgorithm(ActionValueAlgorithm, ABC):
         optimizers: dict[str, OptimizerBuilder],
         discount: float,
     ):
-        super().__init__(temperature(actions), optimizers, discount)
         if not isinstance(actions, BoxActions):
             raise MaxEntError(
                 f"{type(self).__name__} needs continuous actions (a Box), but this environment has finitely many: use "
                 f"SoftQLearning or DiscreteSAC, or a continuous variant of the task (e.g. `continuous: true` in the "
                 f"env_kwargs of LunarLander-v3)."
             )
+        super().__init__(temperature(actions), optimizers, discount)
         self.critic = build_critic(critic, obs_dim, actions.dim)
 
     def q_value(

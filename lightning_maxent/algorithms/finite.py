@@ -37,12 +37,12 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         optimizers: dict[str, OptimizerBuilder],
         discount: float,
     ):
-        super().__init__(temperature(actions), optimizers, discount)
         if not isinstance(actions, FiniteActions):
             raise MaxEntError(
                 f"{type(self).__name__} needs finitely many actions (Discrete or MultiDiscrete), but this environment "
                 f"has continuous ones: use SAC or TargetCriticSAC."
             )
+        super().__init__(temperature(actions), optimizers, discount)
         self.actions = actions
         self.critic = build_finite_critic(critic, obs_dim, actions)
         self.exploration = exploration(actions)

@@ -163,7 +163,7 @@ class AtomicCheckpointIO(CheckpointIO):
         for state in checkpoint.values():
             if isinstance(state, dict) and "replay_id" in state:
                 folder = path.with_name(path.name + ".replay") / state.pop("replay_id")
-                state["replay"] = {file.stem: _load(file, "cpu") for file in sorted(folder.glob("*.pt"))}
+                state["replay"] = {file.stem: _load_rows(file) for file in sorted(folder.glob("*.pt"))}
                 if not state["replay"]:
                     raise MaxEntError(
                         f"The replay buffer of {path} is missing: it must lie in {folder}; copy or move a checkpoint "
@@ -199,6 +199,16 @@ def read_checkpoint(path: Path, map_location: Any | None = "cpu") -> dict[str, A
 
 def _load(path: Path, map_location: Any | None) -> Any:
     return torch.load(path, map_location=map_location, weights_only=True, mmap=True)
+
+
+def _load_rows(file: Path) -> Tensor:
+    try:
+        return _load(file, "cpu")
+    except Exception as error:
+        raise MaxEntError(
+            f"{file}, a part of the replay buffer, is damaged ({type(error).__name__}): go on from another checkpoint, or "
+            f"begin a new run with these weights by the callback WarmStart."
+        ) from error
 
 
 def _has_replay(state: Any) -> bool:

@@ -62,7 +62,7 @@ def compare(arguments: Sequence[str]) -> int:
     Raises:
         MaxEntError: for what cannot be compared.
     """
-    args, further = _parser().parse_known_args(arguments)
+    args, further = _parser().parse_known_args(joined_options(arguments))
     comparison, out = _comparison(args, further)
     runs = runs_of(comparison, out)
     stopped = False
@@ -146,7 +146,7 @@ def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Compa
     """What to compare, and where: from a file, from the command line, or from where it was begun."""
     if args.jobs < 1:
         raise MaxEntError(f"--jobs must be at least 1, but is {args.jobs}.")
-    further = _options(further)
+    _check_options(further)
     given = {name: value for name in ("tasks", "seeds", "metric") if (value := getattr(args, name)) is not None}
     if args.comparison and args.variants:
         raise MaxEntError("Give a comparison's file or --variants, not both.")
@@ -170,17 +170,17 @@ def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Compa
     return make_comparison(content | given, str(where)), out
 
 
-def _options(further: Sequence[str]) -> list[str]:
-    joined = joined_options(further)
-    for option in joined:
+def _check_options(further: Sequence[str]) -> None:
+    for option in further:
         name = option.partition("=")[0]
+        if not option.startswith("--"):
+            raise MaxEntError(f"{option} belongs to no option; `lightning-maxent compare --help` lists them.")
         if not name.startswith(OPTIONS):
             near = difflib.get_close_matches(
                 name, ["--variants", "--tasks", "--seeds", "--metric", "--out", "--jobs", "--draw_only"], n=1
             )
             meant = f"did you mean {near[0]}?" if near else "`lightning-maxent compare --help` lists them."
             raise MaxEntError(f"There is no option {name}; {meant}")
-    return joined
 
 
 def _report_failures(runs: Sequence[Run]) -> int:

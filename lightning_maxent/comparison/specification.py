@@ -75,19 +75,17 @@ def folder_of(name: str) -> str:
 
 
 def joined_options(arguments: Sequence[str]) -> list[str]:
-    """``--a 1 --b=2`` -> ``--a=1 --b=2``, as settings have them.
+    """``--data.a 1 --b 2`` -> ``--data.a=1 --b 2``: options of runs, which have a dot, with their values.
 
-    Raises:
-        MaxEntError: for an option that no run has.
+    So settings have them, and no value is taken for a comparison's name.
     """
     joined: list[str] = []
     for argument in arguments:
-        if argument.startswith("--"):
-            joined.append(argument)
-        elif joined and "=" not in joined[-1]:
+        previous = joined[-1] if joined else ""
+        if previous.startswith("--") and "." in previous and "=" not in previous and not argument.startswith("--"):
             joined[-1] += f"={argument}"
         else:
-            raise MaxEntError(f"{argument} belongs to no option; `lightning-maxent compare --help` lists them.")
+            joined.append(argument)
     return joined
 
 

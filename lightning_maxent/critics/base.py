@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import FiniteActions
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import MaxEntError, blamed
 from lightning_maxent.inspection import looked_at
 from lightning_maxent.objectives import squared_error
 
@@ -88,20 +88,36 @@ def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> Abs
     Raises:
         MaxEntError: names the method, what it returned and what was expected.
     """
-    critic = builder(obs_dim, action_dim)
+    critic = _keeping_the_contract(builder, obs_dim, action_dim)
+    with looked_at(critic), torch.enable_grad():
+        obs, action = torch.randn(3, obs_dim), (torch.rand(3, action_dim) * 2 - 1).requires_grad_()
+        value = critic.value(critic(obs, action)).sum()
+        slope = torch.autograd.grad(value, action, allow_unused=True)[0] if value.requires_grad else None
+    if slope is None:
+        name = type(critic).__name__
+        raise MaxEntError(
+            f"{name}.value({name}.forward(obs, action)) must have a gradient in the action, which the policy climbs, but "
+            f"was cut off from it: let neither method detach, and forward use the action."
+        )
+    return critic
+
+
+def _keeping_the_contract(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> AbstractCritic:
+    with blamed("Building the critic"):
+        critic = builder(obs_dim, action_dim)
     if not any(parameter.requires_grad for parameter in critic.parameters()):
         raise MaxEntError(
             f"{type(critic).__name__} has nothing to learn: assign its layers to attributes in __init__, after "
             f"super().__init__()."
         )
-    with looked_at(critic), torch.enable_grad():
+    with looked_at(critic), torch.enable_grad(), blamed(f"{type(critic).__name__}, asked for three pairs,"):
         _check_contract(critic, torch.randn(3, obs_dim), torch.rand(3, action_dim) * 2 - 1)
     critic.zero_grad(set_to_none=True)
     return critic
 
 
 def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteActions) -> AbstractCritic:
-    """The same for finite actions: ``every_action`` must agree with ``forward``.
+    """The same for finite actions, in which no gradient is needed: ``every_action`` must agree with ``forward``.
 
     For actions of several factors that means that Q is a sum over factors, as it has to be where their combinations
     are too many to be counted; and that it is one number, since distributions do not add up like that.
@@ -109,7 +125,7 @@ def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteA
     Raises:
         MaxEntError: as ``build_critic``, or if the two methods disagree.
     """
-    critic = build_critic(builder, obs_dim, actions.dim)
+    critic = _keeping_the_contract(builder, obs_dim, actions.dim)
     with looked_at(critic), torch.no_grad():
         obs, action = torch.randn(8, obs_dim), actions.sample(actions.log_softmax(torch.zeros(8, actions.dim)))
         every, one = critic.every_action(obs, torch.eye(actions.dim)), critic(obs, action)
@@ -138,21 +154,25 @@ def _check_contract(
         if not right:
             raise MaxEntError(f"{name}.{method} must return {expected}, but for a batch of {batch} it {returned}.")
 
-    def check_numbers(method: str, numbers: Tensor, shape: str, right: bool) -> None:
-        check(method, right, shape, f"returned {list(numbers.shape)}")
+    def check_numbers(method: str, numbers: Any, shape: str, fits: Callable[[Tensor], bool]) -> None:
+        check(method, isinstance(numbers, Tensor), shape, f"returned a {type(numbers).__name__}")
+        check(method, numbers.dtype == torch.float32, "float32", f"returned {numbers.dtype}")
+        check(method, fits(numbers), shape, f"returned {list(numbers.shape)}")
         check(method, bool(torch.isfinite(numbers).all()), "finite numbers", "returned NaN or infinity")
 
     prediction = critic(obs, action)
-    right = prediction.ndim in (2, 3) and prediction.shape[1] == batch
-    check_numbers("forward", prediction, "[member, batch] or [member, batch, atom]", right)
+    shape = "[member, batch] or [member, batch, atom]"
+    check_numbers("forward", prediction, shape, lambda x: x.ndim in (2, 3) and x.shape[1] == batch)
     alike = any(torch.equal(one, other) for i, one in enumerate(prediction) for other in prediction[:i])
     check("forward", not alike, "members that start different", "returned the same prediction for two members")
     value = critic.value(prediction)
-    check_numbers("value", value, "[batch]", value.shape == (batch,))
+    check_numbers("value", value, "[batch]", lambda x: x.shape == (batch,))
     target = critic.target(prediction)
     check("target", isinstance(target, Returns), "Returns", f"returned a {type(target).__name__}")
-    right = target.atoms.ndim == 2 and len(target.atoms) == batch and target.atoms.shape == target.probs.shape
-    check_numbers("target", target.atoms, "atoms and probabilities [batch, atom]", right)
+    shape = "atoms and probabilities [batch, atom]"
+    check_numbers(
+        "target", target.atoms, shape, lambda x: x.ndim == 2 and len(x) == batch and x.shape == target.probs.shape
+    )
     sums = target.probs.sum(-1)
     check(
         "target",
@@ -162,7 +182,7 @@ def _check_contract(
     )
     shifted = Returns(target.atoms.detach() + 1, target.probs.detach())
     loss = critic.loss(prediction, shifted)
-    check_numbers("loss", loss, "[member, batch]", loss.shape == prediction.shape[:2])
+    check_numbers("loss", loss, "[member, batch]", lambda x: x.shape == prediction.shape[:2])
     check("loss", loss.requires_grad, "a loss with a gradient", "was cut off from the parameters")
     loss.sum().backward()
     moved = [parameter.grad for parameter in critic.parameters() if parameter.grad is not None]

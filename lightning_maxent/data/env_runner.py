@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.data.action_codec import AbstractActionCodec
-from lightning_maxent.errors import DivergedError, MaxEntError
+from lightning_maxent.errors import DivergedError, MaxEntError, blamed
 from lightning_maxent.transition import Episode, Transition
 
 
@@ -31,7 +31,8 @@ class EnvRunner:
         self._name, self._env_steps = name, env_steps
         self._returns, self._lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, dtype=np.int64)
         self._finished: list[tuple[float, int]] = []
-        obs, _ = envs.reset(seed=seed)
+        with blamed(f"{name} in reset"):
+            obs, _ = envs.reset(seed=seed)
         self._check_finite("observation", obs)
         self.obs = self._tensor(obs)
 
@@ -42,7 +43,7 @@ class EnvRunner:
             The transitions ``[env]`` with the true next observations, and a mask ``[env]`` of episodes that ended.
 
         Raises:
-            MaxEntError: if a reward or an observation is not finite.
+            MaxEntError: if a reward or an observation is not finite, or an environment raises.
             DivergedError: if the action is not.
         """
         self._env_steps += self.envs.num_envs
@@ -51,7 +52,8 @@ class EnvRunner:
                 f"The policy gave an action that is not finite at environment step {self._env_steps}: learning "
                 f"diverged; lower the learning rates, and go on from the last checkpoint or start anew."
             )
-        obs, reward, terminated, truncated, info = self.envs.step(self._codec.native(action))
+        with blamed(f"{self._name} at environment step {self._env_steps}"):
+            obs, reward, terminated, truncated, info = self.envs.step(self._codec.native(action))
         done = terminated | truncated
         next_obs = obs
         if done.any():

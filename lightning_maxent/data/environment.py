@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -28,6 +29,7 @@ from lightning_maxent.data.spaces import env_maker, make_vector_env
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 
+EVALUATION_STEPS = 10_000  # at the most in an episode, where an environment has no time limit of its own
 EVALUATION_ENVS = 16  # at the most, side by side; more episodes than that are played one after another
 
 
@@ -125,6 +127,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self.env_steps = 0
         self.runner: EnvRunner | None = None
         self._eval_envs: VectorEnv | None = None
+        self._trains = False
 
     @cached_property
     def _spaces(self) -> tuple[int, AbstractActionCodec]:
@@ -160,7 +163,8 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     # ---- training ---------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        if stage == "fit":
+        self._trains = stage == "fit"
+        if self._trains:
             self.env_steps = 0
 
     def train_dataloader(self) -> RoundStream:
@@ -226,7 +230,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     def _play(self, deterministic: bool) -> Iterator[Episode]:
         if self._eval_envs is None:
-            self._eval_envs = make_vector_env(self.make_env, min(self.eval_episodes, EVALUATION_ENVS))
+            self._eval_envs = make_vector_env(self._make_ending_env, min(self.eval_episodes, EVALUATION_ENVS))
         seed = self._seed("mode" if deterministic else "sample")
         runner = EnvRunner(self._eval_envs, self._codec, seed, self.env_id)
         for episode in play_episodes(runner, self._act, self.eval_episodes, deterministic):
@@ -234,6 +238,12 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
                 obs=self.observation_scaling(episode.obs),
                 learner_reward=episode.reward * self.reward_scaling.scale(),
             )
+
+    def _make_ending_env(self) -> gym.Env:
+        env = self.make_env()
+        if env.spec is not None and env.spec.max_episode_steps is not None:
+            return env
+        return gym.wrappers.TimeLimit(env, EVALUATION_STEPS)
 
     def _act(self, obs: Float[Tensor, "env obs_dim"], deterministic: bool) -> Float[Tensor, "env action_dim"]:
         return self._algorithm.act(self.observation_scaling(obs), deterministic)
@@ -249,9 +259,16 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     # ---- saving -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        return {"env_steps": self.env_steps} | {name: _saved(scaling) for name, scaling in self._scalings.items()}
+        state = {"env_id": self.env_id, "env_steps": self.env_steps}
+        return state | {name: _saved(scaling) for name, scaling in self._scalings.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        trained_on = state_dict.get("env_id", self.env_id)
+        if self._trains and trained_on != self.env_id:
+            raise MaxEntError(
+                f"The checkpoint was made on {trained_on}, but env_id is {self.env_id}, and a run stays with its "
+                f"environment: resume with that one, or begin a new run with these weights by the callback WarmStart."
+            )
         self.env_steps = state_dict["env_steps"]
         self.load_scalings(state_dict)
 

@@ -137,6 +137,10 @@ class ReplayDataModule(EnvironmentDataModule):
                 "The checkpoint holds no replay buffer, so training cannot go on from it: resume from one that does "
                 "(last.ckpt), with its folder last.ckpt.replay beside it."
             )
+        if lost := [name for name in Transition._fields if name not in rows]:
+            raise MaxEntError(
+                f"The replay buffer of the checkpoint lacks {' and '.join(lost)}: a file of its .replay folder was lost."
+            )
         size = len(rows["reward"])
         if size > self.capacity:
             raise MaxEntError(

@@ -36,7 +36,7 @@ class Float32Output(nn.Sequential):
         for layer in hidden:
             input = layer(input)
         with torch.autocast(input.device.type, enabled=False):
-            return last(input.float())
+            return last(input.to(torch.promote_types(input.dtype, torch.float32)))
 
 
 def orthogonal(layer: EnsembleLinear, gain: float = 1.0) -> EnsembleLinear:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions, FiniteActions
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import MaxEntError, blamed
 from lightning_maxent.inspection import looked_at
 from lightning_maxent.objectives import categorical_entropy, tanh_log_det
 
@@ -164,7 +164,8 @@ def build_policy(builder: "PolicyBuilder", obs_dim: int, action_dim: int) -> Abs
     Raises:
         MaxEntError: names the method, what it returned and what was expected.
     """
-    policy = builder(obs_dim, action_dim)
+    with blamed("Building the policy"):
+        policy = builder(obs_dim, action_dim)
     if not isinstance(policy, AbstractPolicy):
         raise MaxEntError(
             f"{type(policy).__name__} knows no density of its actions, which this algorithm needs: use SquashedGaussian, "
@@ -176,9 +177,10 @@ def build_policy(builder: "PolicyBuilder", obs_dim: int, action_dim: int) -> Abs
 
 def _check_policy(policy: AbstractPolicy, obs_dim: int, action_dim: int) -> None:
     name = type(policy).__name__
-    with looked_at(policy), torch.no_grad():
+    with looked_at(policy), torch.enable_grad(), blamed(f"{name}, asked for three states,"):
         obs = torch.randn(3, obs_dim)
         action, log_prob = policy(obs)
+        _check_reaches(policy, f"{name}.forward", action, log_prob)
         _check_numbers(f"{name}.forward", "an action", action, (3, action_dim))
         _check_numbers(f"{name}.forward", "a log-density", log_prob, (3,))
         for deterministic in (False, True):
@@ -196,15 +198,17 @@ def build_sampler(builder: "SamplerBuilder", obs_dim: int, action_dim: int) -> A
     Raises:
         MaxEntError: names the method, what it returned and what was expected.
     """
-    sampler = builder(obs_dim, action_dim)
+    with blamed("Building the policy"):
+        sampler = builder(obs_dim, action_dim)
     name = type(sampler).__name__
     if not isinstance(sampler, AbstractSampler):
         raise MaxEntError(
             f"{name} has no samples before squashing, which this algorithm needs: use SteinSampler, FlowPolicy, "
             f"MixtureOfGaussians or SquashedGaussian, or derive your policy from AbstractSquashedPolicy."
         )
-    with looked_at(sampler), torch.no_grad():
+    with looked_at(sampler), torch.enable_grad(), blamed(f"{name}, asked for three states,"):
         u = sampler.unsquashed(torch.randn(3, obs_dim), 2)
+        _check_reaches(sampler, f"{name}.unsquashed", u)
     _check_numbers(f"{name}.unsquashed", "two samples for each of three states", u, (3, 2, action_dim))
     if isinstance(sampler, AbstractPolicy):
         _check_policy(sampler, obs_dim, action_dim)
@@ -219,21 +223,29 @@ def build_explicit_policy(
     Raises:
         MaxEntError: names the method, what it returned and what was expected.
     """
-    policy = builder(obs_dim, actions)
+    with blamed("Building the policy"):
+        policy = builder(obs_dim, actions)
     name = type(policy).__name__
     if not isinstance(policy, AbstractExplicitPolicy):
         raise MaxEntError(
             f"{name} cannot tell the probability of a given action, which learning on policy needs: use Gaussian for "
             f"continuous actions and Categorical for finite ones."
         )
-    with looked_at(policy), torch.no_grad():
+    with looked_at(policy), torch.enable_grad(), blamed(f"{name}, asked for three states,"):
         distribution = policy.distribution(torch.randn(3, obs_dim))
         action = distribution.sample()
         _check_numbers(f"{name}.distribution(obs).sample", "an action", action, (3, actions.dim))
         _check_numbers(f"{name}.distribution(obs).best", "an action", distribution.best(), (3, actions.dim))
         _check_numbers(f"{name}.distribution(obs).log_prob", "a log-density", distribution.log_prob(action), (3,))
         _check_numbers(f"{name}.distribution(obs).entropy", "an entropy", distribution.entropy(), (3,))
+        _check_reaches(policy, f"{name}.distribution(obs).log_prob", distribution.log_prob(action))
     return policy
+
+
+def _check_reaches(policy: nn.Module, method: str, *numbers: Tensor) -> None:
+    learns = any(parameter.requires_grad for parameter in policy.parameters())
+    if learns and not any(each.requires_grad for each in numbers):
+        raise MaxEntError(f"{method} must have a gradient in the policy's parameters, but was cut off from them.")
 
 
 def _check_numbers(method: str, what: str, numbers: Tensor, shape: tuple[int, ...]) -> None:

@@ -120,6 +120,15 @@ def test_killed_between_buffer_and_checkpoint_the_old_one_still_has_its_own_buff
     assert len(list(tmp_path.glob("last.ckpt.replay/*"))) == 1  # the orphan is gone
 
 
+def test_a_damaged_buffer_is_named(tmp_path):
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io.save_checkpoint(checkpoint(1.0), path)
+    (rows,) = tmp_path.glob("last.ckpt.replay/*/obs.pt")
+    rows.write_bytes(rows.read_bytes()[:100])
+    with pytest.raises(MaxEntError, match=r"obs\.pt, a part of the replay buffer, is damaged .* go on from another"):
+        io.load_checkpoint(path)
+
+
 def test_a_checkpoint_that_lost_its_buffer_says_so(tmp_path):
     io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     io.save_checkpoint(checkpoint(1.0), path)

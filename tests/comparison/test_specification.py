@@ -41,9 +41,8 @@ def test_settings_are_read_from_left_to_right_and_the_later_wins():
 
 
 def test_options_are_joined_with_their_values():
-    assert joined_options(["--a", "1", "--b=2", "--c", "[3, 4]"]) == ["--a=1", "--b=2", "--c=[3, 4]"]
-    with pytest.raises(MaxEntError, match="stray belongs to no option"):
-        joined_options(["--a=1", "stray"])
+    given = ["--data.a", "1", "--data.b=2", "name", "--model.c", "[3, 4]", "--jobs", "2"]
+    assert joined_options(given) == ["--data.a=1", "--data.b=2", "name", "--model.c=[3, 4]", "--jobs", "2"]
 
 
 def test_the_comparison_of_the_readme_is_one():

@@ -35,6 +35,36 @@ class Right(AbstractCritic):
         return prediction.amin(0)
 
 
+class Nothing(Right):
+    def forward(self, obs, action):
+        return None
+
+
+class Double(Right):
+    def forward(self, obs, action):
+        return super().forward(obs, action).double()
+
+
+class CutAction(Right):
+    def forward(self, obs, action):
+        return super().forward(obs, action.detach())
+
+
+class CutValue(Right):
+    def value(self, prediction):
+        return prediction.detach().amin(0)
+
+
+class Narrow(Right):
+    def __init__(self, obs_dim, action_dim):
+        super().__init__(obs_dim, action_dim - 1)
+
+
+class NotBegun(Right):
+    def __init__(self, obs_dim, action_dim):
+        self.layer = EnsembleLinear(2, obs_dim + action_dim, 1)
+
+
 class Column(Right):
     def forward(self, obs, action):
         return super().forward(obs, action).mT
@@ -164,6 +194,8 @@ FINITE = "must return finite numbers, but for a batch of 3 it returned NaN or in
 GRADIENT = "must return a loss with a gradient, but for a batch of 3 it"
 
 MISTAKES = {
+    Nothing: ("forward", f"{FORWARD} a NoneType."),
+    Double: ("forward", "must return float32, but for a batch of 3 it returned torch.float64."),
     Column: ("forward", f"{FORWARD} [3, 2]."),
     Flat: ("forward", f"{FORWARD} [3]."),
     Infinite: ("forward", FINITE),
@@ -200,6 +232,28 @@ def test_a_mistake_ends_in_one_sentence_that_names_class_and_method_what_was_exp
         build_critic(kind, OBS, ACTION)
     with pytest.raises(MaxEntError, match=f"^{kind.__name__}.{method} "):
         build_finite_critic(kind, OBS, FiniteActions((ACTION,)))
+
+
+@pytest.mark.parametrize("kind", [CutAction, CutValue])
+def test_a_critic_that_the_policy_cannot_climb_is_refused_unless_actions_are_finite(kind):
+    with pytest.raises(MaxEntError, match=rf"^{kind.__name__}.value.* must have a gradient in the action"):
+        build_critic(kind, OBS, ACTION)
+    assert isinstance(build_finite_critic(kind, OBS, FiniteActions((ACTION,))), kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (Narrow, r"^Narrow, asked for three pairs, raised RuntimeError: .* \(.*test_contract.py, line \d+\)\.$"),
+        (
+            NotBegun,
+            r"^Building the critic raised AttributeError: cannot assign module before .*test_contract.py, line ",
+        ),
+    ],
+)
+def test_what_a_critic_raises_becomes_one_sentence_with_its_own_line(kind, sentence):
+    with pytest.raises(MaxEntError, match=sentence):
+        build_critic(kind, OBS, ACTION)
 
 
 @pytest.mark.parametrize("kind", [Unassigned, Resting])

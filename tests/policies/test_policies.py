@@ -361,6 +361,25 @@ def test_mistakes_in_a_policy_are_named_with_their_method(wrong, sentence):
         build_policy(type("Own", (Own,), wrong), OBS, 2)
 
 
+class CutOff(SquashedGaussian):
+    def forward(self, obs):
+        return tuple(each.detach() for each in super().forward(obs))
+
+    def unsquashed(self, obs, count):
+        return super().unsquashed(obs, count).detach()
+
+
+@pytest.mark.parametrize(("build", "method"), [(build_policy, "forward"), (build_sampler, "unsquashed")])
+def test_a_policy_that_cannot_learn_is_refused(build, method):
+    with pytest.raises(MaxEntError, match=f"^CutOff.{method} must have a gradient in the policy's parameters"):
+        build(CutOff, OBS, 2)
+
+
+def test_what_a_policy_raises_becomes_one_sentence_with_its_own_line():
+    with pytest.raises(MaxEntError, match=r"^Building the policy raised TypeError: .* \(.*line \d+\)\.$"):
+        build_policy(lambda obs_dim: Own(obs_dim, 2), OBS, 2)
+
+
 def test_a_policy_that_keeps_its_contract_is_built_without_touching_the_random_state():
     state = torch.random.get_rng_state()
     assert isinstance(build_policy(Own, OBS, 2), Own)
