@@ -32,7 +32,8 @@ class OneSentenceParser(LightningArgumentParser):
 def explain(message: str) -> str:
     """The one line of a nested parse error that a person needs, with near matches for a misspelt option."""
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
-        return _unknown_option(unknown[1], _class_paths(message[: unknown.start()]))
+        asked = re.match(r"\. Got value: Namespace\(.*?class_path='([^']+)'", message[unknown.end() :])
+        return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))
     if unknown := re.search(r"(?:[Uu]nrecognized arguments: |does not accept option )(\S+)", message):
         return f"There is no option {unknown[1]}; `lightning-maxent fit --help` lists all of them."
     if missing := re.search(r"(No module named '[^']+'|module '[^']+' has no attribute '[^']+'[^.]*)", message):
@@ -113,7 +114,12 @@ def _check_yaml(path: Path) -> None:
 
 
 def resolve_arguments(args: Sequence[str]) -> list[str]:
-    """Replace names of built-in configurations by their paths; give ``--ckpt_path`` its run's configuration."""
+    """Replace names of built-in configurations by their paths; give ``--ckpt_path`` its run's configuration.
+
+    Raises:
+        MaxEntError: for a command that there is not, or one without anything that says what to train.
+    """
+    _check_command(args)
     resolved, config_next = [], False
     for arg in args:
         if config_next:
@@ -136,6 +142,25 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
         if checkpoint == "last":
             resolved += ["--ckpt_path", str(path)]
     return resolved
+
+
+def _check_command(args: Sequence[str]) -> None:
+    commands = ("fit", "validate", "test")
+    if not args or not (args[0] in commands or args[0].startswith("-")):
+        given = f"There is no command {args[0]!r}" if args else "No command was given"
+        raise MaxEntError(
+            f"{given}: {', '.join(commands)}, compare or verify; e.g. lightning-maxent fit --config sac/pendulum."
+        )
+    says_what = ("--config", "-c", "--model", "--ckpt_path", "--help", "-h", "--print_config")
+    if args[0] in commands and not any(arg.partition("=")[0] in says_what for arg in args):
+        raise MaxEntError(
+            f"Say what to {args[0]}: --config sac/pendulum, or another built-in name, or a file of your own; or --ckpt_path "
+            f"with a checkpoint."
+        )
+    for arg, following in zip(args, [*args[1:], ""]):
+        name = following if arg in ("--config", "-c") else arg.removeprefix("--config=")
+        if name.startswith("compare/") and not Path(name).exists():
+            raise MaxEntError(f"{name} is a comparison of several runs: lightning-maxent compare {name}.")
 
 
 def _option(args: Sequence[str], name: str) -> str | None:

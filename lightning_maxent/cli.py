@@ -166,6 +166,9 @@ def main(args: Sequence[str] | None = None) -> None:
             run(resolve_arguments(args))
     except argparse.ArgumentError as error:
         _exit(explain(str(error)))
+    except KeyboardInterrupt:  # where no run was there to be stopped
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)  # as a shell reports it
     except SIGTERMException:
         sys.exit(143)  # as a shell reports it; Lightning's exception would pass for success
     except Exception as error:

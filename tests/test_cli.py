@@ -280,6 +280,10 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
     ("args", "sentence"),
     [
         (["--data.evn_id=Pendulum-v1"], "ReplayDataModule has no option 'evn_id'; did you mean 'env_id'?"),
+        (["--model.critic.init_args.netwrk=1"], "TwinCritic has no option 'netwrk'; did you mean 'network'?"),
+        (["--model.critic.init_args.network.init_args.hidden=1"], "MLP has no option 'hidden'; did you mean 'hidden_dims'?"),
+        (["--config=compare/pendulum"], "is a comparison of several runs: lightning-maxent compare compare/pendulum"),
+        (["--ckpt_path=."], "is a folder: give a checkpoint, such as"),
         (["--trainer.max_stps=5"], "no option --trainer.max_stps"),
         (["--model.critic=no_such.Critic"], "class no_such.Critic cannot be found (No module named 'no_such')"),
         (["--model.critic=lightning_maxent.TwinCritc"], "has no attribute 'TwinCritc'"),
@@ -312,6 +316,18 @@ def test_a_mistake_ends_in_one_sentence(capsys, args, sentence):
     Path("broken.yaml").write_text("data: [1, 2")
     small = [arg for arg in SMALL if "model.critic" not in arg]
     assert sentence in refused(capsys, "fit", "--config=sac/pendulum", *small, *args)
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ([], "No command was given: fit, validate, test, compare or verify"),
+        (["train", "--config", "sac/pendulum"], "There is no command 'train': fit"),
+        (["fit", "--trainer.max_steps=10"], "Say what to fit: --config sac/pendulum"),
+    ],
+)
+def test_a_command_that_says_too_little_is_told_what_it_wants(capsys, args, sentence):
+    assert sentence in refused(capsys, *args)
 
 
 def test_an_unknown_wandb_mode_ends_in_one_sentence(capsys, monkeypatch):

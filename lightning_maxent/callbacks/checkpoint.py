@@ -183,6 +183,8 @@ def read_checkpoint(path: Path, map_location: Any | None = "cpu") -> dict[str, A
     Raises:
         MaxEntError: if there is no such file, or it is no checkpoint of this project.
     """
+    if path.is_dir():
+        raise MaxEntError(f"{path} is a folder: give a checkpoint, such as {path / 'checkpoints' / 'last.ckpt'}.")
     if not path.is_file():
         raise MaxEntError(f"There is no checkpoint {path}.")
     try:

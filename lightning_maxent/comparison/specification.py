@@ -55,7 +55,7 @@ def make_comparison(content: dict[str, Any], where: str) -> Comparison:
             meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}."
             raise MaxEntError(f"A comparison has no key {key!r} ({where}); {meant}")
     if missing := [key for key in ("variants", "seeds") if not content.get(key)]:
-        raise MaxEntError(f"The comparison {where} lacks {' and '.join(missing)}.")
+        raise MaxEntError(f"{where[:1].upper()}{where[1:]} names no {' and no '.join(missing)} to compare.")
     every_run = _settings(content.get("settings") or [], f"settings of {where}")
     variants = _named_settings(content["variants"], "variants", where)
     tasks = _tasks(content.get("tasks"), variants, every_run, where)

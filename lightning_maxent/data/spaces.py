@@ -37,6 +37,7 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
         raise MaxEntError(f"The environment {env_id!r} needs a package that is not installed: {error}") from error
     except gym.error.Error as error:
         near = difflib.get_close_matches(name, list(gym.registry), n=3, cutoff=0.5)
+        near = [f"{module}:{each}" if module else each for each in near]
         hint = f"did you mean {' or '.join(near)}?" if near else "gymnasium.pprint_registry() lists all ids."
         raise MaxEntError(f"There is no environment {env_id!r}; {hint}") from error
     except TypeError as error:

@@ -31,6 +31,7 @@ Soft returns of these worlds lie within (-5, 5).  The exit status is 1 if a chec
 
 WORLDS = {regression: 1000, tabular: 1500, noisy_tabular: 1500, linear_quadratic: 2000, multi_goal: 3000}
 QUICK = {regression: 1000, tabular: 600}
+HEAD = f"{'critic':14} {'check':54} {'value':>10} {'expected':>10} {'error':>10} {'tolerance':>10}"
 WIDTH, QUANTILES = 128, 25  # for all critics one after another
 
 
@@ -61,6 +62,8 @@ def verify(arguments: Sequence[str]) -> int:
     with tqdm(total=len(candidates) * sum(worlds.values()), unit="update", leave=False) as bar:
         for candidate in candidates:
             bar.set_description(candidate.name)
+            if not args.json and candidate is candidates[0]:
+                bar.write(HEAD)
             for found in check(candidate, worlds, bar.update):
                 failed |= not found.passed
                 bar.write(_json(candidate, found) if args.json else _row(candidate, found))

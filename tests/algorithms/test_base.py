@@ -59,7 +59,7 @@ class ConstantCritic(AbstractCritic):
         self.q = torch.nn.Parameter(torch.tensor(q))
 
     def forward(self, obs, action):
-        return self.q.expand(1, len(obs))
+        return self.q.expand(1, len(obs)) + 0 * action.sum(-1)
 
     def value(self, prediction):
         return prediction[0]

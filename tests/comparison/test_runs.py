@@ -175,7 +175,7 @@ def test_two_comparisons_do_not_write_into_one_folder():
         (["compare/pendulum", "--jobs=many"], "Argument --jobs: invalid int value: 'many'"),
         (["compare/pendulum", "--variants", "sac/pendulum"], "not both"),
         (["--variants", "sac/pendulum", "--seeds", "0"], "Say by --out"),
-        (["--variants", "sac/pendulum", "--out=x"], "lacks seeds"),
+        (["--variants", "sac/pendulum", "--out=x"], "The command line names no seeds to compare"),
         (["compare/pendulum", "--out=file/below"], "cannot be written"),
         (["sac/pendulum", "--out=x"], "no key 'seed_everything'"),
     ],

@@ -61,8 +61,8 @@ def test_a_name_is_one_folder():
     [
         ({"varients": {}}, "no key 'varients' (the file); did you mean 'variants'?"),
         ({"banana": 1}, "no key 'banana' (the file); it has variants, tasks, seeds"),
-        ({"seeds": []}, "The comparison the file lacks seeds"),
-        ({"variants": None}, "lacks variants"),
+        ({"seeds": []}, "The file names no seeds to compare"),
+        ({"variants": None}, "names no variants to compare"),
         ({"seeds": [0, 0]}, "hold one seed twice"),
         ({"seeds": ["a"]}, "must be a list of whole numbers"),
         ({"seeds": [True]}, "must be a list of whole numbers"),
