@@ -281,7 +281,10 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
     [
         (["--data.evn_id=Pendulum-v1"], "ReplayDataModule has no option 'evn_id'; did you mean 'env_id'?"),
         (["--model.critic.init_args.netwrk=1"], "TwinCritic has no option 'netwrk'; did you mean 'network'?"),
-        (["--model.critic.init_args.network.init_args.hidden=1"], "MLP has no option 'hidden'; did you mean 'hidden_dims'?"),
+        (
+            ["--model.critic.init_args.network.init_args.hidden=1"],
+            "MLP has no option 'hidden'; did you mean 'hidden_dims'?",
+        ),
         (["--config=compare/pendulum"], "is a comparison of several runs: lightning-maxent compare compare/pendulum"),
         (["--ckpt_path=."], "is a folder: give a checkpoint, such as"),
         (["--trainer.max_stps=5"], "no option --trainer.max_stps"),
