@@ -123,11 +123,11 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
     resolved, config_next = [], False
     for arg in args:
         if config_next:
-            arg, config_next = find_config(arg), False
+            arg, config_next = _config_of_a_run(arg), False
         elif arg in ("--config", "-c"):
             config_next = True
         elif arg.startswith("--config="):
-            arg = "--config=" + find_config(arg.removeprefix("--config="))
+            arg = "--config=" + _config_of_a_run(arg.removeprefix("--config="))
         resolved.append(arg)
     has_config = any(arg in ("--config", "-c") or arg.startswith("--config=") for arg in args)
     checkpoint = _option(args, "--ckpt_path")
@@ -157,10 +157,12 @@ def _check_command(args: Sequence[str]) -> None:
             f"Say what to {args[0]}: --config sac/pendulum, or another built-in name, or a file of your own; or --ckpt_path "
             f"with a checkpoint."
         )
-    for arg, following in zip(args, [*args[1:], ""]):
-        name = following if arg in ("--config", "-c") else arg.removeprefix("--config=")
-        if name.startswith("compare/") and not Path(name).exists():
-            raise MaxEntError(f"{name} is a comparison of several runs: lightning-maxent compare {name}.")
+
+
+def _config_of_a_run(name: str) -> str:
+    if name.startswith("compare/") and not Path(name).exists():
+        raise MaxEntError(f"{name} is a comparison of several runs: lightning-maxent compare {name}.")
+    return find_config(name)
 
 
 def _option(args: Sequence[str], name: str) -> str | None:

@@ -6,13 +6,18 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from lightning_maxent.errors import blamed
+
 
 @contextmanager
-def looked_at(part: nn.Module) -> Iterator[None]:
-    """Looking changes neither statistics nor modes, those of parts included, nor the random state."""
+def looked_at(part: nn.Module, asked_for: str) -> Iterator[None]:
+    """Looking changes neither statistics nor modes, those of parts included, nor the random state.
+
+    What the part raises is named with what it was ``asked_for``.
+    """
     training = [module for module in part.modules() if module.training]
     part.eval()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), blamed(f"{type(part).__name__}, asked for {asked_for},"):
         yield
     for module in training:
         module.training = True

@@ -83,9 +83,9 @@ def main() -> None:
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     rows = [row for run in sorted(args.runs) for row in evaluations(run)]
-    write_table(rows, args.out.with_name(f"{args.out.name}.csv"))
+    write_table(rows, Path(f"{args.out}.csv"))
     reference = list(csv.DictReader(args.reference.open())) if args.reference else []
-    draw(rows, reference, args.out.with_name(f"{args.out.name}.png"))
+    draw(rows, reference, Path(f"{args.out}.png"))
     final = {(row["algorithm"], row["seed"]): row for row in rows}
     for (algorithm, seed), row in final.items():
         print(f"{algorithm} seed {seed}: {float(row['return_mean']):.1f} at {row['env_steps']} environment steps")

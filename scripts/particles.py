@@ -158,8 +158,8 @@ def main() -> None:
                     "milliseconds_per_update": time_taken,
                 }
             )
-    write_table(rows, args.out.with_name(f"{args.out.name}.csv"))
-    draw(rows, args.out.with_name(f"{args.out.name}.png"))
+    write_table(rows, Path(f"{args.out}.csv"))
+    draw(rows, Path(f"{args.out}.png"))
     print(f"Drawn: {args.out}.png")
 
 

@@ -136,8 +136,8 @@ def main() -> None:
     for modes, dim, way, seed in tqdm(jobs, unit="policy"):
         found = fit(World(dim, WEIGHTS[modes]), dim, way, args.updates, seed)
         rows.append({"modes": modes, "dim": dim, "policy": way, "seed": seed, "updates": args.updates} | found)
-    write_table(rows, args.out.with_name(f"{args.out.name}.csv"))
-    draw(rows, args.out.with_name(f"{args.out.name}.png"))
+    write_table(rows, Path(f"{args.out}.csv"))
+    draw(rows, Path(f"{args.out}.png"))
     print(f"Drawn: {args.out}.png")
 
 

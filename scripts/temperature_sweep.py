@@ -162,8 +162,8 @@ def main() -> None:
     jobs = [Job(args.config, alpha, seed, args.runs_dir, further) for alpha in args.alphas for seed in args.seeds]
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         rows = list(tqdm(pool.map(train, jobs), total=len(jobs), unit="run"))
-    write_table(rows, args.out.with_name(f"{args.out.name}.csv"))
-    draw(rows, args.out.with_name(f"{args.out.name}.png"))
+    write_table(rows, Path(f"{args.out}.csv"))
+    draw(rows, Path(f"{args.out}.png"))
     print(f"Drawn: {args.out}.png")
 
 

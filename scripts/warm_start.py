@@ -134,8 +134,8 @@ def main() -> None:
         for job, folder in zip(then, pool.map(carry_out, then)):
             rows += evaluations(job, folder)
             bar.update()
-    write_table(rows, args.out.with_name(f"{args.out.name}.csv"))
-    draw(rows, args.out.with_name(f"{args.out.name}.png"))
+    write_table(rows, Path(f"{args.out}.csv"))
+    draw(rows, Path(f"{args.out}.png"))
     print(f"Drawn: {args.out}.png")
 
 

@@ -26,10 +26,14 @@ def carry_out(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_figure_33_draws_prints_one_line_and_does_not_train_twice(tmp_path):
-    small = ["--out", str(tmp_path), "--trainer.max_steps=60", "--data.warmup_steps=40", "--data.batch_size=8"]
+def small_figure_33(out: Path, *further: str) -> str:
+    small = ["--out", str(out), "--trainer.max_steps=60", "--data.warmup_steps=40", "--data.batch_size=8"]
     small += ["--data.eval_episodes=1", "--trainer.enable_progress_bar=false"]
-    (line,) = carry_out("figure33.py", *small).splitlines()
+    return carry_out("figure33.py", *small, *further)
+
+
+def test_figure_33_draws_prints_one_line_and_does_not_train_twice(tmp_path):
+    (line,) = small_figure_33(tmp_path).splitlines()
     numbers = json.loads(line)
     assert json.loads((tmp_path / "figure33.json").read_text()) == numbers
     assert (tmp_path / "figure33.png").stat().st_size > 50_000
@@ -43,18 +47,16 @@ def test_figure_33_draws_prints_one_line_and_does_not_train_twice(tmp_path):
     assert origin["kl"] > 0.05  # hardly trained
     checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*/checkpoints/last.ckpt")}
     assert len(checkpoints) == 2
-    (again,) = carry_out("figure33.py", *small).splitlines()
+    (again,) = small_figure_33(tmp_path).splitlines()
     assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
     assert json.loads(again)["probes"]["[0.0, 0.0]"]["exact_value"] == origin["exact_value"]
 
 
 def test_figure_33_goes_on_with_a_run_that_was_cut_off(tmp_path):
-    small = ["--out", str(tmp_path), "--trainer.max_steps=60", "--data.warmup_steps=40", "--data.batch_size=8"]
-    small += ["--data.eval_episodes=1", "--trainer.enable_progress_bar=false"]
-    carry_out("figure33.py", *small)
+    small_figure_33(tmp_path)
     (finished,) = tmp_path.glob("runs/continuous_soft_q_learning/*/*/finished")
     finished.unlink()
-    carry_out("figure33.py", *small, "--trainer.max_steps=80")
+    small_figure_33(tmp_path, "--trainer.max_steps=80")
     rows = csv.DictReader((finished.parent / "metrics.csv").read_text().splitlines())
     assert [row["env_steps"] for row in rows if row["eval/return_mean"]] == ["60", "80"]
 

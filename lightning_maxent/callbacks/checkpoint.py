@@ -49,10 +49,11 @@ class StepCheckpoint(ModelCheckpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_steps = trainer.global_step
-        for cpu in self._random_states[:1]:
+        if self._random_states:
+            cpu, *gpus = self._random_states
             torch.set_rng_state(cpu)
-        for gpu in range(min(len(self._random_states) - 1, torch.cuda.device_count())):
-            torch.cuda.set_rng_state(self._random_states[1 + gpu], gpu)
+            for index, gpu in enumerate(gpus[: torch.cuda.device_count()]):
+                torch.cuda.set_rng_state(gpu, index)
         self._random_states = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:

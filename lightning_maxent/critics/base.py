@@ -89,7 +89,7 @@ def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> Abs
         MaxEntError: names the method, what it returned and what was expected.
     """
     critic = _keeping_the_contract(builder, obs_dim, action_dim)
-    with looked_at(critic), torch.enable_grad():
+    with looked_at(critic, "three pairs"), torch.enable_grad():
         obs, action = torch.randn(3, obs_dim), (torch.rand(3, action_dim) * 2 - 1).requires_grad_()
         value = critic.value(critic(obs, action)).sum()
         slope = torch.autograd.grad(value, action, allow_unused=True)[0] if value.requires_grad else None
@@ -110,7 +110,7 @@ def _keeping_the_contract(builder: "CriticBuilder", obs_dim: int, action_dim: in
             f"{type(critic).__name__} has nothing to learn: assign its layers to attributes in __init__, after "
             f"super().__init__()."
         )
-    with looked_at(critic), torch.enable_grad(), blamed(f"{type(critic).__name__}, asked for three pairs,"):
+    with looked_at(critic, "three pairs"), torch.enable_grad():
         _check_contract(critic, torch.randn(3, obs_dim), torch.rand(3, action_dim) * 2 - 1)
     critic.zero_grad(set_to_none=True)
     return critic
@@ -126,7 +126,7 @@ def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteA
         MaxEntError: as ``build_critic``, or if the two methods disagree.
     """
     critic = _keeping_the_contract(builder, obs_dim, actions.dim)
-    with looked_at(critic), torch.no_grad():
+    with looked_at(critic, "every action in eight states"), torch.no_grad():
         obs, action = torch.randn(8, obs_dim), actions.sample(actions.log_softmax(torch.zeros(8, actions.dim)))
         every, one = critic.every_action(obs, torch.eye(actions.dim)), critic(obs, action)
     name, factors = type(critic).__name__, len(actions.counts)

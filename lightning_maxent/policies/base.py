@@ -177,7 +177,7 @@ def build_policy(builder: "PolicyBuilder", obs_dim: int, action_dim: int) -> Abs
 
 def _check_policy(policy: AbstractPolicy, obs_dim: int, action_dim: int) -> None:
     name = type(policy).__name__
-    with looked_at(policy), torch.enable_grad(), blamed(f"{name}, asked for three states,"):
+    with looked_at(policy, "three states"), torch.enable_grad():
         obs = torch.randn(3, obs_dim)
         action, log_prob = policy(obs)
         _check_reaches(policy, f"{name}.forward", action, log_prob)
@@ -206,7 +206,7 @@ def build_sampler(builder: "SamplerBuilder", obs_dim: int, action_dim: int) -> A
             f"{name} has no samples before squashing, which this algorithm needs: use SteinSampler, FlowPolicy, "
             f"MixtureOfGaussians or SquashedGaussian, or derive your policy from AbstractSquashedPolicy."
         )
-    with looked_at(sampler), torch.enable_grad(), blamed(f"{name}, asked for three states,"):
+    with looked_at(sampler, "three states"), torch.enable_grad():
         u = sampler.unsquashed(torch.randn(3, obs_dim), 2)
         _check_reaches(sampler, f"{name}.unsquashed", u)
     _check_numbers(f"{name}.unsquashed", "two samples for each of three states", u, (3, 2, action_dim))
@@ -231,7 +231,7 @@ def build_explicit_policy(
             f"{name} cannot tell the probability of a given action, which learning on policy needs: use Gaussian for "
             f"continuous actions and Categorical for finite ones."
         )
-    with looked_at(policy), torch.enable_grad(), blamed(f"{name}, asked for three states,"):
+    with looked_at(policy, "three states"), torch.enable_grad():
         distribution = policy.distribution(torch.randn(3, obs_dim))
         action = distribution.sample()
         _check_numbers(f"{name}.distribution(obs).sample", "an action", action, (3, actions.dim))

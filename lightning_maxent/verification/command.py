@@ -60,10 +60,10 @@ def verify(arguments: Sequence[str]) -> int:
     candidates = _candidates(parser, args)
     failed = False
     with tqdm(total=len(candidates) * sum(worlds.values()), unit="update", leave=False) as bar:
+        if not args.json:
+            bar.write(HEAD)
         for candidate in candidates:
             bar.set_description(candidate.name)
-            if not args.json and candidate is candidates[0]:
-                bar.write(HEAD)
             for found in check(candidate, worlds, bar.update):
                 failed |= not found.passed
                 bar.write(_json(candidate, found) if args.json else _row(candidate, found))

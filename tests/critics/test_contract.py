@@ -256,6 +256,18 @@ def test_what_a_critic_raises_becomes_one_sentence_with_its_own_line(kind, sente
         build_critic(kind, OBS, ACTION)
 
 
+class BrokenHeads(Right):
+    def every_action(self, obs, actions):
+        raise IndexError("no such action")
+
+
+def test_what_every_action_raises_becomes_one_sentence_too():
+    with pytest.raises(
+        MaxEntError, match=r"^BrokenHeads, asked for every action .* IndexError: no such action \(.*line "
+    ):
+        build_finite_critic(BrokenHeads, OBS, FiniteActions((ACTION,)))
+
+
 @pytest.mark.parametrize("kind", [Unassigned, Resting])
 def test_a_critic_without_anything_that_learns_is_refused_with_what_to_do(kind):
     with pytest.raises(MaxEntError, match=rf"^{kind.__name__} has nothing to learn: assign its layers to attributes"):
