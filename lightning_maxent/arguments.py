@@ -35,18 +35,37 @@ def explain(message: str) -> str:
         asked = re.match(r"\. Got value: Namespace\(.*?class_path='([^']+)'", message[unknown.end() :])
         return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))
     if unknown := re.search(r"(?:[Uu]nrecognized arguments: |does not accept option )(\S+)", message):
-        return f"There is no option {unknown[1]}; `lightning-maxent fit --help` lists all of them."
-    if missing := re.search(r"(No module named '[^']+'|module '[^']+' has no attribute '[^']+'[^.]*)", message):
-        value = re.search(r"Got value: (\S+)", message)
+        return f"There is no option {unknown[1]}; --help lists all of them."
+    if missing := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
+        module, name = missing.groups()
+        return f"There is no class {module}.{name}{_meant(name, module, _PACKAGE.name)}"
+    if missing := re.search(r"No module named '([^']+)'", message):
+        asked = re.search(rf"{re.escape(missing[1])}[\w.]*", message.replace(missing[0], ""))
         return (
-            f"The class {value[1] if value else 'that was given'} cannot be found ({missing[1]}): check its spelling, "
-            f"and that its package is installed."
+            f"The class {asked[0] if asked else 'that was given'} cannot be found ({missing[0]}): check its spelling, and "
+            f"that its package is installed."
+        )
+    if nameless := re.search(r"Expected a dot import path string: (\S+)", message):
+        return f"{nameless[1]} is no class: say in which module it lies{_meant(nameless[1], _PACKAGE.name)}"
+    if ownerless := re.search(r"Not a valid subclass of (\w+)\n", message):
+        return (
+            f"Options are given, but not the {ownerless[1]} that has them: an overlay, such as critic/redq, comes after a "
+            f"whole configuration, as in --config sac/pendulum --config critic/redq."
         )
     if subclass := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
         return f"{subclass[1]} cannot be used here: a subclass of {subclass[2]} is needed."
-    if value := re.search(r'Parser key "(\w+)":\s+(Expected a .*)', message):
-        return f"The option {value[1]!r} was given a value of another kind: {value[2].strip()}"
+    if value := re.search(r'Parser key "([\w.]+)":\s+(Expected a .*?Got value: .*?)(?:\. Got value|\n|$)', message):
+        return f"The option {value[1]!r} was given a value of another kind: {value[2]}"
     return " ".join(line.strip(" -") for line in message.splitlines() if line.strip(" -"))
+
+
+def _meant(name: str, *modules: str) -> str:
+    """The end of a sentence about a name that there is not: a near class of these modules, of the first that has any."""
+    for module in modules:
+        classes = [each for each, content in vars(importlib.import_module(module)).items() if isinstance(content, type)]
+        if near := difflib.get_close_matches(name, classes, n=1):
+            return f"; did you mean {module}.{near[0]}?"
+    return "."
 
 
 def _class_paths(message: str) -> list[str]:
@@ -55,7 +74,7 @@ def _class_paths(message: str) -> list[str]:
 
 def _unknown_option(name: str, class_paths: list[str]) -> str:
     if not class_paths:
-        return f"There is no option {name!r}; `lightning-maxent fit --help` lists all of them."
+        return f"There is no option {name!r}; --help lists all of them."
     module, _, class_name = class_paths[-1].rpartition(".")
     options = list(inspect.signature(getattr(importlib.import_module(module), class_name)).parameters)
     near = difflib.get_close_matches(name, options, n=1)

@@ -1,13 +1,15 @@
 """The command line: ``lightning-maxent fit --config sac/pendulum``."""
 
 import argparse
+import io
 import logging
 import os
 import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -67,9 +69,20 @@ class MaxEntCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
+        seed = self.config[str(self.config.subcommand)].seed_everything
+        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
+            raise MaxEntError(f"--seed_everything must lie in [0, 2**32), but is {seed}.")
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: a run's configuration is its config.yaml, and flags given on resume win over it."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self._claimed = False
+        try:
+            super()._run_subcommand(subcommand)
+        finally:
+            if self._claimed:
+                _give_back_unless_begun(self.run_dir)
 
     def before_instantiate_classes(self) -> None:
         config = self.config[str(self.subcommand)]
@@ -122,11 +135,18 @@ class MaxEntCLI(LightningCLI):
 
     def before_fit(self) -> None:
         _claim(self.run_dir, self.resumes)
+        self._claimed = True
         path = self._get(self.config, "ckpt_path")
         if path:
             steps = read_checkpoint(Path(path))["global_step"]
             print(f"Going on from {path} at {steps:,} environment steps; environments start new episodes.")
         print(f"The run's folder: {self.run_dir}")
+
+    def before_validate(self) -> None:
+        if not self._get(self.config, "ckpt_path"):
+            print("No --ckpt_path was given: this plays a policy that has learnt nothing.")
+
+    before_test = before_validate
 
 
 def _claim(folder: Path, resumes: bool) -> None:
@@ -144,6 +164,13 @@ def _claim(folder: Path, resumes: bool) -> None:
         ) from error
 
 
+def _give_back_unless_begun(folder: Path) -> None:
+    """A run that failed before it left anything leaves its name free."""
+    if {path.name for path in folder.iterdir()} <= {"config.yaml"}:
+        (folder / "config.yaml").unlink(missing_ok=True)
+        folder.rmdir()
+
+
 def _snake(class_path: str) -> str:
     """``a.b.TargetCriticSAC`` -> ``target_critic_sac``, ``a.b.A2C`` -> ``a2c``."""
     name = class_path.rpartition(".")[2]
@@ -159,30 +186,47 @@ def main(args: Sequence[str] | None = None) -> None:
     args = list(sys.argv[1:] if args is None else args)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the reader's own critics lie; last, so that they hide nothing installed
-    try:
+    with one_sentence_errors("lightning-maxent"):
         if args[:1] in (["compare"], ["verify"]):
             _own_command(args[0], args[1:])
         else:
             run(resolve_arguments(args))
+
+
+@contextmanager
+def one_sentence_errors(program: str) -> Iterator[None]:
+    """What was wrong with what was given ends the program with one sentence; other errors keep their traceback."""
+    try:
+        yield
     except argparse.ArgumentError as error:
-        _exit(explain(str(error)))
+        _exit(program, explain(str(error)))
     except KeyboardInterrupt:  # where no run was there to be stopped
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)  # as a shell reports it
     except SIGTERMException:
         sys.exit(143)  # as a shell reports it; Lightning's exception would pass for success
     except Exception as error:
-        _exit(str(_own_error(error)))
+        _exit(program, str(_own_error(error)))
 
 
 def _own_command(name: str, args: Sequence[str]) -> None:
     """No command of LightningCLI, since it builds no model with data; imported when asked for."""
     if name == "compare":
-        from lightning_maxent.comparison.command import compare as command  # POSIX alone can lock files
+        from lightning_maxent.comparison.command import compare  # POSIX alone can lock files
+
+        status = compare(args, parse)
     else:
-        from lightning_maxent.verification.command import verify as command
-    if status := command(args):
+        from lightning_maxent.verification.command import verify
+
+        status = verify(args)
+    if status:
         sys.exit(status)
+
+
+def parse(args: Sequence[str]) -> None:
+    """Raise what is wrong with the arguments of a command, and do nothing else."""
+    with redirect_stdout(io.StringIO()), suppress(SystemExit):
+        run(resolve_arguments([*args, "--print_config"]))
 
 
 def run(args: Sequence[str]) -> MaxEntCLI:
@@ -229,6 +273,6 @@ def _no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
 
 
-def _exit(sentence: str) -> NoReturn:
-    print(f"lightning-maxent: error: {sentence}", file=sys.stderr)
+def _exit(program: str, sentence: str) -> NoReturn:
+    print(f"{program}: error: {sentence}", file=sys.stderr)
     sys.exit(1)

@@ -9,6 +9,15 @@ from torch import nn
 from lightning_maxent.errors import blamed
 
 
+def diverged(model: nn.Module) -> list[str]:
+    """Names of the parts of a model that hold numbers that are not finite."""
+    return [
+        name
+        for name, part in model.named_children()
+        if not all(state.isfinite().all() for state in part.state_dict().values())
+    ]
+
+
 @contextmanager
 def looked_at(part: nn.Module, asked_for: str) -> Iterator[None]:
     """Looking changes neither statistics nor modes, those of parts included, nor the random state.

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
 from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import run
+from lightning_maxent.cli import one_sentence_errors, run
 from lightning_maxent.environments.multi_goal import draw_rewards
 from lightning_maxent.exact import MultiGoalSolution, solve_multi_goal
 
@@ -208,4 +208,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence_errors(Path(__file__).name):
+        main()

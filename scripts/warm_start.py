@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import run
+from lightning_maxent.cli import one_sentence_errors, run
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.exact.multi_goal import GOALS
 
@@ -140,4 +140,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence_errors(Path(__file__).name):
+        main()

@@ -198,6 +198,12 @@ MUTANTS = [
     ),
     Mutant("slow copies never follow", "algorithms/sac.py", "self.target_value.follow(self.value)", "pass"),
     Mutant(
+        "weights that are not finite are saved",
+        "callbacks/checkpoint.py",
+        "if parts := diverged(trainer.lightning_module):",
+        "if parts := []:",
+    ),
+    Mutant(
         "first observation of the next episode taken for the last",
         "data/env_runner.py",
         'next_obs[index] = info["final_obs"][index]',
@@ -818,8 +824,8 @@ MUTANTS = [
     Mutant(
         "looking at a critic moves the random state",
         "inspection.py",
-        "with torch.random.fork_rng(devices=[]):",
-        "with torch.enable_grad():",
+        "with torch.random.fork_rng(devices=[]), ",
+        "with ",
     ),
     Mutant(
         "smooth log std ends at the wrong height",

@@ -91,6 +91,11 @@ def test_evaluation_keeps_to_the_clock_of_environment_steps_and_to_its_end():
     assert rows[-1]["gradient_steps"] == 60  # 20 rounds after warm-up, 3 updates each
 
 
+def test_a_run_shorter_than_the_interval_of_its_log_is_logged_at_its_end():
+    (row,) = [row for row in metrics(fit("--training_log.every_n_steps=1000", steps=50)) if "loss/critic" in row]
+    assert row["env_steps"] == 50
+
+
 def test_the_resolved_configuration_reruns_to_the_same_numbers():
     run = fit()
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -248,6 +253,25 @@ def test_what_is_not_finite_stops_the_run_with_its_checkpoint_saved(capsys, pois
     assert (path.parent.parent / "curves.png").exists()
 
 
+def test_learning_that_diverges_is_stopped_with_the_guilty_parts_named(capsys):
+    error = refused(capsys, "fit", "--config=sac/pendulum", *SMALL, "--model.critic_optimizer.init_args.lr=1e38")
+    assert "actions are not finite, and neither are the weights of critic and policy and value" in error
+    assert not list(Path("runs").rglob("last.ckpt"))
+
+
+def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(capsys):
+    """Nor where a policy that follows later plays on unharmed."""
+    run = fit(algorithm="target_critic_sac", steps=40)
+    before = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    worse = ["--model.critic_optimizer.init_args.lr=1e38", "--model.policy_delay=1000", "--trainer.max_steps=100"]
+    error = refused(capsys, "fit", f"--ckpt_path={run}/checkpoints/last.ckpt", *worse)
+    assert (
+        "At 60 environment steps the weights of critic and target_critic are not finite, so they are not saved" in error
+    )
+    after = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert after["global_step"] == before["global_step"] == 40
+
+
 def test_an_environment_that_raises_is_named_with_the_step_and_the_line_and_nothing_is_lost(capsys):
     breaks = '--data.env_kwargs={"breaks": 57}'
     error = refused(capsys, "fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", breaks)
@@ -289,7 +313,20 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         (["--ckpt_path=."], "is a folder: give a checkpoint, such as"),
         (["--trainer.max_stps=5"], "no option --trainer.max_stps"),
         (["--model.critic=no_such.Critic"], "class no_such.Critic cannot be found (No module named 'no_such')"),
-        (["--model.critic=lightning_maxent.TwinCritc"], "has no attribute 'TwinCritc'"),
+        (["--model.critic=lightning_maxent.TwinCritc"], "TwinCritc; did you mean lightning_maxent.TwinCritic?"),
+        (["--model.critic=lightning_maxent.critics.TwinCritic"], "did you mean lightning_maxent.TwinCritic?"),
+        (
+            ["--model.critic=TwinCritc"],
+            "TwinCritc is no class: say in which module it lies; did you mean lightning_maxent.Twin",
+        ),
+        (["--model=lightning_maxent.algorithms.SACX"], "did you mean lightning_maxent.SAC?"),
+        (["--data=no_such.Data"], "class no_such.Data cannot be found (No module named 'no_such')"),
+        (["--seed_everything=-3"], "--seed_everything must lie in [0, 2**32), but is -3"),
+        (["--model.policy.init_args.network.init_args.hidden_dims=[0]"], "widths must be at least 1"),
+        (
+            ["--trainer.max_steps=many"],
+            "'trainer.max_steps' was given a value of another kind: Expected a <class 'int'>",
+        ),
         (["--model.critic=lightning_maxent.SquashedGaussian"], "a subclass of AbstractCritic is needed"),
         (["--data.num_envs=many"], "option 'num_envs' was given a value of another kind"),
         (["--data.env_id=Pendlum-v1"], "did you mean Pendulum-v1"),
@@ -327,10 +364,37 @@ def test_a_mistake_ends_in_one_sentence(capsys, args, sentence):
         ([], "No command was given: fit, validate, test, compare or verify"),
         (["train", "--config", "sac/pendulum"], "There is no command 'train': fit"),
         (["fit", "--trainer.max_steps=10"], "Say what to fit: --config sac/pendulum"),
+        (["fit", "--config=critic/redq"], "comes after a whole configuration, as in --config sac/pendulum --config"),
     ],
 )
 def test_a_command_that_says_too_little_is_told_what_it_wants(capsys, args, sentence):
     assert sentence in refused(capsys, *args)
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["--data.capacity=1_000_000_000_000_000"], "buffer of 1,000,000,000,000,000 transitions cannot be stored"),
+        (
+            ["--data.storage=torchrl.data.LazyMemmapStorage", "--data.storage.init_args.scratch_dir=file/below"],
+            "choose a capacity that fits, or another storage",
+        ),
+    ],
+)
+def test_a_run_that_failed_before_it_left_anything_leaves_its_name_free(capsys, args, sentence):
+    Path("file").write_text("text")
+    small = [arg for arg in SMALL if "capacity" not in arg]
+    assert sentence in refused(capsys, "fit", "--config=sac/pendulum", *small, "--name=a", *args)
+    assert not list(Path("runs").glob("*/*/a"))
+    fit(steps=40)
+
+
+def test_compare_names_what_a_variant_cannot_take_before_it_begins_any(capsys):
+    args = ["--variants", "sac/pendulum", "ppo/pendulum", "--seeds=0", "--out=out", "--data.capacity=500"]
+    error = refused(capsys, "compare", *args)
+    assert "'ppo/pendulum' cannot run on " in error
+    assert "no option 'capacity' in the arguments of RolloutDataModule" in error
+    assert not Path("out/runs").exists()
 
 
 def test_an_unknown_wandb_mode_ends_in_one_sentence(capsys, monkeypatch):

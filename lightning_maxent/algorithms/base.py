@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import DivergedError, MaxEntError
+from lightning_maxent.inspection import diverged
 from lightning_maxent.networks import AbstractConstraint
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.schedules import AbstractSchedule
@@ -199,15 +200,34 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     def act(
         self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False
     ) -> Float[Tensor, "batch action_dim"]:
-        """Actions on the CPU for observations from anywhere: the policy's samples, or its one best guess."""
+        """Actions on the CPU for observations from anywhere: the policy's samples, or its one best guess.
+
+        Raises:
+            DivergedError: if one is not finite.
+        """
         with steady(self):
-            return self._act(obs.to(self.device), deterministic).cpu()
+            return self._finite(self._act(obs.to(self.device), deterministic).cpu())
 
     @torch.no_grad()
     def explore(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        """Actions to learn from, on the CPU for observations from anywhere."""
+        """Actions to learn from, on the CPU for observations from anywhere.
+
+        Raises:
+            DivergedError: if one is not finite.
+        """
         with steady(self):
-            return self._explore(obs.to(self.device)).cpu()
+            return self._finite(self._explore(obs.to(self.device)).cpu())
+
+    def _finite(self, action: Tensor) -> Tensor:
+        if action.isfinite().all():
+            return action
+        parts = diverged(self)
+        raise DivergedError(
+            f"After {self.gradient_steps:,} updates actions are not finite, and neither are the weights of "
+            f"{' and '.join(parts)}: lower the learning rates, and start anew or from the last checkpoint."
+            if parts
+            else "The policy gave an action that is not finite, although all weights are: look into its forward."
+        )
 
     # ---- measuring --------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from lightning_maxent.errors import DivergedError, MaxEntError
+from lightning_maxent.inspection import diverged
 
 
 class StepCheckpoint(ModelCheckpoint):
@@ -72,7 +73,7 @@ class StepCheckpoint(ModelCheckpoint):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         whole = trainer.datamodule is None or trainer.datamodule.env_steps == trainer.global_step  # type: ignore[attr-defined]
-        if whole and not isinstance(exception, CheckpointNotSavedError | DivergedError):
+        if whole and not isinstance(exception, CheckpointNotSavedError | DivergedError) and not diverged(pl_module):
             self._save(trainer)  # a round torn by the exception leaves the checkpoint before it
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -84,6 +85,11 @@ class StepCheckpoint(ModelCheckpoint):
 
     def _save(self, trainer: pl.Trainer) -> None:
         if trainer.global_step > self._saved_steps:
+            if parts := diverged(trainer.lightning_module):
+                raise DivergedError(
+                    f"At {trainer.global_step:,} environment steps the weights of {' and '.join(parts)} are not finite, so "
+                    f"they are not saved: lower the learning rates, and start anew or from the checkpoint before."
+                )
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
             self._saved_steps = trainer.global_step
 

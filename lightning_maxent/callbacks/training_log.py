@@ -11,7 +11,7 @@ from lightning_maxent.transition import Round
 
 
 class TrainingLog(pl.Callback):
-    """Every so many environment steps, hands the means of losses, entropy, temperature and training returns to all
+    """Every so many environment steps, and at the end, hands the means of losses, entropy, temperature and training returns to all
     loggers, with the number of gradient steps, their ratio to environment steps, and the speed of both.
 
     Speed counts the wall time of collecting and learning, not of evaluation.
@@ -46,7 +46,8 @@ class TrainingLog(pl.Callback):
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Round, batch_idx: int
     ) -> None:
         steps = trainer.global_step
-        if steps // self.every_n_steps == self._last_steps // self.every_n_steps:
+        is_due = steps // self.every_n_steps > self._last_steps // self.every_n_steps
+        if not (is_due or trainer.should_stop):
             return
         seconds = time.perf_counter() - self._since
         metrics = pl_module.drain_metrics() | trainer.datamodule.metrics()  # type: ignore[attr-defined]

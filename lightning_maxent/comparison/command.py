@@ -6,14 +6,14 @@ import difflib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
 import yaml
 
-from lightning_maxent.arguments import find_config
+from lightning_maxent.arguments import explain, find_config
 from lightning_maxent.comparison.page import page, svg
 from lightning_maxent.comparison.pictures import draw_curves, draw_improvement, draw_statistic, style_of
 from lightning_maxent.comparison.provenance import provenance
@@ -27,7 +27,7 @@ from lightning_maxent.comparison.results import (
     tidy_rows,
     write_table,
 )
-from lightning_maxent.comparison.runs import Pool, Run, check_unchanged, locked, runs_of
+from lightning_maxent.comparison.runs import Pool, Run, check_unchanged, fit_arguments, locked, runs_of
 from lightning_maxent.comparison.specification import (
     OPTIONS,
     Comparison,
@@ -56,8 +56,12 @@ class _Parser(argparse.ArgumentParser):
         raise MaxEntError(f"{message[:1].upper()}{message[1:]}; `lightning-maxent compare --help` explains.")
 
 
-def compare(arguments: Sequence[str]) -> int:
+def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int:
     """Carry out ``lightning-maxent compare``; the exit status: 1 if a run failed, 130 if stopped.
+
+    Args:
+        arguments: of the command line.
+        parse: raises what is wrong with the arguments of a run.
 
     Raises:
         MaxEntError: for what cannot be compared.
@@ -68,6 +72,7 @@ def compare(arguments: Sequence[str]) -> int:
     stopped = False
     if not args.draw_only:
         check_unchanged(runs)
+        _check_arguments(runs, parse)
         with locked(out) as lock:
             text = yaml.safe_dump(dataclasses.asdict(comparison), sort_keys=False)
             (out / "comparison.yaml").write_text(text)
@@ -181,6 +186,16 @@ def _check_options(further: Sequence[str]) -> None:
             )
             meant = f"did you mean {near[0]}?" if near else "`lightning-maxent compare --help` lists them."
             raise MaxEntError(f"There is no option {name}; {meant}")
+
+
+def _check_arguments(runs: Sequence[Run], parse: Callable[[list[str]], None]) -> None:
+    """Of every variant on every task, before the first is begun: the last one's turn may come tomorrow."""
+    to_begin = {(run.variant, run.task): run for run in runs if run.status != "finished"}
+    for run in to_begin.values():
+        try:
+            parse(fit_arguments(run, None))
+        except (argparse.ArgumentError, MaxEntError) as error:
+            raise MaxEntError(f"The variant {run.variant!r} cannot run on {run.task}: {explain(str(error))}") from error
 
 
 def _report_failures(runs: Sequence[Run]) -> int:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.data.action_codec import AbstractActionCodec
-from lightning_maxent.errors import DivergedError, MaxEntError, blamed
+from lightning_maxent.errors import MaxEntError, blamed
 from lightning_maxent.transition import Episode, Transition
 
 
@@ -44,14 +44,8 @@ class EnvRunner:
 
         Raises:
             MaxEntError: if a reward or an observation is not finite, or an environment raises.
-            DivergedError: if the action is not.
         """
         self._env_steps += self.envs.num_envs
-        if not torch.isfinite(action).all():
-            raise DivergedError(
-                f"The policy gave an action that is not finite at environment step {self._env_steps}: learning "
-                f"diverged; lower the learning rates, and go on from the last checkpoint or start anew."
-            )
         with blamed(f"{self._name} at environment step {self._env_steps}"):
             obs, reward, terminated, truncated, info = self.envs.step(self._codec.native(action))
         done = terminated | truncated

@@ -103,7 +103,13 @@ class ReplayDataModule(EnvironmentDataModule):
     def _store(self, rollout: Rollout) -> None:
         assert self.buffer is not None
         rows = {name: getattr(rollout, name).flatten(0, 1) for name in Transition._fields}
-        self.buffer.extend(TensorDict(rows, batch_size=self.steps_per_round))
+        try:
+            self.buffer.extend(TensorDict(rows, batch_size=self.steps_per_round))
+        except (RuntimeError, OSError) as error:  # the storage is made when it gets its first rows
+            raise MaxEntError(
+                f"The replay buffer of {self.capacity:,} transitions cannot be stored ({' '.join(str(error).split())}): "
+                f"choose a capacity that fits, or another storage."
+            ) from error
 
     def _batch(self) -> Transition:
         """Fresh batches ``[updates, batch]``, observations and rewards scaled as is right by now; at first, none."""

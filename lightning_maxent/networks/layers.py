@@ -8,15 +8,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightning_maxent.errors import MaxEntError
+
 
 class EnsembleLinear(nn.Module):
     """``member`` independent linear layers as one batched product: ``[member, batch, in] -> [member, batch, out]``.
 
     Each member is initialised on its own, uniformly in ``±1/sqrt(in)`` like ``torch.nn.Linear``.
+
+    Raises:
+        MaxEntError: for a size below one.
     """
 
     def __init__(self, members: int, in_dim: int, out_dim: int):
         super().__init__()
+        if min(members, in_dim, out_dim) < 1:
+            raise MaxEntError(
+                f"A layer of {members} networks from {in_dim} to {out_dim} units cannot be: widths must be at least 1."
+            )
         bound = 1 / math.sqrt(in_dim)
         self.weight = nn.Parameter(torch.empty(members, in_dim, out_dim).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(members, 1, out_dim).uniform_(-bound, bound))

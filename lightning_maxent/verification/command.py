@@ -151,7 +151,7 @@ def _small(part: Any) -> Any:
 
 def _row(candidate: Candidate, found: Measurement) -> str:
     numbers = f"{found.value:10.4f} {found.expected:10.4f} {found.error:10.4f} {found.tolerance:10.4f}"
-    verdict = "ok" if found.passed else "FAILED " + found.remark
+    verdict = "ok" if found.passed else f"FAILED: {found.advice}"
     return f"{candidate.name:14.14} {found.check:54.54} {numbers}  {verdict}"
 
 
@@ -165,6 +165,6 @@ def _json(candidate: Candidate, found: Measurement) -> str:
             "error": found.error,
             "tolerance": found.tolerance,
             "passed": found.passed,
-            "remark": found.remark,
+            "advice": "" if found.passed else found.advice,
         }
     )

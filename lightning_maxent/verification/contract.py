@@ -29,7 +29,7 @@ def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measureme
     except MaxEntError as error:
         yield Measurement("contract: shapes", 1.0, 0.0, 0.0, str(error))
         return
-    yield Measurement("contract: shapes", 0.0, 0.0, 0.0)
+    yield Measurement("contract: shapes", 0.0, 0.0, 0.0, "")
     obs, action = torch.randn(BATCH, OBS_DIM), torch.rand(BATCH, ACTION_DIM) * 2 - 1
     built.eval()
     with torch.no_grad():
@@ -45,7 +45,9 @@ def _optimism(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measuremen
     drawn = torch.stack([critic.target(prediction).mean() for _ in range(DRAWS)])  # a critic may choose at random
     for method, believed in (("value", critic.value(prediction)), ("target", drawn.mean(0))):
         excess = float(((believed - mean).mean() / disagreement).clamp(min=0))
-        yield Measurement(f"contract: optimism of {method}", excess, 0.0, 0.02)
+        yield Measurement(
+            f"contract: optimism of {method}", excess, 0.0, 0.02, f"{method} takes the highest where it should not"
+        )
 
 
 def _gradients(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measurement]:
@@ -54,14 +56,18 @@ def _gradients(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measureme
     loss = critic.loss(prediction, Returns(atoms, torch.full((BATCH, 5), 0.2)))
     (into_target,) = torch.autograd.grad(loss.sum(), atoms, retain_graph=True, allow_unused=True)
     yield Measurement(
-        "contract: detached target", 0.0 if into_target is None else float(into_target.abs().max()), 0.0, 0.0
+        "contract: detached target",
+        0.0 if into_target is None else float(into_target.abs().max()),
+        0.0,
+        0.0,
+        "loss must not pass a gradient into returns",
     )
     leaked = 0.0
     for member in range(len(prediction)):
         (gradient,) = torch.autograd.grad(loss[member].sum(), prediction, retain_graph=True)
         gradient[member] = 0
         leaked = max(leaked, float(gradient.abs().max()))
-    yield Measurement("contract: separate members", leaked, 0.0, 0.0)
+    yield Measurement("contract: separate members", leaked, 0.0, 0.0, "one member learns from the loss of another")
 
 
 def _statistics(critic: AbstractCritic, target: TargetBuilder, pair: tuple[Tensor, Tensor]) -> Iterator[Measurement]:
@@ -82,7 +88,9 @@ def _statistics(critic: AbstractCritic, target: TargetBuilder, pair: tuple[Tenso
     with torch.no_grad():
         wide = tuple(10 * each for each in pair)
         batch = differs(_in_mode(critic, True, pair), _in_mode(critic, False, pair))
-        yield Measurement("contract: batch statistics", batch, 1.0, 0.0)
+        yield Measurement(
+            "contract: batch statistics", batch, 1.0, 0.0, "forward does not normalise by the batch in training mode"
+        )
         joint = differs(learnt(pair), learnt(wide))
         yield Measurement(
             "contract: statistics of both pairs", joint, 1.0, 0.0, "use targets.JointPass or JointPolyakTarget"

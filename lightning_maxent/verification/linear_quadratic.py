@@ -16,7 +16,7 @@ from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.temperature import FixedTemperature
 from lightning_maxent.transition import Transition
-from lightning_maxent.verification.measurement import Measurement
+from lightning_maxent.verification.measurement import LOOK, Measurement
 from lightning_maxent.verification.training import train
 
 WORLD = LinearQuadratic(  # a body on a line; costs keep soft returns within (-5, 5) and actions far from +-1
@@ -59,13 +59,23 @@ def linear_quadratic(
         samples = torch.stack([algorithm.act(obs) for _ in range(50)])
     truth = torch.as_tensor(exact.q_value(*(x.numpy() for x in batch))).float()
     error = (q - truth).abs().mean() / (truth.max() - truth.min())
-    yield Measurement("linear-quadratic: error of Q over its range", float(error), 0.0, 0.03)
+    yield Measurement("linear-quadratic: error of Q over its range", float(error), 0.0, 0.03, LOOK)
     right = torch.as_tensor(exact.policy.mean(obs.numpy())).float()
     std = float(exact.policy.covariance[0, 0] ** 0.5)
     yield Measurement(
-        "linear-quadratic: error of actions over their spread", float((mean - right).abs().mean() / std), 0.0, 0.15
+        "linear-quadratic: error of actions over their spread",
+        float((mean - right).abs().mean() / std),
+        0.0,
+        0.15,
+        "the gradient of value in the action leads elsewhere",
     )
-    yield Measurement("linear-quadratic: spread of actions", float(samples.std(0).mean()), std, 0.1 * std)
+    yield Measurement(
+        "linear-quadratic: spread of actions",
+        float(samples.std(0).mean()),
+        std,
+        0.1 * std,
+        "the curvature of value in the action is off",
+    )
 
 
 def _draw() -> Transition:

@@ -3,15 +3,17 @@
 import math
 from typing import NamedTuple
 
+LOOK = "look at loss and target, or it learns slower than these updates allow"
+
 
 class Measurement(NamedTuple):
-    """A number that was measured, what it should be, and how far off it may be."""
+    """A number that was measured, what it should be, how far off it may be, and where to look if it is further."""
 
     check: str
     value: float
     expected: float
     tolerance: float
-    remark: str = ""
+    advice: str
 
     @property
     def error(self) -> float:

@@ -17,7 +17,7 @@ from lightning_maxent.policy_updates import SteinUpdate
 from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.temperature import FixedTemperature
 from lightning_maxent.transition import Transition
-from lightning_maxent.verification.measurement import Measurement
+from lightning_maxent.verification.measurement import LOOK, Measurement
 from lightning_maxent.verification.training import train
 
 ALPHA, SCALE, DISCOUNT, BATCH, WIDTH = 0.2, 0.02, 0.8, 64, 5.0  # soft returns within (-5, 5)
@@ -55,12 +55,18 @@ def multi_goal(
         value = algorithm.value_and_entropy(obs)[0]
     truth = torch.as_tensor(exact.value(obs.numpy())).float()
     error = (value - truth).abs().mean() / (truth.max() - truth.min())
-    yield Measurement("multi-goal: error of V over its range", float(error), 0.0, 0.05)
+    yield Measurement("multi-goal: error of V over its range", float(error), 0.0, 0.05, LOOK)
     action = algorithm.act(torch.zeros(4000, 2))
     shares = torch.bincount(
         (action @ torch.tensor([[1.0, 1.0], [1.0, -1.0]]) > 0).long() @ torch.tensor([1, 2]), minlength=4
     )
-    yield Measurement("multi-goal: rarest of four directions", float(shares.min()) / len(action), 0.25, 0.1)
+    yield Measurement(
+        "multi-goal: rarest of four directions",
+        float(shares.min()) / len(action),
+        0.25,
+        0.1,
+        "value prefers one of four goals that are alike",
+    )
 
 
 def _draw(world: MultiGoal) -> Transition:

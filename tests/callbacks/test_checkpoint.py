@@ -9,6 +9,7 @@ import torch
 from lightning_maxent import MaxEntError
 from lightning_maxent.callbacks import checkpoint as module
 from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, StepCheckpoint, read_checkpoint
+from lightning_maxent.errors import DivergedError
 
 
 def checkpoint(value: float, resumable: bool = True) -> dict:
@@ -161,3 +162,16 @@ def test_what_is_no_checkpoint_is_refused_in_one_sentence_and_executes_nothing(t
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(MaxEntError, match=r"is no checkpoint, or a damaged one"):
         read_checkpoint(path)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    module = pl.LightningModule()
+    module.critic, module.policy = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    module.critic.weight.data[0, 1] = torch.inf
+    trainer, checkpoint = pl.Trainer(logger=False, default_root_dir=tmp_path), StepCheckpoint()
+    trainer.strategy.connect(module)
+    checkpoint._saved_steps = -1
+    with pytest.raises(
+        DivergedError, match=r"^At 0 environment steps the weights of critic are not finite, so they are not"
+    ):
+        checkpoint.on_train_end(trainer, module)

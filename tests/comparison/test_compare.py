@@ -25,7 +25,7 @@ OPTIONS = """
   - --trainer.accelerator=cpu
 """
 BEGUN = f"variants: {{V: [sac/pendulum], no V: [target_critic_sac/pendulum]}}\nseeds: [0, 1]\nsettings:{OPTIONS}"
-BROKEN = BEGUN.replace("no V:", "broken: [sac/pendulum, --model.crtic=lightning_maxent.TwinCritic], no V:")
+BROKEN = BEGUN.replace("no V:", "broken: [sac/pendulum, --model.discount=2], no V:")
 
 
 def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsys):
@@ -49,7 +49,9 @@ def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsy
         main(["compare", "mine.yaml", "--out=out", "--jobs=2"])
     assert stop.value.code == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("Failed: broken, probe_envs:probe/Counting-v0, seed 1 (exit code 1: SAC has no option")
+    assert error.startswith(
+        "Failed: broken, probe_envs:probe/Counting-v0, seed 1 (exit code 1: The discount must lie in"
+    )
     assert error.endswith("broken/probe_envs-probe-Counting-v0/seed1/log.txt.")
     assert "Going on from" in (run / "log.txt").read_text()
     assert "at 80 environment steps" in (run / "log.txt").read_text()

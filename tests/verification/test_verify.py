@@ -56,7 +56,7 @@ def test_a_loss_of_the_wrong_sign_fails_at_regression(capsys, monkeypatch):
 def test_a_right_critic_passes_and_every_number_is_there(capsys):
     status, found = verify(capsys, f"--quick --critic lightning_maxent.TwinCritic {SMALL}")
     assert status == 0
-    assert {"check", "critic", "value", "expected", "error", "tolerance", "passed", "remark"} == set(found[0])
+    assert {"check", "critic", "value", "expected", "error", "tolerance", "passed", "advice"} == set(found[0])
     assert {each["check"].partition(":")[0] for each in found} == {"contract", "regression", "tabular"}
     for each in found:
         assert each["error"] == abs(each["value"] - each["expected"]) <= each["tolerance"]
@@ -68,7 +68,7 @@ def test_batch_normalisation_without_a_joint_pass_is_named_with_what_to_use(caps
     assert status == 1
     (failed,) = [each for each in found if not each["passed"]]
     assert failed["check"] == "contract: statistics of both pairs"
-    assert "JointPass" in failed["remark"]
+    assert "JointPass" in failed["advice"]
 
 
 def test_a_table_has_a_row_for_every_check(capsys):
@@ -93,7 +93,7 @@ def test_what_cannot_be_verified_is_said_in_one_sentence(capsys, arguments, sent
 
 
 def test_what_is_not_a_number_does_not_pass():
-    assert not Measurement("check", float("nan"), 0.0, 1.0).passed
+    assert not Measurement("check", float("nan"), 0.0, 1.0, "").passed
 
 
 def test_all_critics_are_taken_in_small_and_by_name():
