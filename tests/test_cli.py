@@ -186,6 +186,13 @@ def test_a_checkpoint_in_a_run_folder_brings_its_configuration(capsys):
     assert "15.0" in table
 
 
+def test_playing_without_a_checkpoint_says_that_nothing_was_learnt(capsys):
+    main(["test", "--config", "sac/pendulum", *SMALL])
+    shown = capsys.readouterr().out
+    assert "No --ckpt_path was given: this plays a policy that has learnt nothing." in shown
+    assert "test/return_mean" in shown
+
+
 def test_training_does_not_go_on_from_weights_for_playing(capsys):
     run = fit(steps=60)
     error = refused(capsys, "fit", "--ckpt_path", str(run / "checkpoints" / "best.ckpt"), "--trainer.max_steps=80")
