@@ -259,6 +259,22 @@ def run(args: Sequence[str]) -> MaxEntCLI:
     )
 
 
+def fit_once(args: Sequence[str], runs_dir: Path, name: str) -> Path:
+    """The folder of a run: as it lies there finished, gone on with from its last checkpoint, or carried out whole.
+
+    Args:
+        args: of ``fit``.
+        runs_dir: folder in which runs get their folders.
+        name: of this one's.
+    """
+    for finished in runs_dir.glob(f"*/*/{name}/finished"):
+        return finished.parent
+    begun = [f"--ckpt_path={checkpoint}" for checkpoint in runs_dir.glob(f"*/*/{name}/checkpoints/last.ckpt")]
+    cli = run(resolve_arguments(["fit", *args, f"--runs_dir={runs_dir}", f"--name={name}", *begun]))
+    (cli.run_dir / "finished").touch()
+    return cli.run_dir
+
+
 def _own_error(error: BaseException) -> Exception:
     """The sentence for the user, wherever in the chain it is; an error of another kind goes on with its traceback."""
     cause: BaseException | None = error

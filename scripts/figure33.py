@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
 from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import one_sentence_errors, run
+from lightning_maxent.cli import fit_once, one_sentence_errors, run
 from lightning_maxent.environments.multi_goal import draw_rewards
 from lightning_maxent.exact import MultiGoalSolution, solve_multi_goal
 
@@ -49,16 +49,11 @@ POLICIES = {
 
 def train(config: str, name: str, folder: Path, seed: int, flags: list[str]) -> ActionValueAlgorithm:
     """The trained agent of a configuration; loaded, if its run lies finished, and gone on with from its last checkpoint."""
-    checkpoint = next(folder.glob(f"*/*/{name}/checkpoints/last.ckpt"), None)
     with redirect_stdout(sys.stderr):
-        if checkpoint and (checkpoint.parents[1] / "finished").exists():
-            quiet = ["--trainer.enable_progress_bar=false", "--data.init_args.eval_episodes=1"]
-            return run(resolve_arguments(["test", f"--ckpt_path={checkpoint}", *quiet])).model
-        place = [f"--runs_dir={folder}", f"--name={name}", f"--seed_everything={seed}", "--trainer.logger=false"]
-        begun = [f"--ckpt_path={checkpoint}"] if checkpoint else []
-        cli = run(resolve_arguments(["fit", f"--config={config}", *place, *flags, *begun]))
-    (cli.run_dir / "finished").touch()
-    return cli.model
+        args = [f"--config={config}", f"--seed_everything={seed}", "--trainer.logger=false", *flags]
+        checkpoint = fit_once(args, folder, name) / "checkpoints" / "last.ckpt"
+        quiet = ["--trainer.enable_progress_bar=false", "--data.init_args.eval_episodes=1"]
+        return run(resolve_arguments(["test", f"--ckpt_path={checkpoint}", *quiet])).model
 
 
 def act(agent: ActionValueAlgorithm, states: np.ndarray) -> np.ndarray:

@@ -25,8 +25,7 @@ from matplotlib.figure import Figure
 from scipy.special import entr
 from tqdm import tqdm
 
-from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import one_sentence_errors, run
+from lightning_maxent.cli import fit_once, one_sentence_errors
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import (
@@ -59,28 +58,17 @@ class Job(NamedTuple):
 def train(job: Job) -> dict[str, float | str]:
     """Carry a run out, unless it lies there finished, and read its last evaluation."""
     torch.set_num_threads(1)
-    finished = list(job.runs_dir.glob(f"*/*/{job.name}/finished"))
-    if not finished:
-        cli = run(
-            resolve_arguments(
-                [
-                    "fit",
-                    f"--config={job.config}",
-                    f"--runs_dir={job.runs_dir}",
-                    f"--name={job.name}",
-                    f"--seed_everything={job.seed}",
-                    "--model.temperature=lightning_maxent.temperature.FixedTemperature",
-                    f"--model.temperature.init_args.alpha={job.alpha}",
-                    "--trainer.logger=false",
-                    "--trainer.enable_progress_bar=false",
-                    "--trainer.enable_model_summary=false",
-                    *job.arguments,
-                ]
-            )
-        )
-        finished = [cli.run_dir / "finished"]
-        finished[0].touch()
-    folder = finished[0].parent
+    args = [
+        f"--config={job.config}",
+        f"--seed_everything={job.seed}",
+        "--model.temperature=lightning_maxent.temperature.FixedTemperature",
+        f"--model.temperature.init_args.alpha={job.alpha}",
+        "--trainer.logger=false",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        *job.arguments,
+    ]
+    folder = fit_once(args, job.runs_dir, job.name)
     with (folder / "metrics.csv").open() as file:
         last = [row for row in csv.DictReader(file) if row["eval/return_mean"]][-1]
     config = yaml.safe_load((folder / "config.yaml").read_text())

@@ -20,8 +20,7 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import one_sentence_errors, run
+from lightning_maxent.cli import fit_once, one_sentence_errors
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.exact.multi_goal import GOALS
 
@@ -45,20 +44,11 @@ class Job(NamedTuple):
         return f"{self.way.replace(', ', '_')}_{goal}_seed{self.seed}"
 
 
-def folder_of(runs_dir: Path, name: str) -> Path | None:
-    """Of a run that lies finished."""
-    return next((path.parent for path in runs_dir.glob(f"*/*/{name}/finished")), None)
-
-
 def carry_out(job: Job) -> Path:
     """The folder of the run, carried out unless it lies there finished."""
     torch.set_num_threads(1)
-    if (folder := folder_of(job.runs_dir, job.name)) is not None:
-        return folder
     flags = [
         f"--config={CONFIGS[WAYS.get(job.way, job.way)]}",
-        f"--runs_dir={job.runs_dir}",
-        f"--name={job.name}",
         f"--seed_everything={job.seed}",
         f"--trainer.max_steps={job.steps}",
         "--trainer.logger=false",
@@ -69,12 +59,10 @@ def carry_out(job: Job) -> Path:
         flags += [f"--data.env_kwargs={{goals: [{list(GOALS[job.goal])}]}}", "--data.eval_interval=250"]
         flags += ["--data.warmup_steps=64"]
     if job.way.endswith("warm"):
-        trained = folder_of(job.runs_dir, f"{WAYS[job.way]}_all_seed{job.seed}")
+        (trained,) = job.runs_dir.glob(f"*/*/{WAYS[job.way]}_all_seed{job.seed}")
         flags += ["--trainer.callbacks+=lightning_maxent.callbacks.warm_start.WarmStart"]
         flags += [f"--trainer.callbacks.path={trained}/checkpoints/last.ckpt"]
-    cli = run(resolve_arguments(["fit", *flags, *job.arguments]))
-    (cli.run_dir / "finished").touch()
-    return cli.run_dir
+    return fit_once([*flags, *job.arguments], job.runs_dir, job.name)
 
 
 def evaluations(job: Job, folder: Path) -> list[dict[str, float | str]]:
