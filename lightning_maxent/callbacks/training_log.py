@@ -11,8 +11,8 @@ from lightning_maxent.transition import Round
 
 
 class TrainingLog(pl.Callback):
-    """Every so many environment steps, and at the end, hands the means of losses, entropy, temperature and training returns to all
-    loggers, with the number of gradient steps, their ratio to environment steps, and the speed of both.
+    """Every so many environment steps, and at the end, hands the means of losses, entropy, temperature and training
+    returns to all loggers, with the number of gradient steps, their ratio to environment steps, and the speed of both.
 
     Speed counts the wall time of collecting and learning, not of evaluation.
 

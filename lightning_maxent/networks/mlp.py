@@ -64,7 +64,7 @@ class DropoutMLP(Float32Output):
         in_dim: size of the input.
         out_dim: size of the output.
         hidden_dims: widths of the hidden layers; 2 x 256 in the paper.
-        dropout: probability that a unit is dropped; .01 in the paper for Humanoid-like tasks and .0001 to .1 elsewhere.
+        dropout: probability that a unit is dropped; .01 in one of the authors' two codes, .0001 to .1 by task in the other.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class Smooth(AbstractLogStd):
     """Its tanh, stretched from ``low`` to ``high``: gradients never vanish altogether.
 
     Args:
-        low: lower end; -10 in the codes of SimBa, BRO and FlashSAC.
+        low: lower end; -10 in the codes of SimBa, BRO and FlashSAC (of April 2026).
         high: upper end; 2 there.
     """
 
