@@ -267,7 +267,7 @@ def fit_once(args: Sequence[str], runs_dir: Path, name: str) -> Path:
         runs_dir: folder in which runs get their folders.
         name: of this one's.
     """
-    for finished in runs_dir.glob(f"*/*/{name}/finished"):
+    if finished := next(runs_dir.glob(f"*/*/{name}/finished"), None):
         return finished.parent
     begun = [f"--ckpt_path={checkpoint}" for checkpoint in runs_dir.glob(f"*/*/{name}/checkpoints/last.ckpt")]
     cli = run(resolve_arguments(["fit", *args, f"--runs_dir={runs_dir}", f"--name={name}", *begun]))

@@ -1,21 +1,17 @@
 """Looking at a part that somebody else wrote, without a trace."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_maxent.errors import blamed
 
 
-def diverged(model: nn.Module) -> list[str]:
-    """Names of the parts of a model that hold numbers that are not finite."""
-    return [
-        name
-        for name, part in model.named_children()
-        if not all(state.isfinite().all() for state in part.state_dict().values())
-    ]
+def diverged(weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of the parts of a model, given its ``state_dict``, that hold numbers that are not finite."""
+    return list(dict.fromkeys(name.partition(".")[0] for name, state in weights.items() if not state.isfinite().all()))
 
 
 @contextmanager

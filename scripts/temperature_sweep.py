@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from lightning_maxent.cli import fit_once, one_sentence_errors
 from lightning_maxent.comparison.results import write_table
+from lightning_maxent.comparison.runs import QUIET
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import (
     FiniteMDP,
@@ -63,9 +64,7 @@ def train(job: Job) -> dict[str, float | str]:
         f"--seed_everything={job.seed}",
         "--model.temperature=lightning_maxent.temperature.FixedTemperature",
         f"--model.temperature.init_args.alpha={job.alpha}",
-        "--trainer.logger=false",
-        "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false",
+        *QUIET,
         *job.arguments,
     ]
     folder = fit_once(args, job.runs_dir, job.name)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from lightning_maxent.cli import fit_once, one_sentence_errors
 from lightning_maxent.comparison.results import write_table
+from lightning_maxent.comparison.runs import QUIET
 from lightning_maxent.exact.multi_goal import GOALS
 
 CONFIGS = {"soft": "continuous_soft_q/multi_goal", "deterministic": "ddpg/multi_goal"}
@@ -51,9 +52,7 @@ def carry_out(job: Job) -> Path:
         f"--config={CONFIGS[WAYS.get(job.way, job.way)]}",
         f"--seed_everything={job.seed}",
         f"--trainer.max_steps={job.steps}",
-        "--trainer.logger=false",
-        "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false",
+        *QUIET,
     ]
     if job.goal is not None:
         flags += [f"--data.env_kwargs={{goals: [{list(GOALS[job.goal])}]}}", "--data.eval_interval=250"]

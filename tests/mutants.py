@@ -200,7 +200,7 @@ MUTANTS = [
     Mutant(
         "weights that are not finite are saved",
         "callbacks/checkpoint.py",
-        "if parts := diverged(trainer.lightning_module):",
+        'if parts := diverged(checkpoint["state_dict"]):',
         "if parts := []:",
     ),
     Mutant(

@@ -221,7 +221,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     def _finite(self, action: Tensor) -> Tensor:
         if action.isfinite().all():
             return action
-        parts = diverged(self)
+        parts = diverged(self.state_dict())
         raise DivergedError(
             f"After {self.gradient_steps:,} updates actions are not finite, and neither are the weights of "
             f"{' and '.join(parts)}: lower the learning rates, and start anew or from the last checkpoint."

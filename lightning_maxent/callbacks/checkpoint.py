@@ -73,8 +73,9 @@ class StepCheckpoint(ModelCheckpoint):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         whole = trainer.datamodule is None or trainer.datamodule.env_steps == trainer.global_step  # type: ignore[attr-defined]
-        if whole and not isinstance(exception, CheckpointNotSavedError | DivergedError) and not diverged(pl_module):
-            self._save(trainer)  # a round torn by the exception leaves the checkpoint before it
+        if whole and not isinstance(exception, CheckpointNotSavedError | DivergedError):
+            with contextlib.suppress(DivergedError):  # which would hide the exception
+                self._save(trainer)  # a round torn by the exception leaves the checkpoint before it
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._saved_steps = math.inf
@@ -85,11 +86,6 @@ class StepCheckpoint(ModelCheckpoint):
 
     def _save(self, trainer: pl.Trainer) -> None:
         if trainer.global_step > self._saved_steps:
-            if parts := diverged(trainer.lightning_module):
-                raise DivergedError(
-                    f"At {trainer.global_step:,} environment steps the weights of {' and '.join(parts)} are not finite, so "
-                    f"they are not saved: lower the learning rates, and start anew or from the checkpoint before."
-                )
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
             self._saved_steps = trainer.global_step
 
@@ -136,6 +132,17 @@ class AtomicCheckpointIO(CheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Replace what lies at ``path``, or leave it as it was.
+
+        Raises:
+            DivergedError: if weights are not finite.
+            CheckpointNotSavedError: if it cannot be written.
+        """
+        if parts := diverged(checkpoint["state_dict"]):
+            raise DivergedError(
+                f"At {checkpoint['global_step']:,} environment steps the weights of {' and '.join(parts)} are not finite, "
+                f"so they are not saved: lower the learning rates, and start anew or from the checkpoint before."
+            )
         path = Path(path)
         checkpoint = {key: dict(value) if _has_replay(value) else value for key, value in checkpoint.items()}
         buffers = path.with_name(path.name + ".replay")

@@ -22,7 +22,7 @@ from lightning_maxent.errors import MaxEntError
 POLL = 0.2  # seconds
 PROGRAM = (sys.executable, "-c", "from lightning_maxent.cli import main; main()")
 # Before the run's own settings, which may choose otherwise:
-DEFAULTS = ("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
+QUIET = ("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 
 
 class Run(NamedTuple):
@@ -267,7 +267,7 @@ def fit_arguments(run: Run, checkpoint: Path | None) -> list[str]:
     """What ``lightning-maxent`` is told to carry out a run."""
     settings = [item if item.startswith("--") else f"--config={item}" for item in run.settings]
     own = [f"--seed_everything={run.seed}", f"--runs_dir={run.folder}", "--name=run"]
-    return ["fit", *DEFAULTS, *settings, *own, *([f"--ckpt_path={checkpoint}"] if checkpoint else [])]
+    return ["fit", *QUIET, *settings, *own, *([f"--ckpt_path={checkpoint}"] if checkpoint else [])]
 
 
 def _last_line(log: Path) -> str:

@@ -15,6 +15,7 @@ from lightning_maxent import (
     SquashedGaussian,
     TwinCritic,
 )
+from lightning_maxent.errors import DivergedError
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,19 @@ def test_what_several_optimizers_behind_one_backward_pass_cannot_do_is_refused(t
     algorithm._trainer = trainer
     with pytest.raises(MaxEntError, match=sentence):
         algorithm.on_fit_start()
+
+
+@pytest.mark.parametrize("way", ["act", "explore"])
+def test_an_action_that_is_not_finite_is_not_played_and_the_broken_parts_are_named(way):
+    algorithm = SAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian)
+    play = getattr(algorithm, way)
+    with pytest.raises(DivergedError, match=r"although all weights are: look into its forward"):
+        play(torch.full((1, 3), torch.nan))
+    next(algorithm.policy.parameters()).data.fill_(torch.nan)
+    with pytest.raises(
+        DivergedError, match=r"^After 0 updates actions are not finite, .* the weights of policy: lower"
+    ):
+        play(torch.zeros(1, 3))
 
 
 @pytest.mark.parametrize("discount", [-0.1, 1.1, float("nan")])

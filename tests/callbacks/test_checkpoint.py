@@ -164,14 +164,13 @@ def test_what_is_no_checkpoint_is_refused_in_one_sentence_and_executes_nothing(t
         read_checkpoint(path)
 
 
-def test_weights_that_are_not_finite_are_not_saved(tmp_path):
-    module = pl.LightningModule()
-    module.critic, module.policy = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
-    module.critic.weight.data[0, 1] = torch.inf
-    trainer, checkpoint = pl.Trainer(logger=False, default_root_dir=tmp_path), StepCheckpoint()
-    trainer.strategy.connect(module)
-    checkpoint._saved_steps = -1
+@pytest.mark.parametrize("resumable", [True, False])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, resumable):
+    io, path = AtomicCheckpointIO(), tmp_path / "any.ckpt"
+    io.save_checkpoint(checkpoint(1.0), path)
+    weights = {"critic.weight": torch.tensor([1.0, torch.inf]), "policy.weight": torch.ones(2)}
     with pytest.raises(
         DivergedError, match=r"^At 0 environment steps the weights of critic are not finite, so they are not"
     ):
-        checkpoint.on_train_end(trainer, module)
+        io.save_checkpoint(checkpoint(2.0, resumable) | {"state_dict": weights, "global_step": 0}, path)
+    assert torch.equal(io.load_checkpoint(path)["state_dict"]["weight"], torch.ones(3))
