@@ -249,14 +249,12 @@ def stein_direction(
     by state, and at least 1e-3.
     """
     count = particles.shape[1]
-    apart = particles.unsqueeze(1) - particles.unsqueeze(2)  # [batch, j, i]: y_i - x_j
-    squared = apart.square().sum(-1)
+    squared = torch.cdist(particles, particles, compute_mode="donot_use_mm_for_euclid_dist").square()
     one, other = torch.triu_indices(count, count, 1, device=particles.device)  # not a mask, which waits for the device
     bandwidth = (squared[:, one, other].median(-1).values / math.log(count)).clamp(min=1e-3)[:, None, None]
     kernel = (-squared / bandwidth).exp()
-    attraction = torch.einsum("bji,bjd->bid", kernel, slope)
-    repulsion = torch.einsum("bji,bjid->bid", kernel, apart) * (2 / bandwidth)
-    return (attraction + alpha * repulsion) / count
+    push = 2 * alpha / bandwidth  # alpha grad_{x_j} k(x_j, y_i) = push k(x_j, y_i) (y_i - x_j)
+    return (kernel @ (slope - push * particles) + push * kernel.sum(2, keepdim=True) * particles) / count
 
 
 def expected_policy_loss(

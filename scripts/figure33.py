@@ -45,6 +45,10 @@ POLICIES = {
         "--model.policy_update=lightning_maxent.policy_updates.DivergenceUpdate",
     ],
 }
+PROPOSALS = {
+    "uniform": [],
+    "policy": ["--model.particles=lightning_maxent.particles.PolicyParticles"],
+}
 
 
 def train(config: str, name: str, folder: Path, seed: int, flags: list[str]) -> ActionValueAlgorithm:
@@ -187,16 +191,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("figure33"), help="folder of picture, numbers and runs")
     parser.add_argument("--policy", choices=POLICIES, default="stein")
     parser.add_argument("--particles", type=int, default=16, help="actions per next state")
+    parser.add_argument("--proposal", choices=PROPOSALS, default="uniform", help="where they are drawn from")
     args, further = parser.parse_known_args()
-    runs, name = args.out / "runs", f"{args.policy}{args.particles}_seed{args.seed}"
-    flags = [f"--model.particles.init_args.count={args.particles}", *POLICIES[args.policy], *further]
+    runs, name = args.out / "runs", f"{args.policy}_{args.proposal}{args.particles}_seed{args.seed}"
+    particles = [*PROPOSALS[args.proposal], f"--model.particles.init_args.count={args.particles}"]
+    flags = [*particles, *POLICIES[args.policy], *further]
     soft = train("continuous_soft_q/multi_goal", name, runs, args.seed, flags)
     hard = train("ddpg/multi_goal", f"seed{args.seed}", runs, args.seed, further)
     torch.manual_seed(args.seed)
     solution = solve_multi_goal()
-    numbers = {"policy": args.policy, "particles": args.particles, "seed": args.seed} | report(
-        soft.cpu().eval(), hard.cpu().eval(), solution, args.seed
-    )
+    numbers = {"policy": args.policy, "proposal": args.proposal, "particles": args.particles, "seed": args.seed}
+    numbers |= report(soft.cpu().eval(), hard.cpu().eval(), solution, args.seed)
     draw(soft, hard, solution, args.out / "figure33.png")
     (args.out / "figure33.json").write_text(json.dumps(numbers, indent=1) + "\n")
     print(json.dumps(numbers))

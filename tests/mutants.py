@@ -487,17 +487,17 @@ MUTANTS = [
     Mutant(
         "Stein: particles attract each other",
         "objectives.py",
-        "apart = particles.unsqueeze(1) - particles.unsqueeze(2)",
-        "apart = particles.unsqueeze(2) - particles.unsqueeze(1)",
+        "push = 2 * alpha / bandwidth",
+        "push = -2 * alpha / bandwidth",
     ),
-    Mutant("Stein: no repulsion", "objectives.py", "(attraction + alpha * repulsion)", "attraction"),
-    Mutant("Stein: repulsion without temperature", "objectives.py", "alpha * repulsion", "repulsion"),
+    Mutant("Stein: no repulsion", "objectives.py", "push = 2 * alpha / bandwidth", "push = 0 * alpha / bandwidth"),
     Mutant(
-        "Stein: slopes of one's own only",
+        "Stein: repulsion without temperature",
         "objectives.py",
-        'torch.einsum("bji,bjd->bid", kernel, slope)',
-        "slope * count",
+        "push = 2 * alpha / bandwidth",
+        "push = 2 / bandwidth",
     ),
+    Mutant("Stein: slopes of one's own only", "objectives.py", "(kernel @ (slope - push", "(slope * count - kernel @ (push"),
     Mutant(
         "Stein: bandwidth without logarithm", "objectives.py", "/ math.log(count)).clamp(min=1e-3)", ").clamp(min=1e-3)"
     ),

@@ -14,7 +14,9 @@ class FlowPolicy(AbstractSquashedPolicy):
     """``a = tanh(u)`` where ``u`` comes from Gaussian noise by invertible steps that depend on the state.
 
     As many modes as it needs, with an exact density.  The steps are monotonic rational-quadratic splines in coupling
-    layers (Durkan et al. 2019, arXiv 1906.04032), from the library zuko.
+    layers (Durkan et al. 2019, arXiv 1906.04032), from the library zuko.  They lead from noise to ``u``, which is the way
+    that is always gone here: a sample with its density is one pass (inverse autoregressive flow, Kingma et al. 2016, arXiv
+    1606.04934), where the other way round it is two for the sample and one more for its density.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -34,7 +36,7 @@ class FlowPolicy(AbstractSquashedPolicy):
     ):
         super().__init__()
         steps: Callable[..., torch.nn.Module] = zuko.flows.NSF
-        self.flow = steps(
+        way_back = steps(
             action_dim,
             obs_dim,
             bins=bins,
@@ -42,6 +44,7 @@ class FlowPolicy(AbstractSquashedPolicy):
             hidden_features=tuple(hidden_dims),
             passes=min(2, action_dim),  # coupling: two halves, each given the other
         )
+        self.flow = zuko.flows.Flow(way_back.transform.inv, way_back.base)
 
     def unsquashed_with_log_prob(
         self, obs: Float[Tensor, "batch obs_dim"], count: int
