@@ -497,7 +497,9 @@ MUTANTS = [
         "push = 2 * alpha / bandwidth",
         "push = 2 / bandwidth",
     ),
-    Mutant("Stein: slopes of one's own only", "objectives.py", "(kernel @ (slope - push", "(slope * count - kernel @ (push"),
+    Mutant(
+        "Stein: slopes of one's own only", "objectives.py", "(kernel @ (slope - push", "(slope * count - kernel @ (push"
+    ),
     Mutant(
         "Stein: bandwidth without logarithm", "objectives.py", "/ math.log(count)).clamp(min=1e-3)", ").clamp(min=1e-3)"
     ),
