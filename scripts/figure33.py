@@ -28,22 +28,20 @@ from lightning_maxent.exact import MultiGoalSolution, solve_multi_goal
 
 PROBES = np.array([[-2.5, 0.0], [0.0, 0.0], [2.5, 2.5]])
 HORIZON, CELLS, SAMPLES = 30, 16, 10_000
+DIVERGENCE = [
+    "--model.policy_update=lightning_maxent.policy_updates.DivergenceUpdate",
+    "--model.policy_update.init_args.count=8",
+]
 POLICIES = {
     "stein": [],
     "flow": [
         "--model.policy=lightning_maxent.policies.flow.FlowPolicy",
         "--model.policy.init_args.transforms=2",
         "--model.policy.init_args.hidden_dims=[64, 64]",
-        "--model.policy_update=lightning_maxent.policy_updates.DivergenceUpdate",
+        *DIVERGENCE,
     ],
-    "mixture": [
-        "--model.policy=lightning_maxent.policies.mixture.MixtureOfGaussians",
-        "--model.policy_update=lightning_maxent.policy_updates.DivergenceUpdate",
-    ],
-    "gaussian": [
-        "--model.policy=lightning_maxent.policies.squashed_gaussian.SquashedGaussian",
-        "--model.policy_update=lightning_maxent.policy_updates.DivergenceUpdate",
-    ],
+    "mixture": ["--model.policy=lightning_maxent.policies.mixture.MixtureOfGaussians", *DIVERGENCE],
+    "gaussian": ["--model.policy=lightning_maxent.policies.squashed_gaussian.SquashedGaussian", *DIVERGENCE],
 }
 PROPOSALS = {
     "uniform": [],
