@@ -266,12 +266,20 @@ def fit_once(args: Sequence[str], runs_dir: Path, name: str) -> Path:
         args: of ``fit``.
         runs_dir: folder in which runs get their folders.
         name: of this one's.
+
+    Raises:
+        MaxEntError: if a run of this name lies there finished that was given other ``args``.
     """
+    settings = "\n".join(args)
     if finished := next(runs_dir.glob(f"*/*/{name}/finished"), None):
+        if finished.read_text() != settings:
+            raise MaxEntError(
+                f"The run {finished.parent} was carried out with other settings: choose another folder, or delete it."
+            )
         return finished.parent
     begun = [f"--ckpt_path={checkpoint}" for checkpoint in runs_dir.glob(f"*/*/{name}/checkpoints/last.ckpt")]
     cli = run(resolve_arguments(["fit", *args, f"--runs_dir={runs_dir}", f"--name={name}", *begun]))
-    (cli.run_dir / "finished").touch()
+    (cli.run_dir / "finished").write_text(settings)
     return cli.run_dir
 
 

@@ -498,7 +498,22 @@ MUTANTS = [
         "push = 2 / bandwidth",
     ),
     Mutant(
-        "Stein: slopes of one's own only", "objectives.py", "(kernel @ (slope - push", "(slope * count - kernel @ (push"
+        "Stein: slopes of one's own only",
+        "objectives.py",
+        "(kernel @ (slope - push * particles)",
+        "(slope * (count - 1) - kernel @ (push * particles)",
+    ),
+    Mutant(
+        "Stein: a particle is its own neighbour",
+        "objectives.py",
+        " - torch.eye(count, dtype=squared.dtype, device=squared.device)",
+        "",
+    ),
+    Mutant(
+        "Stein: direction in bfloat16",
+        "policy_updates.py",
+        "torch.autocast(obs.device.type, enabled=False)",
+        "torch.autocast(obs.device.type, enabled=torch.is_autocast_enabled(obs.device.type))",
     ),
     Mutant(
         "Stein: bandwidth without logarithm", "objectives.py", "/ math.log(count)).clamp(min=1e-3)", ").clamp(min=1e-3)"

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,17 +24,17 @@ SMALL = partial(MLP, hidden_dims=(32, 32))
 
 
 def by_hand(particles, slope, alpha):
-    """Liu & Wang's direction for the particles of one state, one pair after the other."""
+    """Liu & Wang's direction from the other particles of one state, one pair after the other."""
     count = len(particles)
     squared = [((particles[i] - particles[j]) ** 2).sum() for i in range(count) for j in range(i)]
     bandwidth = max(float(torch.stack(squared).median()) / math.log(count), 1e-3)
     direction = torch.zeros_like(particles)
     for i in range(count):
-        for j in range(count):
+        for j in [each for each in range(count) if each != i]:
             away = particles[j] - particles[i]
             kernel = math.exp(-float(away @ away) / bandwidth)
             gradient = -2 / bandwidth * away * kernel  # of the kernel, in x_j
-            direction[i] += (kernel * slope[j] + alpha * gradient) / count
+            direction[i] += (kernel * slope[j] + alpha * gradient) / (count - 1)
     return direction
 
 
@@ -45,6 +46,29 @@ def test_the_direction_is_that_of_liu_and_wang_in_every_state(count, scale):
     slope, alpha = torch.randn(3, count, 2, dtype=torch.float64), torch.tensor(ALPHA, dtype=torch.float64)
     expected = torch.stack([by_hand(*each, ALPHA) for each in zip(particles, slope)])
     assert_close(stein_direction(particles, slope, alpha), expected)
+
+
+@pytest.mark.parametrize("count", [8, 32])
+def test_samples_of_the_density_itself_are_neither_drawn_together_nor_apart(count):
+    """Stein's identity; were a particle one of its own neighbours, the mean would be lower by ``1 / count``."""
+    torch.manual_seed(0)
+    particles = torch.randn(20_000, count, 1, dtype=torch.float64)
+    direction = stein_direction(particles, -particles, torch.tensor(1.0, dtype=torch.float64))
+    assert float((direction * particles).mean()) == pytest.approx(0, abs=0.3 / count)
+
+
+def test_samples_close_together_are_told_apart_under_bf16():
+    torch.manual_seed(0)
+    u = (1 + 0.03 * torch.randn(4, 16, 2)).requires_grad_()
+    policy = SimpleNamespace(unsquashed=lambda obs, count: u)
+    moves = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = SteinUpdate(16).loss(
+                policy, lambda obs, action: action.sum(-1), torch.zeros(4, 1), torch.tensor(1.0)
+            )
+        moves.append(torch.autograd.grad(loss.sum(), u)[0])
+    assert_close(moves[1], moves[0], rtol=1e-4, atol=1e-4)
 
 
 def q_of(obs, action):
@@ -66,16 +90,17 @@ def moments():
 
 
 UPDATED = {
-    "stein_sampler": (SteinSampler, SteinUpdate(32)),
-    "mixture_by_divergence": (partial(MixtureOfGaussians, components=4), DivergenceUpdate(8)),
-    "mixture_by_stein": (partial(MixtureOfGaussians, components=4), SteinUpdate(32)),
+    "stein_sampler": (partial(SteinSampler, network=SMALL), SteinUpdate(32)),
+    "flow_by_divergence": (partial(FlowPolicy, transforms=2, hidden_dims=(32, 32)), DivergenceUpdate(16)),
+    "mixture_by_divergence": (partial(MixtureOfGaussians, components=4, network=SMALL), DivergenceUpdate(8)),
+    "mixture_by_stein": (partial(MixtureOfGaussians, components=4, network=SMALL), SteinUpdate(32)),
 }
 
 
 @pytest.mark.parametrize(("build", "update"), UPDATED.values(), ids=UPDATED)
 def test_policies_learn_both_unequal_hills(build, update):
     torch.manual_seed(0)
-    policy, obs = build(1, 1, network=SMALL), torch.zeros(16, 1)
+    policy, obs = build(1, 1), torch.zeros(16, 1)
     optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
     for _ in range(600):
         optimizer.zero_grad()

@@ -90,7 +90,8 @@ def test_the_warm_start_goes_through_every_goal_and_repeats_nothing(tmp_path):
         "--data.eval_episodes=1",
         "--data.updates_per_round=0",
     ]
-    carry_out("warm_start.py", *small, "--data.warmup_steps=64")
+    small.append("--data.warmup_steps=64")
+    carry_out("warm_start.py", *small)
     with (tmp_path / "found.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * 4  # agents and goals

@@ -25,7 +25,7 @@ class MultiGoalEnv(gym.Env[Any, Any]):
     reward   ``-actuation_cost ||a||^2 - distance_cost min_g ||s' - g||^2``, and ``goal_reward`` at a goal
     ends     nearer than ``goal_threshold`` to a goal, (5, 0), (-5, 0), (0, 5) or (0, -5); the time limit truncates after
              30 steps (``max_episode_steps`` of ``gymnasium.make``)
-    renders  ``rgb_array``: the reward of arriving, the goals and the path so far; Gymnasium shows it for ``human``
+    renders  the reward of arriving, the goals and the path so far: as ``rgb_array``, or in a window, ``human``
     ======== ==========================================================================================
 
     Args:
@@ -35,13 +35,13 @@ class MultiGoalEnv(gym.Env[Any, Any]):
         goal_threshold: how near is there.
         goals: their positions.
         init_sigma: standard deviation of the start around the origin, on either axis.
-        render_mode: ``rgb_array`` or none.
+        render_mode: ``rgb_array``, ``human`` or none.
 
     Raises:
         MaxEntError: for what ``MultiGoal`` refuses, or a start whose deviation is negative or not finite.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  Gymnasium's own declaration
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012  Gymnasium's own declaration
 
     def __init__(
         self,
@@ -55,22 +55,24 @@ class MultiGoalEnv(gym.Env[Any, Any]):
     ):
         if not 0 <= init_sigma < np.inf:
             raise MaxEntError(f"init_sigma must be finite and not negative, but is {init_sigma}.")
-        places = tuple((float(x), float(y)) for x, y in goals)
-        self.world = MultiGoal(actuation_cost, distance_cost, goal_reward, goal_threshold, places)
+        self.world = MultiGoal(actuation_cost, distance_cost, goal_reward, goal_threshold, goals)
         self.init_sigma, self.render_mode = init_sigma, render_mode
         self.observation_space = spaces.Box(-EDGE, EDGE, (2,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.path: list[np.ndarray] = []
+        self.window: Any = None  # of pygame
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         start = self.init_sigma * self.np_random.standard_normal(2)
         self.path = [np.clip(start, -EDGE, EDGE)]
+        self._show()
         return self._observe(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         state = self.path[-1]
         self.path.append(self.world.after(state, action))
+        self._show()
         return (
             self._observe(),
             float(self.world.reward(state, action)),
@@ -80,8 +82,31 @@ class MultiGoalEnv(gym.Env[Any, Any]):
         )
 
     def render(self) -> Any:
-        if self.render_mode is None:
-            return None
+        return self._picture() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        if self.window is not None:
+            import pygame
+
+            pygame.display.quit()
+            self.window = None
+
+    def _show(self) -> None:
+        """Where a person looks on, what is new."""
+        if self.render_mode != "human":
+            return
+        import pygame  # greets on import
+
+        picture = self._picture().swapaxes(0, 1)
+        if self.window is None:
+            pygame.display.init()
+            self.window = pygame.display.set_mode(picture.shape[:2])
+        pygame.surfarray.blit_array(self.window, picture)
+        pygame.event.pump()
+        pygame.display.flip()
+        pygame.time.wait(1000 // self.metadata["render_fps"])
+
+    def _picture(self) -> np.ndarray:
         figure = Figure(figsize=(4, 4), dpi=100)
         canvas = FigureCanvasAgg(figure)
         axes = figure.add_axes((0, 0, 1, 1))

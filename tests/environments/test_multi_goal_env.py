@@ -1,8 +1,9 @@
 import gymnasium as gym
 import numpy as np
+import pygame
 import pytest
 from gymnasium.utils.env_checker import check_env
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import lightning_maxent.environments  # noqa: F401  registers it
 from lightning_maxent.environments.multi_goal import MultiGoalEnv
@@ -29,6 +30,16 @@ def test_the_way_to_a_goal_pays_as_the_world_says_and_ends_there():
     assert_allclose(obs, [4.5, 0.0], atol=1e-5)
     distances = 5 - 0.9 * np.arange(1, 6)
     assert_allclose(rewards, -30 * 0.81 - distances**2 + 10 * (distances < 1), rtol=1e-5)
+
+
+def test_every_coefficient_reaches_the_reward():
+    coefficients = {"actuation_cost": 2.0, "distance_cost": 3.0, "goal_reward": 5.0, "goal_threshold": 0.7}
+    env = make(init_sigma=0.0, goals=[[1.0, 1.0], [-1.0, 1.0]], **coefficients)
+    env.reset(seed=0)
+    _, reward, terminated, *_ = env.step(np.array([0.5, 0.5], np.float32))
+    assert (reward, terminated) == (pytest.approx(-2 * 0.5 - 3 * 0.5), False)
+    _, reward, terminated, *_ = env.step(np.array([0.4, 0.0], np.float32))
+    assert (reward, terminated) == (pytest.approx(-2 * 0.16 - 3 * 0.26 + 5), True)
 
 
 def test_thirty_steps_without_a_goal_are_truncated():
@@ -58,6 +69,21 @@ def test_the_picture_shows_the_path():
     assert moved[190:210, 200:300].any()
     assert not moved[:150].any()
     assert MultiGoalEnv().render() is None
+
+
+def test_a_window_shows_the_same_picture(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    env = make(render_mode="human")
+    env.reset(seed=0)
+    env.step(np.array([1.0, 0.0], np.float32))
+    shown = env.unwrapped.window
+    assert shown is not None
+    picture = make(render_mode="rgb_array")
+    picture.reset(seed=0)
+    picture.step(np.array([1.0, 0.0], np.float32))
+    assert_array_equal(pygame.surfarray.array3d(shown).swapaxes(0, 1), picture.render())
+    env.close()
+    assert env.unwrapped.window is None
 
 
 @pytest.mark.parametrize("kwargs", [{"init_sigma": -0.1}, {"goal_threshold": 0.0}, {"actuation_cost": float("nan")}])

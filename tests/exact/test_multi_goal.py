@@ -50,6 +50,23 @@ def test_values_are_those_of_an_independent_computation_and_settle_as_the_grid_i
     ).all()
 
 
+@pytest.mark.parametrize(
+    ("coefficients", "alpha", "discount"),
+    [
+        ({"goal_reward": 60.0, "actuation_cost": 20.0, "distance_cost": 2.0}, 1.5, 0.9),
+        ({"goal_threshold": 0.5, "goals": ((2.0, 1.0), (-5.0, 0.0))}, 0.5, 0.95),
+    ],
+)
+def test_values_settle_for_other_coefficients_too(coefficients, alpha, discount):
+    by_spacing = [
+        solve_multi_goal(MultiGoal(**coefficients), alpha, discount=discount, spacing=spacing).value(PROBES)
+        for spacing in (0.2, 0.05, 0.025)
+    ]
+    coarse, fine = (np.abs(values - by_spacing[-1]).max() for values in by_spacing[:2])
+    assert fine < coarse
+    assert fine < 0.03
+
+
 @pytest.mark.parametrize("probe", PROBES.tolist())
 def test_the_value_is_the_soft_maximum_of_q_by_monte_carlo(solution, probe):
     rng = np.random.default_rng(0)
@@ -106,6 +123,24 @@ def test_samples_follow_the_density(solution):
     assert ((counted - expected) ** 2 / expected).sum() < 64 + 5 * math.sqrt(2 * 64)  # chi squared
 
 
+def test_samples_come_and_follow_the_density_at_a_temperature_where_efforts_propose_next_to_none_of_them():
+    cold = solve_multi_goal(alpha=0.2, spacing=0.1)
+    drawn = cold.sample(np.zeros((100, 2)), np.random.default_rng(0))
+    density = cold.density([0.0, 0.0])
+    squared = (drawn**2).sum(-1)
+    assert squared.mean() == pytest.approx(density.squared_length, abs=4 * squared.std() / 10)
+    expected = 100 * density.cells(2)  # a quadrant each
+    counted, *_ = np.histogram2d(*drawn.T, bins=2, range=[[-1, 1], [-1, 1]])
+    assert ((counted - expected) ** 2 / expected).sum() < 16  # chi squared of three degrees: once in a thousand
+
+
+def test_an_action_outside_the_box_is_worth_the_one_that_is_played_and_has_no_density(solution):
+    outside, played = np.array([2.0, 0.1]), np.array([1.0, 0.1])
+    assert solution.q_value([1.0, 1.0], outside) == solution.q_value([1.0, 1.0], played)
+    assert solution.log_prob([1.0, 1.0], outside) == -np.inf
+    assert solution.log_prob([1.0, 1.0], played) > -20
+
+
 def test_reward_scale_and_temperature_are_one_number_to_the_policy():
     scaled, hot = solve_multi_goal(spacing=0.1), solve_multi_goal(spacing=0.1, reward_scale=1.0, alpha=10.0)
     assert_allclose(hot.value(PROBES), 10 * scaled.value(PROBES), rtol=1e-6)
@@ -146,6 +181,7 @@ def test_a_step_clips_the_action_and_the_square_and_pays_for_what_was_played():
         ({"spacing": 0.3}, "spacing must be 1 divided by a whole number"),
         ({"alpha": 0.001}, "less than the spacing"),
         ({"world": MultiGoal(actuation_cost=0.1, distance_cost=1000.0)}, "too low for float64"),
+        ({"world": MultiGoal(goal_threshold=0.03)}, "lies between points 0.05 apart: give a spacing below"),
     ],
 )
 def test_what_cannot_be_solved_is_refused(arguments, sentence):
@@ -162,6 +198,9 @@ def test_what_cannot_be_solved_is_refused(arguments, sentence):
         {"goal_threshold": 0.0},
         {"goals": ()},
         {"goals": ((8.0, 0.0),)},
+        {"goals": ((math.nan, 0.0),)},
+        {"goals": [[1.0, 2.0, 3.0]]},
+        {"goals": [[1.0, 2.0], [3.0]]},
     ],
 )
 def test_coefficients_that_make_no_world_are_refused(coefficients):
