@@ -30,6 +30,10 @@ class AbstractParticles(ABC):
     ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
         """Actions in ``[-1, 1]`` and the log-density in nats that they were drawn with."""
 
+    def lowest_entropy(self, action_dim: int) -> float:
+        """The lowest entropy in nats that they can tell, when one of them has all the weight."""
+        return -math.inf
+
     def weigh(
         self, q: Float[Tensor, "batch particle"], log_density: Float[Tensor, "batch particle"], alpha: Scalar
     ) -> tuple[Float[Tensor, "batch particle"], Float[Tensor, "batch particle"]]:
@@ -65,6 +69,9 @@ class UniformParticles(AbstractParticles):
         actions = 2 * torch.rand(len(obs), self.count, action_dim, device=obs.device) - 1
         return actions, torch.full(actions.shape[:2], -action_dim * math.log(2), device=obs.device)
 
+    def lowest_entropy(self, action_dim: int) -> float:
+        return action_dim * math.log(2) - math.log(self.count)
+
 
 class AbstractPolicyParticles(AbstractParticles, ABC):
     """Draws ``count`` actions from the policy, with its own density."""
@@ -87,6 +94,8 @@ class AbstractPolicyParticles(AbstractParticles, ABC):
 
 class PolicyParticles(AbstractPolicyParticles):
     """The same with ``a_k`` from the policy, by its own density: exact, with any number of them, once the policy is.
+
+    Where the policy has lost a mode of Q, none is drawn there, and V is too low.
 
     Args:
         count: particles per state.

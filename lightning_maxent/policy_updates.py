@@ -50,8 +50,8 @@ class SteinUpdate(AbstractPolicyUpdate):
     def check(self, policy: Any) -> None:
         if not isinstance(policy, AbstractSampler):
             raise MaxEntError(
-                f"SteinUpdate moves samples before tanh, which {type(policy).__name__} does not tell: derive it from "
-                f"AbstractSampler, or use DivergenceUpdate."
+                f"SteinUpdate moves samples before tanh, which {type(policy).__name__} does not tell: use "
+                f"DivergenceUpdate, or derive the policy from AbstractSquashedPolicy or AbstractSampler."
             )
 
     def loss(self, policy: Any, q: AskQ, obs: Float[Tensor, "batch obs_dim"], alpha: Scalar) -> Float[Tensor, " batch"]:

@@ -31,6 +31,7 @@ from lightning_maxent import (
     Transition,
     UniformParticles,
 )
+from lightning_maxent.cli import one_sentence_errors
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.critics.ensemble import EnsembleCritic
 from lightning_maxent.exact import MultiGoalSolution, solve_multi_goal
@@ -164,4 +165,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence_errors(Path(__file__).name):
+        main()

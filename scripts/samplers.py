@@ -22,18 +22,20 @@ from scipy.stats import truncnorm
 from torch import Tensor
 from tqdm import tqdm
 
+from lightning_maxent.cli import one_sentence_errors
 from lightning_maxent.comparison.results import write_table
+from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP
 from lightning_maxent.policies.flow import FlowPolicy
 from lightning_maxent.policies.mixture import MixtureOfGaussians
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 from lightning_maxent.policies.stein_sampler import SteinSampler
-from lightning_maxent.policy_updates import AbstractPolicyUpdate, DivergenceUpdate, SteinUpdate
+from lightning_maxent.policy_updates import DivergenceUpdate, SteinUpdate
 
 SPREAD, SAMPLES, STATES = 0.25, 4000, 8
 WEIGHTS = {"equal": (0.25, 0.25, 0.25, 0.25), "unequal": (0.4, 0.3, 0.2, 0.1)}
 NETWORK = partial(MLP, hidden_dims=(128, 128))
-WAYS: dict[str, tuple[Any, AbstractPolicyUpdate]] = {
+WAYS: dict[str, tuple[Any, DivergenceUpdate | SteinUpdate]] = {
     "Stein sampler, 8 particles": (partial(SteinSampler, network=NETWORK), SteinUpdate(8)),
     "Stein sampler, 32 particles": (partial(SteinSampler, network=NETWORK), SteinUpdate(32)),
     "Stein sampler, 128 particles": (partial(SteinSampler, network=NETWORK), SteinUpdate(128)),
@@ -116,6 +118,8 @@ def draw(rows: list[dict[str, Any]], picture: Path) -> None:
             of_way = [row for row in rows if row["modes"] == modes and row["policy"] == way]
             mean = [np.mean([row["energy_distance"] for row in of_way if row["dim"] == dim]) for dim in dims]
             axis.plot(dims, np.maximum(mean, 1e-5), marker="o", label=way)
+        exact = [np.mean([row["baseline"] for row in rows if row["dim"] == dim]) for dim in dims]
+        axis.plot(dims, np.maximum(exact, 1e-5), color="black", linestyle=":", label="two sets of exact samples")
         axis.set(title=f"four {modes} modes", xlabel="dimensions of the action", xscale="log", yscale="log")
         axis.set_xticks(dims, [str(dim) for dim in dims])
     figure.axes[0].set_ylabel("energy distance to the exact samples")
@@ -130,16 +134,20 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=2000, help="of 8 states each")
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args = parser.parse_args()
+    if args.updates < 1:
+        raise MaxEntError(f"--updates must be at least 1, but is {args.updates}.")
     args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     jobs = [(m, dim, way, seed) for m in WEIGHTS for dim in args.dims for way in WAYS for seed in args.seeds]
     rows = []
     for modes, dim, way, seed in tqdm(jobs, unit="policy"):
         found = fit(World(dim, WEIGHTS[modes]), dim, way, args.updates, seed)
-        rows.append({"modes": modes, "dim": dim, "policy": way, "seed": seed, "updates": args.updates} | found)
+        told = {"modes": modes, "dim": dim, "policy": way, "particles": WAYS[way][1].count, "seed": seed}
+        rows.append(told | {"updates": args.updates} | found)
     write_table(rows, Path(f"{args.out}.csv"))
     draw(rows, Path(f"{args.out}.png"))
     print(f"Drawn: {args.out}.png")
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence_errors(Path(__file__).name):
+        main()

@@ -2,9 +2,10 @@ r"""After learning a world of four goals: which agent adapts faster when only on
 
     python scripts/warm_start.py --out docs/results/warm_start
 
-Soft Q-learning and DDPG (same critic, data and steps) learn the multi-goal world.  Then three of its goals vanish, and both
-go on from their weights with new data; soft Q-learning also begins anew.  For every goal and seed: the return of 20
-deterministic episodes over environment steps.  Writes ``<out>.csv`` and ``<out>.png``; a run that lies finished in
+Soft Q-learning and DDPG (same critic, as many steps of its own each) learn the multi-goal world.  Then three of its goals
+vanish, and both go on from their weights with new data; beside them, both begin anew.  For every goal and seed: the return of
+20 episodes over environment steps, deterministic (for soft Q-learning the sample that Q thinks best) and with the policy's
+samples.  Writes ``<out>.csv`` and ``<out>.png``; a run that lies finished in
 ``--runs_dir`` is not repeated.
 """
 
@@ -26,7 +27,12 @@ from lightning_maxent.comparison.runs import QUIET
 from lightning_maxent.exact.multi_goal import GOALS
 
 CONFIGS = {"soft": "continuous_soft_q/multi_goal", "deterministic": "ddpg/multi_goal"}
-WAYS = {"soft, warm": "soft", "deterministic, warm": "deterministic", "soft, anew": "soft"}
+WAYS = {
+    "soft, warm": "soft",
+    "deterministic, warm": "deterministic",
+    "soft, anew": "soft",
+    "deterministic, anew": "deterministic",
+}
 
 
 class Job(NamedTuple):
@@ -76,6 +82,7 @@ def evaluations(job: Job, folder: Path) -> list[dict[str, float | str]]:
             "seed": job.seed,
             "env_steps": int(row["env_steps"]),
             "return": float(row["eval/return_mean"]),
+            "sampled_return": float(row["eval/sampled_return_mean"]),
         }
         for row in rows
     ]

@@ -889,8 +889,8 @@ MUTANTS = [
     Mutant(
         "playing moves running statistics",
         "algorithms/base.py",
-        "        with steady(self):\n            return self._act(",
-        "        with torch.no_grad():\n            return self._act(",
+        "        with steady(self):\n            return self._finite(self._act(",
+        "        with torch.no_grad():\n            return self._finite(self._act(",
     ),
     Mutant(
         "the next action moves the policy's statistics",

@@ -10,7 +10,13 @@ from lightning_maxent.arguments import BUILT_IN_CONFIGS, resolve_arguments
 from lightning_maxent.cli import run
 
 OVERLAYS = sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml"))
-TASKS = ["sac/pendulum", "target_critic_sac/pendulum", "soft_q/cartpole", "sac_discrete/cartpole"]
+TASKS = [
+    "sac/pendulum",
+    "target_critic_sac/pendulum",
+    "continuous_soft_q/pendulum",
+    "soft_q/cartpole",
+    "sac_discrete/cartpole",
+]
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -172,5 +172,5 @@ def test_updates_name_the_policies_that_they_cannot_train():
     SteinUpdate().check(SteinSampler(2, 1))
     with pytest.raises(MaxEntError, match="SteinSampler has none: use SteinUpdate"):
         DivergenceUpdate().check(SteinSampler(2, 1))
-    with pytest.raises(MaxEntError, match="which Linear does not tell"):
+    with pytest.raises(MaxEntError, match="which Linear does not tell: use DivergenceUpdate"):
         SteinUpdate().check(torch.nn.Linear(1, 1))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lightning_maxent.cli import parse
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -52,6 +54,26 @@ def test_figure_33_draws_prints_one_line_and_does_not_train_twice(tmp_path):
     assert json.loads(again)["probes"]["[0.0, 0.0]"]["exact_value"] == origin["exact_value"]
 
 
+@pytest.mark.parametrize("proposal", ["uniform", "policy"])
+@pytest.mark.parametrize("policy", ["stein", "flow", "mixture", "gaussian"])
+def test_every_policy_of_figure_33_is_a_configuration_that_holds_together(policy, proposal, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    figure33 = importlib.import_module("figure33")
+    parse(["fit", "--config=continuous_soft_q/multi_goal", *figure33.PROPOSALS[proposal], *figure33.POLICIES[policy]])
+
+
+def test_figure_33_refuses_a_flag_that_only_one_of_its_agents_knows_before_either_is_trained(tmp_path):
+    with pytest.raises(AssertionError, match=r"figure33.py: error: .*particles"):
+        small_figure_33(tmp_path, "--model.particles=lightning_maxent.particles.PolicyExpectation")
+    assert not list(tmp_path.iterdir())
+
+
+def test_figure_33_takes_no_run_with_other_settings_for_its_own(tmp_path):
+    small_figure_33(tmp_path)
+    with pytest.raises(AssertionError, match=r"figure33.py: error: The run .* was carried out with other settings"):
+        small_figure_33(tmp_path, "--trainer.max_steps=80")
+
+
 def test_figure_33_goes_on_with_a_run_that_was_cut_off(tmp_path):
     small_figure_33(tmp_path)
     (finished,) = tmp_path.glob("runs/continuous_soft_q_learning/*/*/finished")
@@ -65,7 +87,7 @@ def test_samplers_compare_every_policy_with_exact_samples(tmp_path):
     carry_out("samplers.py", "--dims", "1", "--seeds", "0", "--updates", "5", "--out", str(tmp_path / "found"))
     rows = (tmp_path / "found.csv").read_text().splitlines()
     assert len(rows) == 1 + 2 * 6
-    assert rows[0].startswith("modes,dim,policy,seed,updates,energy_distance,baseline,share_error")
+    assert rows[0].startswith("modes,dim,policy,particles,seed,updates,energy_distance,baseline,share_error")
     assert (tmp_path / "found.png").exists()
 
 
@@ -94,10 +116,10 @@ def test_the_warm_start_goes_through_every_goal_and_repeats_nothing(tmp_path):
     carry_out("warm_start.py", *small)
     with (tmp_path / "found.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 4  # agents and goals
+    assert len(rows) == 4 * 4  # agents and goals
     assert (tmp_path / "found.png").exists()
     runs = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*/metrics.csv")}
-    assert len(runs) == 2 + 12
+    assert len(runs) == 2 + 16
     carry_out("warm_start.py", *small)
     assert {path: path.stat().st_mtime_ns for path in runs} == runs
 

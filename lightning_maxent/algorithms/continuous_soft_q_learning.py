@@ -8,6 +8,7 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
 from lightning_maxent.critics.base import CriticBuilder, Returns
+from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, soft_mixture
 from lightning_maxent.particles import AbstractParticles, UniformParticles
 from lightning_maxent.policies.base import SamplerBuilder, build_sampler, same_noise_each_time
@@ -24,16 +25,17 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
 
     Q regresses on ``r + gamma V(s')``, where V is estimated with the copy of Q from several actions ("particles") in
     every next state; the policy follows Q and keeps all the modes that Q has.  At ``alpha = 0`` V is the maximum over the
-    particles, and samples climb Q.
+    particles (their mean with ``PolicyExpectation``), and samples climb Q.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
         critic: builds Q.
-        policy: builds the policy: a sampler, or a density that tells its samples before tanh.
+        policy: builds the policy: a density, or a sampler that tells its samples before tanh.
         particles: where V(s') is estimated.
         policy_update: how the policy follows Q.
-        temperature: builds alpha from ``actions``; a learned one steers the entropy of ``exp(Q/alpha)/Z``.
+        temperature: builds alpha from ``actions``; a learned one steers the entropy that the particles tell: that of
+            ``exp(Q/alpha)/Z``, with ``PolicyExpectation`` the policy's own.
         target: builds the copy of Q.
         critic_optimizer: of Q.
         policy_optimizer: of the policy.
@@ -41,7 +43,8 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
         discount: gamma; .99 in the paper.
 
     Raises:
-        MaxEntError: for finite actions, or particles or an update that the policy cannot serve.
+        MaxEntError: for finite actions, particles or an update that the policy cannot serve, or a target entropy that the
+            particles cannot tell.
     """
 
     def __init__(
@@ -67,7 +70,17 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
         self.policy_update = policy_update or SteinUpdate()
         self.particles.check(self.policy)
         self.policy_update.check(self.policy)
+        self._check_target_entropy()
         self.target_critic = target(self.critic)
+
+    def _check_target_entropy(self) -> None:
+        target, lowest = self.temperature.target_entropy(), self.particles.lowest_entropy(self.action_dim)
+        if target is not None and target <= lowest:
+            raise MaxEntError(
+                f"The temperature steers to an entropy of {float(target):.3g} nats, but {type(self.particles).__name__} of "
+                f"this count tell none below {lowest:.3g}, and alpha would fall for ever: raise their count, use "
+                f"PolicyParticles, or choose a higher target_entropy."
+            )
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
         alpha = self.temperature()
@@ -104,16 +117,16 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
     def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
         """Samples; if ``deterministic``, the one that Q thinks best of the same ``CANDIDATES`` each time."""
         if not deterministic:
-            return self.policy.unsquashed(obs, 1).squeeze(1).tanh()
+            return self.policy.samples(obs, 1).squeeze(1)
         with same_noise_each_time(obs.device):
-            action = self.policy.unsquashed(obs, CANDIDATES).tanh()
+            action = self.policy.samples(obs, CANDIDATES)
         q = self.q_value(obs.repeat_interleave(CANDIDATES, dim=0), action.flatten(0, 1)).view(len(obs), CANDIDATES)
         return action[torch.arange(len(obs), device=obs.device), q.argmax(1)]
 
     def value_and_entropy(
         self, obs: Float[Tensor, "batch obs_dim"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """Of ``exp(Q/alpha)/Z``, estimated from particles."""
+        """Of ``exp(Q/alpha)/Z``, estimated from particles; of the policy itself with ``PolicyExpectation``."""
         alpha = self.temperature()
         particles, log_density = self.particles.draw(self.policy, obs, self.action_dim)
         q = self.q_value(obs.repeat_interleave(particles.shape[1], dim=0), particles.flatten(0, 1))

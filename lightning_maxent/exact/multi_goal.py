@@ -69,7 +69,7 @@ class MultiGoal:
         try:
             places = np.array(self.goals, np.float64)
         except (TypeError, ValueError):  # ragged, or no numbers
-            places = np.empty(0)
+            places = np.empty((0, 0))
         if places.ndim != 2 or places.shape[1] != 2 or not len(places) or not (np.abs(places) <= EDGE).all():
             raise MaxEntError(f"goals must be one or more positions within {EDGE:g} of 0, but are {self.goals}.")
 

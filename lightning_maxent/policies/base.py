@@ -32,6 +32,10 @@ class AbstractPolicy(nn.Module, ABC):
     ) -> Float[Tensor, "batch action_dim"]:
         """Actions to play, without gradients wanted: samples, or the policy's one best guess if ``deterministic``."""
 
+    def samples(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
+        """``count`` actions for every state."""
+        return self(obs.repeat_interleave(count, dim=0))[0].unflatten(0, (len(obs), count))
+
 
 class AbstractComparablePolicy(AbstractPolicy, ABC):
     """A policy that can tell how far it has moved away from an earlier one of the same class."""
@@ -48,6 +52,10 @@ class AbstractSampler(nn.Module, ABC):
     def unsquashed(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
         """``count`` reparameterised samples ``u`` for every state, float32; the actions are ``tanh(u)``."""
 
+    def samples(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
+        """``count`` actions for every state."""
+        return self.unsquashed(obs, count).tanh()
+
 
 class AbstractSquashedPolicy(AbstractPolicy, AbstractSampler, ABC):
     """``a = tanh(u)``, where ``u`` has a density.  The change of variables is Haarnoja et al. 2018a, eq. 21."""
@@ -60,6 +68,9 @@ class AbstractSquashedPolicy(AbstractPolicy, AbstractSampler, ABC):
 
     def unsquashed(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
         return self.unsquashed_with_log_prob(obs, count)[0]
+
+    def samples(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
+        return self._squashed(obs, count)[0]
 
     def forward(
         self, obs: Float[Tensor, "batch obs_dim"]
@@ -192,8 +203,8 @@ def _check_policy(policy: AbstractPolicy, obs_dim: int, action_dim: int) -> None
         )
 
 
-def build_sampler(builder: "SamplerBuilder", obs_dim: int, action_dim: int) -> AbstractSampler:
-    """Build a sampler and see, on a few states, that it keeps its contract.
+def build_sampler(builder: "SamplerBuilder", obs_dim: int, action_dim: int) -> AbstractPolicy | AbstractSampler:
+    """Build a policy with or without a density and see, on a few states, that it keeps its contract.
 
     Raises:
         MaxEntError: names the method, what it returned and what was expected.
@@ -201,15 +212,16 @@ def build_sampler(builder: "SamplerBuilder", obs_dim: int, action_dim: int) -> A
     with blamed("Building the policy"):
         sampler = builder(obs_dim, action_dim)
     name = type(sampler).__name__
-    if not isinstance(sampler, AbstractSampler):
+    if not isinstance(sampler, AbstractPolicy | AbstractSampler):
         raise MaxEntError(
-            f"{name} has no samples before squashing, which this algorithm needs: use SteinSampler, FlowPolicy, "
-            f"MixtureOfGaussians or SquashedGaussian, or derive your policy from AbstractSquashedPolicy."
+            f"{name} has neither a density over actions nor samples before tanh: use SteinSampler, FlowPolicy, "
+            f"MixtureOfGaussians or SquashedGaussian, or derive your policy from AbstractPolicy or AbstractSampler."
         )
-    with looked_at(sampler, "three states"), torch.enable_grad():
-        u = sampler.unsquashed(torch.randn(3, obs_dim), 2)
-        _check_reaches(sampler, f"{name}.unsquashed", u)
-    _check_numbers(f"{name}.unsquashed", "two samples for each of three states", u, (3, 2, action_dim))
+    if isinstance(sampler, AbstractSampler):
+        with looked_at(sampler, "three states"), torch.enable_grad():
+            u = sampler.unsquashed(torch.randn(3, obs_dim), 2)
+            _check_reaches(sampler, f"{name}.unsquashed", u)
+        _check_numbers(f"{name}.unsquashed", "two samples for each of three states", u, (3, 2, action_dim))
     if isinstance(sampler, AbstractPolicy):
         _check_policy(sampler, obs_dim, action_dim)
     return sampler
@@ -258,8 +270,8 @@ def _check_numbers(method: str, what: str, numbers: Tensor, shape: tuple[int, ..
 PolicyBuilder = Callable[[int, int], AbstractPolicy]
 """Builds a policy from ``obs_dim`` and ``action_dim``."""
 
-SamplerBuilder = Callable[[int, int], AbstractSampler]
-"""Builds a sampler from ``obs_dim`` and ``action_dim``; every ``AbstractSquashedPolicy`` is one."""
+SamplerBuilder = Callable[[int, int], AbstractPolicy | AbstractSampler]
+"""Builds a policy with a density or with samples before tanh from ``obs_dim`` and ``action_dim``."""
 
 FinitePolicyBuilder = Callable[[int, FiniteActions], AbstractFinitePolicy]
 """Builds a policy from ``obs_dim`` and the action space."""

@@ -17,6 +17,7 @@ from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, BatchRenormMLP
 from lightning_maxent.particles import PolicyExpectation, PolicyParticles, UniformParticles
+from lightning_maxent.policies.base import AbstractPolicy
 from lightning_maxent.policies.flow import FlowPolicy
 from lightning_maxent.policies.mixture import MixtureOfGaussians
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
@@ -90,7 +91,7 @@ def optimizers_of(algorithm):
 
 @pytest.mark.parametrize("parts", [*POLICIES.values(), *CRITICS.values()], ids=[*POLICIES, *CRITICS])
 def test_each_loss_moves_its_own_network_alone(parts):
-    algorithm = build(temperature=partial(LearnedTemperature, initial_alpha=ALPHA), **parts)
+    algorithm = build(temperature=partial(LearnedTemperature, initial_alpha=ALPHA, target_entropy=-1.0), **parts)
     losses = algorithm.losses(transitions())
     assert losses.keys() == {"critic", "policy", "temperature"}
     for name, loss in losses.items():
@@ -246,3 +247,46 @@ def test_finite_actions_are_refused_and_sac_refuses_a_sampler():
         ContinuousSoftQLearning(OBS, FiniteActions((2,)), critic=TWIN, policy=STEIN)
     with pytest.raises(MaxEntError, match="SteinSampler knows no density"):
         TargetCriticSAC(OBS, BoxActions(ACTION), critic=TWIN, policy=STEIN)
+
+
+def test_a_temperature_that_would_fall_for_ever_is_refused():
+    """Of 16 uniform particles in two dimensions the lowest entropy is that of one cell of sixteen: log(4 / 16)."""
+    steer = partial(LearnedTemperature, target_entropy=-1.39)
+    with pytest.raises(MaxEntError, match=r"entropy of -1.39 nats, but UniformParticles .* below -1.39"):
+        build(temperature=steer)
+    build(temperature=partial(LearnedTemperature, target_entropy=-1.38))
+    build(temperature=steer, particles=UniformParticles(17))
+    build(temperature=steer, **POLICIES["flow"])
+
+
+class Beta(AbstractPolicy):
+    """A density on the box without samples before tanh."""
+
+    def __init__(self, obs_dim, action_dim):
+        super().__init__()
+        self.parameters_of = torch.nn.Linear(obs_dim, 2 * action_dim)
+
+    def forward(self, obs):
+        distribution = torch.distributions.Beta(*(1 + torch.exp(self.parameters_of(obs))).chunk(2, -1))
+        x = distribution.rsample().clamp(1e-6, 1 - 1e-6)
+        return 2 * x - 1, (distribution.log_prob(x) - math.log(2)).sum(-1)
+
+    def act(self, obs, deterministic=False):
+        return self(obs)[0]
+
+
+def test_a_density_that_knows_no_tanh_plays_and_learns_by_its_divergence():
+    algorithm = build(policy=Beta, particles=PolicyParticles(4), policy_update=DivergenceUpdate(2))
+    before = algorithm.policy.parameters_of.weight.clone()
+    algorithm.update(transitions(), dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers())))
+    assert (algorithm.policy.parameters_of.weight != before).any()
+    for deterministic in (False, True):
+        assert algorithm.act(torch.zeros(5, OBS), deterministic).shape == (5, ACTION)
+    with torch.no_grad():
+        obs = 5 * torch.randn(2, OBS)
+        together = algorithm.policy.samples(obs, 5_000).mean(1)
+        alone = torch.cat([algorithm.policy.samples(each.unsqueeze(0), 5_000).mean(1) for each in obs])
+    assert_close(together, alone, atol=0.05, rtol=0)  # particles belong to their states
+    assert (together[0] - together[1]).abs().max() > 0.1
+    with pytest.raises(MaxEntError, match="which Beta does not tell"):
+        build(policy=Beta)

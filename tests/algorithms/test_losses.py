@@ -21,6 +21,8 @@ from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP
+from lightning_maxent.policies.flow import FlowPolicy
+from lightning_maxent.policies.mixture import MixtureOfGaussians
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 from lightning_maxent.targets import PolyakTarget
 from lightning_maxent.temperature import FixedTemperature, LearnedTemperature
@@ -35,6 +37,10 @@ PARTS = {
     "policy": partial(SquashedGaussian, network=partial(MLP, hidden_dims=(32, 32))),
     "target": partial(PolyakTarget, rate=RATE),
     "discount": DISCOUNT,
+}
+DENSITIES = {
+    "flow": partial(FlowPolicy, transforms=1, bins=4, hidden_dims=(32,)),
+    "mixture": partial(MixtureOfGaussians, network=partial(MLP, hidden_dims=(32, 32))),
 }
 FIXED = partial(FixedTemperature, alpha=ALPHA)
 LEARNED = partial(LearnedTemperature, initial_alpha=ALPHA)
@@ -496,3 +502,27 @@ def test_a_learned_temperature_settles_where_the_best_policy_has_the_target_entr
     _, entropy = mean_soft_value(algorithm, torch.tensor([[0.5]]))
     assert entropy == pytest.approx(target_entropy, abs=0.1)
     assert float(algorithm.temperature().detach()) == pytest.approx(alpha, rel=0.2)
+
+
+@pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_every_density_learns_by_its_divergence_from_exp_q(learner, density):
+    """``E[alpha log pi - Q]`` falls for the same states and the same Q, which does not move."""
+    torch.manual_seed(0)
+    algorithm = LEARNERS[learner](OBS, BoxActions(ACTION), temperature=FIXED, policy=DENSITIES[density])
+    optimizer, obs = Adam(algorithm.policy.parameters(), lr=3e-3), torch.randn(256, OBS)
+    batch = Transition(obs, torch.rand(256, ACTION), torch.randn(256), obs, torch.zeros(256, dtype=torch.bool))
+
+    def divergence():
+        torch.manual_seed(1)
+        with torch.no_grad():
+            action, log_prob = algorithm.policy(obs)
+            return (ALPHA * log_prob - algorithm.critic.value(algorithm.critic(obs, action))).mean()
+
+    before, q_weights = divergence(), [each.clone() for each in algorithm.critic.parameters()]
+    for _ in range(50):
+        optimizer.zero_grad()
+        algorithm.losses(batch)["policy"].backward()
+        optimizer.step()
+    assert divergence() < before - 0.02
+    assert all(torch.equal(*pair) for pair in zip(q_weights, algorithm.critic.parameters()))

@@ -386,11 +386,11 @@ def test_a_policy_that_keeps_its_contract_is_built_without_touching_the_random_s
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_sampler_has_no_density_and_a_plain_policy_no_samples_before_tanh():
+def test_a_sampler_has_no_density_and_what_is_no_policy_has_neither():
     with pytest.raises(MaxEntError, match="SteinSampler knows no density"):
         build_policy(SteinSampler, OBS, 2)
-    with pytest.raises(MaxEntError, match="Own has no samples before squashing"):
-        build_sampler(Own, OBS, 2)
+    with pytest.raises(MaxEntError, match="Linear has neither a density over actions nor samples before tanh"):
+        build_sampler(torch.nn.Linear, OBS, 2)
     sampler = build_sampler(SteinSampler, OBS, 2)
     assert sampler.unsquashed(torch.zeros(4, OBS), 5).shape == (4, 5, 2)
 
@@ -400,7 +400,7 @@ def test_particles_belong_to_their_states(sampler):
     torch.manual_seed(0)
     built, obs = build_sampler(sampler, OBS, 2), 5 * torch.randn(2, OBS)
     with torch.no_grad():
-        together = built.unsquashed(obs, 20_000).tanh().mean(1)
-        alone = torch.cat([built.unsquashed(each.unsqueeze(0), 20_000).tanh().mean(1) for each in obs])
+        together = built.samples(obs, 20_000).mean(1)
+        alone = torch.cat([built.samples(each.unsqueeze(0), 20_000).mean(1) for each in obs])
     assert_close(together, alone, atol=0.03, rtol=0)
     assert (together[0] - together[1]).abs().max() > 0.05
