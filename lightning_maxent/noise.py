@@ -45,7 +45,7 @@ class GaussianNoise(AbstractNoise):
         super().__init__()
         if not 0 <= std < math.inf:
             raise MaxEntError(f"The standard deviation of noise must be finite and not negative, but is {std}.")
-        if clip is not None and clip <= 0:
+        if clip is not None and not clip > 0:
             raise MaxEntError(f"Noise must be clipped at a positive number, but clip is {clip}.")
         self.std, self.clip = std, math.inf if clip is None else clip
 
@@ -58,7 +58,7 @@ class OrnsteinUhlenbeckNoise(AbstractNoise):
     """``x <- (1 - theta dt) x + sigma sqrt(dt) N(0, 1)``, a state that pulls back, added to the action.
 
     Lillicrap et al. 2015 (DDPG, arXiv 1509.02971v6), section 7.  One state for all environments side by side, which is
-    saved in checkpoints.
+    saved in checkpoints and goes on from one episode to the next.
 
     Args:
         action_dim: size of an action.
@@ -67,7 +67,7 @@ class OrnsteinUhlenbeckNoise(AbstractNoise):
         step: dt; .01 in the published code of others, 1 to have the two numbers per step.
 
     Raises:
-        MaxEntError: for a pull, push or step that is not positive.
+        MaxEntError: for a pull, push or step that is not positive, or a pull that overshoots further each time.
     """
 
     def __init__(self, action_dim: int, theta: float = 0.15, sigma: float = 0.2, step: float = 1.0):
@@ -75,6 +75,10 @@ class OrnsteinUhlenbeckNoise(AbstractNoise):
         for name, number in (("theta", theta), ("sigma", sigma), ("step", step)):
             if not 0 < number < math.inf:
                 raise MaxEntError(f"{name} of Ornstein-Uhlenbeck noise must be positive and finite, but is {number}.")
+        if theta * step >= 2:
+            raise MaxEntError(
+                f"theta * step of Ornstein-Uhlenbeck noise must be below 2, or the noise grows for ever, but is {theta * step:g}."
+            )
         self.theta, self.sigma, self.step = theta, sigma, step
         self.away: Tensor
         self.register_buffer("away", torch.zeros(1, action_dim))

@@ -1,9 +1,17 @@
 """The soft state value V(s)."""
 
+from collections.abc import Callable
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_maxent.errors import MaxEntError, blamed
+from lightning_maxent.inspection import looked_at
 from lightning_maxent.networks import MLP, NetworkBuilder
+
+ValueBuilder = Callable[[int], nn.Module]
+"""Builds V from ``obs_dim``."""
 
 
 class StateValue(nn.Module):
@@ -21,3 +29,21 @@ class StateValue(nn.Module):
     def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, " batch"]:
         """Soft values in float32 under every precision."""
         return self.network(obs.unsqueeze(0)).float()[0, :, 0]
+
+
+def build_value(builder: ValueBuilder, obs_dim: int) -> nn.Module:
+    """Build V and see, on a few states, that it gives one number for each.
+
+    Raises:
+        MaxEntError: says what it gave and what was expected.
+    """
+    with blamed("Building the value"):
+        value = builder(obs_dim)
+    with looked_at(value, "three states"), torch.no_grad():
+        given = value(torch.randn(3, obs_dim))
+    if not isinstance(given, Tensor) or given.shape != (3,):
+        what = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        raise MaxEntError(
+            f"{type(value).__name__}.forward must give values of shape [3] for three states, but gave {what}."
+        )
+    return value

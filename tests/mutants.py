@@ -1115,6 +1115,27 @@ MUTANTS = [
         'map_location: Any | None = "cpu", weights_only',
         "map_location: Any | None = None, weights_only",
     ),
+    Mutant(
+        "DDPG: the policy's copy stays behind", "algorithms/ddpg.py", "self.target_policy.follow(self.policy)", "pass"
+    ),
+    Mutant(
+        "on policy: next observations unscaled",
+        "data/rollout.py",
+        "next_obs=self.observation_scaling(rollout.next_obs)",
+        "next_obs=rollout.next_obs",
+    ),
+    Mutant(
+        "A2C: V regresses on advantages",
+        "algorithms/a2c.py",
+        "squared_error(value, batch.returns)",
+        "squared_error(value, batch.advantage)",
+    ),
+    Mutant(
+        "PPO: V regresses on advantages",
+        "algorithms/ppo.py",
+        "squared_error(value, judged.returns)",
+        "squared_error(value, judged.advantage)",
+    ),
 ]
 
 

@@ -79,6 +79,8 @@ def test_ornstein_uhlenbeck_noise_goes_on_from_a_checkpoint():
     [
         (partial(GaussianNoise, std=-0.1), "deviation of noise must be finite and not negative"),
         (partial(GaussianNoise, clip=0.0), "clipped at a positive number"),
+        (partial(GaussianNoise, clip=math.nan), "clipped at a positive number"),
+        (partial(OrnsteinUhlenbeckNoise, theta=3.0), "must be below 2"),
         (partial(OrnsteinUhlenbeckNoise, theta=0.0), "theta of Ornstein"),
         (partial(OrnsteinUhlenbeckNoise, sigma=math.inf), "sigma of Ornstein"),
         (partial(OrnsteinUhlenbeckNoise, step=-1.0), "step of Ornstein"),

@@ -1,9 +1,5 @@
 """Advantage actor-critic: the synchronous form of A3C."""
 
-from collections.abc import Callable
-
-from torch import nn
-
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, Sample
@@ -11,7 +7,7 @@ from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjective
 from lightning_maxent.objectives import Scalar, policy_gradient_loss, squared_error
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
-from lightning_maxent.value import StateValue
+from lightning_maxent.value import StateValue, ValueBuilder
 
 
 class A2C(AdvantageAlgorithm):
@@ -40,7 +36,7 @@ class A2C(AdvantageAlgorithm):
         obs_dim: int,
         actions: AbstractActions,
         policy: ExplicitPolicyBuilder,
-        value: Callable[[int], nn.Module] = StateValue,
+        value: ValueBuilder = StateValue,
         temperature: TemperatureBuilder = FixedTemperature,
         entropy_objective: EntropyObjectiveBuilder = CurrentEntropy,
         value_optimizer: OptimizerBuilder = adam,

@@ -14,6 +14,7 @@ from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.noise import GaussianNoise, NoiseBuilder, NoNoise
 from lightning_maxent.objectives import Scalar
+from lightning_maxent.policies.base import build_deterministic_policy
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen
 from lightning_maxent.temperature import FixedTemperature
 from lightning_maxent.transition import Transition
@@ -57,7 +58,7 @@ class DDPG(ContinuousAlgorithm):
     ):
         optimizers = {"critic": critic_optimizer, "policy": policy_optimizer}
         super().__init__(obs_dim, actions, critic, partial(FixedTemperature, alpha=0.0), optimizers, discount)
-        self.policy = policy(obs_dim, actions.dim)
+        self.policy = build_deterministic_policy(policy, obs_dim, actions.dim)
         self.noise, self.smoothing = noise(actions.dim), smoothing(actions.dim)
         self.policy_delay = check_delay(policy_delay)
         self.target_critic, self.target_policy = target(self.critic), target(self.policy)

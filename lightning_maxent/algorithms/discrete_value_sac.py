@@ -1,10 +1,8 @@
 """Soft Actor-Critic over finite actions, with a value network."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.action_value import check_delay
@@ -23,7 +21,7 @@ from lightning_maxent.policies.base import FinitePolicyBuilder
 from lightning_maxent.targets import PolyakTarget, TargetBuilder
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
-from lightning_maxent.value import StateValue
+from lightning_maxent.value import StateValue, ValueBuilder, build_value
 
 
 class DiscreteValueSAC(FiniteAlgorithm):
@@ -58,7 +56,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
         actions: AbstractActions,
         critic: CriticBuilder,
         policy: FinitePolicyBuilder,
-        value: Callable[[int], nn.Module] = StateValue,
+        value: ValueBuilder = StateValue,
         temperature: TemperatureBuilder = LearnedTemperature,
         target: TargetBuilder = PolyakTarget,
         exploration: ExplorationBuilder = PolicyExploration,
@@ -78,7 +76,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
         super().__init__(obs_dim, actions, critic, temperature, exploration, optimizers, discount)
         self.policy = policy(obs_dim, self.actions)
         self.policy_delay = check_delay(policy_delay)
-        self.value = value(obs_dim)
+        self.value = build_value(value, obs_dim)
         self.target_value = target(self.value)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:

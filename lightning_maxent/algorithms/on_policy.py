@@ -1,7 +1,7 @@
 """What the algorithms that learn from their own rollouts have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from lightning_maxent.policies.base import AbstractDistribution, ExplicitPolicyB
 from lightning_maxent.targets import steady
 from lightning_maxent.temperature import TemperatureBuilder
 from lightning_maxent.transition import Episode, Rollout
+from lightning_maxent.value import ValueBuilder, build_value
 
 
 class Sample(NamedTuple):
@@ -172,7 +173,7 @@ class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
         obs_dim: int,
         actions: AbstractActions,
         policy: ExplicitPolicyBuilder,
-        value: Callable[[int], nn.Module],
+        value: ValueBuilder,
         temperature: TemperatureBuilder,
         entropy_objective: EntropyObjectiveBuilder,
         optimizers: dict[str, OptimizerBuilder],
@@ -181,7 +182,7 @@ class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
         max_grad_norm: float,
     ):
         super().__init__(obs_dim, actions, policy, temperature, entropy_objective, optimizers, discount, max_grad_norm)
-        self.value, self.trace_decay = value(obs_dim), check_trace_decay(trace_decay)
+        self.value, self.trace_decay = build_value(value, obs_dim), check_trace_decay(trace_decay)
 
     def judge(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
         value, next_value = (self.value(obs.flatten(0, 1)).view_as(reward) for obs in (rollout.obs, rollout.next_obs))

@@ -1,11 +1,11 @@
 """Proximal policy optimisation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
@@ -17,7 +17,7 @@ from lightning_maxent.policies.base import ExplicitPolicyBuilder
 from lightning_maxent.targets import steady
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Rollout
-from lightning_maxent.value import StateValue
+from lightning_maxent.value import StateValue, ValueBuilder
 
 
 class PlayedSample(NamedTuple):
@@ -60,7 +60,7 @@ class PPO(AdvantageAlgorithm):
         obs_dim: int,
         actions: AbstractActions,
         policy: ExplicitPolicyBuilder,
-        value: Callable[[int], nn.Module] = StateValue,
+        value: ValueBuilder = StateValue,
         temperature: TemperatureBuilder = FixedTemperature,
         entropy_objective: EntropyObjectiveBuilder = CurrentEntropy,
         value_optimizer: OptimizerBuilder = adam,
@@ -85,7 +85,7 @@ class PPO(AdvantageAlgorithm):
             trace_decay,
             max_grad_norm,
         )
-        if clip <= 0:
+        if not clip > 0:
             raise MaxEntError(f"clip must be positive, but is {clip}.")
         self.clip = clip
         self.epochs, self.minibatches = check_passes(epochs, minibatches)

@@ -1,9 +1,6 @@
 """Soft Actor-Critic as first published, with a value network."""
 
-from collections.abc import Callable
-
 import torch
-from torch import nn
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.action_value import check_delay
@@ -15,7 +12,7 @@ from lightning_maxent.policies.base import PolicyBuilder
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
-from lightning_maxent.value import StateValue
+from lightning_maxent.value import StateValue, ValueBuilder, build_value
 
 
 class SAC(ActorCritic):
@@ -47,7 +44,7 @@ class SAC(ActorCritic):
         actions: AbstractActions,
         critic: CriticBuilder,
         policy: PolicyBuilder,
-        value: Callable[[int], nn.Module] = StateValue,
+        value: ValueBuilder = StateValue,
         temperature: TemperatureBuilder = FixedTemperature,
         target: TargetBuilder = PolyakTarget,
         value_optimizer: OptimizerBuilder = adam,
@@ -72,7 +69,7 @@ class SAC(ActorCritic):
             discount,
         )
         self.policy_delay = check_delay(policy_delay)
-        self.value = value(obs_dim)
+        self.value = build_value(value, obs_dim)
         self.target_value = target(self.value)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:

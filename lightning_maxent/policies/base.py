@@ -186,6 +186,28 @@ def build_policy(builder: "PolicyBuilder", obs_dim: int, action_dim: int) -> Abs
     return policy
 
 
+def build_deterministic_policy(builder: Callable[[int, int], nn.Module], obs_dim: int, action_dim: int) -> nn.Module:
+    """Build a policy that gives one action for every state and see, on a few of them, that it does.
+
+    Raises:
+        MaxEntError: says what it gave and what was expected.
+    """
+    with blamed("Building the policy"):
+        policy = builder(obs_dim, action_dim)
+    name = type(policy).__name__
+    with looked_at(policy, "three states"), torch.enable_grad():
+        action = policy(torch.randn(3, obs_dim))
+    if not isinstance(action, Tensor):
+        raise MaxEntError(
+            f"{name} gives a {type(action).__name__} and not one action for every state, which this algorithm needs: use "
+            f"Deterministic, or an algorithm for stochastic policies such as SAC."
+        )
+    _check_reaches(policy, f"{name}.forward", action)
+    _check_numbers(f"{name}.forward", "an action", action, (3, action_dim))
+    _check_range(name, action)
+    return policy
+
+
 def _check_policy(policy: AbstractPolicy, obs_dim: int, action_dim: int) -> None:
     name = type(policy).__name__
     with looked_at(policy, "three states"), torch.enable_grad():
@@ -196,9 +218,13 @@ def _check_policy(policy: AbstractPolicy, obs_dim: int, action_dim: int) -> None
         _check_numbers(f"{name}.forward", "a log-density", log_prob, (3,))
         for deterministic in (False, True):
             _check_numbers(f"{name}.act", "an action", policy.act(obs, deterministic), (3, action_dim))
-    if action.abs().max() > 1:
+    _check_range(name, action)
+
+
+def _check_range(name: str, action: Tensor) -> None:
+    if (largest := float(action.detach().abs().max())) > 1:
         raise MaxEntError(
-            f"{name}.forward must give actions in [-1, 1], but gave {float(action.abs().max()):.3g}: squash them, e.g. "
+            f"{name}.forward must give actions in [-1, 1], but gave {largest:.3g}: squash them, e.g. "
             f"by tanh, and correct the log-density for it."
         )
 

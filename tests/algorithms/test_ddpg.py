@@ -13,6 +13,7 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP
 from lightning_maxent.noise import GaussianNoise
 from lightning_maxent.policies.deterministic import Deterministic
+from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 from lightning_maxent.transition import Transition
 
 OBS, ACTION, BATCH, DISCOUNT = 3, 2, 32, 0.9
@@ -72,13 +73,15 @@ def test_each_loss_moves_its_own_network_alone():
 
 def test_the_policy_moves_every_second_update_of_td3_and_the_copies_always():
     algorithm, moved = build(**TD3), []
+    disturb(algorithm)
     optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
     for _ in range(4):
         before = algorithm.policy.network[0].weight.detach().clone()
-        copy = algorithm.target_critic.network.network[0].weight.detach().clone()
+        copies = [algorithm.target_critic.network.network[0].weight, algorithm.target_policy.network.network[0].weight]
+        behind = [copy.detach().clone() for copy in copies]
         algorithm.update(transitions(), optimizers)
         moved.append(not torch.equal(before, algorithm.policy.network[0].weight))
-        assert not torch.equal(copy, algorithm.target_critic.network.network[0].weight)
+        assert not any(torch.equal(*pair) for pair in zip(behind, copies))
     assert moved == [False, True, False, True]
 
 
@@ -111,3 +114,21 @@ def test_in_a_world_of_one_step_the_policy_finds_the_best_action_of_every_state(
 def test_finite_actions_are_refused():
     with pytest.raises(MaxEntError, match="DDPG needs continuous actions"):
         DDPG(OBS, FiniteActions((2,)), critic=TwinCritic, policy=Deterministic)
+
+
+@pytest.mark.parametrize(
+    ("policy", "sentence"),
+    [
+        (SquashedGaussian, "SquashedGaussian gives a tuple and not one action for every state"),
+        (lambda obs_dim, action_dim: torch.nn.Linear(obs_dim, action_dim + 1), r"of shape \[3, 2\], but gave \[3, 3\]"),
+        (lambda obs_dim, action_dim: Large(obs_dim, action_dim), r"actions in \[-1, 1\]"),
+    ],
+)
+def test_a_policy_that_gives_no_action_of_the_box_is_refused_when_it_is_built(policy, sentence):
+    with pytest.raises(MaxEntError, match=sentence):
+        build(policy=policy)
+
+
+class Large(torch.nn.Linear):
+    def forward(self, input):
+        return 2 + super().forward(input).square()

@@ -279,12 +279,25 @@ def test_replayed_transitions_are_refused(name):
         learner(name, 3, BoxActions(2)).check_data(batch)
 
 
+@pytest.mark.parametrize("name", ["a2c", "ppo"])
+def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
+    algorithm, rollout = learner(name, 3, BoxActions(2)), rollout_of(BoxActions(2))
+    (batch,) = list(algorithm.batches(rollout))[:1]
+    loss = algorithm.losses(batch)["value"]
+    judged = batch.judged if name == "ppo" else batch
+    with torch.no_grad():
+        assert_close(loss.detach(), (algorithm.value(judged.obs) - judged.returns).square().mean())
+        assert (judged.returns - judged.advantage).abs().max() > 0.1
+
+
 @pytest.mark.parametrize(
     ("name", "kwargs", "sentence"),
     [
         ("a2c", {"trace_decay": 1.5}, r"lambda, must lie in \[0, 1\]"),
         ("a2c", {"max_grad_norm": 0.0}, "max_grad_norm must be positive"),
         ("ppo", {"clip": 0.0}, "clip must be positive"),
+        ("ppo", {"clip": math.nan}, "clip must be positive"),
+        ("a2c", {"value": partial(torch.nn.Linear, out_features=1)}, r"values of shape \[3\] .* but gave \[3, 1\]"),
         ("ppo", {"epochs": 0}, "epochs and minibatches must be at least 1"),
     ],
 )

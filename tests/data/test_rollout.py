@@ -56,6 +56,9 @@ def test_observations_reach_the_learner_as_the_policy_saw_them():
     data._next_round()
     rollout = data._next_round().batch
     assert torch.equal(torch.stack(trainer.seen[7:]), rollout.obs)
+    goes_on = ~rollout.done[:-1]
+    assert goes_on.any()
+    assert torch.equal(rollout.next_obs[:-1][goes_on], rollout.obs[1:][goes_on])
     assert not torch.equal(data.observation_scaling(torch.zeros(2)), torch.zeros(2))
 
 
