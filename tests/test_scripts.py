@@ -76,10 +76,11 @@ def test_figure_33_takes_no_run_with_other_settings_for_its_own(tmp_path):
 
 def test_figure_33_goes_on_with_a_run_that_was_cut_off(tmp_path):
     small_figure_33(tmp_path)
-    (finished,) = tmp_path.glob("runs/continuous_soft_q_learning/*/*/finished")
-    finished.unlink()
+    for finished in tmp_path.glob("runs/*/*/*/finished"):
+        finished.unlink()
     small_figure_33(tmp_path, "--trainer.max_steps=80")
-    rows = csv.DictReader((finished.parent / "metrics.csv").read_text().splitlines())
+    (metrics,) = tmp_path.glob("runs/continuous_soft_q_learning/*/*/metrics.csv")
+    rows = csv.DictReader(metrics.read_text().splitlines())
     assert [row["env_steps"] for row in rows if row["eval/return_mean"]] == ["60", "80"]
 
 
