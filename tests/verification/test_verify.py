@@ -1,14 +1,18 @@
 """``verify`` passes what is right, and names what is wrong."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 
+from lightning_maxent import AbstractCritic, PolyakTarget, TwinCritic
 from lightning_maxent.arguments import BUILT_IN_CONFIGS
 from lightning_maxent.cli import main
+from lightning_maxent.exact import MultiGoal, solve_multi_goal
 from lightning_maxent.verification import command
 from lightning_maxent.verification.measurement import Measurement
+from lightning_maxent.verification.multi_goal import ALPHA, DISCOUNT, SCALE, multi_goal
 
 SMALL = (
     "--critic.init_args.network=lightning_maxent.networks.MLP --critic.init_args.network.init_args.hidden_dims=[64,64]"
@@ -107,3 +111,40 @@ def test_all_critics_are_taken_in_small_and_by_name():
         assert command.WIDTH in widths
         assert max(size for parameter in critic.parameters() for size in parameter.shape) <= 4 * command.WIDTH
     assert candidates["bro"].critic(3, 2)(torch.zeros(1, 3), torch.zeros(1, 2)).shape[-1] == command.QUANTILES
+
+
+class TrueCritic(AbstractCritic):
+    """The exact Q of the multi-goal world; there is nothing to learn."""
+
+    def __init__(self, obs_dim: int, action_dim: int):
+        super().__init__()
+        self.solution = solve_multi_goal(MultiGoal(), ALPHA, SCALE, DISCOUNT, spacing=0.1)
+        self.shift = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, obs, action):
+        q = self.solution.q_value(obs.detach().double().numpy(), action.detach().double().numpy())
+        shift = self.shift + action.sum(-1)
+        return (torch.as_tensor(q).float() + shift - shift.detach()).unsqueeze(0)  # Q, and some gradient
+
+    def value(self, prediction):
+        return prediction.mean(0)
+
+
+def test_the_true_q_of_the_multi_goal_world_has_the_true_v():
+    """So what ``verify`` calls an error is one: 256 particles alone make an eighth of its tolerance."""
+    error, _ = multi_goal(TrueCritic, partial(PolyakTarget, rate=0.02), 1, lambda updates: None)
+    assert error.error < 0.01
+
+
+def test_a_critic_that_has_learnt_nothing_fails_in_the_multi_goal_world():
+    error, rarest = multi_goal(TwinCritic, partial(PolyakTarget, rate=0.02), 1, lambda updates: None)
+    assert not error.passed
+    assert 0 <= rarest.value <= 0.25
+
+
+@pytest.mark.slow
+def test_a_right_critic_passes_in_every_world(capsys):
+    status, found = verify(capsys, f"--critic lightning_maxent.TwinCritic {SMALL}")
+    assert status == 0
+    assert len(found) == 14
+    assert "multi-goal: rarest of four directions" in [each["check"] for each in found]
