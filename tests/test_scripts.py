@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lightning_maxent.cli import parse
+from lightning_maxent.errors import MaxEntError
 
 ROOT = Path(__file__).parent.parent
 
@@ -137,3 +139,63 @@ def test_the_temperature_sweep_draws_the_optimum_of_the_objective_that_was_train
     exact_curve = importlib.import_module("temperature_sweep").exact_curve
     for objective, entropy in (("CurrentEntropy", 1.335), ("TrajectoryEntropy", 0.794)):
         assert exact_curve("FrozenLake-v1", 0.95, objective, [0.05])[0, 1] == pytest.approx(entropy, abs=1e-3)
+
+
+@pytest.mark.parametrize("steps", ["0", "15000"])
+def test_the_benchmark_refuses_steps_at_which_one_of_the_two_would_not_be_evaluated(steps, tmp_path):
+    with pytest.raises(AssertionError, match=r"^benchmark_sb3.py: error: --steps must be a multiple of 10240"):
+        carry_out("benchmark_sb3.py", "--algorithm", "ppo", "--steps", steps, "--out", str(tmp_path / "found.csv"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_benchmark_says_why_a_run_of_ours_failed(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    benchmark = importlib.import_module("benchmark_sb3")
+    task = benchmark.TASKS["td3"]._replace(config="td3/pendlum")
+    with pytest.raises(
+        MaxEntError, match=r"Our td3/pendlum with seed 0 ended .*: There is no configuration 'td3/pendlum'"
+    ):
+        list(benchmark.ours(task, seed=0, steps=1_000))
+
+
+def test_the_benchmark_gives_the_other_library_the_numbers_of_our_configurations(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    benchmark = importlib.import_module("benchmark_sb3")
+
+    def parts(algorithm):
+        config = yaml.safe_load((ROOT / "configs" / f"{benchmark.TASKS[algorithm].config}.yaml").read_text())
+        return config["trainer"]["max_steps"], *(config[each]["init_args"] for each in ("model", "data"))
+
+    for algorithm, theirs in (("sac", benchmark.SAC), ("td3", benchmark.TD3)):
+        steps, model, data = parts(algorithm)
+        assert steps == benchmark.TASKS[algorithm].steps
+        assert data["eval_interval"] == benchmark.TASKS[algorithm].interval
+        for optimizer in (value for name, value in model.items() if name.endswith("_optimizer")):
+            assert optimizer["init_args"] == {"lr": theirs["learning_rate"], "fused": benchmark.ADAM["fused"]}
+        assert (model["discount"], model.get("policy_delay", 1)) == (theirs["gamma"], theirs.get("policy_delay", 1))
+        assert model["target"]["init_args"]["rate"] == benchmark.TAU
+        assert (data["batch_size"], data["capacity"]) == (theirs["batch_size"], theirs["buffer_size"])
+        assert data["warmup_steps"] == theirs["learning_starts"]
+        assert data["num_envs"] * theirs["train_freq"] == data["steps_per_round"]
+        assert data["updates_per_round"] == theirs["gradient_steps"]
+    assert model["noise"]["init_args"] == {"std": benchmark.NOISE}
+    smoothing = {"std": benchmark.TD3["target_policy_noise"], "clip": benchmark.TD3["target_noise_clip"]}
+    assert model["smoothing"]["init_args"] == smoothing
+
+    theirs, (_, model, data) = benchmark.PPO, parts("ppo")
+    assert data["eval_interval"] == benchmark.TASKS["ppo"].interval
+    assert model["policy_optimizer"] == model["value_optimizer"]
+    assert model["policy_optimizer"]["init_args"] == {"lr": theirs["learning_rate"], "fused": benchmark.ADAM["fused"]}
+    for ours, name in {
+        "discount": "gamma",
+        "trace_decay": "gae_lambda",
+        "clip": "clip_range",
+        "epochs": "n_epochs",
+    }.items():
+        assert model[ours] == theirs[name]
+    assert model["max_grad_norm"] == theirs["max_grad_norm"]
+    assert model["temperature"]["init_args"]["alpha"] == theirs["ent_coef"] == 0  # else its units would count
+    assert (data["num_envs"], data["steps_per_round"]) == (benchmark.COPIES, benchmark.COPIES * theirs["n_steps"])
+    assert data["steps_per_round"] == model["minibatches"] * theirs["batch_size"]
+    scaling = {"discount": benchmark.SCALING["gamma"], "largest": benchmark.SCALING["clip_reward"]}
+    assert data["reward_scaling"]["init_args"] == scaling
