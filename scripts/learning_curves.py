@@ -16,6 +16,9 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
+from lightning_maxent.cli import one_sentence_errors
+from lightning_maxent.comparison.pictures import draw_reference
+from lightning_maxent.comparison.reference import Reference, read_reference
 from lightning_maxent.comparison.results import write_table
 
 COLUMNS = (
@@ -45,7 +48,7 @@ def evaluations(run: Path) -> list[dict[str, str]]:
         ]
 
 
-def draw(rows: list[dict[str, str]], reference: list[dict[str, str]], picture: Path) -> None:
+def draw(rows: list[dict[str, str]], reference: list[Reference], picture: Path) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     by_algorithm: dict[str, dict[int, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
@@ -58,18 +61,8 @@ def draw(rows: list[dict[str, str]], reference: list[dict[str, str]], picture: P
         mean = np.mean([points[:length] for points in seeds.values()], axis=0)
         axes.plot(*mean.T, color=f"C{index}", linewidth=2, label=f"{algorithm}, mean of {len(seeds)} seeds")
     last = max(int(row["env_steps"]) for row in rows)
-    known = [row for row in reference if row["env"] == rows[0]["env"] and int(row["env_steps"]) <= last]
-    if known:
-        axes.errorbar(
-            [int(row["env_steps"]) for row in known],
-            [float(row["return_mean"]) for row in known],
-            [float(row["return_std"]) for row in known],
-            color="black",
-            marker="o",
-            capsize=4,
-            linestyle="--",
-            label=f"another library's SAC, mean ± deviation of {known[0]['seeds']} seeds",
-        )
+    known = [each.until(last) for each in reference if each.env_id == rows[0]["env"]]
+    draw_reference(axes, [each for each in known if each.points])
     axes.set(title=rows[0]["env"], xlabel="environment steps", ylabel="return of deterministic episodes")
     axes.legend()
     figure.savefig(picture, dpi=120)
@@ -81,10 +74,10 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="csv: env, algorithm, env_steps, return_mean, return_std, seeds")
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args = parser.parse_args()
+    reference = read_reference(args.reference) if args.reference else []
     args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     rows = [row for run in sorted(args.runs) for row in evaluations(run)]
     write_table(rows, Path(f"{args.out}.csv"))
-    reference = list(csv.DictReader(args.reference.open())) if args.reference else []
     draw(rows, reference, Path(f"{args.out}.png"))
     final = {(row["algorithm"], row["seed"]): row for row in rows}
     for (algorithm, seed), row in final.items():
@@ -92,4 +85,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_sentence_errors(Path(__file__).name):
+        main()

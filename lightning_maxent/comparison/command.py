@@ -17,6 +17,7 @@ from lightning_maxent.arguments import explain, find_config
 from lightning_maxent.comparison.page import page, svg
 from lightning_maxent.comparison.pictures import draw_curves, draw_improvement, draw_statistic, style_of
 from lightning_maxent.comparison.provenance import provenance
+from lightning_maxent.comparison.reference import Reference, find_reference, read_reference, reference_by_task
 from lightning_maxent.comparison.results import (
     ALL_TASKS,
     AREA,
@@ -68,6 +69,7 @@ def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int
     """
     args, further = _parser().parse_known_args(joined_options(arguments))
     comparison, out = _comparison(args, further)
+    reference = read_reference(Path(comparison.reference)) if comparison.reference else []
     runs = runs_of(comparison, out)
     stopped = False
     if not args.draw_only:
@@ -79,14 +81,14 @@ def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int
             pool = Pool(args.jobs, lock)
             pool.carry_out(runs)
             stopped = pool.stopped
-    draw(comparison, out, "lightning-maxent compare " + shlex.join(arguments))
+    draw(comparison, out, "lightning-maxent compare " + shlex.join(arguments), reference)
     if stopped:
         print(f"Go on with: lightning-maxent compare --out {shlex.quote(str(out))}")
         return STATUS_INTERRUPTED
     return 0 if args.draw_only else _report_failures(runs)
 
 
-def draw(comparison: Comparison, out: Path, command: str) -> None:
+def draw(comparison: Comparison, out: Path, command: str, reference: Sequence[Reference]) -> None:
     """Make table, statistics, pictures and page from the runs that lie in ``out``, finished or not."""
     runs = runs_of(comparison, out)
     rows = tidy_rows(runs, comparison.metric)
@@ -99,8 +101,9 @@ def draw(comparison: Comparison, out: Path, command: str) -> None:
     if statistics:
         write_table(statistics, out / "statistics.csv")
     styles = style_of(list(comparison.variants))
+    beside = reference_by_task(reference, runs, curves, comparison.metric)
     figures = {
-        f"learning curves, {task}": draw_curves(task, comparison.metric, curves[task], styles)
+        f"learning curves, {task}": draw_curves(task, comparison.metric, curves[task], styles, beside.get(task, []))
         for task in comparison.tasks
         if task in curves
     }
@@ -118,7 +121,7 @@ def draw(comparison: Comparison, out: Path, command: str) -> None:
         (out / "pictures" / f"{folder_of(caption.replace(', ', ' '))}.svg").write_text(text)
     made = {"date": f"{datetime.now():%Y-%m-%d %H:%M}", **provenance()}
     title = f"{' and '.join(comparison.tasks)}: {', '.join(comparison.variants)}"
-    text = page(title, command, made, comparison, runs, rows, curves, statistics, pictures)
+    text = page(title, command, made, comparison, runs, rows, curves, statistics, pictures, beside)
     (out / "page.html").write_text(text)
     print(f"Drawn: {out / 'page.html'}")
 
@@ -135,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tasks", nargs="+", metavar="ENV", help="Gymnasium ids; without, the one of the variants")
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--metric", help="column of metrics.csv; higher is better (eval/return_mean)")
+    parser.add_argument("--reference", metavar="CSV", help="curves of others, drawn beside ours ('': none)")
     parser.add_argument("--out", type=Path, help="folder of everything (runs/compare/<name of the file>)")
     parser.add_argument(
         "--jobs", type=int, default=_cores(), help="runs side by side, a thread each (%(default)s cores)"
@@ -152,7 +156,8 @@ def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Compa
     if args.jobs < 1:
         raise MaxEntError(f"--jobs must be at least 1, but is {args.jobs}.")
     _check_options(further)
-    given = {name: value for name in ("tasks", "seeds", "metric") if (value := getattr(args, name)) is not None}
+    names = ("tasks", "seeds", "metric", "reference")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
     if args.comparison and args.variants:
         raise MaxEntError("Give a comparison's file or --variants, not both.")
     if args.comparison:
@@ -172,7 +177,11 @@ def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Compa
     settings = content.get("settings") or []
     if further:
         content = content | {"settings": [*([settings] if isinstance(settings, str) else settings), *further]}
-    return make_comparison(content | given, str(where)), out
+    comparison = make_comparison(content | given, str(where))
+    if comparison.reference:
+        folder = Path() if args.reference else Path(where).parent
+        comparison = dataclasses.replace(comparison, reference=str(find_reference(comparison.reference, folder)))
+    return comparison, out
 
 
 def _check_options(further: Sequence[str]) -> None:
@@ -181,9 +190,8 @@ def _check_options(further: Sequence[str]) -> None:
         if not option.startswith("--"):
             raise MaxEntError(f"{option} belongs to no option; `lightning-maxent compare --help` lists them.")
         if not name.startswith(OPTIONS):
-            near = difflib.get_close_matches(
-                name, ["--variants", "--tasks", "--seeds", "--metric", "--out", "--jobs", "--draw_only"], n=1
-            )
+            ours = ["--variants", "--tasks", "--seeds", "--metric", "--reference", "--out", "--jobs", "--draw_only"]
+            near = difflib.get_close_matches(name, ours, n=1)
             meant = f"did you mean {near[0]}?" if near else "`lightning-maxent compare --help` lists them."
             raise MaxEntError(f"There is no option {name}; {meant}")
 

@@ -5,10 +5,12 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from lightning_maxent.comparison.reference import Reference, seeds_of
 from lightning_maxent.comparison.results import (
     ALL_TASKS,
     AREA,
@@ -56,6 +58,7 @@ def page(
     curves: dict[str, dict[str, Curves]],
     statistics: Sequence[Statistic],
     pictures: Mapping[str, str],
+    reference: Mapping[str, Sequence[Reference]],
 ) -> str:
     """The page.
 
@@ -69,15 +72,17 @@ def page(
         curves: these by task and variant.
         statistics: of them.
         pictures: SVG text by caption.
+        reference: what is drawn of others, by task.
     """
     sections = [
         f"<h1>{escape(title)}</h1>",
         *(f'<p class="warning">{escape(warning)}</p>' for warning in warnings_of(runs, curves)),
         _what(comparison, curves),
         "<h2>Pictures</h2>",
+        _reference(comparison, reference),
         '<div class="pictures">' + "".join(map(_picture, pictures, pictures.values())) + "</div>",
         "<h2>Scores</h2>",
-        *_scores(comparison, curves, statistics),
+        *_scores(comparison, curves, statistics, reference),
         _improvement(comparison, statistics),
         "<h2>How to read this</h2>",
         *(f"<p>{escape(text)}</p>" for text in notes(comparison, curves)),
@@ -184,9 +189,34 @@ def _what(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> str:
 
     rows = [(f"variant {escape(name)}", joined(items)) for name, items in comparison.variants.items()]
     rows += [(f"task {escape(name)}", joined(items)) for name, items in comparison.tasks.items()]
+    rows += [
+        (f"variant {escape(variant)} on task {escape(task)}", joined(items))
+        for variant, by_task in comparison.pairs.items()
+        for task, items in by_task.items()
+    ]
     rows += [("every run", joined(comparison.settings))] if comparison.settings else []
     rows += [("seeds", ", ".join(map(str, comparison.seeds))), ("metric", joined([comparison.metric]))]
     return _table(["", ""], rows, "text", escaped=True)
+
+
+def _reference(comparison: Comparison, reference: Mapping[str, Sequence[Reference]]) -> str:
+    if not comparison.reference:
+        return ""
+    file = Path(comparison.reference).name
+    if not reference:
+        return f"<p>{escape(f'{file} has no curve of these tasks, this metric and so few environment steps.')}</p>"
+    seeds = seeds_of(each for of_task in reference.values() for each in of_task)
+    return f"<p>{escape(f'Black or grey with bars, reference: mean ± one deviation of {seeds}, from {file}.')}</p>"
+
+
+def _reference_at_the_end(reference: Sequence[Reference], steps: Sequence[float]) -> str:
+    """Each algorithm at the last step at which all of our runs were evaluated too."""
+    found = []
+    for each in reference:
+        if points := [point for point in each.points if point.env_steps in steps]:
+            mean, deviation = number(points[-1].mean), number(points[-1].deviation)
+            found.append(f"{each.algorithm} {mean} ± {deviation} at {points[-1].env_steps:,} environment steps")
+    return f"<p>{escape('Reference: ' + '; '.join(found) + '.')}</p>" if found else ""
 
 
 def _picture(caption: str, text: str) -> str:
@@ -195,7 +225,10 @@ def _picture(caption: str, text: str) -> str:
 
 
 def _scores(
-    comparison: Comparison, curves: dict[str, dict[str, Curves]], statistics: Sequence[Statistic]
+    comparison: Comparison,
+    curves: dict[str, dict[str, Curves]],
+    statistics: Sequence[Statistic],
+    reference: Mapping[str, Sequence[Reference]],
 ) -> Iterable[str]:
     for task in (ALL_TASKS, *comparison.tasks):
         of_task = {(each.variant, each.statistic): each for each in statistics if each.task == task}
@@ -218,6 +251,7 @@ def _scores(
             for variant in names
         ]
         yield _table(["variant", "runs per task", IQM, MEAN, MEDIAN, AREA], rows, escaped=True)
+        yield _reference_at_the_end(reference.get(task, []), shared_steps(curves.get(task, {})))
 
 
 def _improvement(comparison: Comparison, statistics: Sequence[Statistic]) -> str:

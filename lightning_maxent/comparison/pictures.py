@@ -1,5 +1,6 @@
 """Learning curves, aggregates and probabilities of improvement as figures; one colour per variant throughout."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -7,12 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from lightning_maxent.comparison.reference import Reference, seeds_of
 from lightning_maxent.comparison.results import ALL_TASKS, IMPROVEMENT, Curves, Statistic, band
 from lightning_maxent.comparison.statistics import interquartile_mean
 
 # Okabe and Ito's palette, told apart with any colour vision, without the yellow that fades on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")  # the next round of colours
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # of references
+GREYS = ("black", "grey")
 STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -30,10 +34,16 @@ def style_of(variants: list[str]) -> dict[str, tuple[str, str]]:
     }
 
 
-def draw_curves(task: str, metric: str, variants: dict[str, Curves], styles: dict[str, tuple[str, str]]) -> Figure:
-    """Each run faint, their interquartile mean in bold, its interval as a band."""
+def draw_curves(
+    task: str,
+    metric: str,
+    variants: dict[str, Curves],
+    styles: dict[str, tuple[str, str]],
+    reference: Sequence[Reference] = (),
+) -> Figure:
+    """Each run faint, their interquartile mean in bold, its interval as a band; the curves of others dashed."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes(4.4)
+        figure, axes = _axes(6.0 if reference else 4.4)
         for variant, (colour, line) in styles.items():
             if variant not in variants or not len(variants[variant].steps):
                 continue
@@ -45,12 +55,33 @@ def draw_curves(task: str, metric: str, variants: dict[str, Curves], styles: dic
             axes.plot(steps, middle, line, color=colour, linewidth=2.2, marker=marker, label=f"{variant} ({runs} runs)")
             low, high = band(scores)
             axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        draw_reference(axes, reference)
         axes.set(title=task, xlabel="environment steps", ylabel=metric)
         axes.grid(alpha=0.25)
         axes.xaxis.set_major_formatter(EngFormatter())  # 20 k, 1 M
-        if axes.lines:
+        if reference:  # so many curves leave no room between them
+            figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+        elif axes.lines:
             axes.legend(frameon=False, fontsize="small")
         return figure
+
+
+def draw_reference(axes: Axes, reference: Iterable[Reference]) -> None:
+    """Each algorithm's mean, black or grey and dashed, with bars of one deviation."""
+    for index, each in enumerate(reference):
+        steps, means, deviations, _ = zip(*each.points, strict=True)
+        axes.errorbar(
+            steps,
+            means,
+            deviations,
+            color=GREYS[index % len(GREYS)],
+            marker=MARKERS[index % len(MARKERS)],
+            markersize=4,
+            linestyle="--",
+            linewidth=0.9,
+            capsize=3,
+            label=f"reference {each.algorithm}, mean ± deviation of {seeds_of([each])}",
+        )
 
 
 def draw_statistic(title: str, statistics: list[Statistic], styles: dict[str, tuple[str, str]], unit: str) -> Figure:

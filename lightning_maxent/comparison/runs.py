@@ -95,7 +95,12 @@ def runs_of(comparison: Comparison, out: Path) -> list[Run]:
             task,
             seed,
             out / "runs" / folder_of(variant) / folder_of(task) / f"seed{seed}",
-            (*comparison.variants[variant], *comparison.tasks[task], *comparison.settings),
+            (
+                *comparison.variants[variant],
+                *comparison.tasks[task],
+                *comparison.pairs.get(variant, {}).get(task, []),
+                *comparison.settings,
+            ),
         )
         for seed in comparison.seeds
         for task in comparison.tasks

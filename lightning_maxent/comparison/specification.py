@@ -22,7 +22,7 @@ class Comparison:
 
     Settings are lists, read from left to right, where the later wins: an item that begins with ``--`` is an option of
     ``lightning-maxent fit`` with its value, ``--data.env_id=Hopper-v5``; any other is a configuration, built in or a
-    path.  A run has those of its variant, then those of its task, then ``settings``.
+    path.  A run has those of its variant, then those of its task, then those of the pair of both, then ``settings``.
 
     Args:
         variants: settings of each variant, by name.
@@ -32,6 +32,8 @@ class Comparison:
         settings: settings of every run.
         normalisation: ``[low, high]`` of each task, which become 0 and 1 where tasks are put together; without it, the
             lowest and the highest score of all runs on the task.
+        pairs: settings of a variant on a task, by the names of both; only of those pairs that need their own.
+        reference: csv with curves that others have published, drawn beside ours; it decides nothing about a run.
     """
 
     variants: dict[str, list[str]]
@@ -40,6 +42,8 @@ class Comparison:
     metric: str = "eval/return_mean"
     settings: list[str] = dataclasses.field(default_factory=list)
     normalisation: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    pairs: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)
+    reference: str | None = None
 
 
 def make_comparison(content: dict[str, Any], where: str) -> Comparison:
@@ -66,6 +70,8 @@ def make_comparison(content: dict[str, Any], where: str) -> Comparison:
         metric=str(content.get("metric", Comparison.metric)),
         settings=every_run,
         normalisation=_normalisation(content.get("normalisation"), tasks, where),
+        pairs=_pairs(content.get("pairs") or {}, variants, tasks, where),
+        reference=_reference(content.get("reference"), where),
     )
 
 
@@ -158,6 +164,36 @@ def _tasks(given: Any, variants: dict[str, list[str]], every_run: list[str], whe
         each = ", ".join(f"{name}: {env_id}" for name, env_id in found.items())
         raise MaxEntError(f"The variants of {where} play different environments ({each}): name the tasks.")
     return {str(next(iter(found.values()))): []}
+
+
+def _pairs(
+    given: Any, variants: dict[str, list[str]], tasks: dict[str, list[str]], where: str
+) -> dict[str, dict[str, list[str]]]:
+    pairs: dict[str, dict[str, list[str]]] = {}
+    for variant, by_task in _known(given, "variant", variants, f"pairs of {where}").items():
+        named = _known(by_task, "task", tasks, f"pairs of {variant} in {where}")
+        pairs[variant] = {
+            task: _settings(items, f"pair of {variant} and {task} of {where}") for task, items in named.items()
+        }
+    return pairs
+
+
+def _known(given: Any, kind: str, known: dict[str, list[str]], where: str) -> dict[str, Any]:
+    """A mapping whose keys are names of variants or of tasks."""
+    if not isinstance(given, dict):
+        raise MaxEntError(f"{where} must map the name of a {kind} to what it has of its own, but is {given!r}.")
+    for name in map(str, given):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(known)}."
+            raise MaxEntError(f"{where} name a {kind} {name!r} that is not compared; {meant}")
+    return {str(name): content for name, content in given.items()}
+
+
+def _reference(given: Any, where: str) -> str | None:
+    if given is not None and not isinstance(given, str):
+        raise MaxEntError(f"reference of {where} must be the path of a csv, but is {given!r}.")
+    return given or None
 
 
 def _seeds(given: Any, where: str) -> list[int]:

@@ -60,6 +60,43 @@ def test_every_variant_runs_on_every_task_with_every_seed_and_none_twice():
     assert logs() == first
 
 
+PAIRS = (
+    "tasks: [Pendulum-v1, Hopper-v5]\nsettings: [--data.batch_size=7]\npairs: {other: {Hopper-v5: [--model.bonus=%s]}}"
+)
+
+
+def test_the_settings_of_a_pair_are_told_to_it_alone_after_those_of_its_variant_and_task():
+    file = comparison(PAIRS % 5)
+    assert run_all(file) == 0
+    first = logs()
+    assert {name for name, log in first.items() if "--model.bonus=5" in log} == {
+        "other/Hopper-v5/seed0",
+        "other/Hopper-v5/seed1",
+    }
+    told = first["other/Hopper-v5/seed1"].split()
+    wanted = ["--model.does=finishes", "--data.init_args.env_id=Hopper-v5", "--model.bonus=5", "--data.batch_size=7"]
+    assert [told.index(word) for word in wanted] == sorted(told.index(word) for word in wanted)
+    assert "variant other on task Hopper-v5</td><td><code>--model.bonus=5" in (OUT / "page.html").read_text()
+    assert compare([f"--out={OUT}"]) == 0  # where it was begun says what it is
+    assert logs() == first
+
+
+def test_a_run_of_a_pair_with_other_settings_is_not_taken_for_the_old_one():
+    run_all(comparison(PAIRS % 5))
+    with pytest.raises(MaxEntError, match=r"other/Hopper-v5/seed0 .*model.bonus was 5 and is 6\), and 1 further runs"):
+        run_all(comparison(PAIRS % 6))
+
+
+def test_what_a_pair_may_not_be_told_is_found_before_the_first_run():
+    def parse(arguments):
+        if "--model.bonus=5" in arguments:
+            raise MaxEntError("It has no bonus.")
+
+    with pytest.raises(MaxEntError, match="The variant 'other' cannot run on Hopper-v5: It has no bonus"):
+        command.compare([comparison(PAIRS % 5), f"--out={OUT}"], parse)
+    assert not OUT.exists()
+
+
 def test_a_seed_more_runs_that_seed_alone():
     run_all(comparison(seeds="[0]"))
     before = logs()
@@ -173,6 +210,7 @@ def test_two_comparisons_do_not_write_into_one_folder():
         (["--out=nowhere"], "No comparison was begun in nowhere"),
         (["compare/pendulm", "--out=x"], "no configuration 'compare/pendulm'"),
         (["compare/pendulum", "--job=2"], "no option --job; did you mean --jobs?"),
+        (["compare/pendulum", "--referense=x.csv"], "no option --referense; did you mean --reference?"),
         (["compare/pendulum", "--jobs=0"], "--jobs must be at least 1"),
         (["compare/pendulum", "--jobs=many"], "Argument --jobs: invalid int value: 'many'"),
         (["compare/pendulum", "--variants", "sac/pendulum"], "not both"),

@@ -22,7 +22,16 @@ def test_what_is_left_out_has_one_meaning():
     assert comparison.tasks == {"Pendulum-v1": []}  # the environment that all variants play
     assert comparison.metric == "eval/return_mean"
     assert (comparison.settings, comparison.normalisation) == ([], {})
+    assert (comparison.pairs, comparison.reference) == ({}, None)
     assert make(seeds=3).seeds == [3]
+
+
+def test_a_pair_is_a_variant_on_a_task_and_need_not_be_there():
+    assert make(tasks=["Hopper-v5", "Walker2d-v5"], pairs={"b": {"Hopper-v5": "sac/hopper"}}).pairs == {
+        "b": {"Hopper-v5": ["sac/hopper"]}
+    }
+    assert make(pairs={"a": {"Pendulum-v1": []}}).pairs == {"a": {"Pendulum-v1": []}}  # the task without a name
+    assert make(pairs=None).pairs == {}
 
 
 def test_a_list_of_tasks_is_one_of_environments():
@@ -77,6 +86,21 @@ def test_a_name_is_one_folder():
         ({"normalisation": {"Hopper-v5": [0, 1]}}, "for each of the tasks Pendulum-v1"),
         ({"normalisation": {"Pendulum-v1": [1, 1]}}, "must be [low, high]"),
         ({"normalisation": {"Pendulum-v1": 3}}, "must be [low, high]"),
+        ({"pairs": ["a"]}, "pairs of the file must map the name of a variant"),
+        ({"pairs": {"a": ["--data.batch_size=1"]}}, "pairs of a in the file must map the name of a task"),
+        ({"pairs": {"banana": {}}}, "name a variant 'banana' that is not compared; there is a, b."),
+        (
+            {"pairs": {"a": {"Pendulum-v0": []}}},
+            "a task 'Pendulum-v0' that is not compared; did you mean 'Pendulum-v1'?",
+        ),
+        ({"variants": {"plain": ["sac/pendulum"]}, "pairs": {"plane": {}}}, "did you mean 'plain'?"),
+        ({"pairs": {"a": {"Pendulum-v1": [3]}}}, "The pair of a and Pendulum-v1 of the file must be a list"),
+        ({"pairs": {"a": {"Pendulum-v1": ["sac/pendulm"]}}}, "no configuration 'sac/pendulm'"),
+        (
+            {"pairs": {"a": {"Pendulum-v1": ["--name=x"]}}},
+            "The pair of a and Pendulum-v1 of the file may not set --name",
+        ),
+        ({"reference": 3}, "reference of the file must be the path of a csv, but is 3"),
     ],
 )
 def test_a_mistake_ends_in_one_sentence(content, sentence):
