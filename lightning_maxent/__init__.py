@@ -11,12 +11,14 @@ from lightning_maxent.algorithms.continuous_soft_q_learning import ContinuousSof
 from lightning_maxent.algorithms.ddpg import DDPG
 from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
 from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
+from lightning_maxent.algorithms.dqn import DQN
 from lightning_maxent.algorithms.ppo import PPO
 from lightning_maxent.algorithms.reinforce import REINFORCE
 from lightning_maxent.algorithms.reppo import REPPO
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
 from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
+from lightning_maxent.algorithms.td3 import TD3
 from lightning_maxent.critics.base import AbstractCritic
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
@@ -56,10 +58,12 @@ from lightning_maxent.value import StateValue
 __all__ = [
     "A2C",
     "DDPG",
+    "DQN",
     "PPO",
     "REINFORCE",
     "REPPO",
     "SAC",
+    "TD3",
     "AbstractActions",
     "AbstractAlgorithm",
     "AbstractComparablePolicy",

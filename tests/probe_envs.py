@@ -71,10 +71,28 @@ class Factors(gym.Env):
         return np.zeros(1, dtype=np.float32), float((action == 1).sum()), self.t == self.length, False, {}
 
 
+class Once(gym.Env):
+    """One step from a state that is always the same, so that a run may be cut anywhere: pays for actions far from zero."""
+
+    def __init__(self, choices: tuple[int, ...] | None = None):
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+        bounds = spaces.Box(-1, 1, (2,), np.float64)
+        self.action_space = bounds if choices is None else spaces.MultiDiscrete(list(choices))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.array([0.5, -0.5]), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        return np.zeros(2), float(np.square(action).sum()), True, False, {}
+
+
 for _name, _entry in {
     "Counting": Counting,
     "Recounting": Counting,
     "Factors": Factors,
+    "Once": Once,
     "WithSpaces": WithSpaces,
 }.items():
     gym.register(f"probe/{_name}-v0", _entry, disable_env_checker=True, order_enforce=False)

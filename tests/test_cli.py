@@ -429,7 +429,8 @@ def test_a_round_torn_by_an_error_in_an_update_leaves_the_checkpoint_before_it()
     ),
 )
 def test_every_built_in_configuration_and_overlay_is_complete_and_builds(config, capsys):
-    kind = "_on_policy" if config.split("/")[0] in ("a2c", "ppo", "reinforce", "reppo") else ""
+    on_policy = "RolloutDataModule" in (BUILT_IN_CONFIGS / f"{config}.yaml").read_text()
+    kind = "_on_policy" if on_policy else ""
     for overlay in ("logger/wandb_online", "logger/wandb_offline", f"trainer/gpu_bf16{kind}", f"trainer/debug{kind}"):
         with pytest.raises(SystemExit) as stop:
             main(["fit", "--config", config, "--config", overlay, "--print_config"])

@@ -8,7 +8,6 @@ import pytest
 
 from lightning_maxent.cli import main
 
-
 PENDULUM = {  # environment steps of its configuration, and what it reaches: the mean of 10 deterministic episodes
     "sac": (10_000, -200),
     "target_critic_sac": (10_000, -200),

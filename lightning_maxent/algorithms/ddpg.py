@@ -1,4 +1,4 @@
-"""The deterministic limit: DDPG and, by configuration, TD3."""
+"""The deterministic limit: deep deterministic policy gradient."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,9 +23,7 @@ from lightning_maxent.transition import Transition
 class DDPG(ContinuousAlgorithm):
     """Q, a deterministic policy that climbs it, slow copies of both, and noise to explore.  No entropy anywhere.
 
-    Q regresses on ``r + gamma Q'(s', mu'(s'))``.  Lillicrap et al. 2015 (arXiv 1509.02971v6), algorithm 1.  With a twin
-    critic, a delay of 2 and ``smoothing``, noise in ``mu'(s')``, this is TD3, Fujimoto et al. 2018 (arXiv 1802.09477v3),
-    algorithm 1; its policy climbs Q1, here it climbs the critic's ``value``, the minimum for the twin.
+    Q regresses on ``r + gamma Q'(s', mu'(s'))``.  Lillicrap et al. 2015 (arXiv 1509.02971v6), algorithm 1.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -39,7 +37,7 @@ class DDPG(ContinuousAlgorithm):
         critic_optimizer: of Q.
         policy_optimizer: of the policy.
         policy_delay: updates of Q and of the copies for every one of the policy.
-        discount: gamma; .99 in both papers.
+        discount: gamma; .99 in the paper.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from lightning_maxent.actions import BoxActions, FiniteActions
 from lightning_maxent.algorithms.ddpg import DDPG
+from lightning_maxent.algorithms.td3 import TD3
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP
@@ -18,13 +19,12 @@ from lightning_maxent.transition import Transition
 
 OBS, ACTION, BATCH, DISCOUNT = 3, 2, 32, 0.9
 SMALL = partial(MLP, hidden_dims=(32, 32))
-TD3 = {"policy_delay": 2, "smoothing": partial(GaussianNoise, std=0.2, clip=0.5)}
 
 
-def build(**parts):
+def build(algorithm=DDPG, **parts):
     torch.manual_seed(0)
     given = {"critic": partial(TwinCritic, network=SMALL), "policy": partial(Deterministic, network=SMALL)} | parts
-    return DDPG(OBS, BoxActions(ACTION), discount=DISCOUNT, **given)
+    return algorithm(OBS, BoxActions(ACTION), discount=DISCOUNT, **given)
 
 
 def transitions():
@@ -41,9 +41,9 @@ def disturb(algorithm):
                 parameter.add_(0.1 * torch.randn_like(parameter))
 
 
-@pytest.mark.parametrize("parts", [{}, TD3], ids=["ddpg", "td3"])
-def test_losses_are_the_equations_of_the_papers(parts):
-    algorithm, batch = build(**parts), transitions()
+@pytest.mark.parametrize("kind", [DDPG, TD3])
+def test_losses_are_the_equations_of_the_papers(kind):
+    algorithm, batch = build(kind), transitions()
     disturb(algorithm)
     algorithm.gradient_steps = 1  # the second update: the policy's turn
     torch.manual_seed(2)
@@ -51,7 +51,7 @@ def test_losses_are_the_equations_of_the_papers(parts):
     torch.manual_seed(2)
     with torch.no_grad():
         next_action = algorithm.target_policy.network(batch.next_obs)
-        if parts:
+        if kind is TD3:
             next_action = (next_action + (0.2 * torch.randn_like(next_action)).clamp(-0.5, 0.5)).clamp(-1, 1)
         next_q = algorithm.target_critic.network(batch.next_obs, next_action).amin(0)
         target = batch.reward + DISCOUNT * (~batch.terminated) * next_q
@@ -72,7 +72,7 @@ def test_each_loss_moves_its_own_network_alone():
 
 
 def test_the_policy_moves_every_second_update_of_td3_and_the_copies_always():
-    algorithm, moved = build(**TD3), []
+    algorithm, moved = build(TD3), []
     disturb(algorithm)
     optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
     for _ in range(4):
@@ -111,9 +111,10 @@ def test_in_a_world_of_one_step_the_policy_finds_the_best_action_of_every_state(
     assert not entropy.any()
 
 
-def test_finite_actions_are_refused():
-    with pytest.raises(MaxEntError, match="DDPG needs continuous actions"):
-        DDPG(OBS, FiniteActions((2,)), critic=TwinCritic, policy=Deterministic)
+@pytest.mark.parametrize("kind", [DDPG, TD3])
+def test_finite_actions_are_refused(kind):
+    with pytest.raises(MaxEntError, match=f"{kind.__name__} needs continuous actions"):
+        kind(OBS, FiniteActions((2,)), critic=TwinCritic, policy=Deterministic)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""Twin delayed DDPG."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from lightning_maxent.actions import AbstractActions
+from lightning_maxent.algorithms.base import OptimizerBuilder, adam
+from lightning_maxent.algorithms.ddpg import DDPG
+from lightning_maxent.critics.base import CriticBuilder
+from lightning_maxent.noise import GaussianNoise, NoiseBuilder
+from lightning_maxent.targets import PolyakTarget, TargetBuilder
+
+
+def clipped_noise(dim: int) -> GaussianNoise:
+    """Of a deviation of .2, clipped at .5: Fujimoto et al. 2018, section 6.1."""
+    return GaussianNoise(dim, std=0.2, clip=0.5)
+
+
+class TD3(DDPG):
+    """DDPG with a twin critic, noise in the next action of the backup, and a policy that learns at every second update.
+
+    Fujimoto et al. 2018 (arXiv 1802.09477v3), algorithm 1.  Its policy climbs Q1 and its copies follow with the policy;
+    here the policy climbs the critic's ``value``, the minimum for the twin, and the copies follow at every update.
+
+    Args:
+        obs_dim: size of the flattened observation.
+        actions: the action space; must be continuous.
+        critic: builds Q; two of them, and the smaller counts, in the paper.
+        policy: builds the policy, ``[batch, obs_dim] -> [batch, action_dim]`` in [-1, 1], from ``obs_dim`` and
+            ``action_dim``.
+        noise: builds what is added to the actions played to learn from; a deviation of .1 in appendix C.
+        smoothing: builds what is added to the next action of the backup.
+        target: builds the slow copies.
+        critic_optimizer: of Q.
+        policy_optimizer: of the policy.
+        policy_delay: updates of Q for every one of the policy; 2 in section 6.1.
+        discount: gamma; .99 in the paper.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        actions: AbstractActions,
+        critic: CriticBuilder,
+        policy: Callable[[int, int], nn.Module],
+        noise: NoiseBuilder = GaussianNoise,
+        smoothing: NoiseBuilder = clipped_noise,
+        target: TargetBuilder = PolyakTarget,
+        critic_optimizer: OptimizerBuilder = adam,
+        policy_optimizer: OptimizerBuilder = adam,
+        policy_delay: int = 2,
+        discount: float = 0.99,
+    ):
+        super().__init__(
+            obs_dim,
+            actions,
+            critic,
+            policy,
+            noise,
+            smoothing,
+            target,
+            critic_optimizer,
+            policy_optimizer,
+            policy_delay,
+            discount,
+        )

@@ -1,0 +1,193 @@
+"""What holds for every algorithm on the command line; a new one is covered by its built-in configuration."""
+
+import csv
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import lightning_maxent
+from lightning_maxent import AbstractAlgorithm
+from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
+from lightning_maxent.algorithms.finite import FiniteAlgorithm
+from lightning_maxent.algorithms.on_policy import OnPolicyAlgorithm
+from lightning_maxent.algorithms.reppo import REPPO
+from lightning_maxent.arguments import BUILT_IN_CONFIGS
+from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.cli import main
+
+ALGORITHMS = {
+    name: part
+    for name, part in vars(lightning_maxent).items()
+    if inspect.isclass(part) and issubclass(part, AbstractAlgorithm) and not inspect.isabstract(part)
+}
+KINDS = {"box": None, "joint": [2, 2], "factors": [2, 2]}  # of actions; those of the last as factors
+POLICIES = {"box": "Gaussian", "joint": "Categorical", "factors": "Categorical"}  # where either may be
+SMALL = {"hidden_dims": [8], "width": 8, "minibatches": 2, "epochs": 2, "count": 4}
+DATA = {"num_envs": 1, "eval_interval": 40, "eval_episodes": 2, "max_joint_actions": 1_000}
+REPLAY = {"capacity": 500, "batch_size": 8, "warmup_steps": 20, "updates_per_round": 1, "steps_per_round": 2}
+
+
+def configurations() -> dict[str, dict[str, Any]]:
+    """A built-in configuration of each algorithm, by the name of its class."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(BUILT_IN_CONFIGS.glob("*/*.yaml")):
+        content = yaml.safe_load(path.read_text())
+        if class_path := content.get("model", {}).get("class_path"):
+            found.setdefault(class_path.rpartition(".")[2], content)
+    return found
+
+
+CONFIGURATIONS = configurations()
+
+
+def takes(name: str, kind: str) -> bool:
+    if kind == "box":
+        return not issubclass(ALGORITHMS[name], FiniteAlgorithm)
+    return not issubclass(ALGORITHMS[name], ContinuousAlgorithm | REPPO)
+
+
+CASES = [(name, kind) for name in ALGORITHMS for kind in KINDS if takes(name, kind)]
+FIRST = [(name, next(kind for kind in KINDS if takes(name, kind))) for name in ALGORITHMS]
+
+
+def shrunk(part: Any) -> Any:
+    """The same parts, with small networks and few passes."""
+    if isinstance(part, list):
+        return [shrunk(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    return {key: SMALL.get(key, shrunk(value)) for key, value in part.items()}
+
+
+def write(name: str, kind: str) -> str:
+    """Write the algorithm's configuration, made small for a world of one step; its path."""
+    config = shrunk(CONFIGURATIONS[name])
+    on_policy = issubclass(ALGORITHMS[name], OnPolicyAlgorithm | REPPO)
+    config["data"]["init_args"] |= DATA | ({"steps_per_round": 20} if on_policy else REPLAY)
+    config["data"]["init_args"] |= {"env_id": "probe_envs:probe/Once-v0", "env_kwargs": {"choices": KINDS[kind]}}
+    parts = config["model"]["init_args"]
+    network = {"network": {"class_path": "lightning_maxent.networks.MLP", "init_args": {"hidden_dims": [8]}}}
+    if kind == "factors":
+        config["data"]["init_args"]["max_joint_actions"] = 1
+        if "critic" in parts:
+            parts["critic"] = {"class_path": "lightning_maxent.TwinHeadsCritic", "init_args": network}
+    if name in ("REINFORCE", "A2C", "PPO"):
+        parts["policy"] = {"class_path": f"lightning_maxent.{POLICIES[kind]}", "init_args": network}
+    config["trainer"] = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    config["trainer"] |= {"enable_model_summary": False}
+    config["checkpoint"]["every_n_steps"] = 40
+    config["training_log"]["every_n_steps"] = 20
+    path = Path(f"{name}.yaml")
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
+
+
+def fit(config: str, steps: int, *args: str) -> Path:
+    main(["fit", f"--config={config}", f"--trainer.max_steps={steps}", "--name=a", *args])
+    (run,) = Path("runs").glob("*/probe-Once-v0/a")
+    return run
+
+
+def checkpoint(run: Path) -> dict[str, Any]:
+    return AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open() as file:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{name: value for name, value in row.items() if not name.startswith("speed/")} for row in rows]
+
+
+def same(left: Any, right: Any, where: str = "") -> None:
+    """Fail unless two nested states are equal to the last bit; says where they are not."""
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), where
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys(), where
+        for key in left:
+            same(left[key], right[key], f"{where}.{key}")
+    elif isinstance(left, list | tuple):
+        assert len(left) == len(right), where
+        for index, pair in enumerate(zip(left, right)):
+            same(*pair, f"{where}[{index}]")
+    else:
+        assert left == right, where
+
+
+def test_every_algorithm_has_a_built_in_configuration_and_a_folder_of_its_own():
+    assert CONFIGURATIONS.keys() == ALGORITHMS.keys()
+    for name, config in CONFIGURATIONS.items():
+        module, _, class_name = config["model"]["class_path"].rpartition(".")
+        assert getattr(importlib.import_module(module), class_name) is ALGORITHMS[name]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_a_run_leaves_what_every_run_leaves_and_keeps_the_clock(name, kind):
+    run = fit(write(name, kind), 80)
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "curves.png", "metrics.csv"]
+    names = {path.name for path in (run / "checkpoints").iterdir()}
+    assert {"best.ckpt", "last.ckpt"} <= names <= {"best.ckpt", "last.ckpt", "last.ckpt.replay"}
+    rows, state = metrics(run), checkpoint(run)
+    assert [row["env_steps"] for row in rows] == [20, 40, 60, 80]
+    assert [row["env_steps"] for row in rows if "eval/return_mean" in row] == [40, 80]
+    assert state["global_step"] == 80
+    assert rows[-1]["gradient_steps"] == state["gradient_steps"] > 0
+    losses = {column for column in rows[-1] if column.startswith("loss/")}
+    assert len(losses) >= len(state["optimizer_states"]) > 0
+    for column in ("entropy", "temperature", "train/return_mean", "eval/soft_return_mean", "eval/entropy_mean"):
+        if column in ("entropy", "temperature") and name in ("DDPG", "TD3"):
+            continue  # there is none
+        assert column in rows[-1], column
+    biases = {"eval/q_bias_mean", "eval/value_bias_mean"} & rows[-1].keys()
+    assert bool(biases) == bool(losses & {"loss/critic", "loss/value"})  # where a return is predicted
+    configuration = str(CONFIGURATIONS[name])
+    if "LearnedTemperature" not in configuration and "RawRewards" in configuration:
+        alpha = rows[-1].get("temperature", 0.0)
+        soft = rows[-1]["eval/sampled_return_mean"] + alpha * rows[-1]["eval/entropy_mean"]  # of one step
+        assert rows[-1]["eval/soft_return_mean"] == pytest.approx(soft, abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "kind"), FIRST)
+def test_a_run_that_was_cut_ends_as_one_that_was_not_to_the_last_bit(name, kind):
+    """In a world of one step, where a new episode after the cut is what would have come anyway."""
+    whole = fit(write(name, kind), 120)
+    state, rows = checkpoint(whole), metrics(whole)
+    whole.rename("whole")
+    fit(write(name, kind), 80)
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=120"])
+    (run,) = Path("runs").glob("*/probe-Once-v0/a")
+    assert metrics(run) == rows
+    cut = checkpoint(run)
+    for key in ("state_dict", "optimizer_states", "gradient_steps", "global_step"):
+        same(state[key], cut[key], key)
+    (data,) = [key for key in state if key.endswith("DataModule")]
+    same(state[data], cut[data], data)
+
+
+@pytest.mark.parametrize(("name", "kind"), FIRST)
+def test_what_an_algorithm_cannot_take_ends_in_one_sentence(name, kind, capsys):
+    def refused(*args: str) -> str:
+        with pytest.raises(SystemExit) as stop:
+            main(["fit", f"--config={write(name, kind)}", "--trainer.max_steps=40", *args])
+        assert stop.value.code == 1
+        sentence = capsys.readouterr().err.strip().splitlines()[-1]
+        assert sentence.startswith("lightning-maxent: error: ")
+        return sentence
+
+    assert "did you mean 'discount'" in refused("--model.discont=0.9")
+    assert "The discount must lie in [0, 1]" in refused("--model.discount=1.5")
+    foreign = "{choices: [2, 2]}" if kind == "box" else "{choices: null}"
+    assert "actions" in refused(f"--data.env_kwargs={foreign}")
+    assert not list(Path().glob("runs/*/*/*"))  # nothing was begun
