@@ -1,7 +1,7 @@
 r"""Gather the evaluations of several runs into one csv and draw their curves, beside another library's if given.
 
     python scripts/learning_curves.py runs/*/HalfCheetah-v5/seed* --out docs/results/half_cheetah \
-        --reference docs/results/reference_sac.csv
+        --reference configs/compare/mujoco_v5_returns.csv
 
 Writes ``<out>.csv`` (algorithm, env, seed, and the evaluation columns of every run) and ``<out>.png`` (a line per seed,
 the mean over seeds in bold), and prints the last evaluation of each run.

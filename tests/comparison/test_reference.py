@@ -200,13 +200,15 @@ def test_what_a_spreadsheet_saves_is_read_too():
     assert (curve.env_id, curve.algorithm, curve.points) == ("x", "sac", ((1, 2, 3, 4),))
 
 
-def test_the_reference_that_comes_with_the_results_is_one():
-    path = ROOT / "docs/results/reference_sac.csv"
+def test_the_reference_that_comes_with_the_comparisons_is_one():
+    path = ROOT / "configs/compare/mujoco_v5_returns.csv"
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     curves = read_reference(path)
     assert sum(len(curve.points) for curve in curves) == len(rows)
-    assert {curve.algorithm for curve in curves} == {"sac"}
+    assert {curve.algorithm for curve in curves} == {"sac", "td3", "ddpg", "ppo", "a2c"}
+    for curve in curves:
+        assert {50_000, 100_000, 1_000_000} <= {point.env_steps for point in curve.points}
 
 
 def test_learning_curves_draw_each_algorithm_too(monkeypatch):
