@@ -1,5 +1,7 @@
 """REINFORCE, the policy gradient without a value function."""
 
+from collections.abc import Iterator
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,11 +17,12 @@ from lightning_maxent.transition import Episode, Rollout
 
 
 class REINFORCE(OnPolicyAlgorithm):
-    """One gradient step from the whole episodes in every rollout.  Williams 1992; Williams & Peng 1991.
+    """One gradient step from all steps of a rollout whose episode ends in it.  Williams 1992; Williams & Peng 1991.
 
     The policy climbs ``(G - b) log pi(a|s) + alpha H(pi(.|s))`` with the discounted return G that followed and the
-    rollout's mean return b, their "reinforcement comparison".  Without V nothing is known beyond the last step: an episode
-    that the rollout cuts is left out, and a time limit counts as an end.
+    rollout's mean return b, their "reinforcement comparison".  Without V nothing is known beyond the last step: what
+    follows the last end is left out, and a time limit counts as an end.  That favours short episodes where a rollout is
+    not much longer than they are; one in which none ends is passed over.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -56,17 +59,26 @@ class REINFORCE(OnPolicyAlgorithm):
             max_grad_norm,
         )
 
+    def batches(self, batch: Rollout) -> Iterator[Sample]:
+        """The whole rollout at once, if there is anything to learn from it.
+
+        Raises:
+            MaxEntError: if there never was.
+        """
+        if batch.done.any():
+            yield self.sample(batch)
+        elif self.gradient_steps == 0:
+            raise MaxEntError(
+                f"No episode ended within a rollout of {len(batch.reward)} steps of each environment, and REINFORCE learns "
+                f"from those that end: raise steps_per_round of the data, or use A2C."
+            )
+
     def sample(self, rollout: Rollout) -> Sample:
         return super().sample(rollout._replace(terminated=rollout.done))  # behind a time limit too there is nothing
 
     def judge(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
         returns = generalised_advantages(reward, rollout.done, self.discount)
         whole = rollout.done.flip(0).cummax(0).values.flip(0)  # an end is still to come
-        if not whole.any():
-            raise MaxEntError(
-                f"No episode ended within a rollout of {len(reward)} steps of each environment, and REINFORCE learns from "
-                f"whole ones: raise steps_per_round of the data, or use A2C."
-            )
         obs, action, returns = rollout.obs[whole], rollout.action[whole], returns[whole]
         return Sample(obs, action, returns - returns.mean(), returns)
 

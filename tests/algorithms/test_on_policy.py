@@ -16,6 +16,7 @@ from lightning_maxent import (
     A2C,
     PPO,
     REINFORCE,
+    AnnealedTemperature,
     BoxActions,
     Categorical,
     CurrentEntropy,
@@ -24,6 +25,7 @@ from lightning_maxent import (
     FixedTemperature,
     Gaussian,
     LearnedTemperature,
+    LinearSchedule,
     MaxEntError,
     Rollout,
     StateValue,
@@ -318,6 +320,19 @@ def test_a_learned_temperature_steers_to_its_entropy(name, lead, grows):
 
 
 @pytest.mark.parametrize("name", LEARNERS)
+def test_an_annealed_temperature_weighs_the_entropy_as_the_clock_says(name):
+    schedule = LinearSchedule(start=1.0, end=0.0, duration=100)
+    algorithm = learner(name, 3, FiniteActions((3,)), temperature=partial(AnnealedTemperature, alpha=schedule))
+    batch, losses = next(algorithm.batches(rollout_of(FiniteActions((3,))))), []
+    for env_steps in (25, 75):
+        schedule.advance(env_steps)
+        losses.append(algorithm.losses(batch)["policy"])
+    judged, unit = (batch.judged, batch.judged.advantage.std()) if name == "ppo" else (batch, 1.0)
+    entropy = algorithm.policy.distribution(judged.obs).entropy().mean()
+    assert_close(losses[1] - losses[0], 0.5 * entropy / unit, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
 def test_gradients_are_shortened_to_the_norm_that_was_asked_for(name):
     algorithm = learner(name, 3, FiniteActions((3,)), max_grad_norm=1e-3, policy_optimizer=partial(SGD, lr=1.0))
     before = algorithm.policy.network[0].weight.detach().clone(), algorithm.policy.network[0].bias.detach().clone()
@@ -405,10 +420,13 @@ def test_reinforce_pays_for_no_entropy_behind_a_time_limit():
 
 
 def test_a_rollout_without_the_end_of_an_episode_tells_reinforce_nothing():
-    rollout = rollout_of(FiniteActions((2,)))
-    nothing = torch.zeros_like(rollout.done)
+    algorithm, rollout = learner("reinforce", 3, FiniteActions((2,))), rollout_of(FiniteActions((2,)))
+    endless = rollout._replace(done=torch.zeros_like(rollout.done), terminated=torch.zeros_like(rollout.done))
     with pytest.raises(MaxEntError, match=r"No episode ended within a rollout of 8 steps.*raise steps_per_round"):
-        learner("reinforce", 3, FiniteActions((2,))).sample(rollout._replace(done=nothing))
+        list(algorithm.batches(endless))
+    for batch in algorithm.batches(rollout):
+        algorithm.update(batch, optimizers_of(algorithm))
+    assert not list(algorithm.batches(endless))  # a run that has learnt to make episodes last goes on
 
 
 # ---- PPO -------------------------------------------------------------------------------------------------------------
