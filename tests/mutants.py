@@ -1136,6 +1136,15 @@ MUTANTS = [
         "squared_error(value, judged.returns)",
         "squared_error(value, judged.advantage)",
     ),
+    Mutant("DQN: a soft maximum", "algorithms/dqn.py", "alpha=0.0", "alpha=0.2"),
+    Mutant("TD3: policy at every update", "algorithms/td3.py", "policy_delay: int = 2", "policy_delay: int = 1"),
+    Mutant("TD3: smoothing unclipped", "algorithms/td3.py", "std=0.2, clip=0.5", "std=0.2"),
+    Mutant(
+        "REINFORCE: stops once episodes last",
+        "algorithms/reinforce.py",
+        "elif self.gradient_steps == 0:",
+        "else:",
+    ),
 ]
 
 

@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from lightning_maxent.actions import BoxActions, FiniteActions
 from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
 from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
+from lightning_maxent.algorithms.dqn import DQN
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
 from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
@@ -24,7 +25,7 @@ from lightning_maxent.critics.base import AbstractCritic, Returns
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.exploration import AbstractExploration
+from lightning_maxent.exploration import AbstractExploration, PolicyExploration
 from lightning_maxent.networks import MLP
 from lightning_maxent.policies.categorical import Categorical
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
@@ -414,17 +415,27 @@ def test_soft_q_learning_explores_by_its_exploration_and_acts_by_its_policy(acti
 
 # ---- at alpha = 0 soft Q-learning is Q-learning --------------------------------------------------------------------------
 
+HARD = {
+    "soft_q": partial(SoftQLearning, temperature=partial(FixedTemperature, alpha=0.0)),
+    "dqn": partial(DQN, exploration=PolicyExploration),
+}
 
-def hard(actions, **kwargs):
-    algorithm = SoftQLearning(OBS, actions, temperature=partial(FixedTemperature, alpha=0.0), **PARTS, **kwargs)
+
+@pytest.fixture(params=HARD)
+def kind(request):
+    return HARD[request.param]
+
+
+def hard(kind, actions, **kwargs):
+    algorithm = kind(OBS, actions, **PARTS, **kwargs)
     disturb(algorithm)
     if len(actions.counts) > 1:
         constant_networks(algorithm)
     return algorithm
 
 
-def test_at_alpha_zero_the_target_of_soft_q_learning_is_the_best_of_the_smaller_members(actions, batch):
-    algorithm = hard(actions)
+def test_at_alpha_zero_the_target_of_soft_q_learning_is_the_best_of_the_smaller_members(kind, actions, batch):
+    algorithm = hard(kind, actions)
     with torch.no_grad():
         members = algorithm.target_critic.network.every_action(batch.next_obs, torch.eye(actions.dim))
         best = sum(factor.amax(-1) for factor in members.amin(0).split(actions.counts, -1))
@@ -435,8 +446,8 @@ def test_at_alpha_zero_the_target_of_soft_q_learning_is_the_best_of_the_smaller_
     assert float(losses["temperature"]) == 0.0
 
 
-def test_at_alpha_zero_soft_q_learning_plays_the_action_of_the_largest_q_even_where_it_samples(actions):
-    algorithm, obs = hard(actions), torch.randn(64, OBS)
+def test_at_alpha_zero_soft_q_learning_plays_the_action_of_the_largest_q_even_where_it_samples(kind, actions):
+    algorithm, obs = hard(kind, actions), torch.randn(64, OBS)
     with torch.no_grad():
         factors = algorithm.critic.every_action(obs, torch.eye(actions.dim)).amin(0).split(actions.counts, -1)
     best = torch.cat([torch.eye(factor.shape[-1])[factor.argmax(-1)] for factor in factors], -1)
