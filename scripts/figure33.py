@@ -12,7 +12,7 @@ half an hour on one CPU core; ``--trainer.max_steps 20000`` and the like go to b
 import argparse
 import json
 import sys
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +73,8 @@ def train(job: Job, folder: Path) -> MaxEntCLI:
 
 def solve(trained: MaxEntCLI) -> MultiGoalSolution:
     """The exact solution of what an agent was trained on: its world, temperature, scale of rewards and discount."""
-    world = getattr(trained.datamodule.make_env().unwrapped, "world", None)
+    with closing(trained.datamodule.make_env()) as env:
+        world = getattr(env.unwrapped, "world", None)
     if not isinstance(world, MultiGoal):
         raise MaxEntError(f"The figure shows the multi-goal world, but env_id is {trained.datamodule.env_id}.")
     scale = float(trained.datamodule.reward_scaling.scale())

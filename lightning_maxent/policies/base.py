@@ -225,7 +225,7 @@ def _check_range(name: str, action: Tensor) -> None:
     if (largest := float(action.detach().abs().max())) > 1:
         raise MaxEntError(
             f"{name}.forward must give actions in [-1, 1], but gave {largest:.3g}: squash them, e.g. "
-            f"by tanh, and correct the log-density for it."
+            f"by tanh, and correct the log-density, if it has one."
         )
 
 

@@ -1,4 +1,4 @@
-"""Theorems over every on-policy algorithm: a new one is one more entry of LEARNERS."""
+"""Theorems over every policy gradient: a new one is one more entry of LEARNERS."""
 
 import math
 from functools import partial
