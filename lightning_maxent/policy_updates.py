@@ -60,9 +60,7 @@ class SteinUpdate(AbstractPolicyUpdate):
         reached = q(obs.repeat_interleave(self.count, dim=0), particles.tanh().flatten(0, 1)).view(u.shape[:2])
         log_density = reached + alpha.detach() * tanh_log_det(particles).sum(-1)  # alpha times it
         (slope,) = torch.autograd.grad(log_density.sum(), particles)
-        with torch.autocast(
-            obs.device.type, enabled=False
-        ):  # what is close together differs by less than bfloat16 tells
+        with torch.autocast(obs.device.type, enabled=False):  # neighbours differ by less than bfloat16 tells
             direction = stein_direction(particles.detach(), slope, alpha.detach())
         return -(direction * u).sum(-1).mean(-1)
 

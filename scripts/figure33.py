@@ -10,6 +10,7 @@ half an hour on one CPU core; ``--trainer.max_steps 20000`` and the like go to b
 """
 
 import argparse
+import io
 import json
 import sys
 from contextlib import closing, redirect_stdout
@@ -22,7 +23,7 @@ from matplotlib.figure import Figure
 
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
 from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import MaxEntCLI, fit_once, one_sentence_errors, parse, run
+from lightning_maxent.cli import MaxEntCLI, fit_once, one_sentence_errors, run
 from lightning_maxent.environments.multi_goal import draw_rewards
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import MultiGoal, MultiGoalSolution, solve_multi_goal
@@ -67,18 +68,25 @@ def train(job: Job, folder: Path) -> MaxEntCLI:
     """The trained agent, with its data; loaded, if its run lies finished, and gone on with from its last checkpoint."""
     with redirect_stdout(sys.stderr):
         checkpoint = fit_once(job.fit, folder, job.name) / "checkpoints" / "last.ckpt"
-        quiet = ["--trainer.enable_progress_bar=false", "--data.init_args.eval_episodes=1"]
-        return run(resolve_arguments(["test", f"--ckpt_path={checkpoint}", *quiet]))
+        return look([f"--ckpt_path={checkpoint}"])
 
 
-def solve(trained: MaxEntCLI) -> MultiGoalSolution:
-    """The exact solution of what an agent was trained on: its world, temperature, scale of rewards and discount."""
-    with closing(trained.datamodule.make_env()) as env:
-        world = getattr(env.unwrapped, "world", None)
-    if not isinstance(world, MultiGoal):
-        raise MaxEntError(f"The figure shows the multi-goal world, but env_id is {trained.datamodule.env_id}.")
-    scale = float(trained.datamodule.reward_scaling.scale())
-    return solve_multi_goal(world, float(trained.model.temperature()), scale, trained.model.discount)
+def look(arguments: list[str]) -> MaxEntCLI:
+    """An agent with its data, which plays one episode or two: what is wrong with it shows."""
+    quiet = ["--trainer.enable_progress_bar=false", "--data.init_args.eval_episodes=1"]
+    return run(resolve_arguments(["test", *arguments, *quiet]))
+
+
+def solve(agent: MaxEntCLI) -> tuple[MultiGoalSolution, float]:
+    """The exact solution of an agent's world, temperature, scale of rewards and discount; the deviation of its starts."""
+    with closing(agent.datamodule.make_env()) as env:
+        world, sigma = (getattr(env.unwrapped, name, None) for name in ("world", "init_sigma"))
+    if not isinstance(world, MultiGoal) or sigma is None:
+        raise MaxEntError(f"The figure shows the multi-goal world, but env_id is {agent.datamodule.env_id}.")
+    if world.there(np.zeros(2)):
+        raise MaxEntError("The figure shows ways from the origin, which lies at a goal: move the goal.")
+    scale = float(agent.datamodule.reward_scaling.scale())
+    return solve_multi_goal(world, float(agent.model.temperature()), scale, agent.model.discount), sigma
 
 
 def act(agent: ActionValueAlgorithm, states: np.ndarray) -> np.ndarray:
@@ -104,9 +112,9 @@ def play(solution: MultiGoalSolution, choose: Any, starts: np.ndarray) -> dict[s
     return {"path": np.stack(paths), "return": returns, "length": lengths, "goal": goals}
 
 
-def shares(goals: np.ndarray) -> list[float]:
-    """Fraction of episodes that end at each goal: right, left, above, below."""
-    return [float((goals == goal).mean()) for goal in range(4)]
+def shares(solution: MultiGoalSolution, goals: np.ndarray) -> list[float]:
+    """Fraction of episodes that end at each goal, in their order: right, left, above, below."""
+    return [float((goals == goal).mean()) for goal in range(len(solution.world.goals))]
 
 
 @torch.no_grad()
@@ -143,38 +151,40 @@ def at_probe(agent: ActionValueAlgorithm, solution: MultiGoalSolution, probe: np
 
 
 def report(
-    soft: ActionValueAlgorithm, hard: ActionValueAlgorithm, solution: MultiGoalSolution, seed: int
+    soft: ActionValueAlgorithm, hard: ActionValueAlgorithm, solution: MultiGoalSolution, sigma: float, seed: int
 ) -> dict[str, Any]:
     """All numbers of the JSON line; ``largest_value_error`` is over 500 of the states visited, drawn at random."""
     rng = np.random.default_rng(seed)
-    starts = 0.1 * rng.standard_normal((1000, 2))
+    starts = sigma * rng.standard_normal((1000, 2))
     learnt = play(solution, lambda states: act(soft, states), starts)
     exact = play(solution, lambda states: solution.sample(states, rng), starts)
     deterministic = play(solution, lambda states: act(hard, states), starts)
     origin = play(solution, lambda states: act(hard, states), np.zeros((1, 2)))
     visited = learnt["path"][:-1].reshape(-1, 2)
     visited = visited[~solution.world.there(visited)]
-    visited = visited[rng.choice(len(visited), 500, replace=False)]
+    visited = visited[rng.choice(len(visited), min(500, len(visited)), replace=False)]
     return {
-        "goals": shares(learnt["goal"]),
+        "goals": shares(solution, learnt["goal"]),
         "timeouts": float((learnt["goal"] < 0).mean()),
         "return": float(learnt["return"].mean()),
         "length": float(learnt["length"].mean()),
-        "exact_goals": shares(exact["goal"]),
+        "exact_goals": shares(solution, exact["goal"]),
         "exact_return": float(exact["return"].mean()),
         "exact_length": float(exact["length"].mean()),
         "probes": {str(probe.tolist()): at_probe(soft, solution, probe) for probe in PROBES},
         "largest_value_error": float(
             np.abs(soft_values(soft, visited, solution.alpha) - solution.value(visited)).max()
         ),
-        "deterministic_goals": shares(deterministic["goal"]),
+        "deterministic_goals": shares(solution, deterministic["goal"]),
         "deterministic_timeouts": float((deterministic["goal"] < 0).mean()),
-        "deterministic_goals_from_the_origin": shares(origin["goal"]),
+        "deterministic_goals_from_the_origin": shares(solution, origin["goal"]),
         "deterministic_return": float(deterministic["return"].mean()),
     }
 
 
-def draw(soft: ActionValueAlgorithm, hard: ActionValueAlgorithm, solution: MultiGoalSolution, picture: Path) -> None:
+def draw(
+    soft: ActionValueAlgorithm, hard: ActionValueAlgorithm, solution: MultiGoalSolution, sigma: float, picture: Path
+) -> None:
     """A column for each agent: trajectories, and Q with samples at each probe."""
     rng = np.random.default_rng(0)
     columns = {
@@ -187,7 +197,7 @@ def draw(soft: ActionValueAlgorithm, hard: ActionValueAlgorithm, solution: Multi
     grid = np.stack(np.meshgrid(np.linspace(-1, 1, 81), np.linspace(-1, 1, 81)), -1)
     for column, (title, (choose, q)) in zip(axes.T, columns.items(), strict=True):
         draw_rewards(column[0], solution.world)
-        paths = play(solution, choose, 0.1 * rng.standard_normal((40, 2)))["path"]
+        paths = play(solution, choose, sigma * rng.standard_normal((40, 2)))["path"]
         column[0].plot(*np.moveaxis(paths, -1, 0), color="black", linewidth=0.6, alpha=0.7)
         column[0].set_title(title)
         for axis, probe in zip(column[1:], PROBES, strict=True):
@@ -223,15 +233,16 @@ def main() -> None:
         Job("continuous_soft_q/multi_goal", name, [*particles, *POLICIES[args.policy], *given]),
         Job("ddpg/multi_goal", f"seed{args.seed}", given),
     ]
-    for job in jobs:  # before the first of them has taken half an hour
-        parse(["fit", *job.fit])
+    with redirect_stdout(io.StringIO()):  # before the first of them has taken half an hour
+        agents = [look(job.fit) for job in jobs]
+        solve(agents[0])
     trained = [train(job, args.out / "runs") for job in jobs]
-    solution, env_steps = solve(trained[0]), trained[0].datamodule.env_steps
+    (solution, sigma), env_steps = solve(trained[0]), trained[0].datamodule.env_steps
     soft, hard = (each.model.cpu().eval() for each in trained)
     torch.manual_seed(args.seed)
     numbers = {"policy": args.policy, "proposal": args.proposal, "particles": args.particles, "seed": args.seed}
-    numbers |= {"env_steps": env_steps} | report(soft, hard, solution, args.seed)
-    draw(soft, hard, solution, args.out / "figure33.png")
+    numbers |= {"env_steps": env_steps} | report(soft, hard, solution, sigma, args.seed)
+    draw(soft, hard, solution, sigma, args.out / "figure33.png")
     (args.out / "figure33.json").write_text(json.dumps(numbers, indent=1) + "\n")
     print(json.dumps(numbers))
 

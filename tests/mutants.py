@@ -530,7 +530,7 @@ MUTANTS = [
         "stein_direction(particles.detach(), slope",
         "stein_direction(particles.detach().tanh(), slope",
     ),
-    Mutant("Stein: samples climb away", "policy_updates.py", "return -(stein_direction", "return (stein_direction"),
+    Mutant("Stein: samples climb away", "policy_updates.py", "return -(direction * u)", "return (direction * u)"),
     Mutant("Stein sampler: starts in one place", "policies/stein_sampler.py", "(noise + self.network", "(self.network"),
     Mutant(
         "particles: density of the proposal forgotten",
@@ -642,8 +642,8 @@ MUTANTS = [
     Mutant(
         "multi-goal: effort unpaid",
         "exact/multi_goal.py",
-        "np.asarray(self._worth(self.world.after(state, action)) - effort)",
-        "np.asarray(self._worth(self.world.after(state, action)))",
+        "np.asarray(self._worth(self.world.after(state, played)) - effort)",
+        "np.asarray(self._worth(self.world.after(state, played)))",
     ),
     Mutant(
         "multi-goal: samples ignore what follows",

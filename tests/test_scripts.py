@@ -3,16 +3,20 @@
 import csv
 import importlib
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
-from lightning_maxent.cli import parse
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.exact import solve_multi_goal
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,7 +40,7 @@ def small_figure_33(out: Path, *further: str) -> str:
     return carry_out("figure33.py", *small, *further)
 
 
-def test_figure_33_draws_prints_one_line_and_does_not_train_twice(tmp_path):
+def test_figure_33_draws_prints_one_line_and_trains_only_what_is_not_there(tmp_path):
     (line,) = small_figure_33(tmp_path).splitlines()
     numbers = json.loads(line)
     assert json.loads((tmp_path / "figure33.json").read_text()) == numbers
@@ -51,39 +55,96 @@ def test_figure_33_draws_prints_one_line_and_does_not_train_twice(tmp_path):
     assert origin["kl"] > 0.05  # hardly trained
     checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*/checkpoints/last.ckpt")}
     assert len(checkpoints) == 2
+    with pytest.raises(AssertionError, match=r"figure33.py: error: The run .* was carried out with other settings"):
+        small_figure_33(tmp_path, "--trainer.max_steps=80")
+    hard, soft = tmp_path.glob("runs/ddpg/*/*"), tmp_path.glob("runs/continuous_soft_q_learning/*/*")
+    next(soft).joinpath("finished").unlink()  # as if it had been cut off
     (again,) = small_figure_33(tmp_path).splitlines()
-    assert {path: path.stat().st_mtime_ns for path in checkpoints} == checkpoints
-    assert json.loads(again)["probes"]["[0.0, 0.0]"]["exact_value"] == origin["exact_value"]
+    assert next(hard).joinpath("checkpoints/last.ckpt").stat().st_mtime_ns in checkpoints.values()
+    assert json.loads(again)["probes"]["[0.0, 0.0]"]["value"] == origin["value"]
 
 
 @pytest.mark.parametrize("proposal", ["uniform", "policy"])
 @pytest.mark.parametrize("policy", ["stein", "flow", "mixture", "gaussian"])
-def test_every_policy_of_figure_33_is_a_configuration_that_holds_together(policy, proposal, monkeypatch):
+def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_nothing(policy, proposal, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.setattr(sys, "argv", ["figure33.py"])
     figure33 = importlib.import_module("figure33")
-    parse(["fit", "--config=continuous_soft_q/multi_goal", *figure33.PROPOSALS[proposal], *figure33.POLICIES[policy]])
+    parts = [*figure33.PROPOSALS[proposal], *figure33.POLICIES[policy]]
+    job = figure33.Job("continuous_soft_q/multi_goal", "name", ["--trainer.accelerator=cpu", *parts])
+    if (policy, proposal) == ("stein", "policy"):
+        with pytest.raises(
+            ValueError, match="PolicyParticles needs the density of the policy, and SteinSampler has none"
+        ):
+            figure33.look(job.fit)
+    else:
+        solution, sigma = figure33.solve(figure33.look(job.fit))
+        assert (solution.alpha, solution.reward_scale, solution.discount, sigma) == (1.0, 0.1, 0.99, 0.1)
 
 
-def test_figure_33_refuses_a_flag_that_only_one_of_its_agents_knows_before_either_is_trained(tmp_path):
-    with pytest.raises(AssertionError, match=r"figure33.py: error: .*particles"):
-        small_figure_33(tmp_path, "--model.particles=lightning_maxent.particles.PolicyExpectation")
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("--model.particles=lightning_maxent.particles.PolicyExpectation", "particles"),  # one of the two has none
+        ("--data.env_id=Pendulum-v1", "The figure shows the multi-goal world, but env_id is Pendulum-v1"),
+        ("--data.env_kwargs={actuation_cost: 0.1, distance_cost: 1000}", "too low for float64"),
+        ("--data.env_kwargs={goals: [[0.3, 0]]}", "the origin, which lies at a goal"),
+    ],
+)
+def test_figure_33_refuses_what_it_cannot_show_before_anything_is_trained(flag, sentence, tmp_path):
+    with pytest.raises(AssertionError, match=rf"figure33.py: error: .*{sentence}"):
+        small_figure_33(tmp_path, flag)
     assert not list(tmp_path.iterdir())
 
 
-def test_figure_33_takes_no_run_with_other_settings_for_its_own(tmp_path):
-    small_figure_33(tmp_path)
-    with pytest.raises(AssertionError, match=r"figure33.py: error: The run .* was carried out with other settings"):
-        small_figure_33(tmp_path, "--trainer.max_steps=80")
+def test_the_numbers_of_figure_33_of_the_exact_optimum_are_the_exact_ones(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    figure33 = importlib.import_module("figure33")
+    solution, rng = solve_multi_goal(), np.random.default_rng(0)
+
+    class Optimum:
+        def act(self, obs):
+            return torch.as_tensor(solution.sample(obs.double().numpy(), rng))
+
+        def q_value(self, obs, action):
+            return torch.as_tensor(solution.q_value(obs.double().numpy(), action.double().numpy()))
+
+    for probe in figure33.PROBES:
+        found = figure33.at_probe(Optimum(), solution, probe)
+        assert found["kl"] == pytest.approx(0.013, abs=0.005)  # of counting alone
+        for name, tolerance in {"entropy": 0.03, "squared_length": 0.01, "value": 0.05}.items():
+            assert found[name] == pytest.approx(found[f"exact_{name}"], abs=tolerance), (probe, name)
 
 
-def test_figure_33_goes_on_with_a_run_that_was_cut_off(tmp_path):
-    small_figure_33(tmp_path)
-    for finished in tmp_path.glob("runs/*/*/*/finished"):
-        finished.unlink()
-    small_figure_33(tmp_path, "--trainer.max_steps=80")
-    (metrics,) = tmp_path.glob("runs/continuous_soft_q_learning/*/*/metrics.csv")
-    rows = csv.DictReader(metrics.read_text().splitlines())
-    assert [row["env_steps"] for row in rows if row["eval/return_mean"]] == ["60", "80"]
+@pytest.mark.parametrize("dim", [1, 2])
+@pytest.mark.parametrize("weights", ["equal", "unequal"])
+def test_the_worlds_of_the_samplers_draw_from_their_own_q(dim, weights, monkeypatch):
+    """Means of a few functions, by quadrature over the box and over 100,000 samples."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    samplers = importlib.import_module("samplers")
+    world, rng = samplers.World(dim, samplers.WEIGHTS[weights]), np.random.default_rng(0)
+    axis = (np.arange(400) + 0.5) / 200 - 1
+    grid = np.stack(np.meshgrid(*[axis] * dim, indexing="ij"), -1).reshape(-1, dim)
+    density = np.exp(world.q(torch.empty(0), torch.as_tensor(grid).float()).double().numpy())
+    drawn = world.sample(100_000, rng)
+    for function in (lambda a: a[:, 0], lambda a: (a**2).sum(-1), lambda a: a.prod(-1), lambda a: a[:, -1] > 0.1):
+        exact = (function(grid) * density).sum() / density.sum()
+        assert function(drawn).mean() == pytest.approx(exact, abs=0.01)
+    shares = world.shares(drawn)
+    assert shares == pytest.approx(samplers.WEIGHTS[weights], abs=0.06)  # neighbours overlap, the box cuts
+
+
+def test_the_energy_distance_is_that_of_its_definition(monkeypatch):
+    """Of a point from another it is twice how far they are apart; of a set from its like, next to nothing."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    distance = importlib.import_module("samplers").energy_distance
+    assert distance(np.zeros((3, 2)), np.tile([3.0, 4.0], (3, 1))) == pytest.approx(10)
+    rng = np.random.default_rng(0)
+    like, shifted = (rng.standard_normal((2000, 1)) + shift for shift in (0.0, 0.5))
+    normal = rng.standard_normal((2000, 1))
+    assert distance(normal, like) == pytest.approx(0, abs=0.01)
+    expected = 2 * (0.5 * math.erf(0.25) + 2 / math.sqrt(math.pi) * math.exp(-0.0625)) - 4 / math.sqrt(math.pi)
+    assert distance(normal, shifted) == pytest.approx(expected, abs=0.03)
 
 
 def test_samplers_compare_every_policy_with_exact_samples(tmp_path):
@@ -123,6 +184,12 @@ def test_the_warm_start_goes_through_every_goal_and_repeats_nothing(tmp_path):
     assert (tmp_path / "found.png").exists()
     runs = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*/metrics.csv")}
     assert len(runs) == 2 + 16
+    for run in tmp_path.glob("runs/*/*/*"):
+        (begins_with,) = re.findall(r"path: .*/(\w+)/checkpoints/last.ckpt", (run / "config.yaml").read_text()) or [
+            None
+        ]
+        way = run.name.partition("_")[0]
+        assert begins_with == (f"{way}_all_seed0" if "warm" in run.name else None)
     carry_out("warm_start.py", *small)
     assert {path: path.stat().st_mtime_ns for path in runs} == runs
 

@@ -25,7 +25,7 @@ class MultiGoalEnv(gym.Env[Any, Any]):
     reward   ``-actuation_cost ||a||^2 - distance_cost min_g ||s' - g||^2``, and ``goal_reward`` at a goal
     ends     nearer than ``goal_threshold`` to a goal, (5, 0), (-5, 0), (0, 5) or (0, -5); the time limit truncates after
              30 steps (``max_episode_steps`` of ``gymnasium.make``)
-    renders  the reward of arriving, the goals and the path so far: as ``rgb_array``, or in a window, ``human``
+    renders  the reward of arriving but for the bonus, the goals and the path so far: as ``rgb_array``, or in a window, ``human``
     ======== ==========================================================================================
 
     Args:
@@ -121,7 +121,7 @@ class MultiGoalEnv(gym.Env[Any, Any]):
 
 
 def draw_rewards(axes: Any, world: MultiGoal) -> None:
-    """Level curves of what arriving pays, and the goals, on matplotlib's axes."""
+    """Level curves of what arriving pays but for the bonus, and the goals, on matplotlib's axes."""
     axis = np.linspace(-EDGE, EDGE, 141)
     points = np.stack(np.meshgrid(axis, axis), -1)
     axes.contour(axis, axis, -world.distance_cost * world.goal_distance(points).min(-1) ** 2, levels=20, cmap="viridis")

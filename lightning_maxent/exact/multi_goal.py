@@ -243,8 +243,8 @@ def solve_multi_goal(
 
     Raises:
         MaxEntError: for a temperature or scale that is not positive, a discount outside [0, 1], a spacing that does
-            not divide 1, a bonus for goals that lie between the points of the grid, or a temperature too low: for the
-            spacing, or for float64.
+            not divide 1 or is too large for the goals, a temperature too low for the spacing or for float64, or a discount
+            too high for it.
     """
     world = world or MultiGoal()
     check_alpha(alpha)
@@ -257,10 +257,10 @@ def solve_multi_goal(
     steps = round(1 / spacing) if 0 < spacing <= 1 else 0
     if not steps or not np.isclose(steps * spacing, 1):
         raise MaxEntError(f"The spacing must be 1 divided by a whole number, but is {spacing}.")
-    if world.goal_reward and world.goal_threshold < spacing:
+    if world.goal_threshold < 2 * spacing:
         raise MaxEntError(
-            f"A goal within {world.goal_threshold:g} lies between points {spacing:g} apart: give a spacing below the "
-            f"goal_threshold."
+            f"A goal within {world.goal_threshold:g} lies between points {spacing:g} apart: give a spacing of at most half "
+            f"the goal_threshold."
         )
     steepness = reward_scale * world.actuation_cost / alpha
     if steepness * spacing**2 > 1:  # the narrowest Gaussian that points this far apart still see
@@ -278,9 +278,14 @@ def solve_multi_goal(
         rest = pay + discount * goes_on * values
         highest = rest.max()
         if (highest - rest.min()) / alpha > LOG_RANGE:
+            why = (
+                f"the discount {discount} is too high for float64, so much is entropy worth"
+                if highest > pay.max()
+                else f"the temperature {alpha} is too low for float64"
+            )
             raise MaxEntError(
-                f"The temperature {alpha} is too low for float64: values lie {highest - rest.min():.3g} apart, and may "
-                f"be {LOG_RANGE:.0f} alpha apart at most."
+                f"With these costs {why}: values lie {highest - rest.min():.3g} apart, and may be {LOG_RANGE:.0f} alpha "
+                f"apart at most."
             )
         mass = np.exp((rest - highest) / alpha)
         for along in (0, 1):

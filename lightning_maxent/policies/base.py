@@ -204,7 +204,7 @@ def build_deterministic_policy(builder: Callable[[int, int], nn.Module], obs_dim
         )
     _check_reaches(policy, f"{name}.forward", action)
     _check_numbers(f"{name}.forward", "an action", action, (3, action_dim))
-    _check_range(name, action)
+    _check_range(f"{name}.forward", action)
     return policy
 
 
@@ -213,18 +213,20 @@ def _check_policy(policy: AbstractPolicy, obs_dim: int, action_dim: int) -> None
     with looked_at(policy, "three states"), torch.enable_grad():
         obs = torch.randn(3, obs_dim)
         action, log_prob = policy(obs)
-        _check_reaches(policy, f"{name}.forward", action, log_prob)
+        _check_reaches(policy, f"{name}.forward", action)
         _check_numbers(f"{name}.forward", "an action", action, (3, action_dim))
         _check_numbers(f"{name}.forward", "a log-density", log_prob, (3,))
         for deterministic in (False, True):
-            _check_numbers(f"{name}.act", "an action", policy.act(obs, deterministic), (3, action_dim))
-    _check_range(name, action)
+            played = policy.act(obs, deterministic)
+            _check_numbers(f"{name}.act", "an action", played, (3, action_dim))
+            _check_range(f"{name}.act", played)
+    _check_range(f"{name}.forward", action)
 
 
-def _check_range(name: str, action: Tensor) -> None:
+def _check_range(method: str, action: Tensor) -> None:
     if (largest := float(action.detach().abs().max())) > 1:
         raise MaxEntError(
-            f"{name}.forward must give actions in [-1, 1], but gave {largest:.3g}: squash them, e.g. "
+            f"{method} must give actions in [-1, 1], but gave {largest:.3g}: squash them, e.g. "
             f"by tanh, and correct the log-density, if it has one."
         )
 
@@ -280,9 +282,9 @@ def build_explicit_policy(
     return policy
 
 
-def _check_reaches(policy: nn.Module, method: str, *numbers: Tensor) -> None:
+def _check_reaches(policy: nn.Module, method: str, numbers: Tensor) -> None:
     learns = any(parameter.requires_grad for parameter in policy.parameters())
-    if learns and not any(each.requires_grad for each in numbers):
+    if learns and not numbers.requires_grad:
         raise MaxEntError(f"{method} must have a gradient in the policy's parameters, but was cut off from them.")
 
 

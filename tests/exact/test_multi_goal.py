@@ -154,12 +154,11 @@ def test_of_one_goal_the_policy_has_one_mode_and_it_points_there():
 
 
 def test_without_reward_every_action_is_as_good_and_the_value_is_the_entropy_of_the_box_for_ever():
-    nothing = MultiGoal(actuation_cost=0.0, distance_cost=0.0, goal_reward=0.0, goal_threshold=1e-9)
+    nothing = MultiGoal(actuation_cost=0.0, distance_cost=0.0, goal_reward=0.0, goals=((7.0, 7.0),))
     solution = solve_multi_goal(nothing, alpha=0.5, discount=0.9, spacing=0.5)
-    assert solution.value([3.0, 3.0]) == pytest.approx(
-        0.5 * math.log(4) / (1 - 0.9), rel=3e-3
-    )  # but for the goals' points
-    assert solution.density([3.0, 3.0]).entropy == pytest.approx(math.log(4), abs=1e-4)
+    far = [-4.0, -4.0]  # whence the one goal, where the episode would end, is out of reach for long
+    assert solution.value(far) == pytest.approx(0.5 * math.log(4) / (1 - 0.9), rel=3e-3)
+    assert solution.density(far).entropy == pytest.approx(math.log(4), abs=1e-4)
 
 
 def test_a_step_clips_the_action_and_the_square_and_pays_for_what_was_played():
@@ -181,7 +180,9 @@ def test_a_step_clips_the_action_and_the_square_and_pays_for_what_was_played():
         ({"spacing": 0.3}, "spacing must be 1 divided by a whole number"),
         ({"alpha": 0.001}, "less than the spacing"),
         ({"world": MultiGoal(actuation_cost=0.1, distance_cost=1000.0)}, "too low for float64"),
-        ({"world": MultiGoal(goal_threshold=0.03)}, "lies between points 0.05 apart: give a spacing below"),
+        ({"world": MultiGoal(goal_threshold=0.03)}, "lies between points 0.05 apart: give a spacing of at most half"),
+        ({"world": MultiGoal(goal_reward=0.0, goal_threshold=0.03)}, "lies between points 0.05 apart"),
+        ({"alpha": 50.0, "discount": 1.0}, "the discount 1.0 is too high for float64, so much is entropy worth"),
     ],
 )
 def test_what_cannot_be_solved_is_refused(arguments, sentence):

@@ -137,9 +137,8 @@ def test_the_true_q_of_the_multi_goal_world_has_the_true_v():
 
 
 def test_a_critic_that_has_learnt_nothing_fails_in_the_multi_goal_world():
-    error, rarest = multi_goal(TwinCritic, partial(PolyakTarget, rate=0.02), 1, lambda updates: None)
+    error, _ = multi_goal(TwinCritic, partial(PolyakTarget, rate=0.02), 1, lambda updates: None)
     assert not error.passed
-    assert 0 <= rarest.value <= 0.25
 
 
 @pytest.mark.slow

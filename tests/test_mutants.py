@@ -1,0 +1,13 @@
+"""Every mutant breaks one place that is there."""
+
+from pathlib import Path
+
+import mutants
+import pytest
+
+
+@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_has_one_place_to_break(mutant):
+    source = (Path(mutants.ROOT) / "lightning_maxent" / mutant.file).read_text()
+    assert source.count(mutant.old) == 1
+    assert mutant.new != mutant.old
