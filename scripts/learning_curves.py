@@ -20,6 +20,7 @@ from lightning_maxent.cli import one_sentence_errors
 from lightning_maxent.comparison.pictures import draw_reference
 from lightning_maxent.comparison.reference import Reference, read_reference
 from lightning_maxent.comparison.results import write_table
+from lightning_maxent.errors import MaxEntError
 
 COLUMNS = (
     "return_mean",
@@ -75,8 +76,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args = parser.parse_args()
     reference = read_reference(args.reference) if args.reference else []
+    if strange := [run for run in args.runs if not (run / "metrics.csv").is_file()]:
+        raise MaxEntError(f"{strange[0]} is no folder of a run: it has no metrics.csv.")
     args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     rows = [row for run in sorted(args.runs) for row in evaluations(run)]
+    if len(env_ids := sorted({row["env"] for row in rows})) != 1:
+        raise MaxEntError(f"One environment is one picture, but these runs have evaluations on: {', '.join(env_ids)}.")
     write_table(rows, Path(f"{args.out}.csv"))
     draw(rows, reference, Path(f"{args.out}.png"))
     final = {(row["algorithm"], row["seed"]): row for row in rows}

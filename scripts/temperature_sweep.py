@@ -5,17 +5,20 @@ r"""Train the same task at several temperatures and draw return and entropy over
 Too low, and the policy turns deterministic before it has seen what is worth choosing; too high, and it stays random.
 Writes ``<out>.csv`` (a row per run) and ``<out>.png``.  For a world with a table that shows its state (FrozenLake,
 Taxi, ``lightning_maxent/RandomMDP-v0``), the exact optimum of every alpha is drawn beside: of the trajectory's entropy, or,
-where an on-policy algorithm pays for the current state's alone, of that (left out where none was found).  A run that lies
+where an on-policy algorithm pays for the current state's alone, of that (left out where none was found, and where rewards are
+scaled).  A run that lies
 finished in ``--runs_dir`` is not repeated, so an interrupted sweep goes on where it was.
 """
 
 import argparse
 import csv
+import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -71,11 +74,13 @@ def train(job: Job) -> dict[str, float | str]:
     with (folder / "metrics.csv").open() as file:
         last = [row for row in csv.DictReader(file) if row["eval/return_mean"]][-1]
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    objective = config["model"]["init_args"].get("entropy_objective", "TrajectoryEntropy")
+    objective = part_name(config["model"]["init_args"].get("entropy_objective", ".TrajectoryEntropy"))
     return {
         "algorithm": config["model"]["class_path"].rpartition(".")[2],
-        "objective": (objective if isinstance(objective, str) else objective["class_path"]).rpartition(".")[2],
+        "objective": objective,
         "env": config["data"]["init_args"]["env_id"],
+        "env_kwargs": json.dumps(config["data"]["init_args"]["env_kwargs"] or {}),
+        "rewards": part_name(config["data"]["init_args"]["reward_scaling"]),
         "alpha": job.alpha,
         "seed": job.seed,
         "env_steps": int(last["env_steps"]),
@@ -86,12 +91,16 @@ def train(job: Job) -> dict[str, float | str]:
     }
 
 
-def exact_curve(env_id: str, discount: float, objective: str, alphas: Iterable[float]) -> np.ndarray | None:
+def part_name(part: str | dict[str, Any]) -> str:
+    """The class of a part of a configuration."""
+    return (part if isinstance(part, str) else part["class_path"]).rpartition(".")[2]
+
+
+def exact_curve(env: gym.Env, discount: float, objective: str, alphas: Iterable[float]) -> np.ndarray | None:
     """``[alpha, (return, entropy)]`` of the optimal policy; None unless the world shows the state of its table.
 
     Both as evaluations measure them: the undiscounted return up to the time limit, and the entropy per step.
     """
-    env = gym.make(env_id)
     if not (hasattr(env.unwrapped, "P") and isinstance(env.observation_space, gym.spaces.Discrete) and env.spec):
         return None
     mdp, horizon = read_mdp(env, discount), env.spec.max_episode_steps
@@ -117,7 +126,10 @@ def _return_and_entropy(
 
 def draw(rows: list[dict[str, float | str]], picture: Path) -> None:
     alphas = np.array(sorted({float(row["alpha"]) for row in rows}))
-    exact = exact_curve(str(rows[0]["env"]), float(rows[0]["discount"]), str(rows[0]["objective"]), alphas)
+    exact = None
+    if rows[0]["rewards"] == "RawRewards":
+        with closing(gym.make(str(rows[0]["env"]), **json.loads(str(rows[0]["env_kwargs"])))) as env:
+            exact = exact_curve(env, float(rows[0]["discount"]), str(rows[0]["objective"]), alphas)
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots(2, sharex=True)
     for index, (axis, name, label) in enumerate(
@@ -145,6 +157,8 @@ def main() -> None:
     parser.add_argument("--runs_dir", type=Path, default=Path("runs/temperature_sweep"))
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args, further = parser.parse_known_args()  # what is left goes to every run: --trainer.max_steps 5000
+    if args.jobs < 1:
+        raise MaxEntError(f"--jobs must be at least 1, but is {args.jobs}.")
     args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     jobs = [Job(args.config, alpha, seed, args.runs_dir, further) for alpha in args.alphas for seed in args.seeds]
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:

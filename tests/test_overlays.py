@@ -1,4 +1,4 @@
-"""Every critic's overlay trains every algorithm, as a user lays it over a configuration."""
+"""Every critic's overlay trains the SACs and soft Q-learning, as a user lays it over a configuration."""
 
 import csv
 import math

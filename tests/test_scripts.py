@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -205,7 +206,23 @@ def test_the_temperature_sweep_draws_the_optimum_of_the_objective_that_was_train
     monkeypatch.syspath_prepend(ROOT / "scripts")
     exact_curve = importlib.import_module("temperature_sweep").exact_curve
     for objective, entropy in (("CurrentEntropy", 1.335), ("TrajectoryEntropy", 0.794)):
-        assert exact_curve("FrozenLake-v1", 0.95, objective, [0.05])[0, 1] == pytest.approx(entropy, abs=1e-3)
+        found = exact_curve(gym.make("FrozenLake-v1"), 0.95, objective, [0.05])
+        assert found[0, 1] == pytest.approx(entropy, abs=1e-3)
+    dry = gym.make("FrozenLake-v1", is_slippery=False)
+    assert exact_curve(dry, 0.95, "CurrentEntropy", [0.0005])[0, 0] == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "sentence"),
+    [
+        ("temperature_sweep.py", ["--jobs", "0", "--out", "found"], "--jobs must be at least 1, but is 0"),
+        ("warm_start.py", ["--jobs", "0", "--out", "found"], "--jobs must be at least 1, but is 0"),
+        ("learning_curves.py", ["nowhere", "--out", "found"], "nowhere is no folder of a run: it has no metrics.csv"),
+    ],
+)
+def test_what_a_script_cannot_do_ends_in_one_sentence(script, arguments, sentence):
+    with pytest.raises(AssertionError, match=rf"^{script}: error: {sentence}"):
+        carry_out(script, *arguments)
 
 
 @pytest.mark.parametrize("steps", ["0", "15000"])

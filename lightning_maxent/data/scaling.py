@@ -1,5 +1,6 @@
 """Observations and rewards as the learner sees them; buffers hold the environment's own."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -53,9 +54,20 @@ class RawObservations(AbstractObservationScaling):
 
 
 class StandardisedObservations(AbstractObservationScaling):
-    """Less their running mean, over their running standard deviation.  Lee et al. 2024 (SimBa), section 4.1."""
+    """Less their running mean, over their running standard deviation.  Lee et al. 2024 (SimBa), section 4.1.
 
-    def __init__(self, obs_dim: int):
+    Args:
+        obs_dim: size of the flattened observation.
+        clip: what is shown lies within so many deviations; infinite in the paper, 10 in many codes on policy.
+
+    Raises:
+        MaxEntError: for a clip that is not positive.
+    """
+
+    def __init__(self, obs_dim: int, clip: float = math.inf):
+        if not clip > 0:
+            raise MaxEntError(f"Observations must be clipped at a positive number of deviations, but clip is {clip}.")
+        self.clip = clip
         self._statistics = RunningMeanStd(shape=(obs_dim,), dtype=np.float64)
 
     def update(self, obs: Float[Tensor, "env obs_dim"]) -> None:
@@ -63,9 +75,8 @@ class StandardisedObservations(AbstractObservationScaling):
 
     def __call__(self, obs: Float[Tensor, "*batch obs_dim"]) -> Float[Tensor, "*batch obs_dim"]:
         mean, std = self._statistics.mean, np.sqrt(self._statistics.var + 1e-8)
-        return (obs - torch.as_tensor(mean, dtype=obs.dtype, device=obs.device)) / torch.as_tensor(
-            std, dtype=obs.dtype, device=obs.device
-        )
+        centred = obs - torch.as_tensor(mean, dtype=obs.dtype, device=obs.device)
+        return (centred / torch.as_tensor(std, dtype=obs.dtype, device=obs.device)).clamp(-self.clip, self.clip)
 
     def state_dict(self) -> dict[str, Any]:
         return _saved(self._statistics)
@@ -161,7 +172,7 @@ class ReturnScaledRewards(AbstractRewardScaling):
     def __init__(self, num_envs: int, discount: float = 0.99, largest: float = 5.0):
         if not 0 <= discount <= 1:
             raise MaxEntError(f"The discount of the reward's scale must lie in [0, 1], but is {discount}.")
-        if largest <= 0:
+        if not largest > 0:
             raise MaxEntError(f"The largest return must be positive, but is {largest}.")
         self.discount, self.largest = discount, largest
         self._returns, self._extreme = np.zeros(num_envs), 0.0

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions, BoxActions
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.networks import NetworkBuilder, TanhMLP
+from lightning_maxent.networks import AbstractConstraint, NetworkBuilder, TanhMLP
 from lightning_maxent.objectives import normal_log_prob
 from lightning_maxent.policies.base import AbstractDistribution, AbstractExplicitPolicy
 
@@ -33,31 +33,46 @@ class GaussianDistribution(AbstractDistribution):
         return each.sum().expand(len(self._mean))
 
 
-class Gaussian(AbstractExplicitPolicy):
+class Gaussian(AbstractExplicitPolicy, AbstractConstraint):
     """``a ~ N(mean(s), std^2)``, ``std`` the same in every state.  Schulman et al. 2017b (PPO), section 6.1.
 
-    Actions beyond [-1, 1] are clipped where they are played; the density and the entropy are those before.
+    Actions beyond [-1, 1] are clipped where they are played; the density and the entropy are those before.  Out there
+    rewards change no more, but entropy grows for ever: a large alpha would drive ``std`` to infinity, were it not bounded.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
         network: builds the network over the observation.
         initial_std: ``std`` at the start, in units of half the range of actions.
+        largest_std: ``std`` is brought back to it after every update; ours: 2.
 
     Raises:
-        MaxEntError: for finite actions, or a deviation that is not positive.
+        MaxEntError: for finite actions, or deviations that are not positive and finite, or larger at the start than allowed.
     """
 
     def __init__(
-        self, obs_dim: int, actions: AbstractActions, network: NetworkBuilder = TanhMLP, initial_std: float = 1.0
+        self,
+        obs_dim: int,
+        actions: AbstractActions,
+        network: NetworkBuilder = TanhMLP,
+        initial_std: float = 1.0,
+        largest_std: float = 2.0,
     ):
         super().__init__()
         if not isinstance(actions, BoxActions):
             raise MaxEntError("Gaussian gives continuous actions, but this environment's are finite: use Categorical.")
-        if not 0 < initial_std < math.inf:
-            raise MaxEntError(f"initial_std must be positive and finite, but is {initial_std}.")
+        if not 0 < initial_std <= largest_std < math.inf:
+            raise MaxEntError(
+                f"initial_std must be positive and at most largest_std, and that finite, but they are {initial_std} and "
+                f"{largest_std}."
+            )
+        self.largest_std = largest_std
         self.network = network(1, obs_dim, actions.dim)
         self.log_std = nn.Parameter(torch.full((actions.dim,), math.log(initial_std)))
 
     def distribution(self, obs: Float[Tensor, "batch obs_dim"]) -> GaussianDistribution:
         return GaussianDistribution(self.network(obs.unsqueeze(0)).squeeze(0).float(), self.log_std)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        self.log_std.clamp_(max=math.log(self.largest_std))

@@ -106,17 +106,22 @@ def every_transition(mdp):
     """Each state, action and next state once, in environments side by side, and its probability given the first two."""
     states, actions = mdp.reward.shape
     s, a, n = torch.cartesian_prod(torch.arange(states), torch.arange(actions), torch.arange(states)).T
-    eye, one_hot = torch.eye(states), torch.eye(actions)
-    done = mdp.terminal[n].unsqueeze(0)
-    rollout = Rollout(
-        eye[s].unsqueeze(0),
-        one_hot[a].unsqueeze(0),
-        mdp.reward[s, a].float().unsqueeze(0),
-        eye[n].unsqueeze(0),
-        done,
-        done,
-    )
-    return rollout, s, a, mdp.transition[s, a, n]
+    return side_by_side(mdp, (s,), (a,), (n,)), s, a, mdp.transition[s, a, n]
+
+
+def every_two_steps(mdp, policy):
+    """Each pair of steps in a row once, and its probability given the first state and action."""
+    states, actions = (torch.arange(size) for size in mdp.reward.shape)
+    s, a, n, b, m = torch.cartesian_prod(states, actions, states, actions, states).T
+    probability = mdp.transition[s, a, n] * policy[n, b] * mdp.transition[n, b, m]
+    return side_by_side(mdp, (s, n), (a, b), (n, m)), s, a, probability
+
+
+def side_by_side(mdp, states, actions, following):
+    """A rollout of an environment for each row, from its states, actions and next states at every time."""
+    s, a, n = (torch.stack(each) for each in (states, actions, following))
+    eye, one_hot, done = torch.eye(mdp.reward.shape[0]), torch.eye(mdp.reward.shape[1]), mdp.terminal[n]
+    return Rollout(eye[s], one_hot[a], mdp.reward[s, a].float(), eye[n], done, done)
 
 
 def slope(mdp, logits, visits, objective, alpha=ALPHA):
@@ -143,15 +148,19 @@ def expected_step(algorithm, sample, weight):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
-@pytest.mark.parametrize("trace_decay", [0.0, 1.0])
+@pytest.mark.parametrize("trace_decay", [0.0, 0.5, 1.0])
 def test_with_the_true_v_a2c_climbs_the_gradient_of_the_objective(trace_decay, objective):
+    """Advantages from two steps in a row, whatever lambda says of the second; losses are linear in them."""
     mdp, logits, value, visits = exact_world(ALPHA, objective)
     algorithm = learner("a2c", len(value), FiniteActions((3,)), objective, trace_decay=trace_decay)
     put_in(algorithm.policy.network, logits.float())
     put_in(algorithm.value.network, value.float())
-    rollout, s, a, probability = every_transition(mdp)
-    weight = visits[s] * logits.softmax(-1)[s, a] * probability
-    step = expected_step(algorithm, algorithm.sample(rollout), weight)
+    rollout, s, a, probability = every_two_steps(mdp, logits.softmax(-1))
+    judged = algorithm.sample(rollout).advantage[: len(s)].double()  # of the first of the two
+    advantage = torch.zeros(len(value), 3, dtype=torch.float64).index_put((s, a), probability * judged, accumulate=True)
+    s, a = torch.cartesian_prod(torch.arange(len(value)), torch.arange(3)).T
+    once = Sample(torch.eye(len(value))[s], torch.eye(3)[a], advantage[s, a].float(), torch.zeros(len(s)))
+    step = expected_step(algorithm, once, visits[s] * logits.softmax(-1)[s, a])
     assert_close(step, slope(mdp, logits, visits, objective), rtol=1e-3, atol=1e-5)
 
 
@@ -330,6 +339,19 @@ def test_an_annealed_temperature_weighs_the_entropy_as_the_clock_says(name):
     judged, unit = (batch.judged, batch.judged.advantage.std()) if name == "ppo" else (batch, 1.0)
     entropy = algorithm.policy.distribution(judged.obs).entropy().mean()
     assert_close(losses[1] - losses[0], 0.5 * entropy / unit, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_entropy_beyond_the_box_does_not_drive_the_deviation_to_infinity(name):
+    """Out there rewards change no more, and at a large alpha nothing else would hold it back."""
+    algorithm = learner(name, 3, BoxActions(2), alpha=5.0, policy_optimizer=partial(Adam, lr=0.1))
+    optimizers, obs = optimizers_of(algorithm), torch.eye(3).repeat(1, 40, 1)
+    done = torch.ones(1, 120, dtype=torch.bool)
+    for _ in range(60):
+        action = algorithm.act(obs[0]).unsqueeze(0)
+        reward = -(action.clamp(-1, 1) - 0.3).square().sum(-1)
+        algorithm.update(next(algorithm.batches(Rollout(obs, action, reward, obs, done, done))), optimizers)
+    assert algorithm.policy.log_std.exp().tolist() == pytest.approx([2.0, 2.0])
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -21,6 +21,15 @@ def test_observations_are_standardised_by_mean_and_deviation_of_all_that_came():
     assert_close(scaling(fresh)[1, 2], scaling(fresh[1, 2]))
 
 
+def test_what_was_always_the_same_and_then_is_not_shows_within_the_clip():
+    scaling = StandardisedObservations(1, clip=10.0)
+    for _ in range(100):
+        scaling.update(torch.zeros(4, 1))
+    assert scaling(torch.tensor([[0.0], [1.0], [-1.0]])).flatten().tolist() == [0.0, 10.0, -10.0]
+    with pytest.raises(MaxEntError, match="positive number of deviations, but clip is nan"):
+        StandardisedObservations(1, clip=float("nan"))
+
+
 def test_before_anything_came_observations_are_as_they_are():
     obs = torch.randn(4, 3)
     assert_close(StandardisedObservations(3)(obs), obs)
@@ -51,7 +60,7 @@ def test_rewards_are_divided_by_the_deviation_of_returns_or_what_brings_the_larg
     assert scaling.scale() == pytest.approx(1 / divisor, rel=1e-3)
 
 
-@pytest.mark.parametrize("numbers", [{"discount": 1.5}, {"discount": -0.1}, {"largest": 0.0}])
+@pytest.mark.parametrize("numbers", [{"discount": 1.5}, {"discount": -0.1}, {"largest": 0.0}, {"largest": np.nan}])
 def test_numbers_that_scale_nothing_are_refused(numbers):
     with pytest.raises(MaxEntError, match=r"must"):
         ReturnScaledRewards(1, **numbers)
