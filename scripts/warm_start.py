@@ -2,8 +2,8 @@ r"""After learning a world of four goals: which agent adapts faster when only on
 
     python scripts/warm_start.py --out docs/results/warm_start
 
-Soft Q-learning and DDPG (same critic, as many steps of its own each) learn the multi-goal world.  Then three of its goals
-vanish, and both go on from their weights with new data; beside them, both begin anew.  For every goal and seed: the return of
+Soft Q-learning and DDPG (same critic, same target, as many steps of its own each) learn the multi-goal world.  Then three of its
+goals vanish, and both go on from their weights with new data; beside them, both begin anew.  For every goal and seed: the return of
 20 episodes over environment steps, deterministic (for soft Q-learning the sample that Q thinks best) and with the policy's
 samples.  Writes ``<out>.csv`` and ``<out>.png``; a run that lies finished in
 ``--runs_dir`` is not repeated.
@@ -28,6 +28,7 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact.multi_goal import GOALS
 
 CONFIGS = {"soft": "continuous_soft_q/multi_goal", "deterministic": "ddpg/multi_goal"}
+TARGET = ["--model.target=lightning_maxent.targets.PeriodicTarget", "--model.target.init_args.every=100"]  # of both
 WAYS = {
     "soft, warm": "soft",
     "deterministic, warm": "deterministic",
@@ -59,10 +60,11 @@ def carry_out(job: Job) -> Path:
         f"--config={CONFIGS[WAYS.get(job.way, job.way)]}",
         f"--seed_everything={job.seed}",
         f"--trainer.max_steps={job.steps}",
+        *TARGET,
         *QUIET,
     ]
     if job.goal is not None:
-        flags += [f"--data.env_kwargs={{goals: [{list(GOALS[job.goal])}]}}", "--data.eval_interval=250"]
+        flags += [f"--data.env_kwargs={{goals: [{list(GOALS[job.goal])}]}}", "--data.eval_interval=125"]
         flags += ["--data.warmup_steps=64"]
     if job.way.endswith("warm"):
         (trained,) = job.runs_dir.glob(f"*/*/{WAYS[job.way]}_all_seed{job.seed}")
@@ -107,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--before", type=int, default=20_000, help="environment steps with four goals")
-    parser.add_argument("--after", type=int, default=3_000, help="environment steps with one")
+    parser.add_argument("--after", type=int, default=1_500, help="environment steps with one")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs/warm_start"))
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")

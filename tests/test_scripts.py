@@ -169,7 +169,7 @@ def test_particles_tell_bias_and_cost_for_both_proposals(tmp_path):
 
 
 def test_the_warm_start_goes_through_every_goal_and_repeats_nothing(tmp_path):
-    small = ["--seeds", "0", "--before", "70", "--after", "250", "--runs_dir", str(tmp_path / "runs")]
+    small = ["--seeds", "0", "--before", "70", "--after", "125", "--runs_dir", str(tmp_path / "runs")]
     small += [
         "--out",
         str(tmp_path / "found"),
