@@ -122,6 +122,7 @@ def draw(rows: list[dict[str, Any]], picture: Path) -> None:
         axis.plot(dims, np.maximum(exact, 1e-5), color="black", linestyle=":", label="two sets of exact samples")
         axis.set(title=f"four {modes} modes", xlabel="dimensions of the action", xscale="log", yscale="log")
         axis.set_xticks(dims, [str(dim) for dim in dims])
+        axis.minorticks_off()
     figure.axes[0].set_ylabel("energy distance to the exact samples")
     figure.axes[1].legend(fontsize="small")
     figure.savefig(picture, dpi=120)
