@@ -14,6 +14,13 @@ class DivergedError(MaxEntError):
     """Learning went wrong for good: the state of the run is not worth saving over the last checkpoint."""
 
 
+def check_positive(**numbers: int) -> None:
+    """Raise ``MaxEntError`` that names the first number below one."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise MaxEntError(f"{name} must be at least 1, but is {number}.")
+
+
 @contextmanager
 def blamed(who: str) -> Iterator[None]:
     """What somebody else's code raises inside becomes one sentence with the line that raised it.

@@ -41,7 +41,7 @@ import torch
 from torch import nn
 
 from lightning_maxent.cli import one_sentence_errors
-from lightning_maxent.comparison.runs import PROGRAM, QUIET
+from lightning_maxent.comparison.runs import PROGRAM, QUIET, last_line
 from lightning_maxent.errors import MaxEntError
 
 ENV_ID, EPISODES = "Pendulum-v1", 10
@@ -157,8 +157,7 @@ def ours(task: Task, seed: int, steps: int) -> Iterator[dict[str, Any]]:
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         if done.returncode:
-            said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            why = said[-1].removeprefix("lightning-maxent: error: ") if said else "it said nothing"
+            why = last_line(done.stderr) or "it said nothing"
             raise MaxEntError(f"Our {task.config} with seed {seed} ended with exit code {done.returncode}: {why}")
         seconds = time.perf_counter() - start
         (metrics,) = Path(folder).glob("*/*/run/metrics.csv")

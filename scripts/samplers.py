@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from lightning_maxent.cli import one_sentence_errors
 from lightning_maxent.comparison.results import write_table
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import check_positive
 from lightning_maxent.networks import MLP
 from lightning_maxent.policies.flow import FlowPolicy
 from lightning_maxent.policies.mixture import MixtureOfGaussians
@@ -135,8 +135,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=2000, help="of 8 states each")
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args = parser.parse_args()
-    if args.updates < 1:
-        raise MaxEntError(f"--updates must be at least 1, but is {args.updates}.")
+    check_positive(**{"--updates": args.updates})
     args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     jobs = [(m, dim, way, seed) for m in WEIGHTS for dim in args.dims for way in WAYS for seed in args.seeds]
     rows = []

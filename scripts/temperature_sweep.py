@@ -31,7 +31,7 @@ from tqdm import tqdm
 from lightning_maxent.cli import fit_once, one_sentence_errors
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.comparison.runs import QUIET
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.exact import (
     FiniteMDP,
     Solution,
@@ -157,8 +157,7 @@ def main() -> None:
     parser.add_argument("--runs_dir", type=Path, default=Path("runs/temperature_sweep"))
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args, further = parser.parse_known_args()  # what is left goes to every run: --trainer.max_steps 5000
-    if args.jobs < 1:
-        raise MaxEntError(f"--jobs must be at least 1, but is {args.jobs}.")
+    check_positive(**{"--jobs": args.jobs})
     args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     jobs = [Job(args.config, alpha, seed, args.runs_dir, further) for alpha in args.alphas for seed in args.seeds]
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:

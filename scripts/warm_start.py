@@ -24,7 +24,7 @@ from tqdm import tqdm
 from lightning_maxent.cli import fit_once, one_sentence_errors
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.comparison.runs import QUIET
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import check_positive
 from lightning_maxent.exact.multi_goal import GOALS
 
 CONFIGS = {"soft": "continuous_soft_q/multi_goal", "deterministic": "ddpg/multi_goal"}
@@ -114,8 +114,7 @@ def main() -> None:
     parser.add_argument("--runs_dir", type=Path, default=Path("runs/warm_start"))
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args, further = parser.parse_known_args()  # what is left goes to every run: --data.batch_size 32
-    if args.jobs < 1:
-        raise MaxEntError(f"--jobs must be at least 1, but is {args.jobs}.")
+    check_positive(**{"--jobs": args.jobs})
     args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
     args.runs_dir = args.runs_dir.absolute()
     first = [Job(way, None, seed, args.before, args.runs_dir, further) for way in CONFIGS for seed in args.seeds]

@@ -36,7 +36,7 @@ from lightning_maxent.comparison.specification import (
     joined_options,
     make_comparison,
 )
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import MaxEntError, check_positive
 
 DESCRIPTION = r"""Train variants x tasks x seeds side by side, and put them into one table, statistics and one page.
 
@@ -153,8 +153,7 @@ def _cores() -> int:
 
 def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Comparison, Path]:
     """What to compare, and where: from a file, from the command line, or from where it was begun."""
-    if args.jobs < 1:
-        raise MaxEntError(f"--jobs must be at least 1, but is {args.jobs}.")
+    check_positive(**{"--jobs": args.jobs})
     _check_options(further)
     names = ("tasks", "seeds", "metric", "reference")
     given = {name: value for name in names if (value := getattr(args, name)) is not None}

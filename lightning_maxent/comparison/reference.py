@@ -78,10 +78,10 @@ def reference_by_task(
     reference: Sequence[Reference], runs: Iterable[Run], curves: Mapping[str, Mapping[str, Curves]], metric: str
 ) -> dict[str, list[Reference]]:
     """``task -> curves`` of the environment that all variants play there, as far as ours go; only those with points."""
-    if metric != METRIC:
+    if not reference or metric != METRIC:
         return {}
     env_ids: dict[str, set[str]] = {}
-    for task, settings in {(run.task, run.settings) for run in runs} if reference else ():
+    for task, settings in {(run.task, run.settings) for run in runs}:
         env_ids.setdefault(task, set()).add(str(flat(contents(settings)).get("data.env_id")))
     found = {}
     for task, variants in curves.items():

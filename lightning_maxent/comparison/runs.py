@@ -230,7 +230,8 @@ class Pool:
                 bar.update()
             elif not self.stopped:
                 bar.update()
-                reason = f"exit code {process.returncode}: {_last_line(run.log)}"
+                said = last_line(run.log.read_text(errors="replace"))
+                reason = f"exit code {process.returncode}: {said or 'its log is empty'}"
                 (run.folder / "failed").write_text(reason)
                 bar.write(f"Failed: {run.name} ({reason}); its log is {run.log}.", file=sys.stderr)
         steps = ", ".join(f"{run.env_steps():,}" for run in self._working)
@@ -275,6 +276,7 @@ def fit_arguments(run: Run, checkpoint: Path | None) -> list[str]:
     return ["fit", *QUIET, *settings, *own, *([f"--ckpt_path={checkpoint}"] if checkpoint else [])]
 
 
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("lightning-maxent: error: ") if lines else "its log is empty"
+def last_line(text: str) -> str:
+    """The sentence with which a run of ``lightning-maxent`` that failed ended; empty if it said nothing."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("lightning-maxent: error: ") if lines else ""

@@ -26,7 +26,7 @@ from lightning_maxent.data.scaling import (
     RewardScalingBuilder,
 )
 from lightning_maxent.data.spaces import env_maker, make_vector_env
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 
 EVALUATION_STEPS = 10_000  # at the most in an episode, where an environment has no time limit of its own
@@ -289,13 +289,6 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
                 f"checkpoint was made with another DataModule than {type(self).__name__}; resume with the "
                 f"configuration that made it."
             )
-
-
-def check_positive(**numbers: int) -> None:
-    """Raise ``MaxEntError`` that names the first number below one."""
-    for name, number in numbers.items():
-        if number < 1:
-            raise MaxEntError(f"{name} must be at least 1, but is {number}.")
 
 
 def _saved(scaling: AbstractObservationScaling | AbstractRewardScaling) -> dict[str, Any]:

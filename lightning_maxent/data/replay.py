@@ -11,9 +11,9 @@ from torchrl.data.replay_buffers.samplers import RandomSampler
 from torchrl.data.replay_buffers.storages import Storage
 from torchrl.data.replay_buffers.writers import RoundRobinWriter
 
-from lightning_maxent.data.environment import EnvironmentDataModule, check_positive
+from lightning_maxent.data.environment import EnvironmentDataModule
 from lightning_maxent.data.scaling import ObservationScalingBuilder, RawObservations, RawRewards, RewardScalingBuilder
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Rollout, Transition
 
 
