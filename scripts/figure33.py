@@ -5,8 +5,9 @@ r"""Train soft Q-learning and a deterministic agent on the multi-goal world, and
 Draws ``<out>/figure33.png``: trajectories from the origin over the reward field, and Q's level curves with 100 samples
 of the policy at three states; each for the learnt agent, for the exact soft optimum, and for DDPG with the same critic.
 Prints one JSON line, also in ``<out>/figure33.json``, with the exact numbers beside the
-learnt ones.  A run that lies finished in ``<out>`` is not trained again.  Both agents learn from 100,000 steps of their own:
-half an hour on one CPU core; ``--trainer.max_steps 20000`` and the like go to both, and minutes show the four goals.
+learnt ones.  A run that lies finished in ``<out>`` is not trained again.  Soft Q-learning meets 100,000 steps, and DDPG learns
+from the same transitions at the same times: half an hour on one CPU core and a quarter; ``--trainer.max_steps 20000`` and
+the like go to both, and minutes show the four goals.
 """
 
 import argparse
@@ -64,17 +65,25 @@ class Job(NamedTuple):
         return [f"--config={self.config}", "--trainer.logger=false", *self.arguments]
 
 
-def train(job: Job, folder: Path) -> MaxEntCLI:
-    """The trained agent, with its data; loaded, if its run lies finished, and gone on with from its last checkpoint."""
+def train(job: Job, folder: Path) -> Path:
+    """The last checkpoint of a run: as it lies there finished, or gone on with, or carried out."""
     with redirect_stdout(sys.stderr):
-        checkpoint = fit_once(job.fit, folder, job.name) / "checkpoints" / "last.ckpt"
-        return look([f"--ckpt_path={checkpoint}"])
+        return fit_once(job.fit, folder, job.name) / "checkpoints" / "last.ckpt"
+
+
+def learns_from(job: Job, checkpoint: Path) -> Job:
+    """The same, with the data of the run of a checkpoint."""
+    recorded = "lightning_maxent.callbacks.recorded_data.RecordedData"
+    return job._replace(
+        arguments=[*job.arguments, f"--trainer.callbacks+={recorded}", f"--trainer.callbacks.path={checkpoint}"]
+    )
 
 
 def look(arguments: list[str]) -> MaxEntCLI:
     """An agent with its data, which plays one episode or two: what is wrong with it shows."""
     quiet = ["--trainer.enable_progress_bar=false", "--data.init_args.eval_episodes=1"]
-    return run(resolve_arguments(["test", *arguments, *quiet]))
+    with redirect_stdout(io.StringIO()):
+        return run(resolve_arguments(["test", *arguments, *quiet]))
 
 
 def solve(agent: MaxEntCLI) -> tuple[MultiGoalSolution, float]:
@@ -229,14 +238,13 @@ def main() -> None:
     given = [f"--seed_everything={args.seed}", *further]
     particles = [*PROPOSALS[args.proposal], f"--model.particles.init_args.count={args.particles}"]
     name = f"{args.policy}_{args.proposal}{args.particles}_seed{args.seed}"
-    jobs = [
-        Job("continuous_soft_q/multi_goal", name, [*particles, *POLICIES[args.policy], *given]),
-        Job("ddpg/multi_goal", f"seed{args.seed}", given),
-    ]
-    with redirect_stdout(io.StringIO()):  # before the first of them has taken half an hour
-        agents = [look(job.fit) for job in jobs]
-        solve(agents[0])
-    trained = [train(job, args.out / "runs") for job in jobs]
+    soft_job = Job("continuous_soft_q/multi_goal", name, [*particles, *POLICIES[args.policy], *given])
+    hard_job = Job("ddpg/multi_goal", f"deterministic_{name}", given)
+    solve(look(soft_job.fit))  # what is wrong shows before the first of them has taken half an hour
+    look(hard_job.fit)
+    soft_checkpoint = train(soft_job, args.out / "runs")
+    hard_checkpoint = train(learns_from(hard_job, soft_checkpoint.absolute()), args.out / "runs")
+    trained = [look([f"--ckpt_path={checkpoint}"]) for checkpoint in (soft_checkpoint, hard_checkpoint)]
     (solution, sigma), env_steps = solve(trained[0]), trained[0].datamodule.env_steps
     soft, hard = (each.model.cpu().eval() for each in trained)
     torch.manual_seed(args.seed)

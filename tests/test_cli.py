@@ -616,3 +616,50 @@ def test_a_run_may_begin_with_the_weights_of_another(capsys):
     assert "made with observation_scaling Standardised" in refused(
         capsys, "fit", "--config=sac/pendulum", *SMALL, *warm, "--name=d"
     )
+
+
+def saved(run: Path) -> dict:
+    return AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+
+
+def recorded(run: Path) -> list[str]:
+    return [
+        "--trainer.callbacks+=lightning_maxent.callbacks.recorded_data.RecordedData",
+        f"--trainer.callbacks.path={(run / 'checkpoints' / 'last.ckpt').absolute()}",
+    ]
+
+
+@pytest.mark.parametrize("envs", [1, 2])
+def test_an_agent_learns_from_the_data_of_another_run_step_by_step(envs):
+    """Another algorithm: what it stores and how it scales rewards follow from the recorded steps alone; so after a cut."""
+    shared = [
+        f"--data.num_envs={envs}",
+        "--data.steps_per_round=2",
+        "--data.reward_scaling=lightning_maxent.data.scaling.ReturnScaledRewards",
+    ]
+    first = fit(*shared)
+    second = fit(*shared, *recorded(first), "--seed_everything=1", "--name=b", algorithm="td3", steps=60).with_name("b")
+    main(["fit", f"--ckpt_path={second}/checkpoints/last.ckpt", "--trainer.max_steps=100"])
+    met, learnt = (saved(run)["ReplayDataModule"] for run in (first, second))
+    for name, rows in met["replay"].items():
+        assert torch.equal(learnt["replay"][name], rows), name
+    assert met["reward_scaling"]["state"].keys() == learnt["reward_scaling"]["state"].keys()
+    for name, value in met["reward_scaling"]["state"].items():
+        assert torch.equal(torch.as_tensor(learnt["reward_scaling"]["state"][name]), torch.as_tensor(value)), name
+    assert saved(second)["gradient_steps"] == saved(first)["gradient_steps"]
+    assert {"eval/return_mean", "loss/critic"} <= metrics(second)[-1].keys()
+
+
+def test_a_recording_that_does_not_hold_what_is_asked_for_is_refused(capsys):
+    run = fit()
+    given = ["fit", "--config=td3/pendulum", *SMALL, "--name=b", *recorded(run)]
+    assert "ends at 100 environment steps, before max_steps 120" in refused(capsys, *given, "--trainer.max_steps=120")
+    elsewhere = "--data.env_id=probe_envs:probe/Once-v0"
+    assert "was made on probe_envs:probe/Counting-v0, but" in refused(
+        capsys, *given, elsewhere, "--trainer.max_steps=80"
+    )
+    best = [argument.replace("last.ckpt", "best.ckpt") for argument in given]
+    assert "holds no replay buffer" in refused(capsys, *best, "--trainer.max_steps=80")
+    overwritten = fit("--data.capacity=50", "--name=c").with_name("c")
+    given = ["fit", "--config=td3/pendulum", *SMALL, "--name=d", *recorded(overwritten), "--trainer.max_steps=40"]
+    assert "holds only the last 50 of its 100 transitions" in refused(capsys, *given)

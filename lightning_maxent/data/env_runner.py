@@ -1,5 +1,6 @@
 """The only place where environments are stepped."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import gymnasium as gym
@@ -13,7 +14,25 @@ from lightning_maxent.errors import MaxEntError, blamed
 from lightning_maxent.transition import Episode, Transition
 
 
-class EnvRunner:
+class AbstractRunner(ABC):
+    """Where transitions come from, of several environments side by side."""
+
+    obs: Float[Tensor, "env obs_dim"]  # what is seen before the next step
+
+    @abstractmethod
+    def step(self, action: Float[Tensor, "env action_dim"]) -> tuple[Transition, np.ndarray]:
+        """The transitions ``[env]`` with the true next observations, and a mask ``[env]`` of episodes that ended."""
+
+    @abstractmethod
+    def drain_returns(self) -> list[tuple[float, int]]:
+        """Return and length of the episodes that ended since the last call."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+class EnvRunner(AbstractRunner):
     """Steps a SAME_STEP vector environment; turns the learner's actions into its own, and its answers into transitions.
 
     Args:
@@ -72,6 +91,10 @@ class EnvRunner:
         """Return and length of the episodes that ended since the last call."""
         finished, self._finished = self._finished, []
         return finished
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.envs.close()
 
     def _count(self, reward: np.ndarray, done: np.ndarray) -> None:
         self._returns += reward

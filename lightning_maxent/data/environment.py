@@ -16,7 +16,8 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.data.action_codec import AbstractActionCodec, action_codec
-from lightning_maxent.data.env_runner import EnvRunner, play_episodes
+from lightning_maxent.data.env_runner import AbstractRunner, EnvRunner, play_episodes
+from lightning_maxent.data.recording import Recording
 from lightning_maxent.data.scaling import (
     AbstractObservationScaling,
     AbstractRewardScaling,
@@ -125,7 +126,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self._build_observation_scaling = observation_scaling
         self.reward_scaling = reward_scaling(num_envs)
         self.env_steps = 0
-        self.runner: EnvRunner | None = None
+        self.runner: AbstractRunner | None = None
         self._eval_envs: VectorEnv | None = None
         self._trains = False
 
@@ -185,10 +186,14 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self.env_steps += self.steps_per_round
         return Round(self._batch(), self.env_steps)
 
-    def _step(self, runner: EnvRunner, passed: int) -> Rollout:
+    def _step(self, runner: AbstractRunner, passed: int) -> Rollout:
         """One step of every environment, ``passed`` environment steps after the start of the round."""
         transition, done = runner.step(self._choose(self.observation_scaling(runner.obs), self.env_steps + passed))
         return Rollout(*transition, torch.from_numpy(done))
+
+    def learn_from(self, rows: Transition) -> None:
+        """From here on, meet what another run has met, ``[time x env]`` from its start, in place of environments."""
+        self.runner = Recording(rows, self.num_envs, self.env_steps)
 
     @abstractmethod
     def _choose(self, obs: Float[Tensor, "env obs_dim"], env_steps: int) -> Float[Tensor, "env action_dim"]:
@@ -250,7 +255,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     def teardown(self, stage: str) -> None:
         if self.runner is not None:
-            self.runner.envs.close()
+            self.runner.close()
             self.runner = None
         if self._eval_envs is not None:
             self._eval_envs.close()
