@@ -1145,6 +1145,15 @@ MUTANTS = [
         "elif self.gradient_steps == 0:",
         "else:",
     ),
+    Mutant(
+        "recording: only terminations end episodes",
+        "data/recording.py",
+        "(met.terminated | (self.obs != met.next_obs).any(-1))",
+        "met.terminated",
+    ),
+    Mutant(
+        "recording: told from its start after a cut", "data/recording.py", "rows, num_envs, passed", "rows, num_envs, 0"
+    ),
 ]
 
 
