@@ -1,6 +1,7 @@
 """What every test stands on: one thread, no network, small worlds whose answers are known."""
 
 import os
+import sys
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +17,14 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def in_an_empty_folder(tmp_path, monkeypatch):
+    """Where runs leave what they leave, as the command line is called there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
+    monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, read_check
 from lightning_maxent.cli import main
 from lightning_maxent.data import environment as environment_module
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 TESTS = Path(__file__).parent
 SMALL = [
     "--data.env_id=probe_envs:probe/Counting-v0",
@@ -34,13 +35,6 @@ SMALL = [
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
-    monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
 def fit(*args: str, algorithm: str = "sac", steps: int = 100) -> Path:

@@ -1,6 +1,5 @@
 """The command line with finite actions: runs of seconds, from the built-in configurations."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from test_cli import SMALL, metrics, refused
 from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
 from lightning_maxent.cli import main
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 FOLDERS = {"soft_q": "soft_q_learning", "sac_discrete": "discrete_sac"}
 ANNEALED = [
     "--model.temperature=lightning_maxent.temperature.AnnealedTemperature",
@@ -18,13 +18,6 @@ ANNEALED = [
     "--model.temperature.init_args.alpha.init_args.end=0.0",
     "--model.temperature.init_args.alpha.init_args.duration=100",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
-    monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
 def small(algorithm: str) -> list[str]:

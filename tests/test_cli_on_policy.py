@@ -1,10 +1,9 @@
 """The command line on policy: mistakes that only such algorithms meet."""
 
-import sys
-
 import pytest
 from test_cli import refused
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 SMALL = [
     "--data.num_envs=2",
     "--data.steps_per_round=20",
@@ -16,13 +15,6 @@ SMALL = [
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
-    monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
 def small(config: str) -> list[str]:

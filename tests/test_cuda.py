@@ -1,6 +1,5 @@
 """What holds on a GPU: every algorithm in full and in mixed precision, and checkpoints that go from one device to another."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,14 +8,11 @@ from test_every_algorithm import CONFIGURATIONS, FIRST, checkpoint, fit, metrics
 
 from lightning_maxent.cli import main
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+    pytest.mark.usefixtures("in_an_empty_folder"),
+]
 PRECISIONS = ["32-true", "bf16-mixed"]
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
 
 
 def on_gpu(name: str, precision: str) -> list[str]:

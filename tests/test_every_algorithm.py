@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from lightning_maxent.arguments import BUILT_IN_CONFIGS
 from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
 from lightning_maxent.cli import main
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 ALGORITHMS = {
     name: part
     for name, part in vars(lightning_maxent).items()
@@ -92,12 +92,6 @@ def write(name: str, kind: str) -> str:
     path = Path(f"{name}.yaml")
     path.write_text(yaml.safe_dump(config))
     return str(path)
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
 
 
 def fit(config: str, steps: int, *args: str) -> Path:

@@ -35,6 +35,13 @@ def carry_out(script: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a script by its name."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module
+
+
 def small_figure_33(out: Path, *further: str) -> str:
     small = ["--out", str(out), "--trainer.max_steps=60", "--data.warmup_steps=40", "--data.batch_size=8"]
     small += ["--data.eval_episodes=1", "--trainer.enable_progress_bar=false"]
@@ -67,10 +74,11 @@ def test_figure_33_draws_prints_one_line_and_trains_only_what_is_not_there(tmp_p
 
 @pytest.mark.parametrize("proposal", ["uniform", "policy"])
 @pytest.mark.parametrize("policy", ["stein", "flow", "mixture", "gaussian"])
-def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_nothing(policy, proposal, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_nothing(
+    policy, proposal, script, monkeypatch
+):
     monkeypatch.setattr(sys, "argv", ["figure33.py"])
-    figure33 = importlib.import_module("figure33")
+    figure33 = script("figure33")
     parts = [*figure33.PROPOSALS[proposal], *figure33.POLICIES[policy]]
     job = figure33.Job("continuous_soft_q/multi_goal", "name", ["--trainer.accelerator=cpu", *parts])
     if (policy, proposal) == ("stein", "policy"):
@@ -98,9 +106,8 @@ def test_figure_33_refuses_what_it_cannot_show_before_anything_is_trained(flag, 
     assert not list(tmp_path.iterdir())
 
 
-def test_the_numbers_of_figure_33_of_the_exact_optimum_are_the_exact_ones(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    figure33 = importlib.import_module("figure33")
+def test_the_numbers_of_figure_33_of_the_exact_optimum_are_the_exact_ones(script):
+    figure33 = script("figure33")
     solution, rng = solve_multi_goal(), np.random.default_rng(0)
 
     class Optimum:
@@ -119,10 +126,9 @@ def test_the_numbers_of_figure_33_of_the_exact_optimum_are_the_exact_ones(monkey
 
 @pytest.mark.parametrize("dim", [1, 2])
 @pytest.mark.parametrize("weights", ["equal", "unequal"])
-def test_the_worlds_of_the_samplers_draw_from_their_own_q(dim, weights, monkeypatch):
+def test_the_worlds_of_the_samplers_draw_from_their_own_q(dim, weights, script):
     """Means of a few functions, by quadrature over the box and over 100,000 samples."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    samplers = importlib.import_module("samplers")
+    samplers = script("samplers")
     world, rng = samplers.World(dim, samplers.WEIGHTS[weights]), np.random.default_rng(0)
     axis = (np.arange(400) + 0.5) / 200 - 1
     grid = np.stack(np.meshgrid(*[axis] * dim, indexing="ij"), -1).reshape(-1, dim)
@@ -135,10 +141,9 @@ def test_the_worlds_of_the_samplers_draw_from_their_own_q(dim, weights, monkeypa
     assert shares == pytest.approx(samplers.WEIGHTS[weights], abs=0.06)  # neighbours overlap, the box cuts
 
 
-def test_the_energy_distance_is_that_of_its_definition(monkeypatch):
+def test_the_energy_distance_is_that_of_its_definition(script):
     """Of a point from another it is twice how far they are apart; of a set from its like, next to nothing."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    distance = importlib.import_module("samplers").energy_distance
+    distance = script("samplers").energy_distance
     assert distance(np.zeros((3, 2)), np.tile([3.0, 4.0], (3, 1))) == pytest.approx(10)
     rng = np.random.default_rng(0)
     like, shifted = (rng.standard_normal((2000, 1)) + shift for shift in (0.0, 0.5))
@@ -195,7 +200,7 @@ def test_the_warm_start_goes_through_every_goal_and_repeats_nothing(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in runs} == runs
 
 
-def test_the_temperature_sweep_draws_the_optimum_of_the_objective_that_was_trained(tmp_path, monkeypatch):
+def test_the_temperature_sweep_draws_the_optimum_of_the_objective_that_was_trained(tmp_path, script):
     """On FrozenLake, at alpha .05, the two optima have very different entropies (nats, to three digits)."""
     run = ["--config", "a2c/frozen_lake", "--alphas", "0.05", "--seeds", "0", "--jobs", "1"]
     run += ["--trainer.max_steps=400", "--data.eval_interval=400", "--data.eval_episodes=2"]
@@ -203,8 +208,7 @@ def test_the_temperature_sweep_draws_the_optimum_of_the_objective_that_was_train
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
     (row,) = csv.DictReader((tmp_path / "sweep.csv").read_text().splitlines())
     assert (row["objective"], row["alpha"], row["env_steps"]) == ("CurrentEntropy", "0.05", "400")
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    exact_curve = importlib.import_module("temperature_sweep").exact_curve
+    exact_curve = script("temperature_sweep").exact_curve
     for objective, entropy in (("CurrentEntropy", 1.335), ("TrajectoryEntropy", 0.794)):
         found = exact_curve(gym.make("FrozenLake-v1"), 0.95, objective, [0.05])
         assert found[0, 1] == pytest.approx(entropy, abs=1e-3)
@@ -232,9 +236,8 @@ def test_the_benchmark_refuses_steps_at_which_one_of_the_two_would_not_be_evalua
     assert not list(tmp_path.iterdir())
 
 
-def test_the_benchmark_says_why_a_run_of_ours_failed(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    benchmark = importlib.import_module("benchmark_sb3")
+def test_the_benchmark_says_why_a_run_of_ours_failed(script):
+    benchmark = script("benchmark_sb3")
     task = benchmark.TASKS["td3"]._replace(config="td3/pendlum")
     with pytest.raises(
         MaxEntError, match=r"Our td3/pendlum with seed 0 ended .*: There is no configuration 'td3/pendlum'"
@@ -242,9 +245,8 @@ def test_the_benchmark_says_why_a_run_of_ours_failed(monkeypatch):
         list(benchmark.ours(task, seed=0, steps=1_000))
 
 
-def test_the_benchmark_gives_the_other_library_the_numbers_of_our_configurations(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    benchmark = importlib.import_module("benchmark_sb3")
+def test_the_benchmark_gives_the_other_library_the_numbers_of_our_configurations(script):
+    benchmark = script("benchmark_sb3")
 
     def parts(algorithm):
         config = yaml.safe_load((ROOT / "configs" / f"{benchmark.TASKS[algorithm].config}.yaml").read_text())

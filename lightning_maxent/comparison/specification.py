@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,7 @@ def make_comparison(content: dict[str, Any], where: str) -> Comparison:
     fields = [field.name for field in dataclasses.fields(Comparison)]
     for key in content:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}."
-            raise MaxEntError(f"A comparison has no key {key!r} ({where}); {meant}")
+            raise MaxEntError(f"A comparison has no key {key!r} ({where}); {_meant(str(key), fields)}")
     if missing := [key for key in ("variants", "seeds") if not content.get(key)]:
         raise MaxEntError(f"{where[:1].upper()}{where[1:]} names no {' and no '.join(missing)} to compare.")
     every_run = _settings(content.get("settings") or [], f"settings of {where}")
@@ -184,10 +182,13 @@ def _known(given: Any, kind: str, known: dict[str, list[str]], where: str) -> di
         raise MaxEntError(f"{where} must map the name of a {kind} to what it has of its own, but is {given!r}.")
     for name in map(str, given):
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(known)}."
-            raise MaxEntError(f"{where} name a {kind} {name!r} that is not compared; {meant}")
+            raise MaxEntError(f"{where} name a {kind} {name!r} that is not compared; {_meant(name, known)}")
     return {str(name): content for name, content in given.items()}
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
 
 
 def _reference(given: Any, where: str) -> str | None:

@@ -7,9 +7,8 @@ from lightning_maxent.comparison import command, runs
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_MODE", "disabled")
+def _elsewhere(in_an_empty_folder):
+    """Comparisons write below where they are."""
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_a_name_is_one_folder():
     ("content", "sentence"),
     [
         ({"varients": {}}, "no key 'varients' (the file); did you mean 'variants'?"),
-        ({"banana": 1}, "no key 'banana' (the file); it has variants, tasks, seeds"),
+        ({"banana": 1}, "no key 'banana' (the file); known are variants, tasks, seeds"),
         ({"seeds": []}, "The file names no seeds to compare"),
         ({"variants": None}, "names no variants to compare"),
         ({"seeds": [0, 0]}, "hold one seed twice"),
@@ -88,7 +88,7 @@ def test_a_name_is_one_folder():
         ({"normalisation": {"Pendulum-v1": 3}}, "must be [low, high]"),
         ({"pairs": ["a"]}, "pairs of the file must map the name of a variant"),
         ({"pairs": {"a": ["--data.batch_size=1"]}}, "pairs of a in the file must map the name of a task"),
-        ({"pairs": {"banana": {}}}, "name a variant 'banana' that is not compared; there is a, b."),
+        ({"pairs": {"banana": {}}}, "name a variant 'banana' that is not compared; known are a, b."),
         (
             {"pairs": {"a": {"Pendulum-v0": []}}},
             "a task 'Pendulum-v0' that is not compared; did you mean 'Pendulum-v1'?",
