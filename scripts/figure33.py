@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
 from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.cli import MaxEntCLI, fit_once, one_sentence_errors, run
+from lightning_maxent.data.scaling import RawObservations
 from lightning_maxent.environments.multi_goal import draw_rewards
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import MultiGoal, MultiGoalSolution, solve_multi_goal
@@ -92,6 +93,10 @@ def solve(agent: MaxEntCLI) -> tuple[MultiGoalSolution, float]:
         world, sigma = (getattr(env.unwrapped, name, None) for name in ("world", "init_sigma"))
     if not isinstance(world, MultiGoal) or sigma is None:
         raise MaxEntError(f"The figure shows the multi-goal world, but env_id is {agent.datamodule.env_id}.")
+    if not isinstance(agent.datamodule.observation_scaling, RawObservations):
+        raise MaxEntError(
+            "The figure asks agents about states as they are: leave observation_scaling at RawObservations."
+        )
     if world.there(np.zeros(2)):
         raise MaxEntError("The figure shows ways from the origin, which lies at a goal: move the goal.")
     scale = float(agent.datamodule.reward_scaling.scale())
@@ -122,7 +127,7 @@ def play(solution: MultiGoalSolution, choose: Any, starts: np.ndarray) -> dict[s
 
 
 def shares(solution: MultiGoalSolution, goals: np.ndarray) -> list[float]:
-    """Fraction of episodes that end at each goal, in their order: right, left, above, below."""
+    """Fraction of episodes that end at each goal, in their order: of the world's own, right, left, above, below."""
     return [float((goals == goal).mean()) for goal in range(len(solution.world.goals))]
 
 
@@ -240,8 +245,14 @@ def main() -> None:
     name = f"{args.policy}_{args.proposal}{args.particles}_seed{args.seed}"
     soft_job = Job("continuous_soft_q/multi_goal", name, [*particles, *POLICIES[args.policy], *given])
     hard_job = Job("ddpg/multi_goal", f"deterministic_{name}", given)
-    solve(look(soft_job.fit))  # what is wrong shows before the first of them has taken half an hour
+    agent = look(soft_job.fit)  # what is wrong shows before the first of them has taken half an hour
+    solve(agent)
     look(hard_job.fit)
+    if not 0 < agent.trainer.max_steps <= agent.datamodule.capacity:
+        raise MaxEntError(
+            f"DDPG learns from all that soft Q-learning has met: --trainer.max_steps {agent.trainer.max_steps} must be positive "
+            f"and at most --data.capacity {agent.datamodule.capacity}."
+        )
     soft_checkpoint = train(soft_job, args.out / "runs")
     hard_checkpoint = train(learns_from(hard_job, soft_checkpoint.absolute()), args.out / "runs")
     trained = [look([f"--ckpt_path={checkpoint}"]) for checkpoint in (soft_checkpoint, hard_checkpoint)]

@@ -2,11 +2,14 @@
 
 import csv
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +52,22 @@ def refused(capsys, *args: str) -> str:
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("lightning-maxent: error: ")
     return error
+
+
+def same(left: Any, right: Any, where: str = "") -> None:
+    """Fail unless two nested states are equal to the last bit; says where they are not."""
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), where
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys(), where
+        for key in left:
+            same(left[key], right[key], f"{where}.{key}")
+    elif isinstance(left, list | tuple):
+        assert len(left) == len(right), where
+        for index, pair in enumerate(zip(left, right)):
+            same(*pair, f"{where}[{index}]")
+    else:
+        assert left == right, where
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
@@ -625,35 +644,50 @@ def recorded(run: Path) -> list[str]:
 
 @pytest.mark.parametrize("envs", [1, 2])
 def test_an_agent_learns_from_the_data_of_another_run_step_by_step(envs):
-    """Another algorithm: what it stores and how it scales rewards follow from the recorded steps alone; so after a cut."""
-    shared = [
-        f"--data.num_envs={envs}",
-        "--data.steps_per_round=2",
-        "--data.reward_scaling=lightning_maxent.data.scaling.ReturnScaledRewards",
-    ]
+    """Another algorithm: what it stores and how it scales rewards follow from the recorded steps alone."""
+    scaling = "--data.reward_scaling=lightning_maxent.data.scaling.ReturnScaledRewards"
+    shared = [f"--data.num_envs={envs}", "--data.steps_per_round=2", scaling]
     first = fit(*shared)
-    second = fit(*shared, *recorded(first), "--seed_everything=1", "--name=b", algorithm="td3", steps=60).with_name("b")
-    main(["fit", f"--ckpt_path={second}/checkpoints/last.ckpt", "--trainer.max_steps=100"])
+    second = fit(*shared, *recorded(first), "--seed_everything=1", "--name=b", algorithm="td3").with_name("b")
     met, learnt = (saved(run)["ReplayDataModule"] for run in (first, second))
-    for name, rows in met["replay"].items():
-        assert torch.equal(learnt["replay"][name], rows), name
-    assert met["reward_scaling"]["state"].keys() == learnt["reward_scaling"]["state"].keys()
-    for name, value in met["reward_scaling"]["state"].items():
-        assert torch.equal(torch.as_tensor(learnt["reward_scaling"]["state"][name]), torch.as_tensor(value)), name
+    for part in ("replay", "reward_scaling"):
+        same(met[part], learnt[part], part)
     assert saved(second)["gradient_steps"] == saved(first)["gradient_steps"]
     assert {"eval/return_mean", "loss/critic"} <= metrics(second)[-1].keys()
 
 
+def test_an_agent_that_goes_on_learns_from_where_the_recording_was_left():
+    first = fit()
+    second = fit(*recorded(first), "--name=b", algorithm="td3", steps=63).with_name("b")  # in the middle of an episode
+    main(["fit", f"--ckpt_path={second}/checkpoints/last.ckpt", "--trainer.max_steps=100"])
+    same(saved(first)["ReplayDataModule"]["replay"], saved(second)["ReplayDataModule"]["replay"])
+
+
 def test_a_recording_that_does_not_hold_what_is_asked_for_is_refused(capsys):
     run = fit()
-    given = ["fit", "--config=td3/pendulum", *SMALL, "--name=b", *recorded(run)]
-    assert "ends at 100 environment steps, before max_steps 120" in refused(capsys, *given, "--trainer.max_steps=120")
+    shutil.copytree(run, run.with_name("torn"))
+    next(run.with_name("torn").rglob("obs.pt")).unlink()
+    fit("--data.capacity=50", "--name=c")
+
+    def why(run: Path, *further: str) -> str:
+        given = ["fit", "--config=td3/pendulum", *SMALL, "--name=b", "--trainer.max_steps=80", *recorded(run), *further]
+        return refused(capsys, *given)
+
+    best = f"--trainer.callbacks.path={run.absolute() / 'checkpoints' / 'best.ckpt'}"
     elsewhere = "--data.env_id=probe_envs:probe/Once-v0"
-    assert "was made on probe_envs:probe/Counting-v0, but" in refused(
-        capsys, *given, elsewhere, "--trainer.max_steps=80"
-    )
-    best = [argument.replace("last.ckpt", "best.ckpt") for argument in given]
-    assert "holds no replay buffer" in refused(capsys, *best, "--trainer.max_steps=80")
-    overwritten = fit("--data.capacity=50", "--name=c").with_name("c")
-    given = ["fit", "--config=td3/pendulum", *SMALL, "--name=d", *recorded(overwritten), "--trainer.max_steps=40"]
-    assert "holds only the last 50 of its 100 transitions" in refused(capsys, *given)
+    assert "ends at 100 environment steps: set max_steps" in why(run, "--trainer.max_steps=120")
+    assert "was made with env_id probe_envs:probe/Counting-v0, but it is" in why(run, elsewhere)
+    assert "was made with num_envs 1, but it is 2 here" in why(run, "--data.num_envs=2", "--data.steps_per_round=2")
+    assert "holds no replay buffer: give the last.ckpt" in why(run, best)
+    assert "lacks obs: a file of its .replay folder was lost" in why(run.with_name("torn"))
+    assert "has lost the first of its 100 transitions: give it a capacity" in why(run.with_name("c"))
+    assert "ends at 100 environment steps: set max_steps" in why(
+        run, "--trainer.max_steps=-1"
+    )  # at last, with a folder left
+
+
+def test_an_algorithm_that_learns_from_its_own_rollouts_takes_no_recording(capsys):
+    run = fit()
+    small = [option for option in SMALL if not re.search("capacity|batch_size|warmup|critic", option)]
+    given = ["fit", "--config=a2c/pendulum", *small, "--data.num_envs=1", "--data.steps_per_round=20", "--name=b"]
+    assert "A2C learns from its own rollouts: RecordedData is for" in refused(capsys, *given, *recorded(run))

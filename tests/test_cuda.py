@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_every_algorithm import CONFIGURATIONS, FIRST, checkpoint, fit, metrics, same, without_speed, write
+from test_cli import metrics, same
+from test_every_algorithm import CONFIGURATIONS, FIRST, checkpoint, fit, without_speed, write
 
 from lightning_maxent.cli import main
 

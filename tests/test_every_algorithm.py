@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
-from test_cli import metrics, refused
+from test_cli import metrics, refused, same
 
 import lightning_maxent
 from lightning_maxent import AbstractAlgorithm
@@ -106,22 +105,6 @@ def checkpoint(run: Path) -> dict[str, Any]:
 
 def without_speed(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if not name.startswith("speed/")} for row in rows]
-
-
-def same(left: Any, right: Any, where: str = "") -> None:
-    """Fail unless two nested states are equal to the last bit; says where they are not."""
-    if isinstance(left, torch.Tensor):
-        assert torch.equal(left, right), where
-    elif isinstance(left, dict):
-        assert left.keys() == right.keys(), where
-        for key in left:
-            same(left[key], right[key], f"{where}.{key}")
-    elif isinstance(left, list | tuple):
-        assert len(left) == len(right), where
-        for index, pair in enumerate(zip(left, right)):
-            same(*pair, f"{where}[{index}]")
-    else:
-        assert left == right, where
 
 
 def test_every_algorithm_has_a_built_in_configuration_and_a_folder_of_its_own():

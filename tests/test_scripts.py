@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from test_cli import same
 
+from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import solve_multi_goal
 
@@ -63,6 +65,8 @@ def test_figure_33_draws_prints_one_line_and_trains_only_what_is_not_there(tmp_p
     assert origin["kl"] > 0.05  # hardly trained
     checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*/checkpoints/last.ckpt")}
     assert len(checkpoints) == 2
+    met = [AtomicCheckpointIO().load_checkpoint(path)["ReplayDataModule"]["replay"] for path in checkpoints]
+    same(*met)  # both learn from the same data
     with pytest.raises(AssertionError, match=r"figure33.py: error: The run .* was carried out with other settings"):
         small_figure_33(tmp_path, "--trainer.max_steps=80")
     hard, soft = tmp_path.glob("runs/ddpg/*/*"), tmp_path.glob("runs/continuous_soft_q_learning/*/*")
@@ -98,6 +102,11 @@ def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_noth
         ("--data.env_id=Pendulum-v1", "The figure shows the multi-goal world, but env_id is Pendulum-v1"),
         ("--data.env_kwargs={actuation_cost: 0.1, distance_cost: 1000}", "too low for float64"),
         ("--data.env_kwargs={goals: [[0.3, 0]]}", "the origin, which lies at a goal"),
+        ("--data.capacity=50", "max_steps 60 must be positive and at most --data.capacity 50"),
+        (
+            "--data.observation_scaling=lightning_maxent.data.scaling.StandardisedObservations",
+            "leave observation_scaling at RawObservations",
+        ),
     ],
 )
 def test_figure_33_refuses_what_it_cannot_show_before_anything_is_trained(flag, sentence, tmp_path):

@@ -17,11 +17,13 @@ class RecordedData(pl.Callback):
     learning", Ostrovski et al. 2021).  Evaluations are played in the environment as ever.
 
     Args:
-        path: a checkpoint of the other run with its replay buffer (``last.ckpt``); of the same environment and number of
-            copies side by side.
+        path: a checkpoint of the other run with its replay buffer (``last.ckpt``); of the same environment, with the same
+            arguments, and number of copies side by side.  A run that goes on in the middle of an episode counts what is
+            left of it as a return of its own, where rewards are scaled by returns.
 
     Raises:
-        MaxEntError: if there is no such checkpoint, or it does not hold all that is asked for.
+        MaxEntError: if there is no such checkpoint, it does not hold all that is asked for, or the algorithm learns from
+            its own rollouts.
     """
 
     def __init__(self, path: str):
@@ -29,18 +31,33 @@ class RecordedData(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if not hasattr(data, "learn_from"):
+            raise MaxEntError(
+                f"{type(pl_module).__name__} learns from its own rollouts: RecordedData is for algorithms with a replay buffer."
+            )
         checkpoint = AtomicCheckpointIO().load_checkpoint(self.path)
         recorded = next((state for state in checkpoint.values() if isinstance(state, dict) and "replay" in state), None)
         if recorded is None:
-            self._refuse("holds no replay buffer")
-        if recorded["env_id"] != data.env_id:
-            self._refuse(f"was made on {recorded['env_id']}, but env_id is {data.env_id}")
+            self._refuse("holds no replay buffer: give the last.ckpt of a run that learns from one")
+        if lost := [name for name in Transition._fields if name not in recorded["replay"]]:
+            self._refuse(f"lacks {' and '.join(lost)}: a file of its .replay folder was lost")
         rows = Transition(*(recorded["replay"][name] for name in Transition._fields))
-        if recorded["env_steps"] > len(rows.reward):
-            self._refuse(f"holds only the last {len(rows.reward):,} of its {recorded['env_steps']:,} transitions")
-        if trainer.max_steps > len(rows.reward):
-            self._refuse(f"ends at {len(rows.reward):,} environment steps, before max_steps {trainer.max_steps:,}")
+        steps = len(rows.reward)
+        for name in ("env_id", "num_envs"):
+            there, here = recorded.get(name), getattr(data, name)
+            if there not in (None, here):
+                self._refuse(f"was made with {name} {there}, but it is {here} here: both must be of one world")
+        widths = (rows.obs.shape[-1], rows.action.shape[-1])
+        if widths != (data.obs_dim, data.actions.dim):
+            self._refuse(f"has observations and actions of other sizes {widths}: both must be of one world")
+        if recorded["env_steps"] > steps:
+            self._refuse(
+                f"has lost the first of its {recorded['env_steps']:,} transitions: give it a capacity of as many, to learn "
+                f"from all of them"
+            )
+        if trainer.max_steps > steps:
+            self._refuse(f"ends at {steps:,} environment steps: set max_steps to no more than that")
         data.learn_from(rows)
 
     def _refuse(self, why: str) -> NoReturn:
-        raise MaxEntError(f"The run of {self.path} {why}: give RecordedData one that has all the steps to learn from.")
+        raise MaxEntError(f"The recording {self.path} {why}.")

@@ -17,7 +17,6 @@ from torch import Tensor
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.data.action_codec import AbstractActionCodec, action_codec
 from lightning_maxent.data.env_runner import AbstractRunner, EnvRunner, play_episodes
-from lightning_maxent.data.recording import Recording
 from lightning_maxent.data.scaling import (
     AbstractObservationScaling,
     AbstractRewardScaling,
@@ -191,10 +190,6 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         transition, done = runner.step(self._choose(self.observation_scaling(runner.obs), self.env_steps + passed))
         return Rollout(*transition, torch.from_numpy(done))
 
-    def learn_from(self, rows: Transition) -> None:
-        """From here on, meet what another run has met, ``[time x env]`` from its start, in place of environments."""
-        self.runner = Recording(rows, self.num_envs, self.env_steps)
-
     @abstractmethod
     def _choose(self, obs: Float[Tensor, "env obs_dim"], env_steps: int) -> Float[Tensor, "env action_dim"]:
         """Actions to play next, from observations as the learner sees them and the clock."""
@@ -264,7 +259,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     # ---- saving -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"env_id": self.env_id, "env_steps": self.env_steps}
+        state = {"env_id": self.env_id, "num_envs": self.num_envs, "env_steps": self.env_steps}
         return state | {name: _saved(scaling) for name, scaling in self._scalings.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

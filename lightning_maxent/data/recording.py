@@ -5,11 +5,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.data.env_runner import AbstractRunner
+from lightning_maxent.errors import MaxEntError
 from lightning_maxent.transition import Transition
 
 
 class Recording(AbstractRunner):
     """What another run has met, step by step, whatever the action.
+
+    That a time limit ended an episode is seen by the next one's beginning elsewhere: not where that is the very state, nor
+    after the last step.
 
     Args:
         rows: in the order in which they were met, ``[time x env]``.
@@ -22,7 +26,15 @@ class Recording(AbstractRunner):
         self.obs = self._next().obs
 
     def step(self, action: Float[Tensor, "env action_dim"]) -> tuple[Transition, np.ndarray]:
-        """The next transitions ``[env]``, and a mask ``[env]`` of episodes that ended: what follows begins elsewhere."""
+        """The next transitions ``[env]``, and a mask ``[env]`` of episodes that ended: what follows begins elsewhere.
+
+        Raises:
+            MaxEntError: if there is none.
+        """
+        if self._passed + self._num_envs > len(self._rows.reward):
+            raise MaxEntError(
+                f"The recording ends at {self._passed:,} environment steps: set max_steps to no more than that."
+            )
         met = self._next()
         self._passed += self._num_envs
         if self._passed == len(self._rows.reward):

@@ -12,6 +12,7 @@ from torchrl.data.replay_buffers.storages import Storage
 from torchrl.data.replay_buffers.writers import RoundRobinWriter
 
 from lightning_maxent.data.environment import EnvironmentDataModule
+from lightning_maxent.data.recording import Recording
 from lightning_maxent.data.scaling import ObservationScalingBuilder, RawObservations, RawRewards, RewardScalingBuilder
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Rollout, Transition
@@ -96,6 +97,11 @@ class ReplayDataModule(EnvironmentDataModule):
             self.buffer = ReplayBuffer(
                 storage=self.make_storage(self.capacity), sampler=RandomSampler(), writer=RoundRobinWriter()
             )
+
+    def learn_from(self, rows: Transition) -> None:
+        """From here on, meet what another run has met, ``[time x env]`` from its start, in place of environments."""
+        self._check_resumed()
+        self.runner = Recording(rows, self.num_envs, self.env_steps)
 
     def _choose(self, obs: Float[Tensor, "env obs_dim"], env_steps: int) -> Float[Tensor, "env action_dim"]:
         return self._algorithm.explore(obs) if env_steps >= self.warmup_steps else self._codec.uniform(self.num_envs)
