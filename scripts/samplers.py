@@ -33,6 +33,7 @@ from lightning_maxent.policies.stein_sampler import SteinSampler
 from lightning_maxent.policy_updates import DivergenceUpdate, SteinUpdate
 
 SPREAD, SAMPLES, STATES = 0.25, 4000, 8
+LOWEST = 1e-4  # of the picture
 WEIGHTS = {"equal": (0.25, 0.25, 0.25, 0.25), "unequal": (0.4, 0.3, 0.2, 0.1)}
 NETWORK = partial(MLP, hidden_dims=(128, 128))
 WAYS: dict[str, tuple[Any, DivergenceUpdate | SteinUpdate]] = {
@@ -112,19 +113,19 @@ def fit(world: World, dim: int, way: str, updates: int, seed: int) -> dict[str, 
 
 
 def draw(rows: list[dict[str, Any]], picture: Path) -> None:
-    figure, dims = Figure(figsize=(10, 4), layout="constrained"), sorted({row["dim"] for row in rows})
+    figure, dims = Figure(figsize=(10, 5), layout="constrained"), sorted({row["dim"] for row in rows})
     for axis, modes in zip(figure.subplots(1, 2, sharey=True), WEIGHTS, strict=True):
         for way in WAYS:
             of_way = [row for row in rows if row["modes"] == modes and row["policy"] == way]
             mean = [np.mean([row["energy_distance"] for row in of_way if row["dim"] == dim]) for dim in dims]
-            axis.plot(dims, np.maximum(mean, 1e-5), marker="o", label=way)
-        exact = [np.mean([row["baseline"] for row in rows if row["dim"] == dim]) for dim in dims]
-        axis.plot(dims, np.maximum(exact, 1e-5), color="black", linestyle=":", label="two sets of exact samples")
+            axis.plot(dims, np.maximum(mean, LOWEST), marker="o", label=way)
+        chance = [max(abs(row["baseline"]) for row in rows if row["dim"] == dim) for dim in dims]
+        axis.fill_between(dims, LOWEST, chance, color="black", alpha=0.15, label="what two sets of exact samples show at most")
         axis.set(title=f"four {modes} modes", xlabel="dimensions of the action", xscale="log", yscale="log")
         axis.set_xticks(dims, [str(dim) for dim in dims])
         axis.minorticks_off()
     figure.axes[0].set_ylabel("energy distance to the exact samples")
-    figure.axes[1].legend(fontsize="small")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     figure.savefig(picture, dpi=120)
 
 

@@ -100,6 +100,7 @@ def draw(rows: list[dict[str, float | str]], picture: Path) -> None:
         returns = np.array([[float(row["return"]) for row in of_way if row["env_steps"] == step] for step in steps])
         axis.plot(steps, np.median(returns, 1), color=f"C{index}", label=f"{way}, median")
         axis.fill_between(steps, returns.min(1), returns.max(1), color=f"C{index}", alpha=0.15, linewidth=0)
+    axis.set_yscale("symlog", linthresh=100)  # linear from there to 0
     axis.set(xlabel="environment steps since three goals vanished", ylabel="return of deterministic episodes")
     axis.legend()
     figure.savefig(picture, dpi=120)
