@@ -1,7 +1,6 @@
 """Learning runs of minutes, on demand: pytest -m slow."""
 
 import csv
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,8 @@ PENDULUM = {  # environment steps of its configuration, and what it reaches: the
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("algorithm", PENDULUM)
-def test_the_default_configuration_swings_up_the_pendulum(algorithm, seed, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_the_default_configuration_swings_up_the_pendulum(algorithm, seed):
     main(["fit", f"--config={algorithm}/pendulum", f"--seed_everything={seed}", "--runs_dir=.", "--name=a"])
     (run,) = Path().glob("*/Pendulum-v1/a/metrics.csv")
     with run.open() as file:
