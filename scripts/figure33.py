@@ -153,12 +153,13 @@ def at_probe(agent: ActionValueAlgorithm, solution: MultiGoalSolution, probe: np
     counted = np.histogram2d(*samples.T, bins=CELLS, range=[[-1, 1], [-1, 1]])[0] / SAMPLES
     seen = counted > 0
     area = (2 / CELLS) ** 2
+    cells = np.maximum(exact.cells(CELLS)[seen], np.finfo(float).tiny)  # where the exact one is zero to the last bit
     return {
         "entropy": float(-(counted[seen] * np.log(counted[seen] / area)).sum() + (seen.sum() - 1) / (2 * SAMPLES)),
         "exact_entropy": exact.entropy,
         "squared_length": float((samples**2).sum(-1).mean()),
         "exact_squared_length": exact.squared_length,
-        "kl": float((counted[seen] * np.log(counted[seen] / exact.cells(CELLS)[seen])).sum()),
+        "kl": float((counted[seen] * np.log(counted[seen] / cells)).sum()),
         "value": float(soft_values(agent, probe[None], solution.alpha)[0]),
         "exact_value": float(solution.value(probe)),
     }

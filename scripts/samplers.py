@@ -120,7 +120,9 @@ def draw(rows: list[dict[str, Any]], picture: Path) -> None:
             mean = [np.mean([row["energy_distance"] for row in of_way if row["dim"] == dim]) for dim in dims]
             axis.plot(dims, np.maximum(mean, LOWEST), marker="o", label=way)
         chance = [max(abs(row["baseline"]) for row in rows if row["dim"] == dim) for dim in dims]
-        axis.fill_between(dims, LOWEST, chance, color="black", alpha=0.15, label="what two sets of exact samples show at most")
+        axis.fill_between(
+            dims, LOWEST, chance, color="black", alpha=0.15, label="what two sets of exact samples show at most"
+        )
         axis.set(title=f"four {modes} modes", xlabel="dimensions of the action", xscale="log", yscale="log")
         axis.set_xticks(dims, [str(dim) for dim in dims])
         axis.minorticks_off()
