@@ -70,6 +70,11 @@ def same(left: Any, right: Any, where: str = "") -> None:
         assert left == right, where
 
 
+def saved(run: Path) -> dict[str, Any]:
+    """Its last checkpoint, with the replay buffer."""
+    return AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+
+
 def metrics(run: Path) -> list[dict[str, float]]:
     with (run / "metrics.csv").open() as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
@@ -127,19 +132,19 @@ def test_a_learned_temperature_is_a_fourth_optimizer_chosen_by_a_part():
     rows = metrics(run)
     assert rows[-1]["entropy_target"] == -2
     assert rows[-1]["temperature"] != rows[2]["temperature"]
-    checkpoint = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    checkpoint = saved(run)
     assert len(checkpoint["optimizer_states"]) == 4
 
 
 @pytest.mark.parametrize("algorithm", ["sac", "target_critic_sac"])
 def test_a_run_goes_on_from_its_last_checkpoint_with_all_it_had(algorithm):
     run = fit(algorithm=algorithm, steps=70)
-    before = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    before = saved(run)
     assert before["global_step"] == 70
     stale = (run / "metrics.csv").read_text().replace("\n60,", "\n90,", 1)
     (run / "metrics.csv").write_text(stale)  # a row from beyond the checkpoint
     fit("--ckpt_path=last", algorithm=algorithm, steps=71)
-    after = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    after = saved(run)
     assert after["global_step"] == 71
     assert after["gradient_steps"] == before["gradient_steps"] + 1  # no burst of owed updates
     old, new = before["ReplayDataModule"], after["ReplayDataModule"]
@@ -237,7 +242,7 @@ def test_a_failed_resume_leaves_the_checkpoint_as_it_was(capsys):
 def test_flags_given_on_resume_win_over_the_optimizers_settings_in_the_checkpoint():
     run = fit(steps=60)
     main(["fit", "--ckpt_path=last", "--trainer.max_steps=80", "--model.critic_optimizer.init_args.lr=0.0125"])
-    states = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")["optimizer_states"]
+    states = saved(run)["optimizer_states"]
     steps = {state["param_groups"][0]["lr"] for state in states}
     assert 0.0125 in steps
     assert len(steps) == 2  # the other networks' as it was
@@ -282,13 +287,13 @@ def test_learning_that_diverges_is_stopped_with_the_guilty_parts_named(capsys):
 def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(capsys):
     """Nor where a policy that follows later plays on unharmed."""
     run = fit(algorithm="target_critic_sac", steps=40)
-    before = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    before = saved(run)
     worse = ["--model.critic_optimizer.init_args.lr=1e38", "--model.policy_delay=1000", "--trainer.max_steps=100"]
     error = refused(capsys, "fit", f"--ckpt_path={run}/checkpoints/last.ckpt", *worse)
     assert (
         "At 60 environment steps the weights of critic and target_critic are not finite, so they are not saved" in error
     )
-    after = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    after = saved(run)
     assert after["global_step"] == before["global_step"] == 40
 
 
@@ -477,7 +482,7 @@ def test_the_buffer_may_lie_on_disk(tmp_path):
     storage = "--data.storage=torchrl.data.LazyMemmapStorage"
     run = fit(storage, f"--data.storage.init_args.scratch_dir={tmp_path / 'scratch'}")
     assert any((tmp_path / "scratch").rglob("*"))
-    replay = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")["ReplayDataModule"]["replay"]
+    replay = saved(run)["ReplayDataModule"]["replay"]
     assert len(replay["obs"]) == 100
 
 
@@ -526,7 +531,7 @@ def test_a_signal_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(t
     assert process.returncode == status
     assert "Traceback" not in output
     assert "--ckpt_path" in output  # says how to go on
-    checkpoint = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    checkpoint = saved(run)
     assert checkpoint["global_step"] == checkpoint["ReplayDataModule"]["env_steps"]
     assert checkpoint["gradient_steps"] == checkpoint["global_step"] - 20
     assert (run / "curves.png").exists()
@@ -574,7 +579,7 @@ def test_a_critic_from_an_installed_package_trains_by_one_flag(tmp_path, algorit
     args += ["--model.critic.init_args.width=5", "--trainer.max_steps=100", "--name=a"]
     subprocess.run(command(*args), env=environment(site), check=True, capture_output=True)
     run = tmp_path / "runs" / algorithm / "probe-Counting-v0" / "a"
-    checkpoint = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+    checkpoint = saved(run)
     assert checkpoint["state_dict"]["critic.network.0.weight"].shape == (5, 4)
     losses = [row["loss/critic"] for row in metrics(run) if "loss/critic" in row]
     assert all(loss > 0 for loss in losses)
@@ -610,7 +615,7 @@ def test_a_run_may_begin_with_the_weights_of_another(capsys):
         f"--trainer.callbacks.path={checkpoint}",
     ]
     second = fit(standard, "--name=b", *warm, steps=20).with_name("b")  # of which none is an update
-    old, new = (AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt") for run in (first, second))
+    old, new = (saved(run) for run in (first, second))
     for name, weights in old["state_dict"].items():
         assert torch.equal(new["state_dict"][name], weights), name
     counts = [run["ReplayDataModule"]["observation_scaling"]["state"]["count"] for run in (old, new)]
@@ -629,10 +634,6 @@ def test_a_run_may_begin_with_the_weights_of_another(capsys):
     assert "made with observation_scaling Standardised" in refused(
         capsys, "fit", "--config=sac/pendulum", *SMALL, *warm, "--name=d"
     )
-
-
-def saved(run: Path) -> dict:
-    return AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
 
 
 def recorded(run: Path) -> list[str]:

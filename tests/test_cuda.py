@@ -1,11 +1,9 @@
 """What holds on a GPU: every algorithm in full and in mixed precision, and checkpoints that go from one device to another."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from test_cli import metrics, same
-from test_every_algorithm import CONFIGURATIONS, FIRST, checkpoint, fit, without_speed, write
+from test_cli import metrics, same, saved
+from test_every_algorithm import CONFIGURATIONS, FIRST, cut_ends_as_whole, fit, write
 
 from lightning_maxent.cli import main
 
@@ -25,29 +23,19 @@ def on_gpu(name: str, precision: str) -> list[str]:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("name", "kind"), FIRST)
 def test_a_run_on_a_gpu_that_was_cut_ends_as_one_that_was_not_to_the_last_bit(name, kind, precision):
-    device = on_gpu(name, precision)
-    whole = fit(write(name, kind), 120, *device)
-    state, rows = checkpoint(whole), without_speed(metrics(whole))
+    rows = cut_ends_as_whole(name, kind, *on_gpu(name, precision))
     losses = [value for row in rows for column, value in row.items() if column.startswith("loss/")]
     assert losses
     assert torch.tensor(losses).isfinite().all()
-    whole.rename("whole")
-    fit(write(name, kind), 80, *device)
-    main(["fit", "--ckpt_path=last", "--trainer.max_steps=120"])
-    (run,) = Path("runs").glob("*/probe-Once-v0/a")
-    assert without_speed(metrics(run)) == rows
-    cut = checkpoint(run)
-    for key in ("state_dict", "optimizer_states", "gradient_steps", "global_step"):
-        same(state[key], cut[key], key)
 
 
 @pytest.mark.parametrize(("name", "kind"), FIRST)
 def test_a_run_goes_on_from_a_gpu_to_a_cpu_and_back(name, kind):
     """Its random states stay behind, so it need not end as it would have; its weights come along to the last bit."""
     run = fit(write(name, kind), 80, *on_gpu(name, "32-true"))
-    weights = checkpoint(run)["state_dict"]
+    weights = saved(run)["state_dict"]
     main(["test", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", "--trainer.accelerator=cpu"])
-    same(checkpoint(run)["state_dict"], weights)
+    same(saved(run)["state_dict"], weights)
     for steps, device in ((120, "cpu"), (160, "cuda")):
         main(["fit", "--ckpt_path=last", f"--trainer.max_steps={steps}", f"--trainer.accelerator={device}"])
         assert metrics(run)[-1]["env_steps"] == steps
