@@ -29,6 +29,7 @@ def test_a_run_on_a_gpu_that_was_cut_ends_as_one_that_was_not_to_the_last_bit(na
     assert torch.tensor(losses).isfinite().all()
 
 
+@pytest.mark.filterwarnings("ignore:GPU available but not used")  # so it is meant
 @pytest.mark.parametrize(("name", "kind"), FIRST)
 def test_a_run_goes_on_from_a_gpu_to_a_cpu_and_back(name, kind):
     """Its random states stay behind, so it need not end as it would have; its weights come along to the last bit."""
