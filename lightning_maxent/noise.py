@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -57,8 +58,8 @@ class GaussianNoise(AbstractNoise):
 class OrnsteinUhlenbeckNoise(AbstractNoise):
     """``x <- (1 - theta dt) x + sigma sqrt(dt) N(0, 1)``, a state that pulls back, added to the action.
 
-    Lillicrap et al. 2015 (DDPG, arXiv 1509.02971v6), section 7.  One state for all environments side by side, which is
-    saved in checkpoints and goes on from one episode to the next.
+    Lillicrap et al. 2015 (DDPG, arXiv 1509.02971v6), section 7.  A state for each of the environments side by side, which
+    begins at zero, is saved in checkpoints and goes on from one episode to the next.
 
     Args:
         action_dim: size of an action.
@@ -80,13 +81,20 @@ class OrnsteinUhlenbeckNoise(AbstractNoise):
                 f"theta * step of Ornstein-Uhlenbeck noise must be below 2, or the noise grows for ever, but is {theta * step:g}."
             )
         self.theta, self.sigma, self.step = theta, sigma, step
-        self.away: Tensor
+        self.away: Tensor  # [environment, action_dim]
         self.register_buffer("away", torch.zeros(1, action_dim))
 
     def forward(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, "batch action_dim"]:
+        if len(self.away) != len(action):
+            self.away = self.away.new_zeros(action.shape)
         push = self.sigma * math.sqrt(self.step) * torch.randn_like(self.away)
         self.away.mul_(1 - self.theta * self.step).add_(push)
         return (action + self.away).clamp(-1, 1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any) -> None:
+        if (saved := state_dict.get(f"{prefix}away")) is not None:  # of as many environments as that run had
+            self.away = self.away.new_zeros(saved.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 NoiseBuilder = Callable[[int], AbstractNoise]

@@ -596,6 +596,9 @@ MUTANTS = [
         "        return self.noise(self.policy(obs))\n\n    def _explore",
     ),
     Mutant("noise leaves the box", "noise.py", "(action + noise).clamp(-1, 1)", "action + noise"),
+    Mutant(
+        "one noise for all environments", "noise.py", "torch.randn_like(self.away)", "torch.randn_like(self.away[:1])"
+    ),
     Mutant("noise forgets", "noise.py", "self.away.mul_(1 - self.theta * self.step)", "self.away.mul_(0)"),
     Mutant(
         "Huber error is squared",

@@ -161,6 +161,10 @@ def test_a_run_that_was_cut_ends_as_one_that_was_not_to_the_last_bit(name, kind)
     cut_ends_as_whole(name, kind)
 
 
+def test_noise_that_remembers_goes_on_in_each_environment():
+    cut_ends_as_whole("DDPG", "box", "--data.num_envs=2", "--model.noise=lightning_maxent.noise.OrnsteinUhlenbeckNoise")
+
+
 @pytest.mark.parametrize(("name", "kind"), FIRST)
 def test_what_an_algorithm_cannot_take_ends_in_one_sentence(name, kind, capsys):
     given = ["fit", f"--config={write(name, kind)}", "--trainer.max_steps=40"]

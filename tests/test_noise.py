@@ -53,6 +53,14 @@ def test_ornstein_uhlenbeck_noise_is_correlated_in_time_and_settles_at_its_stati
     assert float(correlation) == pytest.approx(1 - theta, abs=0.02)
 
 
+def test_environments_side_by_side_have_ornstein_uhlenbeck_noise_of_their_own():
+    torch.manual_seed(0)
+    noise = OrnsteinUhlenbeckNoise(1, sigma=0.05)
+    path = torch.stack([noise(torch.zeros(2, 1)) for _ in range(20_000)])[..., 0].T
+    assert float(torch.corrcoef(path)[0, 1]) == pytest.approx(0, abs=0.1)
+    assert_close(path.std(1), torch.full((2,), 0.05 / math.sqrt(1 - 0.85**2)), rtol=0.1, atol=0)
+
+
 def test_a_step_of_ornstein_uhlenbeck_noise_scales_pull_and_push():
     torch.manual_seed(0)
     noise = OrnsteinUhlenbeckNoise(1, theta=0.5, sigma=0.1, step=0.04)

@@ -256,8 +256,9 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         own, saved = self.state_dict(), checkpoint.get("state_dict", {})
-        differ = [name for name in own if name not in saved or own[name].shape != saved[name].shape]
-        differ += [name for name in saved if name not in own]
+        parameters = [name for name, _ in self.named_parameters()]  # a buffer may have a row for each environment
+        differ = [name for name in parameters if name in saved and own[name].shape != saved[name].shape]
+        differ += [name for name in (*own, *saved) if name not in saved or name not in own]
         if differ:
             there, here = (
                 "absent" if state is None else f"{list(state.shape)}"
