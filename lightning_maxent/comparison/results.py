@@ -46,17 +46,27 @@ def tidy_rows(runs: Iterable[Run], metric: str) -> list[Row]:
     What was not logged at the step of an evaluation is empty.
 
     Raises:
-        MaxEntError: if no evaluation of a run has the metric.
+        MaxEntError: if no evaluation of any run has the metric.
     """
-    return [row for run in runs if run.metrics for row in _evaluations(run, run.metrics, metric)]
+    evaluated = [run.metrics for run in runs if run.metrics]
+    rows = [row for run in runs if run.metrics for row in _evaluations(run, run.metrics, metric)]
+    if rows and not any(row[metric] for row in rows):
+        columns = dict.fromkeys(name for path in evaluated for name in _columns(path) if name.startswith("eval/"))
+        raise MaxEntError(
+            f"No run has the metric {metric!r}; draw them with --draw_only and one of {', '.join(columns)}."
+        )
+    return rows
+
+
+def _columns(path: Path) -> list[str]:
+    with path.open(newline="") as file:
+        return next(csv.reader(file), [])
 
 
 def _evaluations(run: Run, path: Path, metric: str) -> list[Row]:
     rows, seconds, logged_at = [], 0.0, 0
     with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        names = reader.fieldnames or []
-        for measured in reader:
+        for measured in csv.DictReader(file):
             steps, speed = int(measured["env_steps"]), measured.get("speed/env_steps_per_s")
             if speed:
                 seconds, logged_at = seconds + (steps - logged_at) / float(speed), steps
@@ -65,9 +75,6 @@ def _evaluations(run: Run, path: Path, metric: str) -> list[Row]:
                 about = {"variant": run.variant, "task": run.task, "seed": run.seed, "status": run.status}
                 when = {"env_steps": steps, "seconds": round(seconds, 3) if speed else ""}
                 rows.append(about | when | {name: measured.get(name, "") for name in columns})
-    if rows and not any(row[metric] for row in rows):
-        known = ", ".join(name for name in names if name.startswith("eval/"))
-        raise MaxEntError(f"{path} has no metric {metric!r}; it has {known}.")
     return rows
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -149,7 +150,18 @@ def _settings(items: Any, where: str) -> list[str]:
             raise MaxEntError(f"There is no option {option}; the {where} may set {'…, '.join(OPTIONS)}….")
         elif "=" not in item or " " in option:
             raise MaxEntError(f"Write {item!r} in the {where} with its value after an equals sign: --option=value.")
+        else:
+            _check_yaml(item, where)
     return items
+
+
+def _check_yaml(option: str, where: str) -> None:
+    try:
+        yaml.safe_load(option.partition("=")[2])
+    except yaml.YAMLError as error:
+        raise MaxEntError(
+            f"The value of {option!r} in the {where} is no YAML: is a bracket or a quote open?"
+        ) from error
 
 
 def _tasks(given: Any, variants: dict[str, list[str]], every_run: list[str], where: str) -> dict[str, list[str]]:
@@ -214,6 +226,6 @@ def _normalisation(given: Any, tasks: dict[str, list[str]], where: str) -> dict[
         )
     for task, pair in stated.items():
         numbers = isinstance(pair, list) and len(pair) == 2 and all(type(score) in (int, float) for score in pair)
-        if not numbers or pair[0] >= pair[1]:
-            raise MaxEntError(f"normalisation of {task} in {where} must be [low, high], but is {pair!r}.")
+        if not numbers or not -math.inf < pair[0] < pair[1] < math.inf:
+            raise MaxEntError(f"normalisation of {task} in {where} must be [low, high], two numbers, but is {pair!r}.")
     return {task: [float(score) for score in pair] for task, pair in stated.items()}

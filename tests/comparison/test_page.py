@@ -159,8 +159,19 @@ def test_a_variant_that_failed_on_a_task_is_left_out_where_tasks_are_put_togethe
 
 
 def test_a_metric_that_is_not_there_ends_in_one_sentence():
-    with pytest.raises(MaxEntError, match="has no metric 'eval/retrn'; it has eval/return_mean, "):
+    with pytest.raises(
+        MaxEntError, match=r"No run has the metric 'eval/retrn'; draw .* --draw_only and one of eval/return_mean, "
+    ):
         made(COMPARISON + "metric: eval/retrn")
+
+
+def test_a_variant_without_the_metric_costs_the_others_nothing():
+    made()
+    for path in (OUT / "runs/high").rglob("metrics.csv"):
+        path.write_text(path.read_text().replace("eval/sampled_return_mean", "eval/other"))
+    text = WellFormed(made(COMPARISON + "metric: eval/sampled_return_mean", "--draw_only")).text
+    assert "high has no score on Pendulum-v1, Hopper-v5" in text
+    assert {row["variant"] for row in table("statistics.csv")} == {"low <&> plain"}
 
 
 def test_nothing_yet_is_nothing_to_draw(capsys):
