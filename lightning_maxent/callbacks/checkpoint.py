@@ -23,7 +23,7 @@ from lightning_maxent.inspection import diverged
 class StepCheckpoint(ModelCheckpoint):
     """Keeps ``last.ckpt``, from which a run can go on: saved whenever the clock of environment steps crosses a
     multiple, at the end, and when the run stops for any reason.  It holds torch's random states, so that a run that goes on
-    does not draw once more what it drew at its beginning.
+    with its seed does not draw once more what it drew at its beginning; with another seed it begins those draws.
 
     Where an evaluation follows, the save waits for it, so that the checkpoint knows the best return so far.
     Lightning's own callback tests ``global_step % n == 0`` and misses a clock that jumps over the multiple.
@@ -39,18 +39,19 @@ class StepCheckpoint(ModelCheckpoint):
         self.every_n_steps = every_n_steps
         self._saved_steps = math.inf  # until training starts there is nothing that may replace what lies there
         self._random_states: list[Tensor] = []
+        self._seed: int | None = None  # of these
 
     def state_dict(self) -> dict[str, Any]:
         """The random states of the CPU and of every GPU in use; ``last.ckpt`` itself is where it lies."""
         gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-        return {"random_states": [torch.get_rng_state(), *gpus]}
+        return {"random_states": [torch.get_rng_state(), *gpus], "seed": torch.initial_seed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._random_states = state_dict.get("random_states", [])
+        self._random_states, self._seed = state_dict.get("random_states", []), state_dict.get("seed")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_steps = trainer.global_step
-        if self._random_states:
+        if self._random_states and self._seed == torch.initial_seed():
             cpu, *gpus = self._random_states
             torch.set_rng_state(cpu)
             for index, gpu in enumerate(gpus[: torch.cuda.device_count()]):

@@ -10,7 +10,7 @@ from lightning_maxent.loggers.tidy_csv import STEP, TidyCSVLogger
 
 PANELS = {
     "return": ("eval/return_mean", "eval/sampled_return_mean", "train/return_mean"),
-    "soft return": ("eval/soft_return_mean", "eval/return_mean"),
+    "soft return": ("eval/soft_return_mean",),  # of rewards as the learner sees them
     "entropy (nats)": ("eval/entropy_mean", "entropy", "entropy_target"),
     "temperature": ("temperature",),
     "Q or V, and its bias": ("eval/q_mean", "eval/q_bias_mean", "eval/value_mean", "eval/value_bias_mean"),

@@ -56,6 +56,19 @@ def test_a_run_that_goes_on_draws_what_would_have_come_and_not_what_came_first()
     assert torch.initial_seed() == 3
 
 
+def test_a_run_that_goes_on_with_another_seed_draws_what_this_seed_draws():
+    torch.manual_seed(3)
+    state = StepCheckpoint().state_dict()
+    torch.manual_seed(4)
+    expected = torch.rand(4)
+    again = StepCheckpoint()
+    torch.manual_seed(4)
+    again.load_state_dict(state)
+    again.on_train_start(pl.Trainer(logger=False), pl.LightningModule())
+    assert torch.equal(torch.rand(4), expected)
+    assert torch.initial_seed() == 4  # from which the seeds of environments follow
+
+
 def test_only_the_buffer_of_the_newest_save_is_kept(tmp_path):
     io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     io.save_checkpoint(checkpoint(1.0), path)
