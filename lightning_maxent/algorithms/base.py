@@ -274,8 +274,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         """What one evaluation episode shows.
 
         Deterministic episodes give ``return`` and ``length``.  Sampled ones give ``sampled_return``, ``entropy`` (nats,
-        mean over the states visited), ``soft_return`` (the return with alpha times the entropy of every state added),
-        and what was predicted of it.
+        mean over the states visited), ``soft_return`` (the return, of rewards as the learner sees them, with alpha times the
+        entropy of every state added), and what was predicted of it.
         """
         episode_return = episode.reward.sum()
         if episode.deterministic:

@@ -1,5 +1,6 @@
 """What the algorithms that learn from their own rollouts have in common."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,7 +15,12 @@ from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder
 from lightning_maxent.entropy_objectives import EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import generalised_advantages, soft_bellman_target, soft_returns
-from lightning_maxent.policies.base import AbstractDistribution, ExplicitPolicyBuilder, build_explicit_policy
+from lightning_maxent.policies.base import (
+    AbstractDistribution,
+    AbstractExplicitPolicy,
+    ExplicitPolicyBuilder,
+    build_explicit_policy,
+)
 from lightning_maxent.targets import steady
 from lightning_maxent.temperature import TemperatureBuilder
 from lightning_maxent.transition import Episode, Rollout
@@ -57,6 +63,25 @@ def check_passes(epochs: int, minibatches: int) -> tuple[int, int]:
     if min(epochs, minibatches) < 1:
         raise MaxEntError(f"epochs and minibatches must be at least 1, but are {epochs} and {minibatches}.")
     return epochs, minibatches
+
+
+def check_no_statistics(algorithm: AbstractAlgorithm, policy: nn.Module, obs_dim: int) -> None:
+    """Raise ``MaxEntError`` if learning moves something of the policy that is no parameter.
+
+    A minibatch would be normalised by its own statistics and the rollout by running ones, so that the policy were another
+    one than the one that played before its first step.
+    """
+    probe = copy.deepcopy(policy).train()
+    before = {name: buffer.clone() for name, buffer in probe.named_buffers()}
+    ask = probe.distribution if isinstance(probe, AbstractExplicitPolicy) else probe
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        ask(torch.randn(3, obs_dim))
+    moved = [name for name, buffer in probe.named_buffers() if not torch.equal(buffer, before[name])]
+    if moved:
+        raise MaxEntError(
+            f"{type(algorithm).__name__} compares the policy with the one that played, which running statistics such as "
+            f"{moved[0]} of {type(policy).__name__} forbid: give it a network without batch normalisation."
+        )
 
 
 def shorten_gradients(optimizers: list[Optimizer], norm: float) -> list[Optimizer]:

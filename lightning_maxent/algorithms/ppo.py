@@ -9,12 +9,17 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
-from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, Sample, check_passes, shuffled_parts
+from lightning_maxent.algorithms.on_policy import (
+    AdvantageAlgorithm,
+    Sample,
+    check_no_statistics,
+    check_passes,
+    shuffled_parts,
+)
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, clipped_surrogate_loss, squared_error
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
-from lightning_maxent.targets import steady
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Rollout
 from lightning_maxent.value import StateValue, ValueBuilder
@@ -52,7 +57,7 @@ class PPO(AdvantageAlgorithm):
         max_grad_norm: the gradient of each network is shortened to this norm; ours: .5, of many implementations.
 
     Raises:
-        MaxEntError: for numbers that cannot be.
+        MaxEntError: for numbers that cannot be, or a policy with running statistics.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class PPO(AdvantageAlgorithm):
             trace_decay,
             max_grad_norm,
         )
+        check_no_statistics(self, self.policy, obs_dim)
         if not clip > 0:
             raise MaxEntError(f"clip must be positive, but is {clip}.")
         self.clip = clip
@@ -93,7 +99,7 @@ class PPO(AdvantageAlgorithm):
     def batches(self, batch: Rollout) -> Iterator[PlayedSample]:
         """Shuffled parts of the rollout, once in every pass."""
         whole = self.sample(batch)
-        with torch.no_grad(), steady(self.policy):
+        with torch.no_grad():
             played = self.policy.distribution(whole.obs).log_prob(whole.action)
         for part in shuffled_parts(len(played), self.epochs, self.minibatches, played.device):
             yield PlayedSample(Sample(*(field[part] for field in whole)), played[part])

@@ -14,6 +14,7 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ActorCritic
 from lightning_maxent.algorithms.on_policy import (
+    check_no_statistics,
     check_norm,
     check_passes,
     check_rollout,
@@ -30,7 +31,7 @@ from lightning_maxent.objectives import (
     soft_bellman_target,
     soft_value,
 )
-from lightning_maxent.policies.base import AbstractComparablePolicy, PolicyBuilder
+from lightning_maxent.policies.base import AbstractComparablePolicy, PolicyBuilder, check_divergence
 from lightning_maxent.targets import frozen, steady
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Rollout
@@ -92,7 +93,8 @@ class REPPO(ActorCritic):
         max_grad_norm: the gradient of each network is shortened to this norm; .5 there.
 
     Raises:
-        MaxEntError: for finite actions, a policy that cannot be compared, or numbers that cannot be.
+        MaxEntError: for finite actions, a policy that cannot be compared or has running statistics, or numbers that
+            cannot be.
     """
 
     policy: AbstractComparablePolicy
@@ -127,6 +129,8 @@ class REPPO(ActorCritic):
                 f"{type(self.policy).__name__} cannot tell its divergence from an earlier policy, which REPPO needs: use "
                 f"SquashedGaussian, or derive your policy from AbstractComparablePolicy."
             )
+        check_no_statistics(self, self.policy, obs_dim)
+        check_divergence(self.policy, obs_dim)
         self.played_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.trust_region = trust_region()
         self.trace_decay, self.max_grad_norm = check_trace_decay(trace_decay), check_norm(max_grad_norm)

@@ -1,5 +1,6 @@
 """The contracts of a policy: over continuous actions, with a density or without, and over finite ones."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -280,6 +281,21 @@ def build_explicit_policy(
         _check_numbers(f"{name}.distribution(obs).entropy", "an entropy", distribution.entropy(), (3,))
         _check_reaches(policy, f"{name}.distribution(obs).log_prob", distribution.log_prob(action))
     return policy
+
+
+def check_divergence(policy: AbstractComparablePolicy, obs_dim: int) -> None:
+    """See, on a few states, that a policy tells how far it has moved.
+
+    Raises:
+        MaxEntError: says what it returned and what was expected.
+    """
+    name, earlier = f"{type(policy).__name__}.divergence", copy.deepcopy(policy)
+    with looked_at(policy, "its divergence in three states"), torch.enable_grad():
+        divergence = policy.divergence(torch.randn(3, obs_dim), earlier)
+    _check_numbers(name, "a divergence", divergence, (3,))
+    _check_reaches(policy, name, divergence)
+    if (largest := float(divergence.detach().abs().max())) > 1e-4:
+        raise MaxEntError(f"{name} from a policy's own copy must be zero, but is {largest:.3g} nats.")
 
 
 def _check_reaches(policy: nn.Module, method: str, numbers: Tensor) -> None:

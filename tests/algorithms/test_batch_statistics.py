@@ -1,4 +1,4 @@
-"""What batch normalisation takes its statistics from, in every algorithm; CrossQ and FlashSAC written down again."""
+"""What batch normalisation takes its statistics from, in the algorithms that replay; CrossQ and FlashSAC written down again."""
 
 from copy import deepcopy
 from functools import partial

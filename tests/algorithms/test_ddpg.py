@@ -42,7 +42,7 @@ def disturb(algorithm):
 
 
 @pytest.mark.parametrize("kind", [DDPG, TD3])
-def test_losses_are_the_equations_of_the_papers(kind):
+def test_losses_are_those_of_the_docstrings(kind):
     algorithm, batch = build(kind), transitions()
     disturb(algorithm)
     algorithm.gradient_steps = 1  # the second update: the policy's turn

@@ -34,7 +34,7 @@ from lightning_maxent import (
 )
 from lightning_maxent.algorithms.on_policy import Sample
 from lightning_maxent.exact import entropy_regularised_policy, read_mdp, soft_value_iteration
-from lightning_maxent.networks import MLP
+from lightning_maxent.networks import MLP, BatchRenormMLP
 
 ALPHA, DISCOUNT = 0.3, 0.9
 TABLE = partial(MLP, hidden_dims=())
@@ -391,6 +391,11 @@ def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
         ("ppo", {"clip": math.nan}, "clip must be positive"),
         ("a2c", {"value": partial(torch.nn.Linear, out_features=1)}, r"values of shape \[3\] .* but gave \[3, 1\]"),
         ("ppo", {"epochs": 0}, "epochs and minibatches must be at least 1"),
+        (
+            "ppo",
+            {"policy": partial(Categorical, network=partial(BatchRenormMLP, hidden_dims=(8,)))},
+            r"PPO compares the policy .* such as network\.",
+        ),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(name, kwargs, sentence):

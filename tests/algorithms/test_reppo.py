@@ -23,7 +23,7 @@ from lightning_maxent import (
     TwinCritic,
 )
 from lightning_maxent.algorithms.reppo import PlayedReturn, TrustRegion
-from lightning_maxent.networks import MLP
+from lightning_maxent.networks import MLP, BatchRenormMLP
 from lightning_maxent.policies.base import AbstractComparablePolicy
 
 SMALL = partial(MLP, hidden_dims=(16,))
@@ -55,6 +55,21 @@ class UniformPolicy(AbstractComparablePolicy):
 
     def divergence(self, obs, earlier):
         return torch.zeros(len(obs))
+
+
+class CutOff(SquashedGaussian):
+    def divergence(self, obs, earlier):
+        return super().divergence(obs, earlier).detach()
+
+
+class PerDimension(SquashedGaussian):
+    def divergence(self, obs, earlier):
+        return super().divergence(obs, earlier).unsqueeze(-1)
+
+
+class Elsewhere(SquashedGaussian):
+    def divergence(self, obs, earlier):
+        return super().divergence(obs + 1, earlier) + obs[:, 0].square()
 
 
 def learner(**kwargs) -> REPPO:
@@ -189,6 +204,16 @@ def test_a_learned_temperature_steers_to_its_entropy():
     [
         (lambda: REPPO(3, FiniteActions((2,)), TwinCritic, SquashedGaussian), "needs continuous actions"),
         (lambda: learner(policy=FlowPolicy), "FlowPolicy cannot tell its divergence from an earlier policy"),
+        (
+            lambda: learner(policy=partial(SquashedGaussian, network=partial(BatchRenormMLP, hidden_dims=(8,)))),
+            r"REPPO compares the policy .* running statistics such as network\..* without batch normalisation",
+        ),
+        (lambda: learner(policy=partial(CutOff, network=SMALL)), "CutOff.divergence must have a gradient"),
+        (
+            lambda: learner(policy=partial(PerDimension, network=SMALL)),
+            r"must give a divergence of shape \[3\], but gave \[3, 1\]",
+        ),
+        (lambda: learner(policy=partial(Elsewhere, network=SMALL)), "from a policy's own copy must be zero, but is"),
         (lambda: learner(trust_region=partial(TrustRegion, bound=0.0)), "must be positive, but are 0.0"),
         (lambda: learner(max_grad_norm=0.0), "max_grad_norm must be positive"),
         (lambda: learner(trace_decay=1.5), r"lambda, must lie in \[0, 1\]"),
