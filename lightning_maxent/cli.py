@@ -268,18 +268,20 @@ def fit_once(args: Sequence[str], runs_dir: Path, name: str) -> Path:
         name: of this one's.
 
     Raises:
-        MaxEntError: if a run of this name lies there finished that was given other ``args``.
+        MaxEntError: if a run of this name lies there, finished or not, that was given other ``args``.
     """
-    settings = "\n".join(args)
-    if finished := next(runs_dir.glob(f"*/*/{name}/finished"), None):
-        if finished.read_text() != settings:
-            raise MaxEntError(
-                f"The run {finished.parent} was carried out with other settings: choose another folder, or delete it."
-            )
-        return finished.parent
-    begun = [f"--ckpt_path={checkpoint}" for checkpoint in runs_dir.glob(f"*/*/{name}/checkpoints/last.ckpt")]
-    cli = run(resolve_arguments(["fit", *args, f"--runs_dir={runs_dir}", f"--name={name}", *begun]))
-    (cli.run_dir / "finished").write_text(settings)
+    settings, given = "\n".join(args), runs_dir / f"{name}.arguments"
+    begun = next(runs_dir.glob(f"*/*/{name}"), None)
+    if begun and not (given.is_file() and given.read_text() == settings):
+        raise MaxEntError(f"The run {begun} was begun with other settings: choose another folder, or delete it.")
+    if begun and (begun / "finished").exists():
+        return begun
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    given.write_text(settings)
+    checkpoint = begun / "checkpoints" / "last.ckpt" if begun else Path()
+    goes_on = [f"--ckpt_path={checkpoint}"] if checkpoint.is_file() else []
+    cli = run(resolve_arguments(["fit", *args, f"--runs_dir={runs_dir}", f"--name={name}", *goes_on]))
+    (cli.run_dir / "finished").touch()
     return cli.run_dir
 
 

@@ -31,6 +31,7 @@ from tqdm import tqdm
 from lightning_maxent.cli import fit_once, one_sentence_errors
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.comparison.runs import QUIET
+from lightning_maxent.comparison.specification import folder_of
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.exact import (
     FiniteMDP,
@@ -97,11 +98,14 @@ def part_name(part: str | dict[str, Any]) -> str:
 
 
 def exact_curve(env: gym.Env, discount: float, objective: str, alphas: Iterable[float]) -> np.ndarray | None:
-    """``[alpha, (return, entropy)]`` of the optimal policy; None unless the world shows the state of its table.
+    """``[alpha, (return, entropy)]`` of the optimal policy; None where no solver knows the objective, or the world does
+    not show the state of its table.
 
     Both as evaluations measure them: the undiscounted return up to the time limit, and the entropy per step.
     """
-    if not (hasattr(env.unwrapped, "P") and isinstance(env.observation_space, gym.spaces.Discrete) and env.spec):
+    if objective not in OPTIMA or not (
+        hasattr(env.unwrapped, "P") and isinstance(env.observation_space, gym.spaces.Discrete) and env.spec
+    ):
         return None
     mdp, horizon = read_mdp(env, discount), env.spec.max_episode_steps
     best = OPTIMA[objective]
@@ -154,12 +158,13 @@ def main() -> None:
     parser.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs/temperature_sweep"))
+    parser.add_argument("--runs_dir", type=Path, help="folder of the runs (runs/temperature_sweep/<configuration>)")
     parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
     args, further = parser.parse_known_args()  # what is left goes to every run: --trainer.max_steps 5000
     check_positive(**{"--jobs": args.jobs})
     args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
-    jobs = [Job(args.config, alpha, seed, args.runs_dir, further) for alpha in args.alphas for seed in args.seeds]
+    runs_dir = args.runs_dir or Path("runs/temperature_sweep") / folder_of(args.config)
+    jobs = [Job(args.config, alpha, seed, runs_dir, further) for alpha in args.alphas for seed in args.seeds]
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         rows = list(tqdm(pool.map(train, jobs), total=len(jobs), unit="run"))
     write_table(rows, Path(f"{args.out}.csv"))

@@ -18,8 +18,9 @@ import yaml
 
 from lightning_maxent.arguments import BUILT_IN_CONFIGS, last_checkpoint
 from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, read_checkpoint
-from lightning_maxent.cli import main
+from lightning_maxent.cli import fit_once, main
 from lightning_maxent.data import environment as environment_module
+from lightning_maxent.errors import MaxEntError
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 TESTS = Path(__file__).parent
@@ -634,6 +635,18 @@ def test_a_run_may_begin_with_the_weights_of_another(capsys):
     assert "made with observation_scaling Standardised" in refused(
         capsys, "fit", "--config=sac/pendulum", *SMALL, *warm, "--name=d"
     )
+
+
+@pytest.mark.parametrize("status", ["finished", "begun"])
+def test_no_run_with_other_settings_is_taken_for_the_one_asked_for(tmp_path, status):
+    run = tmp_path / "sac" / "Pendulum-v1" / "a"
+    run.mkdir(parents=True)
+    (tmp_path / "a.arguments").write_text("--config=sac/pendulum")
+    (run / status).touch()
+    with pytest.raises(MaxEntError, match="was begun with other settings"):
+        fit_once(["--config=sac/pendulum", "--model.discount=0.9"], tmp_path, "a")
+    if status == "finished":
+        assert fit_once(["--config=sac/pendulum"], tmp_path, "a") == run
 
 
 def recorded(run: Path) -> list[str]:
