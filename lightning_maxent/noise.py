@@ -59,7 +59,7 @@ class OrnsteinUhlenbeckNoise(AbstractNoise):
     """``x <- (1 - theta dt) x + sigma sqrt(dt) N(0, 1)``, a state that pulls back, added to the action.
 
     Lillicrap et al. 2015 (DDPG, arXiv 1509.02971v6), section 7.  A state for each of the environments side by side, which
-    begins at zero, is saved in checkpoints and goes on from one episode to the next.
+    begins at zero, is saved in checkpoints and goes on from one episode to the next, where their algorithm 1 begins anew.
 
     Args:
         action_dim: size of an action.

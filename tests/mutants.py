@@ -1107,6 +1107,25 @@ MUTANTS = [
         "rollout",
     ),
     Mutant(
+        "a run that goes on with another seed draws on",
+        "callbacks/checkpoint.py",
+        "self._random_states and self._seed == torch.initial_seed()",
+        "self._random_states",
+    ),
+    Mutant("a warm start keeps the other run's clock", "callbacks/warm_start.py", "module.advance(0)", "pass"),
+    Mutant(
+        "REPPO: a policy with running statistics",
+        "algorithms/reppo.py",
+        "        check_no_statistics(self, self.policy, obs_dim)\n",
+        "",
+    ),
+    Mutant(
+        "PPO: a policy with running statistics",
+        "algorithms/ppo.py",
+        "        check_no_statistics(self, self.policy, obs_dim)\n",
+        "",
+    ),
+    Mutant(
         "a run that goes on draws its first noise again",
         "callbacks/checkpoint.py",
         "torch.set_rng_state(cpu)",

@@ -14,7 +14,6 @@ from lightning_maxent import AbstractAlgorithm
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.algorithms.on_policy import OnPolicyAlgorithm
-from lightning_maxent.algorithms.reppo import REPPO
 from lightning_maxent.arguments import BUILT_IN_CONFIGS
 from lightning_maxent.cli import main
 
@@ -51,7 +50,7 @@ CONFIGURATIONS = configurations()
 def takes(name: str, kind: str) -> bool:
     if kind == "box":
         return not issubclass(ALGORITHMS[name], FiniteAlgorithm)
-    return not issubclass(ALGORITHMS[name], ContinuousAlgorithm | REPPO)
+    return not issubclass(ALGORITHMS[name], ContinuousAlgorithm)
 
 
 CASES = [(name, kind) for name in ALGORITHMS for kind in KINDS if takes(name, kind)]
