@@ -278,8 +278,7 @@ def fit_once(args: Sequence[str], runs_dir: Path, name: str) -> Path:
         return begun
     runs_dir.mkdir(parents=True, exist_ok=True)
     given.write_text(settings)
-    checkpoint = begun / "checkpoints" / "last.ckpt" if begun else Path()
-    goes_on = [f"--ckpt_path={checkpoint}"] if checkpoint.is_file() else []
+    goes_on = [f"--ckpt_path={path}" for path in runs_dir.glob(f"*/*/{name}/checkpoints/last.ckpt")]
     cli = run(resolve_arguments(["fit", *args, f"--runs_dir={runs_dir}", f"--name={name}", *goes_on]))
     (cli.run_dir / "finished").touch()
     return cli.run_dir
