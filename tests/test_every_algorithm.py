@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import yaml
 from test_cli import metrics, refused, same, saved
 
@@ -158,6 +159,35 @@ def cut_ends_as_whole(name: str, kind: str, *device: str) -> list[dict[str, floa
 def test_a_run_that_was_cut_ends_as_one_that_was_not_to_the_last_bit(name, kind):
     """In a world of one step, where a new episode after the cut is what would have come anyway."""
     cut_ends_as_whole(name, kind)
+
+
+class StopsIn(pl.Callback):
+    """Stops a run within the evaluation at a time."""
+
+    def __init__(self, env_steps: int):
+        self.env_steps = env_steps
+
+    def on_validation_batch_end(self, trainer, *args):
+        if trainer.global_step == self.env_steps:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("steps", [80, 120])
+@pytest.mark.parametrize("name", ["SAC", "PPO"])
+def test_an_evaluation_that_was_cut_short_is_made_up_for(name, steps):
+    whole = fit(write(name, "box"), 120)
+    state, rows = saved(whole), without_speed(metrics(whole))
+    whole.rename("whole")
+    stop = [f"--trainer.callbacks+={__name__}.StopsIn", f"--trainer.callbacks.env_steps={steps}"]
+    with pytest.raises(SystemExit):
+        fit(write(name, "box"), 120, *stop)
+    (run,) = Path("runs").glob("*/probe-Once-v0/a")
+    assert saved(run)["global_step"] == steps
+    main(["fit", "--ckpt_path=last", "--trainer.callbacks=null"])
+    assert without_speed(metrics(run)) == rows
+    cut = saved(run)
+    for key in ("state_dict", "optimizer_states", "gradient_steps", "global_step"):
+        same(state[key], cut[key], key)
 
 
 def test_noise_that_remembers_goes_on_in_each_environment():

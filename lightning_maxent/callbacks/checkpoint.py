@@ -25,7 +25,8 @@ class StepCheckpoint(ModelCheckpoint):
     multiple, at the end, and when the run stops for any reason.  It holds torch's random states, so that a run that goes on
     with its seed does not draw once more what it drew at its beginning; with another seed it begins those draws.
 
-    Where an evaluation follows, the save waits for it, so that the checkpoint knows the best return so far.
+    Where an evaluation follows, the save waits for it, so that the checkpoint knows the best return so far.  An evaluation
+    that was cut short is made up for where the run goes on.
     Lightning's own callback tests ``global_step % n == 0`` and misses a clock that jumps over the multiple.
 
     Args:
@@ -40,23 +41,49 @@ class StepCheckpoint(ModelCheckpoint):
         self._saved_steps = math.inf  # until training starts there is nothing that may replace what lies there
         self._random_states: list[Tensor] = []
         self._seed: int | None = None  # of these
+        self._evaluated = 0  # environment steps at the last evaluation that came to its end
+        self._before_evaluation: list[Tensor] = []  # random states, while one is under way
 
     def state_dict(self) -> dict[str, Any]:
-        """The random states of the CPU and of every GPU in use; ``last.ckpt`` itself is where it lies."""
-        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-        return {"random_states": [torch.get_rng_state(), *gpus], "seed": torch.initial_seed()}
+        """Random states and when the run was evaluated; ``last.ckpt`` itself is where it lies."""
+        states = self._before_evaluation or _random_states()
+        return {"random_states": states, "seed": torch.initial_seed(), "evaluated": self._evaluated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._random_states, self._seed = state_dict.get("random_states", []), state_dict.get("seed")
+        self._evaluated = state_dict.get("evaluated", 0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_steps = trainer.global_step
+        self._draw_on()
+        if self._owes_evaluation(trainer) and trainer.global_step % trainer.datamodule.eval_interval == 0:  # type: ignore[attr-defined]
+            self._evaluate(trainer)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Nothing, but for a run that had come to its end and was cut short in its last evaluation."""
+        if self._owes_evaluation(trainer):
+            self._draw_on()
+            self._evaluate(trainer)
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def _draw_on(self) -> None:
         if self._random_states and self._seed == torch.initial_seed():
             cpu, *gpus = self._random_states
             torch.set_rng_state(cpu)
             for index, gpu in enumerate(gpus[: torch.cuda.device_count()]):
                 torch.cuda.set_rng_state(gpu, index)
         self._random_states = []
+
+    def _owes_evaluation(self, trainer: pl.Trainer) -> bool:
+        return trainer.enable_validation and trainer.global_step > self._evaluated
+
+    @staticmethod
+    def _evaluate(trainer: pl.Trainer) -> None:
+        loop = trainer.fit_loop.epoch_loop.val_loop
+        trainer.validating = True
+        loop.run()
+        trainer.training = True
+        loop._has_run = False  # or Lightning would take the epoch to come for done
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         evaluates = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.should_stop
@@ -66,7 +93,11 @@ class StepCheckpoint(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Nothing: environment steps decide."""
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._before_evaluation = _random_states()
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._before_evaluation, self._evaluated = [], trainer.global_step
         self._save_if_due(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -89,6 +120,12 @@ class StepCheckpoint(ModelCheckpoint):
         if trainer.global_step > self._saved_steps:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
             self._saved_steps = trainer.global_step
+
+
+def _random_states() -> list[Tensor]:
+    """Of the CPU and of every GPU in use."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return [torch.get_rng_state(), *gpus]
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -16,7 +16,7 @@ STEP = "env_steps"
 class TidyCSVLogger(Logger):
     """Writes ``metrics.csv``: the column ``env_steps``, then a column per metric, empty where it was not measured.
 
-    A row is written when a later step is logged, and on ``save``.  The file is appended to; only a metric that was
+    A row is written when a later step is logged, and on ``save``; what is measured at its step after that is added.  The file is appended to; only a metric that was
     never seen before makes it be written anew.  On resume, rows from beyond the checkpoint are dropped.
 
     Args:
@@ -29,8 +29,10 @@ class TidyCSVLogger(Logger):
         self.path = self._save_dir / "metrics.csv"
         self._columns: list[str] = [STEP]
         self._row: dict[str, Any] = {}
+        self._last: int | None = None  # step of the last row written, to which a run that goes on may add
         if self.path.exists():
-            self._columns = list(_read(self.path)[0])
+            self._columns, rows = _read(self.path)
+            self._last = int(rows[-1][STEP]) if rows else None
 
     @property
     def name(self) -> str:
@@ -61,14 +63,16 @@ class TidyCSVLogger(Logger):
         if not self._row:
             return
         new = [name for name in self._row if name not in self._columns]
-        if new or not self.path.exists():
+        if new or not self.path.exists() or self._row[STEP] == self._last:
             rows = _read(self.path)[1] if self.path.exists() else []
+            if rows and int(rows[-1][STEP]) == self._row[STEP]:
+                self._row = {name: value for name, value in rows.pop().items() if value} | self._row
             self._columns += new
             self._write([*rows, self._row])
         else:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(self._row)
-        self._row = {}
+        self._last, self._row = self._row[STEP], {}
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -78,7 +82,9 @@ class TidyCSVLogger(Logger):
     def drop_after(self, env_steps: int) -> None:
         """Forget what a run measured after the checkpoint from which it goes on."""
         if self.path.exists():
-            self._write([row for row in _read(self.path)[1] if int(row[STEP]) <= env_steps])
+            kept = [row for row in _read(self.path)[1] if int(row[STEP]) <= env_steps]
+            self._write(kept)
+            self._last = int(kept[-1][STEP]) if kept else None
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         self._save_dir.mkdir(parents=True, exist_ok=True)

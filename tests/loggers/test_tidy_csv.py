@@ -37,6 +37,8 @@ def test_a_resumed_run_appends_and_forgets_what_came_after_its_checkpoint(tmp_pa
     first.finalize("failed")
     second = TidyCSVLogger(tmp_path)
     second.drop_after(20)
+    second.log_metrics({"b": 2.0}, step=20)  # an evaluation that was cut short
     second.log_metrics({"a": 31.0}, step=30)
     second.finalize("success")
     assert [(row["env_steps"], row["a"]) for row in rows(second)] == [("10", "10.0"), ("20", "20.0"), ("30", "31.0")]
+    assert [row["b"] for row in rows(second)] == ["", "2.0", ""]
