@@ -1112,7 +1112,9 @@ MUTANTS = [
         "self._random_states and self._seed == torch.initial_seed()",
         "self._random_states",
     ),
-    Mutant("a warm start keeps the other run's clock", "callbacks/warm_start.py", "module.advance(0)", "pass"),
+    Mutant(
+        "a warm start keeps the other run's clock", "callbacks/warm_start.py", "pl_module.advance_schedules(0)", "pass"
+    ),
     Mutant(
         "REPPO: a policy with running statistics",
         "algorithms/reppo.py",

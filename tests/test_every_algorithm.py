@@ -139,20 +139,23 @@ def test_a_run_leaves_what_every_run_leaves_and_keeps_the_clock(name, kind):
         assert rows[-1]["eval/soft_return_mean"] == pytest.approx(soft, abs=1e-4)
 
 
-def cut_ends_as_whole(name: str, kind: str, *device: str) -> list[dict[str, float]]:
-    """Fail unless a run that is cut ends as one that is not; what that one logged."""
-    whole = fit(write(name, kind), 120, *device)
-    state, rows = saved(whole), without_speed(metrics(whole))
-    whole.rename("whole")
-    fit(write(name, kind), 80, *device)
-    main(["fit", "--ckpt_path=last", "--trainer.max_steps=120"])
+def ends_as(whole: Path) -> list[dict[str, float]]:
+    """Fail unless the one run there is ends as the whole one; what that one logged."""
     (run,) = Path("runs").glob("*/probe-Once-v0/a")
+    state, cut, rows = saved(whole), saved(run), without_speed(metrics(whole))
     assert without_speed(metrics(run)) == rows
-    cut = saved(run)
     (data,) = [key for key in state if key.endswith("DataModule")]
     for key in ("state_dict", "optimizer_states", "gradient_steps", "global_step", data):
         same(state[key], cut[key], key)
     return rows
+
+
+def cut_ends_as_whole(name: str, kind: str, *device: str) -> list[dict[str, float]]:
+    """Fail unless a run that is cut ends as one that is not; what that one logged."""
+    whole = fit(write(name, kind), 120, *device).rename("whole")
+    fit(write(name, kind), 80, *device)
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=120"])
+    return ends_as(whole)
 
 
 @pytest.mark.parametrize(("name", "kind"), FIRST)
@@ -175,19 +178,14 @@ class StopsIn(pl.Callback):
 @pytest.mark.parametrize("steps", [80, 120])
 @pytest.mark.parametrize("name", ["SAC", "PPO"])
 def test_an_evaluation_that_was_cut_short_is_made_up_for(name, steps):
-    whole = fit(write(name, "box"), 120)
-    state, rows = saved(whole), without_speed(metrics(whole))
-    whole.rename("whole")
+    whole = fit(write(name, "box"), 120).rename("whole")
     stop = [f"--trainer.callbacks+={__name__}.StopsIn", f"--trainer.callbacks.env_steps={steps}"]
     with pytest.raises(SystemExit):
         fit(write(name, "box"), 120, *stop)
     (run,) = Path("runs").glob("*/probe-Once-v0/a")
     assert saved(run)["global_step"] == steps
     main(["fit", "--ckpt_path=last", "--trainer.callbacks=null"])
-    assert without_speed(metrics(run)) == rows
-    cut = saved(run)
-    for key in ("state_dict", "optimizer_states", "gradient_steps", "global_step"):
-        same(state[key], cut[key], key)
+    ends_as(whole)
 
 
 def test_noise_that_remembers_goes_on_in_each_environment():

@@ -189,10 +189,14 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             counter.ready += delta
             counter.completed += delta
         loop._batches_that_stepped = env_steps
-        for module in self._of_kind(AbstractSchedule):
-            module.advance(env_steps)
+        self.advance_schedules(env_steps)
         if 0 <= self.trainer.max_steps <= env_steps:
             self.trainer.should_stop = True  # or Lightning would skip the evaluation at the end of a short last epoch
+
+    def advance_schedules(self, env_steps: int) -> None:
+        """Set the clock of every schedule, at whatever depth."""
+        for module in self._of_kind(AbstractSchedule):
+            module.advance(env_steps)
 
     # ---- playing ----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lightning_maxent.callbacks.checkpoint import read_checkpoint
-from lightning_maxent.schedules import AbstractSchedule
 
 
 class WarmStart(pl.Callback):
@@ -25,13 +24,11 @@ class WarmStart(pl.Callback):
     def __init__(self, path: str):
         self.path = Path(path).absolute()
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         checkpoint = read_checkpoint(self.path)
         if trainer.ckpt_path is None:
             pl_module.on_load_checkpoint({**checkpoint, "gradient_steps": 0})
             pl_module.load_state_dict(checkpoint["state_dict"])
-            for module in pl_module.modules():
-                if isinstance(module, AbstractSchedule):
-                    module.advance(0)
+            pl_module.advance_schedules(0)
             data: Any = next((state for key, state in checkpoint.items() if key.endswith("DataModule")), {})
             trainer.datamodule.load_scalings(data)  # type: ignore[attr-defined]

@@ -40,7 +40,7 @@ class Curves(NamedTuple):
     scores: Float[np.ndarray, "point run"]
 
 
-def tidy_rows(runs: Iterable[Run], metric: str) -> list[Row]:
+def tidy_rows(runs: Sequence[Run], metric: str) -> list[Row]:
     """A row per evaluation of each run; ``seconds`` are those of collecting and learning up to there, as logged.
 
     What was not logged at the step of an evaluation is empty.
@@ -48,13 +48,11 @@ def tidy_rows(runs: Iterable[Run], metric: str) -> list[Row]:
     Raises:
         MaxEntError: if no evaluation of any run has the metric.
     """
-    evaluated = [run.metrics for run in runs if run.metrics]
     rows = [row for run in runs if run.metrics for row in _evaluations(run, run.metrics, metric)]
     if rows and not any(row[metric] for row in rows):
-        columns = dict.fromkeys(name for path in evaluated for name in _columns(path) if name.startswith("eval/"))
-        raise MaxEntError(
-            f"No run has the metric {metric!r}; draw them with --draw_only and one of {', '.join(columns)}."
-        )
+        columns = dict.fromkeys(name for run in runs if run.metrics for name in _columns(run.metrics))
+        known = ", ".join(name for name in columns if name.startswith("eval/"))
+        raise MaxEntError(f"No run has the metric {metric!r}; draw them with --draw_only and one of {known}.")
     return rows
 
 

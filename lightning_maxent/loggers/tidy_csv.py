@@ -16,8 +16,9 @@ STEP = "env_steps"
 class TidyCSVLogger(Logger):
     """Writes ``metrics.csv``: the column ``env_steps``, then a column per metric, empty where it was not measured.
 
-    A row is written when a later step is logged, and on ``save``; what is measured at its step after that is added.  The file is appended to; only a metric that was
-    never seen before makes it be written anew.  On resume, rows from beyond the checkpoint are dropped.
+    A row is written when a later step is logged, and on ``save``; what is measured at its step after that is added.  The
+    file is appended to; only such an addition, or a metric that was never seen before, makes it be written anew.  On resume,
+    rows from beyond the checkpoint are dropped.
 
     Args:
         save_dir: folder of the file.
@@ -32,7 +33,7 @@ class TidyCSVLogger(Logger):
         self._last: int | None = None  # step of the last row written, to which a run that goes on may add
         if self.path.exists():
             self._columns, rows = _read(self.path)
-            self._last = int(rows[-1][STEP]) if rows else None
+            self._last = _last_step(rows)
 
     @property
     def name(self) -> str:
@@ -72,7 +73,8 @@ class TidyCSVLogger(Logger):
         else:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(self._row)
-        self._last, self._row = self._row[STEP], {}
+            self._last = self._row[STEP]
+        self._row = {}
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -82,9 +84,7 @@ class TidyCSVLogger(Logger):
     def drop_after(self, env_steps: int) -> None:
         """Forget what a run measured after the checkpoint from which it goes on."""
         if self.path.exists():
-            kept = [row for row in _read(self.path)[1] if int(row[STEP]) <= env_steps]
-            self._write(kept)
-            self._last = int(kept[-1][STEP]) if kept else None
+            self._write([row for row in _read(self.path)[1] if int(row[STEP]) <= env_steps])
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         self._save_dir.mkdir(parents=True, exist_ok=True)
@@ -94,6 +94,11 @@ class TidyCSVLogger(Logger):
             writer.writeheader()
             writer.writerows(rows)
         os.replace(temporary, self.path)
+        self._last = _last_step(rows)
+
+
+def _last_step(rows: list[dict[str, Any]]) -> int | None:
+    return int(rows[-1][STEP]) if rows else None
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
