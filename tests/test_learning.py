@@ -21,15 +21,36 @@ REACHES = {  # environment steps of a configuration, and the mean of 10 determin
 }
 
 
+def last_evaluation() -> dict[str, str]:
+    (run,) = Path().glob("*/*/a/metrics.csv")
+    with run.open() as file:
+        return [row for row in csv.DictReader(file) if row["eval/return_mean"]][-1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", REACHES)
 @pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_built_in_configuration_reaches_what_is_said_of_it(name, seed):
     main(["fit", f"--config={name}", f"--seed_everything={seed}", "--runs_dir=.", "--name=a"])
-    (run,) = Path().glob("*/*/a/metrics.csv")
-    with run.open() as file:
-        last = [row for row in csv.DictReader(file) if row["eval/return_mean"]][-1]
+    last = last_evaluation()
     steps, reached = REACHES[name]
     assert int(last["env_steps"]) >= steps
     assert float(last["eval/return_mean"]) >= reached
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(("alpha", "lowest", "highest"), [(0.005, 0.5, 0.5), (0.05, 0.9, 1.0), (0.5, 0.45, 0.7)])
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_alpha_decides_between_what_is_near_what_is_best_and_chance(alpha, lowest, highest, seed):
+    """A corridor that pays .5 beside the start and 1 at its far end; a random walk has .58 there."""
+    main(
+        [
+            *("fit", "--config=a2c/frozen_lake", f"--seed_everything={seed}", "--runs_dir=.", "--name=a"),
+            *(f"--model.temperature.init_args.alpha={alpha}", "--trainer.max_steps=50_000"),
+            *("--data.eval_interval=50_000", "--data.eval_episodes=100"),
+            '--data.env_kwargs={"desc": ["HSFFFFFG"], "is_slippery": false, "reward_schedule": [1, 0.5, 0]}',
+        ]
+    )
+    assert lowest <= float(last_evaluation()["eval/sampled_return_mean"]) <= highest
