@@ -42,7 +42,8 @@ def draw_curves(metrics: Path, picture: Path) -> None:
         metrics, delimiter=",", names=True, deletechars="", replace_space=" ", ndmin=1, encoding="utf-8"
     )
     columns = table.dtype.names or ()
-    figure = Figure(figsize=(12, 6), layout="constrained")
+    figure = Figure(figsize=(12, 6))
+    figure.subplots_adjust(left=0.06, bottom=0.09, right=0.985, top=0.94, wspace=0.25, hspace=0.42)
     for axes, (title, names) in zip(figure.subplots(2, 3).flat, PANELS.items()):
         for name in names:
             if name in columns:

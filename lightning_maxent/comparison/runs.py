@@ -240,8 +240,11 @@ class Pool:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
-        previous: dict[int, Callable[..., Any] | int | None] = {n: signal.signal(n, self._stop) for n in numbers}
+        """What is ignored here (Ctrl-C in the background) stays so, by a handler, which runs do not inherit as they do SIG_IGN."""
+        previous: dict[int, Callable[..., Any] | int | None] = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            ignored = signal.getsignal(number) == signal.SIG_IGN
+            previous[number] = signal.signal(number, (lambda *_: None) if ignored else self._stop)
         try:
             yield
         finally:

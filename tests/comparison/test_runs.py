@@ -154,15 +154,20 @@ def test_a_run_with_other_settings_is_not_taken_for_the_old_one():
 
 
 @pytest.fixture
-def _ctrl_c_is_heard():
-    """Also where pytest itself runs in the background, whose shell has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
+def ctrl_c(request):
+    """What Ctrl-C does, whatever it does to pytest itself."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield request.param
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("_ctrl_c_is_heard")
-def test_ctrl_c_stops_every_run_and_says_how_to_go_on(capsys):
+@pytest.mark.parametrize(
+    ("ctrl_c", "sent"),
+    [(signal.default_int_handler, signal.SIGINT), (signal.SIG_IGN, signal.SIGTERM)],
+    ids=["in a terminal", "in the background, where it is ignored"],
+    indirect=["ctrl_c"],
+)
+def test_a_signal_stops_every_run_and_says_how_to_go_on(ctrl_c, sent, capsys):
     file = comparison(does="waits", seeds="[0, 1, 2, 3]")
     Path("wait").touch()
 
@@ -170,15 +175,14 @@ def test_ctrl_c_stops_every_run_and_says_how_to_go_on(capsys):
         while len(list(OUT.glob("runs/other/*/*/*/*/run/checkpoints/last.ckpt"))) < 1:
             time.sleep(0.01)
         Path("wait").unlink()  # whatever begins now does not wait, and must not begin
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), sent)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    before = signal.getsignal(signal.SIGINT)
-    assert before is signal.default_int_handler
     assert run_all(file) == 130
     thread.join()
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is ctrl_c
+    assert not list(OUT.glob("runs/other/*/*/finished"))
     assert f"lightning-maxent compare --out {OUT}" in capsys.readouterr().out
     assert not list(OUT.rglob("failed"))
     assert len(list(OUT.glob("runs/other/*/*"))) < 4
