@@ -45,8 +45,12 @@ def explain(message: str) -> str:
             f"The class {asked[0] if asked else 'that was given'} cannot be found ({missing[0]}): check its spelling, and "
             f"that its package is installed."
         )
+    if number := re.search(r"Expected a <class '(?:float|int)'>\s+- Expected a dot import path string: (\S+)", message):
+        option = re.findall(r'Parser key "([\w.]+)"', message[: number.start()])[-1]
+        return f"The option {option!r} must be a number, but is {number[1]!r}."
     if nameless := re.search(r"Expected a dot import path string: (\S+)", message):
-        return f"{nameless[1]} is no class: say in which module it lies{_meant(nameless[1], _PACKAGE.name)}"
+        name = nameless[1].rstrip(".")
+        return f"{name} is no class: say in which module it lies{_meant(name, _PACKAGE.name)}"
     if ownerless := re.search(r"Not a valid subclass of (\w+)\n", message):
         return (
             f"Options are given, but not the {ownerless[1]} that has them: an overlay, such as critic/redq, comes after a "
@@ -157,7 +161,7 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
         folder = run_folder(path.absolute())
         if folder is None:
             raise MaxEntError(f"{path} does not lie in a run's folder, so name its configuration by --config.")
-        resolved[1:1] = ["--config", str(folder / "config.yaml")]
+        resolved[1:1] = ["--config", find_config(str(folder / "config.yaml"))]
         if checkpoint == "last":
             resolved += ["--ckpt_path", str(path)]
     return resolved

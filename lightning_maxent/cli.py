@@ -9,7 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -78,11 +78,12 @@ class MaxEntCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         self._claimed = False
-        try:
-            super()._run_subcommand(subcommand)
-        finally:
-            if self._claimed:
-                _give_back_unless_begun(self.run_dir)
+        with ExitStack() as self._held:
+            try:
+                super()._run_subcommand(subcommand)
+            finally:
+                if self._claimed:
+                    _give_back_unless_begun(self.run_dir)
 
     def before_instantiate_classes(self) -> None:
         config = self.config[str(self.subcommand)]
@@ -134,11 +135,17 @@ class MaxEntCLI(LightningCLI):
         return [TidyCSVLogger(self.run_dir), *chosen]
 
     def before_fit(self) -> None:
-        _claim(self.run_dir, self.resumes)
-        self._claimed = True
         path = self._get(self.config, "ckpt_path")
+        checkpoint = read_checkpoint(Path(path)) if path else {}
+        if path and "optimizer_states" not in checkpoint:
+            raise MaxEntError(
+                f"{path} holds weights alone: go on from the last.ckpt beside it, or begin a new run with them by the callback "
+                f"WarmStart."
+            )
+        self._held.enter_context(_claim(self.run_dir, self.resumes))
+        self._claimed = True
         if path:
-            steps = read_checkpoint(Path(path))["global_step"]
+            steps = checkpoint["global_step"]
             print(f"Going on from {path} at {steps:,} environment steps; environments start new episodes.")
         print(f"The run's folder: {self.run_dir}")
 
@@ -149,8 +156,9 @@ class MaxEntCLI(LightningCLI):
     before_test = before_validate
 
 
-def _claim(folder: Path, resumes: bool) -> None:
-    """Make the run's folder, and sure that it can be written and that no other run lies in it."""
+@contextmanager
+def _claim(folder: Path, resumes: bool) -> Iterator[None]:
+    """Make the run's folder, and sure that it can be written, that no other run lies in it and none trains in it meanwhile."""
     if not resumes and (folder / "config.yaml").exists():
         raise MaxEntError(
             f"The run {folder} exists already: choose another --name, or go on with it by --ckpt_path last."
@@ -162,6 +170,31 @@ def _claim(folder: Path, resumes: bool) -> None:
         raise MaxEntError(
             f"The run's folder {folder} cannot be written ({error.strerror}): choose another --runs_dir."
         ) from error
+    with _locked(folder):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from it, on systems that can lock a folder; the lock dies with this process."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # file systems that cannot
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise MaxEntError(
+                    f"The run {folder} is being trained by another process: wait for it or stop it, or branch it off by another "
+                    f"--name."
+                ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _give_back_unless_begun(folder: Path) -> None:

@@ -9,17 +9,16 @@ the mean over seeds in bold), and prints the last evaluation of each run.
 
 import argparse
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
-import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
 from lightning_maxent.cli import one_sentence_errors
 from lightning_maxent.comparison.pictures import draw_reference
 from lightning_maxent.comparison.reference import Reference, read_reference
-from lightning_maxent.comparison.results import write_table
+from lightning_maxent.comparison.results import at_shared_steps, write_table
 from lightning_maxent.errors import MaxEntError
 
 COLUMNS = (
@@ -58,9 +57,9 @@ def draw(rows: list[dict[str, str]], reference: list[Reference], picture: Path) 
     for index, (algorithm, seeds) in enumerate(sorted(by_algorithm.items())):
         for points in seeds.values():
             axes.plot(*zip(*points, strict=True), color=f"C{index}", alpha=0.35, linewidth=1)
-        length = min(map(len, seeds.values()))
-        mean = np.mean([points[:length] for points in seeds.values()], axis=0)
-        axes.plot(*mean.T, color=f"C{index}", linewidth=2, label=f"{algorithm}, mean of {len(seeds)} seeds")
+        shared = at_shared_steps([dict(points) for points in seeds.values()])
+        mean = shared.scores.mean(1)
+        axes.plot(shared.steps, mean, color=f"C{index}", linewidth=2, label=f"{algorithm}, mean of {len(seeds)} seeds")
     last = max(int(row["env_steps"]) for row in rows)
     known = [each.until(last) for each in reference if each.env_id == rows[0]["env"]]
     draw_reference(axes, [each for each in known if each.points])
@@ -79,7 +78,14 @@ def main() -> None:
     if strange := [run for run in args.runs if not (run / "metrics.csv").is_file()]:
         raise MaxEntError(f"{strange[0]} is no folder of a run: it has no metrics.csv.")
     args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
-    rows = [row for run in sorted(args.runs) for row in evaluations(run)]
+    runs = [evaluations(run) for run in sorted(args.runs)]
+    counts = Counter((rows[0]["algorithm"], rows[0]["seed"]) for rows in runs if rows)
+    if twice := [f"{algorithm} with seed {seed}" for (algorithm, seed), count in counts.items() if count > 1]:
+        raise MaxEntError(
+            f"There are several runs of {' and of '.join(twice)}, which would be one curve: draw each kind of run by itself, or "
+            f"put them side by side by lightning-maxent compare."
+        )
+    rows = [row for run in runs for row in run]
     if len(env_ids := sorted({row["env"] for row in rows})) != 1:
         raise MaxEntError(f"One environment is one picture, but these runs have evaluations on: {', '.join(env_ids)}.")
     write_table(rows, Path(f"{args.out}.csv"))

@@ -1116,15 +1116,45 @@ MUTANTS = [
         "a warm start keeps the other run's clock", "callbacks/warm_start.py", "pl_module.advance_schedules(0)", "pass"
     ),
     Mutant(
+        "a buffer on disk does not go on",
+        "data/replay.py",
+        "if isinstance(self.buffer.storage, LazyMemmapStorage):",
+        "if False:",
+    ),
+    Mutant(
+        "a run goes on in a world with other arguments",
+        "data/environment.py",
+        'for name in ("env_id", "env_kwargs") if',
+        'for name in ("env_id",) if',
+    ),
+    Mutant(
+        "a run goes on with rewards of another size",
+        "data/scaling.py",
+        '        _check_same(self, "scale", state, self._scale)\n',
+        "        pass\n",
+    ),
+    Mutant(
+        "an optimizer takes on the moments of another kind",
+        "algorithms/base.py",
+        'state | {"kind": type(optimizer).__name__}',
+        "state",
+    ),
+    Mutant(
+        "scores for log-probabilities",
+        "policies/base.py",
+        "if not math.isclose(total, 1, abs_tol=1e-3):",
+        "if False:",
+    ),
+    Mutant(
         "REPPO: a policy with running statistics",
         "algorithms/reppo.py",
-        "        check_no_statistics(self, self.policy, obs_dim)\n",
+        "        check_learns_as_it_plays(self, self.policy, obs_dim)\n",
         "",
     ),
     Mutant(
-        "PPO: a policy with running statistics",
-        "algorithms/ppo.py",
-        "        check_no_statistics(self, self.policy, obs_dim)\n",
+        "on policy: a policy with running statistics or dropout",
+        "algorithms/on_policy.py",
+        "        check_learns_as_it_plays(self, self.policy, obs_dim)\n",
         "",
     ),
     Mutant(

@@ -252,12 +252,13 @@ def test_flags_given_on_resume_win_over_the_optimizers_settings_in_the_checkpoin
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--model.critic_optimizer=torch.optim.SGD"], "another critic_optimizer than SGD, which has no amsgrad"),
+        (["--model.critic_optimizer=torch.optim.AdamW"], "made with Adam as critic_optimizer, but it is AdamW here"),
         (["--model.critic_optimizer.init_args.lr=-1"], "critic_optimizer cannot be built: Invalid learning rate: -1"),
         (
-            ["--data.env_id=probe_envs:probe/Recounting-v0"],
-            "but env_id is probe_envs:probe/Recounting-v0, and a run stays",
+            ["--ckpt_path=runs/sac/probe-Counting-v0/a/checkpoints/best.ckpt"],
+            "best.ckpt holds weights alone: go on from the last",
         ),
+        (["--data.env_id=probe_envs:probe/Recounting-v0"], "but it is probe_envs:probe/Recounting-v0 here, and a run"),
     ],
 )
 def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(capsys, flags, sentence):
@@ -345,6 +346,7 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
             ["--model.critic=TwinCritc"],
             "TwinCritc is no class: say in which module it lies; did you mean lightning_maxent.Twin",
         ),
+        (["--model.critic_optimizer.init_args.lr=abc"], "The option 'lr' must be a number, but is 'abc'."),
         (["--model=lightning_maxent.algorithms.SACX"], "did you mean lightning_maxent.SAC?"),
         (["--data=no_such.Data"], "class no_such.Data cannot be found (No module named 'no_such')"),
         (["--seed_everything=-3"], "--seed_everything must lie in [0, 2**32), but is -3"),
@@ -479,12 +481,17 @@ def test_the_progress_bar_counts_environment_steps_and_shows_the_latest_evaluati
     assert "eval/return 15.0 ± 0.0" in bar
 
 
-def test_the_buffer_may_lie_on_disk(tmp_path):
-    storage = "--data.storage=torchrl.data.LazyMemmapStorage"
-    run = fit(storage, f"--data.storage.init_args.scratch_dir={tmp_path / 'scratch'}")
-    assert any((tmp_path / "scratch").rglob("*"))
-    replay = saved(run)["ReplayDataModule"]["replay"]
-    assert len(replay["obs"]) == 100
+def test_the_buffer_may_lie_on_disk_where_a_run_goes_on_and_no_other_begins(tmp_path, capsys):
+    on_disk = [
+        "--data.storage=torchrl.data.LazyMemmapStorage",
+        f"--data.storage.init_args.scratch_dir={tmp_path / 'rows'}",
+    ]
+    run = fit(*on_disk, steps=63)
+    assert any((tmp_path / "rows").rglob("*"))
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=100"])
+    assert len(saved(run)["ReplayDataModule"]["replay"]["obs"]) == 100
+    given = ["fit", "--config=sac/pendulum", *SMALL, "--name=b", *on_disk]
+    assert "buffer of 500 transitions cannot be stored (The file" in refused(capsys, *given)
 
 
 @pytest.mark.parametrize(
@@ -516,7 +523,7 @@ def environment(*folders: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(tmp_path, number, status):
+def test_a_signal_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(tmp_path, capsys, number, status):
     args = ["fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=1000000", "--name=a"]
     process = subprocess.Popen(
         command(*args), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -527,6 +534,7 @@ def test_a_signal_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(t
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    assert "is being trained by another process" in refused(capsys, "fit", "--ckpt_path=last", "--data.eval_episodes=1")
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == status
@@ -691,6 +699,7 @@ def test_a_recording_that_does_not_hold_what_is_asked_for_is_refused(capsys):
     elsewhere = "--data.env_id=probe_envs:probe/Once-v0"
     assert "ends at 100 environment steps: set max_steps" in why(run, "--trainer.max_steps=120")
     assert "was made with env_id probe_envs:probe/Counting-v0, but it is" in why(run, elsewhere)
+    assert "was made with env_kwargs {}, but it is" in why(run, '--data.env_kwargs={"length": 7}')
     assert "was made with num_envs 1, but it is 2 here" in why(run, "--data.num_envs=2", "--data.steps_per_round=2")
     assert "holds no replay buffer: give the last.ckpt" in why(run, best)
     assert "lacks obs: a file of its .replay folder was lost" in why(run.with_name("torn"))

@@ -238,6 +238,18 @@ def test_what_a_script_cannot_do_ends_in_one_sentence(script, arguments, sentenc
         carry_out(script, *arguments)
 
 
+def test_two_runs_of_one_algorithm_and_seed_are_not_one_curve(tmp_path, monkeypatch, script):
+    config = {"model": {"class_path": "lightning_maxent.SAC"}, "data": {"init_args": {"env_id": "World-v0"}}}
+    for run in ("one", "other"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "config.yaml").write_text(yaml.safe_dump(config | {"seed_everything": 3}))
+        (tmp_path / run / "metrics.csv").write_text("env_steps,eval/return_mean\n10,1.0\n")
+    runs = [str(tmp_path / run) for run in ("one", "other")]
+    monkeypatch.setattr(sys, "argv", ["learning_curves.py", *runs, "--out", str(tmp_path / "found")])
+    with pytest.raises(MaxEntError, match="several runs of SAC with seed 3, which would be one curve"):
+        script("learning_curves").main()
+
+
 @pytest.mark.parametrize("steps", ["0", "15000"])
 def test_the_benchmark_refuses_steps_at_which_one_of_the_two_would_not_be_evaluated(steps, tmp_path):
     with pytest.raises(AssertionError, match=r"^benchmark_sb3.py: error: --steps must be a multiple of 10240"):

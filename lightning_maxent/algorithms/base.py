@@ -36,16 +36,15 @@ def keep_settings(name: str, optimizer: Optimizer, saved: dict[str, Any]) -> dic
     Raises:
         MaxEntError: if another kind of optimizer saved it.
     """
-    groups = []
-    for own, theirs in zip(optimizer.param_groups, saved["param_groups"]):
-        if foreign := sorted(theirs.keys() - own.keys()):
-            raise MaxEntError(
-                f"The checkpoint was made with another {name} than {type(optimizer).__name__}, which has no "
-                f"{' and no '.join(foreign)}: resume with that one, or begin a new run with these weights by the callback "
-                f"WarmStart."
-            )
-        groups.append(theirs | {setting: own[setting] for setting in optimizer.defaults})
-    return saved | {"param_groups": groups}
+    groups, kind = list(zip(optimizer.param_groups, saved["param_groups"])), type(optimizer).__name__
+    alike = all(theirs.keys() <= own.keys() for own, theirs in groups)
+    if (there := saved.get("kind", kind if alike else "another optimizer")) != kind:
+        raise MaxEntError(
+            f"The checkpoint was made with {there} as {name}, but it is {kind} here: resume with that one, or begin a new run "
+            f"with these weights by the callback WarmStart."
+        )
+    kept = [theirs | {setting: own[setting] for setting in optimizer.defaults} for own, theirs in groups]
+    return saved | {"param_groups": kept}
 
 
 class AbstractAlgorithm(pl.LightningModule, ABC):
@@ -130,6 +129,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             optimizer = self._optimizer_builders[name](getattr(self, name).parameters())
         except ValueError as error:
             raise MaxEntError(f"{name}_optimizer cannot be built: {error}.") from error
+        optimizer.register_state_dict_post_hook(lambda optimizer, state: state | {"kind": type(optimizer).__name__})
         optimizer.register_load_state_dict_pre_hook(partial(keep_settings, f"{name}_optimizer"))
         return optimizer
 
@@ -256,9 +256,24 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         return means | {"gradient_steps": float(self.gradient_steps)}
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["gradient_steps"] = self.gradient_steps
+        checkpoint |= {"gradient_steps": self.gradient_steps, "algorithm": type(self).__name__}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Take on a run of the same algorithm.
+
+        Raises:
+            MaxEntError: if it was made by another one, or its tensors do not fit.
+        """
+        if (made_by := checkpoint.get("algorithm")) not in (None, type(self).__name__):
+            raise MaxEntError(
+                f"The checkpoint was made by {made_by}, but this is {type(self).__name__}: give the configuration that made it, or "
+                f"begin a new run with these weights by the callback WarmStart."
+            )
+        self.check_fits(checkpoint)
+        self.gradient_steps = checkpoint.get("gradient_steps", 0)
+
+    def check_fits(self, checkpoint: dict) -> None:
+        """Raise ``MaxEntError`` unless the tensors of a checkpoint are those of this model."""
         own, saved = self.state_dict(), checkpoint.get("state_dict", {})
         parameters = [name for name, _ in self.named_parameters()]  # a buffer may have a row for each environment
         differ = [name for name in parameters if name in saved and own[name].shape != saved[name].shape]
@@ -272,7 +287,6 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
                 f"The checkpoint holds another model: {len(differ)} of its tensors do not fit, e.g. {differ[0]} is "
                 f"{there} there and {here} here; give the configuration that made it."
             )
-        self.gradient_steps = checkpoint.get("gradient_steps", 0)
 
     def episode_metrics(self, episode: Episode) -> dict[str, Tensor]:
         """What one evaluation episode shows.

@@ -11,7 +11,7 @@ from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss
-from lightning_maxent.policies.base import FinitePolicyBuilder
+from lightning_maxent.policies.base import FinitePolicyBuilder, build_finite_policy
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, steady
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
@@ -58,7 +58,7 @@ class DiscreteSAC(FiniteAlgorithm):
     ):
         optimizers = {"critic": critic_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer}
         super().__init__(obs_dim, actions, critic, temperature, exploration, optimizers, discount)
-        self.policy = policy(obs_dim, self.actions)
+        self.policy = build_finite_policy(policy, obs_dim, self.actions)
         self.policy_delay = check_delay(policy_delay)
         self.target_critic = target(self.critic)
 

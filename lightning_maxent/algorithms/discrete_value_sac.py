@@ -17,7 +17,7 @@ from lightning_maxent.objectives import (
     expected_soft_value,
     squared_error,
 )
-from lightning_maxent.policies.base import FinitePolicyBuilder
+from lightning_maxent.policies.base import FinitePolicyBuilder, build_finite_policy
 from lightning_maxent.targets import PolyakTarget, TargetBuilder
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
@@ -74,7 +74,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
             "temperature": temperature_optimizer,
         }
         super().__init__(obs_dim, actions, critic, temperature, exploration, optimizers, discount)
-        self.policy = policy(obs_dim, self.actions)
+        self.policy = build_finite_policy(policy, obs_dim, self.actions)
         self.policy_delay = check_delay(policy_delay)
         self.value = build_value(value, obs_dim)
         self.target_value = target(self.value)

@@ -16,6 +16,7 @@ from lightning_maxent.entropy_objectives import EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import generalised_advantages, soft_bellman_target, soft_returns
 from lightning_maxent.policies.base import (
+    AbstractComparablePolicy,
     AbstractDistribution,
     AbstractExplicitPolicy,
     ExplicitPolicyBuilder,
@@ -65,22 +66,34 @@ def check_passes(epochs: int, minibatches: int) -> tuple[int, int]:
     return epochs, minibatches
 
 
-def check_no_statistics(algorithm: AbstractAlgorithm, policy: nn.Module, obs_dim: int) -> None:
-    """Raise ``MaxEntError`` if learning moves something of the policy that is no parameter.
+def check_learns_as_it_plays(
+    algorithm: AbstractAlgorithm, policy: AbstractExplicitPolicy | AbstractComparablePolicy, obs_dim: int
+) -> None:
+    """Raise ``MaxEntError`` if a policy that learns is another one than the same policy when it plays.
 
-    A minibatch would be normalised by its own statistics and the rollout by running ones, so that the policy were another
-    one than the one that played before its first step.
+    With batch normalisation a minibatch would be normalised by its own statistics and the rollout by running ones, with
+    dropout another part of it would be left out: a ratio to the policy that played were not 1 before the first step, and the
+    mean of ``grad log pi`` over the actions played not zero.
     """
-    probe = copy.deepcopy(policy).train()
-    before = {name: buffer.clone() for name, buffer in probe.named_buffers()}
-    ask = probe.distribution if isinstance(probe, AbstractExplicitPolicy) else probe
+    name, probe = type(policy).__name__, copy.deepcopy(policy).train()
+    before = {buffer: state.clone() for buffer, state in probe.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        ask(torch.randn(3, obs_dim))
-    moved = [name for name, buffer in probe.named_buffers() if not torch.equal(buffer, before[name])]
+        obs = torch.randn(256, obs_dim)  # many, since dropout may be rare
+        if isinstance(probe, AbstractExplicitPolicy):
+            action = probe.distribution(obs).sample()
+            change = probe.distribution(obs).log_prob(action) - probe.distribution(obs).log_prob(action)
+        else:
+            change = probe.divergence(obs, copy.deepcopy(probe))
+    moved = [buffer for buffer, state in probe.named_buffers() if not torch.equal(state, before[buffer])]
     if moved:
         raise MaxEntError(
-            f"{type(algorithm).__name__} compares the policy with the one that played, which running statistics such as "
-            f"{moved[0]} of {type(policy).__name__} forbid: give it a network without batch normalisation."
+            f"{type(algorithm).__name__} learns from what its very policy played, which running statistics such as {moved[0]} "
+            f"of {name} forbid: give it a network without batch normalisation."
+        )
+    if change.abs().max() > 1e-6:
+        raise MaxEntError(
+            f"{type(algorithm).__name__} learns from what its very policy played, but {name} tells other probabilities each "
+            f"time that it is asked: give it a network without dropout."
         )
 
 
@@ -124,7 +137,8 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         max_grad_norm: the gradient of each network is shortened to this norm.
 
     Raises:
-        MaxEntError: for a norm that is not positive, or a policy that cannot tell probabilities.
+        MaxEntError: for a norm that is not positive, or a policy that cannot tell probabilities or learns as another one than
+            plays, by batch normalisation or dropout.
     """
 
     def __init__(
@@ -140,6 +154,7 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
     ):
         super().__init__(temperature(actions), optimizers, discount)
         self.policy = build_explicit_policy(policy, obs_dim, actions)
+        check_learns_as_it_plays(self, self.policy, obs_dim)
         self.entropy_objective = entropy_objective()
         self.max_grad_norm = check_norm(max_grad_norm)
 

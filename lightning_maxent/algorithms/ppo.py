@@ -12,7 +12,6 @@ from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.on_policy import (
     AdvantageAlgorithm,
     Sample,
-    check_no_statistics,
     check_passes,
     shuffled_parts,
 )
@@ -57,7 +56,7 @@ class PPO(AdvantageAlgorithm):
         max_grad_norm: the gradient of each network is shortened to this norm; ours: .5, of many implementations.
 
     Raises:
-        MaxEntError: for numbers that cannot be, or a policy with running statistics.
+        MaxEntError: for numbers that cannot be.
     """
 
     def __init__(
@@ -90,7 +89,6 @@ class PPO(AdvantageAlgorithm):
             trace_decay,
             max_grad_norm,
         )
-        check_no_statistics(self, self.policy, obs_dim)
         if not clip > 0:
             raise MaxEntError(f"clip must be positive, but is {clip}.")
         self.clip = clip

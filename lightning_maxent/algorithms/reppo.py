@@ -14,7 +14,7 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ActorCritic
 from lightning_maxent.algorithms.on_policy import (
-    check_no_statistics,
+    check_learns_as_it_plays,
     check_norm,
     check_passes,
     check_rollout,
@@ -93,7 +93,7 @@ class REPPO(ActorCritic):
         max_grad_norm: the gradient of each network is shortened to this norm; .5 there.
 
     Raises:
-        MaxEntError: for finite actions, a policy that cannot be compared or has running statistics, or numbers that
+        MaxEntError: for finite actions, a policy that cannot be compared or has batch normalisation or dropout, or numbers that
             cannot be.
     """
 
@@ -129,8 +129,8 @@ class REPPO(ActorCritic):
                 f"{type(self.policy).__name__} cannot tell its divergence from an earlier policy, which REPPO needs: use "
                 f"SquashedGaussian, or derive your policy from AbstractComparablePolicy."
             )
-        check_no_statistics(self, self.policy, obs_dim)
         check_divergence(self.policy, obs_dim)
+        check_learns_as_it_plays(self, self.policy, obs_dim)
         self.played_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.trust_region = trust_region()
         self.trace_decay, self.max_grad_norm = check_trace_decay(trace_decay), check_norm(max_grad_norm)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 from matplotlib.figure import Figure
+from pytorch_lightning.utilities import rank_zero_warn
 
 from lightning_maxent.loggers.tidy_csv import STEP, TidyCSVLogger
 
@@ -31,9 +32,13 @@ class Curves(pl.Callback):
     def _draw(trainer: pl.Trainer) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, TidyCSVLogger):
-                logger.save()
-                if logger.path.exists():
-                    draw_curves(logger.path, logger.path.with_name("curves.png"))
+                picture = logger.path.with_name("curves.png")
+                try:
+                    logger.save()
+                    if logger.path.exists():
+                        draw_curves(logger.path, picture)
+                except Exception as error:  # whatever it is: the checkpoint is yet to be saved
+                    rank_zero_warn(f"{picture} was not drawn: {error}")
 
 
 def draw_curves(metrics: Path, picture: Path) -> None:

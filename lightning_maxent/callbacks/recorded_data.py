@@ -43,7 +43,7 @@ class RecordedData(pl.Callback):
             self._refuse(f"lacks {' and '.join(lost)}: a file of its .replay folder was lost")
         rows = Transition(*(recorded["replay"][name] for name in Transition._fields))
         steps = len(rows.reward)
-        for name in ("env_id", "num_envs"):
+        for name in ("env_id", "env_kwargs", "num_envs"):
             there, here = recorded.get(name), getattr(data, name)
             if there not in (None, here):
                 self._refuse(f"was made with {name} {there}, but it is {here} here: both must be of one world")

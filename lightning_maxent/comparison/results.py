@@ -93,12 +93,13 @@ def curves_of(rows: Iterable[Row], metric: str) -> dict[str, dict[str, Curves]]:
             runs = points.setdefault(row["task"], {}).setdefault(row["variant"], {})
             runs.setdefault(int(row["seed"]), {})[int(row["env_steps"])] = float(row[metric])
     return {
-        task: {variant: _at_shared_steps(list(runs.values())) for variant, runs in variants.items()}
+        task: {variant: at_shared_steps(list(runs.values())) for variant, runs in variants.items()}
         for task, variants in points.items()
     }
 
 
-def _at_shared_steps(runs: list[dict[int, float]]) -> Curves:
+def at_shared_steps(runs: list[dict[int, float]]) -> Curves:
+    """Scores of runs, each given by environment step, where all of them have one."""
     steps = sorted(set.intersection(*map(set, runs)))
     scores = np.array([[run[step] for run in runs] for step in steps], dtype=float)
     return Curves(np.array(steps, dtype=float), scores.reshape(len(steps), len(runs)))

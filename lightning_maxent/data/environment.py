@@ -1,5 +1,6 @@
 """What every DataModule has in common: environments, how the learner sees them, the clock, and evaluation."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -120,6 +121,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             )
         self.make_env = env_maker(env_id, env_kwargs)
         self.env_id, self.num_envs, self.steps_per_round = env_id, num_envs, steps_per_round
+        self.env_kwargs = json.dumps(env_kwargs or {}, sort_keys=True, default=lambda part: type(part).__name__)
         self.eval_interval, self.eval_episodes = eval_interval, eval_episodes
         self.max_joint_actions = max_joint_actions
         self._build_observation_scaling = observation_scaling
@@ -259,16 +261,19 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     # ---- saving -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"env_id": self.env_id, "num_envs": self.num_envs, "env_steps": self.env_steps}
-        return state | {name: _saved(scaling) for name, scaling in self._scalings.items()}
+        state = {"env_id": self.env_id, "env_kwargs": self.env_kwargs, "num_envs": self.num_envs}
+        return (
+            state | {"env_steps": self.env_steps} | {name: _saved(scaling) for name, scaling in self._scalings.items()}
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        trained_on = state_dict.get("env_id", self.env_id)
-        if self._trains and trained_on != self.env_id:
-            raise MaxEntError(
-                f"The checkpoint was made on {trained_on}, but env_id is {self.env_id}, and a run stays with its "
-                f"environment: resume with that one, or begin a new run with these weights by the callback WarmStart."
-            )
+        for name in ("env_id", "env_kwargs") if self._trains else ():
+            there, here = state_dict.get(name, getattr(self, name)), getattr(self, name)
+            if there != here:
+                raise MaxEntError(
+                    f"The checkpoint was made with {name} {there}, but it is {here} here, and a run stays with its "
+                    f"environment: resume with that one, or begin a new run with these weights by the callback WarmStart."
+                )
         self.env_steps = state_dict["env_steps"]
         self.load_scalings(state_dict)
 

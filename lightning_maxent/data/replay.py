@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from tensordict import TensorDict
 from torch import Tensor
-from torchrl.data import LazyTensorStorage, ReplayBuffer
+from torchrl.data import LazyMemmapStorage, LazyTensorStorage, ReplayBuffer
 from torchrl.data.replay_buffers.samplers import RandomSampler
 from torchrl.data.replay_buffers.storages import Storage
 from torchrl.data.replay_buffers.writers import RoundRobinWriter
@@ -35,7 +35,7 @@ class ReplayDataModule(EnvironmentDataModule):
         steps_per_round: environment steps, over all copies, between two rounds of updates.
         updates_per_round: updates in a round.
         storage: builds the buffer's storage from its capacity: ``torchrl.data.LazyTensorStorage`` (with ``device``)
-            or ``torchrl.data.LazyMemmapStorage`` (with ``scratch_dir``, on disk).
+            or ``torchrl.data.LazyMemmapStorage`` (with ``scratch_dir``, on disk; a folder of each run's own).
         eval_interval: environment steps from one evaluation to the next.
         eval_episodes: episodes of one evaluation with the policy's mode, and again as many with its samples.
         max_joint_actions: a MultiDiscrete action of up to so many combinations is presented as one choice among them
@@ -107,10 +107,12 @@ class ReplayDataModule(EnvironmentDataModule):
         return self._algorithm.explore(obs) if env_steps >= self.warmup_steps else self._codec.uniform(self.num_envs)
 
     def _store(self, rollout: Rollout) -> None:
+        self._extend({name: getattr(rollout, name).flatten(0, 1) for name in Transition._fields}, self.steps_per_round)
+
+    def _extend(self, rows: dict[str, Tensor], size: int) -> None:
         assert self.buffer is not None
-        rows = {name: getattr(rollout, name).flatten(0, 1) for name in Transition._fields}
         try:
-            self.buffer.extend(TensorDict(rows, batch_size=self.steps_per_round))
+            self.buffer.extend(TensorDict(rows, batch_size=size))
         except (RuntimeError, OSError) as error:  # the storage is made when it gets its first rows
             raise MaxEntError(
                 f"The replay buffer of {self.capacity:,} transitions cannot be stored ({' '.join(str(error).split())}): "
@@ -159,5 +161,7 @@ class ReplayDataModule(EnvironmentDataModule):
                 f"The checkpoint's buffer holds {size} transitions, more than the capacity of {self.capacity}: resume "
                 f"with a capacity of at least {size}."
             )
-        self.buffer.extend(TensorDict(rows, batch_size=size))
+        if isinstance(self.buffer.storage, LazyMemmapStorage):
+            self.buffer.storage.existsok = True  # files of the run so far, whose rows all come from the checkpoint
+        self._extend(rows, size)
         self.buffer.writer.load_state_dict(state_dict["writer"])

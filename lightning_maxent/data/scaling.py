@@ -79,9 +79,10 @@ class StandardisedObservations(AbstractObservationScaling):
         return (centred / torch.as_tensor(std, dtype=obs.dtype, device=obs.device)).clamp(-self.clip, self.clip)
 
     def state_dict(self) -> dict[str, Any]:
-        return _saved(self._statistics)
+        return _saved(self._statistics) | {"clip": self.clip}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        _check_same(self, "clip", state, self.clip)
         _restore(self._statistics, state)
 
 
@@ -147,10 +148,10 @@ class FixedScaleRewards(AbstractRewardScaling):
         return self._scale
 
     def state_dict(self) -> dict[str, Any]:
-        return {}
+        return {"scale": self._scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+        _check_same(self, "scale", state, self._scale)
 
 
 class ReturnScaledRewards(AbstractRewardScaling):
@@ -188,11 +189,23 @@ class ReturnScaledRewards(AbstractRewardScaling):
         return 1 / max(float(np.sqrt(self._statistics.var + 1e-8)), self._extreme / self.largest)
 
     def state_dict(self) -> dict[str, Any]:
-        return _saved(self._statistics) | {"extreme": self._extreme}
+        return _saved(self._statistics) | {"extreme": self._extreme, "largest": self.largest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        _check_same(self, "largest", state, self.largest)
         _restore(self._statistics, state)
         self._extreme = state["extreme"]
+
+
+def _check_same(
+    scaling: AbstractObservationScaling | AbstractRewardScaling, name: str, saved: dict[str, Any], own: float
+) -> None:
+    """Raise ``MaxEntError`` if a number of a scaling that networks have learnt with is another one now."""
+    if (there := saved.get(name, own)) != own:
+        raise MaxEntError(
+            f"The checkpoint was made with {name} {there:g} of {type(scaling).__name__}, but it is {own:g} here: resume with "
+            f"the configuration that made it."
+        )
 
 
 def _saved(statistics: RunningMeanStd) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 import csv
 import os
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from lightning_maxent.errors import MaxEntError
 
 STEP = "env_steps"
 
@@ -22,6 +25,9 @@ class TidyCSVLogger(Logger):
 
     Args:
         save_dir: folder of the file.
+
+    Raises:
+        MaxEntError: where it cannot be written.
     """
 
     def __init__(self, save_dir: str | os.PathLike[str]):
@@ -71,7 +77,7 @@ class TidyCSVLogger(Logger):
             self._columns += new
             self._write([*rows, self._row])
         else:
-            with self.path.open("a", newline="") as file:
+            with self._sayable(), self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(self._row)
             self._last = self._row[STEP]
         self._row = {}
@@ -87,14 +93,24 @@ class TidyCSVLogger(Logger):
             self._write([row for row in _read(self.path)[1] if int(row[STEP]) <= env_steps])
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        self._save_dir.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".csv.tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, self.path)
+        with self._sayable():
+            self._save_dir.mkdir(parents=True, exist_ok=True)
+            temporary = self.path.with_suffix(".csv.tmp")
+            with temporary.open("w", newline="") as file:
+                writer = csv.DictWriter(file, self._columns)
+                writer.writeheader()
+                writer.writerows(rows)
+            os.replace(temporary, self.path)
         self._last = _last_step(rows)
+
+    @contextmanager
+    def _sayable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MaxEntError(
+                f"{self.path} cannot be written ({error.strerror}): make room for it, and go on with the run by --ckpt_path."
+            ) from error
 
 
 def _last_step(rows: list[dict[str, Any]]) -> int | None:
@@ -102,6 +118,8 @@ def _last_step(rows: list[dict[str, Any]]) -> int | None:
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        return list(reader.fieldnames or [STEP]), list(reader)
+    """Columns and rows, without what a full disk or a power cut has torn."""
+    lines = path.read_text(errors="replace").splitlines(keepends=True)
+    reader = csv.DictReader(line for line in lines if line.endswith("\n") and "\0" not in line)
+    rows = [row for row in reader if None not in row.values()]
+    return list(reader.fieldnames or [STEP]), rows

@@ -1,6 +1,7 @@
 """The contracts of a policy: over continuous actions, with a density or without, and over finite ones."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -259,7 +260,7 @@ def build_sampler(builder: "SamplerBuilder", obs_dim: int, action_dim: int) -> A
 def build_explicit_policy(
     builder: "ExplicitPolicyBuilder", obs_dim: int, actions: AbstractActions
 ) -> AbstractExplicitPolicy:
-    """Build a policy for learning on policy and see, on a few states, that it keeps its contract.
+    """Build a policy that tells probabilities and see, on a few states, that it keeps its contract.
 
     Raises:
         MaxEntError: names the method, what it returned and what was expected.
@@ -269,10 +270,12 @@ def build_explicit_policy(
     name = type(policy).__name__
     if not isinstance(policy, AbstractExplicitPolicy):
         raise MaxEntError(
-            f"{name} cannot tell the probability of a given action, which learning on policy needs: use Gaussian for "
+            f"{name} cannot tell the probability of a given action, which this algorithm needs: use Gaussian for "
             f"continuous actions and Categorical for finite ones."
         )
     with looked_at(policy, "three states"), torch.enable_grad():
+        if isinstance(policy, AbstractFinitePolicy):
+            _check_probabilities(policy, obs_dim)
         distribution = policy.distribution(torch.randn(3, obs_dim))
         action = distribution.sample()
         _check_numbers(f"{name}.distribution(obs).sample", "an action", action, (3, actions.dim))
@@ -283,15 +286,30 @@ def build_explicit_policy(
     return policy
 
 
+def build_finite_policy(builder: "FinitePolicyBuilder", obs_dim: int, actions: FiniteActions) -> AbstractFinitePolicy:
+    """Build a policy that gives the log-probabilities of all actions and see, on a few states, that it keeps its contract.
+
+    Raises:
+        MaxEntError: names the method, what it returned and what was expected.
+    """
+    policy = build_explicit_policy(builder, obs_dim, actions)
+    if not isinstance(policy, AbstractFinitePolicy):
+        raise MaxEntError(
+            f"{type(policy).__name__} does not give the log-probabilities of all actions, which this algorithm needs: use "
+            f"Categorical, or derive your policy from AbstractFinitePolicy."
+        )
+    return policy
+
+
 def check_divergence(policy: AbstractComparablePolicy, obs_dim: int) -> None:
     """See, on a few states, that a policy tells how far it has moved.
 
     Raises:
         MaxEntError: says what it returned and what was expected.
     """
-    name, earlier = f"{type(policy).__name__}.divergence", copy.deepcopy(policy)
+    name = f"{type(policy).__name__}.divergence"
     with looked_at(policy, "its divergence in three states"), torch.enable_grad():
-        divergence = policy.divergence(torch.randn(3, obs_dim), earlier)
+        divergence = policy.divergence(torch.randn(3, obs_dim), copy.deepcopy(policy))
     _check_numbers(name, "a divergence", divergence, (3,))
     _check_reaches(policy, name, divergence)
     if (largest := float(divergence.detach().abs().max())) > 1e-4:
@@ -302,6 +320,19 @@ def _check_reaches(policy: nn.Module, method: str, numbers: Tensor) -> None:
     learns = any(parameter.requires_grad for parameter in policy.parameters())
     if learns and not numbers.requires_grad:
         raise MaxEntError(f"{method} must have a gradient in the policy's parameters, but was cut off from them.")
+
+
+def _check_probabilities(policy: AbstractFinitePolicy, obs_dim: int) -> None:
+    method, actions = f"{type(policy).__name__}.forward", policy.actions
+    probs = policy(torch.randn(3, obs_dim)).detach().exp()
+    _check_numbers(method, "log-probabilities", probs, (3, actions.dim))
+    for factor in probs.split(actions.counts, -1):
+        total = float(factor[0].sum())
+        if not math.isclose(total, 1, abs_tol=1e-3):
+            raise MaxEntError(
+                f"{method} must give log-probabilities, but those of a choice's alternatives make {total:.3g} in all: give "
+                f"actions.log_softmax(scores)."
+            )
 
 
 def _check_numbers(method: str, what: str, numbers: Tensor, shape: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from scipy.optimize import brentq, minimize_scalar
 from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torch import nn
-from torch.optim import SGD, Adam
+from torch.optim import SGD, Adam, AdamW
 from torch.testing import assert_close
 from torchrl.modules import ProbabilisticActor, TanhNormal, ValueOperator
 from torchrl.objectives import SACLoss, SoftUpdate
@@ -95,6 +95,17 @@ def resting_optimizers(algorithm):
 def losses_with_the_same_noise(algorithm, batch):
     torch.manual_seed(7)
     return algorithm.losses(batch)
+
+
+def test_an_optimizer_keeps_its_own_step_size_and_refuses_the_moments_of_another_kind(build):
+    def critic_optimizer(optimizer):
+        return named_optimizers(build(OBS, BoxActions(ACTION), **optimizer_arguments(build, optimizer)))["critic"]
+
+    saved, own = critic_optimizer(partial(Adam, lr=0.1)).state_dict(), critic_optimizer(partial(Adam, lr=0.3))
+    own.load_state_dict(saved)
+    assert own.param_groups[0]["lr"] == 0.3
+    with pytest.raises(MaxEntError, match="made with Adam as critic_optimizer, but it is AdamW here: resume with that"):
+        critic_optimizer(AdamW).load_state_dict(saved)
 
 
 def gradients(algorithm):

@@ -34,7 +34,7 @@ from lightning_maxent import (
 )
 from lightning_maxent.algorithms.on_policy import Sample
 from lightning_maxent.exact import entropy_regularised_policy, read_mdp, soft_value_iteration
-from lightning_maxent.networks import MLP, BatchRenormMLP
+from lightning_maxent.networks import MLP, BatchRenormMLP, DropoutMLP
 
 ALPHA, DISCOUNT = 0.3, 0.9
 TABLE = partial(MLP, hidden_dims=())
@@ -392,15 +392,30 @@ def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
         ("a2c", {"value": partial(torch.nn.Linear, out_features=1)}, r"values of shape \[3\] .* but gave \[3, 1\]"),
         ("ppo", {"epochs": 0}, "epochs and minibatches must be at least 1"),
         (
-            "ppo",
+            "a2c",
             {"policy": partial(Categorical, network=partial(BatchRenormMLP, hidden_dims=(8,)))},
-            r"PPO compares the policy .* such as network\.",
+            r"A2C learns from what its very policy played, .* such as network\..* without batch normalisation",
+        ),
+        (
+            "ppo",
+            {"policy": partial(Categorical, network=partial(DropoutMLP, hidden_dims=(8,)))},
+            "PPO learns from what its very policy played, but Categorical tells other .* without dropout",
         ),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(name, kwargs, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         learner(name, 3, FiniteActions((2,)), **kwargs)
+
+
+def test_another_algorithm_of_the_same_networks_does_not_go_on_with_a_run():
+    a2c, ppo = (learner(name, 3, FiniteActions((2,))) for name in ("a2c", "ppo"))
+    checkpoint = {"state_dict": a2c.state_dict()}
+    a2c.on_save_checkpoint(checkpoint)
+    a2c.on_load_checkpoint(checkpoint)
+    ppo.check_fits(checkpoint)  # as a warm start
+    with pytest.raises(MaxEntError, match="made by A2C, but this is PPO: give the configuration that made it"):
+        ppo.on_load_checkpoint(checkpoint)
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -23,7 +23,7 @@ from lightning_maxent import (
     TwinCritic,
 )
 from lightning_maxent.algorithms.reppo import PlayedReturn, TrustRegion
-from lightning_maxent.networks import MLP, BatchRenormMLP
+from lightning_maxent.networks import MLP, BatchRenormMLP, DropoutMLP
 from lightning_maxent.policies.base import AbstractComparablePolicy
 
 SMALL = partial(MLP, hidden_dims=(16,))
@@ -206,7 +206,11 @@ def test_a_learned_temperature_steers_to_its_entropy():
         (lambda: learner(policy=FlowPolicy), "FlowPolicy cannot tell its divergence from an earlier policy"),
         (
             lambda: learner(policy=partial(SquashedGaussian, network=partial(BatchRenormMLP, hidden_dims=(8,)))),
-            r"REPPO compares the policy .* running statistics such as network\..* without batch normalisation",
+            r"REPPO learns from .* running statistics such as network\..* without batch normalisation",
+        ),
+        (
+            lambda: learner(policy=partial(SquashedGaussian, network=partial(DropoutMLP, hidden_dims=(8,)))),
+            "REPPO learns from .* SquashedGaussian tells other probabilities .* without dropout",
         ),
         (lambda: learner(policy=partial(CutOff, network=SMALL)), "CutOff.divergence must have a gradient"),
         (

@@ -1,4 +1,9 @@
-from lightning_maxent.callbacks.curves import draw_curves
+from unittest.mock import Mock
+
+import pytest
+import pytorch_lightning as pl
+
+from lightning_maxent.callbacks.curves import Curves, draw_curves
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 
 
@@ -13,3 +18,12 @@ def test_a_picture_is_drawn_from_whatever_was_measured(tmp_path):
     draw_curves(logger.path, tmp_path / "curves.png")
     for name in ("one_row.png", "curves.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_that_cannot_be_drawn_hinders_nothing_that_comes_after_it(tmp_path):
+    logger = TidyCSVLogger(tmp_path)
+    logger.log_metrics({"loss/critic": 1.0}, step=10)
+    (tmp_path / "curves.png").mkdir()
+    with pytest.warns(UserWarning, match=r"curves.png was not drawn: .*Is a directory"):
+        Curves().on_exception(Mock(spec=pl.Trainer, loggers=[logger]), Mock(), KeyboardInterrupt())
+    assert logger.path.exists()

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage
@@ -104,17 +106,20 @@ def test_an_epoch_of_the_stream_is_the_evaluation_interval():
     assert [each.env_steps for each in stream] == [4, 8, 12, 16, 20]
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("capacity", [16, 64])
-def test_a_restored_buffer_is_the_saved_one_and_goes_on_at_its_cursor(capacity):
-    data = started(capacity=capacity)
+def test_a_restored_buffer_is_the_saved_one_and_goes_on_at_its_cursor(capacity, on_disk, tmp_path):
+    storage = partial(LazyMemmapStorage, scratch_dir=tmp_path) if on_disk else LazyTensorStorage
+    data = started(capacity=capacity, storage=storage)
     rounds(data, 21)
     state = data.state_dict()
-    restored = started(capacity=capacity)
+    state["replay"] = {name: torch.tensor(rows.numpy()) for name, rows in state["replay"].items()}  # as from a file
+    restored = started(capacity=capacity, storage=storage)
     restored.trainer.global_step = 21
     restored.load_state_dict(state)
     size = min(capacity, 21)
     for name in Transition._fields:
-        assert torch.equal(restored.buffer.storage[:size][name], data.buffer.storage[:size][name])
+        assert torch.equal(restored.buffer.storage[:size][name], state["replay"][name])
     after = rounds(restored, 1)[0]
     assert after.env_steps == 22
     assert len(after.batch.reward) == 1  # no burst of owed updates
@@ -127,6 +132,15 @@ def test_a_buffer_larger_than_the_capacity_is_refused():
     rounds(data, 30)
     with pytest.raises(MaxEntError, match=r"holds 30 transitions, more than the capacity of 16"):
         started(capacity=16).load_state_dict(data.state_dict())
+
+
+def test_training_does_not_go_on_in_a_world_with_other_arguments():
+    data = started(env_kwargs={"length": 7})
+    rounds(data, 1)
+    state = data.state_dict()
+    with pytest.raises(MaxEntError, match=r'made with env_kwargs {"length": 7}, but it is {} here, and a run stays'):
+        started().load_state_dict(state)
+    started(env_kwargs={"length": 7}).load_state_dict(state)
 
 
 def test_training_does_not_go_on_from_a_checkpoint_without_a_buffer():

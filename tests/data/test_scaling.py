@@ -73,7 +73,6 @@ def test_a_fixed_scale_is_what_it_is_whatever_comes():
     scaling = FixedScaleRewards(2, scale=0.1)
     scaling.update(torch.tensor([100.0, -3.0]), np.array([False, True]))
     assert scaling.scale() == 0.1
-    assert scaling.state_dict() == {}
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
@@ -130,3 +129,25 @@ def test_a_checkpoint_of_another_scale_is_refused():
     rounds(data, 30)
     with pytest.raises(MaxEntError, match=r"reward_scaling ReturnScaledRewards, but it is RawRewards here"):
         started(**(SCALED | {"reward_scaling": RawRewards})).load_state_dict(data.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            FixedScaleRewards(1, 0.1),
+            FixedScaleRewards(1, 1.0),
+            "made with scale 0.1 of FixedScaleRewards, but it is 1 here",
+        ),
+        (
+            ReturnScaledRewards(1),
+            ReturnScaledRewards(1, largest=10.0),
+            "made with largest 5 of ReturnScaledRewards, but",
+        ),
+        (StandardisedObservations(2), StandardisedObservations(2, clip=10.0), "made with clip inf of Standardised"),
+    ],
+)
+def test_networks_do_not_go_on_with_observations_or_rewards_of_another_size(old, new, sentence):
+    with pytest.raises(MaxEntError, match=sentence):
+        new.load_state_dict(old.state_dict())
+    old.load_state_dict(old.state_dict())

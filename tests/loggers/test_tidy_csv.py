@@ -1,5 +1,8 @@
 import csv
 
+import pytest
+
+from lightning_maxent.errors import MaxEntError
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 
 
@@ -42,3 +45,26 @@ def test_a_resumed_run_appends_and_forgets_what_came_after_its_checkpoint(tmp_pa
     second.finalize("success")
     assert [(row["env_steps"], row["a"]) for row in rows(second)] == [("10", "10.0"), ("20", "20.0"), ("30", "31.0")]
     assert [row["b"] for row in rows(second)] == ["", "2.0", ""]
+
+
+@pytest.mark.parametrize("torn", ["15", "1500,3.0,4", "1500,3.0,4.0", "\0\0\0\0", "\0\0\0\r\n"])
+def test_a_row_torn_by_a_full_disk_or_a_power_cut_is_left_out_where_a_run_goes_on(tmp_path, torn):
+    first = TidyCSVLogger(tmp_path)
+    for step in (500, 1000):
+        first.log_metrics({"a": float(step), "b": 0.0}, step=step)
+    first.save()
+    with first.path.open("a") as file:
+        file.write(torn)
+    second = TidyCSVLogger(tmp_path)
+    second.drop_after(1100)
+    second.log_metrics({"a": 1200.0}, step=1200)
+    second.save()
+    assert [row["env_steps"] for row in rows(second)] == ["500", "1000", "1200"]
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
+    logger = TidyCSVLogger(tmp_path)
+    logger.path.mkdir()
+    logger.log_metrics({"a": 1.0}, step=10)
+    with pytest.raises(MaxEntError, match=r"metrics.csv cannot be written \(Is a directory\): make room for it"):
+        logger.save()

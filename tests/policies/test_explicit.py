@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from lightning_maxent import BoxActions, Categorical, FiniteActions, Gaussian, MaxEntError, SquashedGaussian
 from lightning_maxent.networks import MLP
-from lightning_maxent.policies.base import AbstractExplicitPolicy, build_explicit_policy
+from lightning_maxent.policies.base import AbstractExplicitPolicy, build_explicit_policy, build_finite_policy
 
 OBS = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
 
@@ -92,3 +92,33 @@ def test_a_plugged_in_policy_of_the_wrong_shape_is_named():
 
     with pytest.raises(MaxEntError, match=r"Wrong.distribution\(obs\).sample must give an action of shape \[3, 2\]"):
         build_explicit_policy(Wrong, 3, BoxActions(2))
+    with pytest.raises(MaxEntError, match="Gaussian does not give the log-probabilities of all actions"):
+        build_finite_policy(lambda *_: Gaussian(3, BoxActions(2)), 3, FiniteActions((2,)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda log_probs: log_probs + 0.1, "Spoilt.forward must give log-probabilities, but .* make 1.11 in all"),
+        (lambda log_probs: log_probs[:, :1], r"log-probabilities of shape \[3, 5\], but gave \[3, 1\]"),
+        (lambda log_probs: log_probs * math.nan, "log-probabilities of finite numbers"),
+        (lambda log_probs: log_probs.detach(), "must have a gradient in the policy's parameters"),
+    ],
+)
+def test_what_are_no_log_probabilities_is_named(spoil, sentence):
+    class Spoilt(Categorical):
+        def forward(self, obs):
+            return spoil(super().forward(obs))
+
+    for build in (build_explicit_policy, build_finite_policy):
+        with pytest.raises(MaxEntError, match=sentence):
+            build(Spoilt, 3, FiniteActions((3, 2)))
+
+
+def test_impossible_actions_are_no_mistake():
+    class Masked(Categorical):
+        def forward(self, obs):
+            scores = self.network(obs.unsqueeze(0)).squeeze(0)
+            return self.actions.log_softmax(scores.masked_fill(torch.tensor([False, True, False]), -math.inf))
+
+    assert isinstance(build_finite_policy(Masked, 3, FiniteActions((3,))), Masked)
