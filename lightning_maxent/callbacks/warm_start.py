@@ -28,6 +28,7 @@ class WarmStart(pl.Callback):
         checkpoint = read_checkpoint(self.path)
         if trainer.ckpt_path is None:
             pl_module.check_fits(checkpoint)
+            pl_module.gradient_steps = 0
             pl_module.load_state_dict(checkpoint["state_dict"])
             pl_module.advance_schedules(0)
             data: Any = next((state for key, state in checkpoint.items() if key.endswith("DataModule")), {})

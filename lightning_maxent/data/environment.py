@@ -121,6 +121,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             )
         self.make_env = env_maker(env_id, env_kwargs)
         self.env_id, self.num_envs, self.steps_per_round = env_id, num_envs, steps_per_round
+        # As text, whatever is in them: to be saved, and compared on resume.
         self.env_kwargs = json.dumps(env_kwargs or {}, sort_keys=True, default=lambda part: type(part).__name__)
         self.eval_interval, self.eval_episodes = eval_interval, eval_episodes
         self.max_joint_actions = max_joint_actions
@@ -261,10 +262,8 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     # ---- saving -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"env_id": self.env_id, "env_kwargs": self.env_kwargs, "num_envs": self.num_envs}
-        return (
-            state | {"env_steps": self.env_steps} | {name: _saved(scaling) for name, scaling in self._scalings.items()}
-        )
+        state = {name: getattr(self, name) for name in ("env_id", "env_kwargs", "num_envs", "env_steps")}
+        return state | {name: _saved(scaling) for name, scaling in self._scalings.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name in ("env_id", "env_kwargs") if self._trains else ():
