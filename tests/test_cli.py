@@ -226,7 +226,7 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_sentence(capsys):
     assert "holds another model" in error
     assert "critic.network.0.weight is [2, 4, 16] there and [2, 4, 17] here" in error
     error = refused(capsys, "fit", "--config=target_critic_sac/pendulum", *SMALL, f"--ckpt_path={last}")
-    assert "holds another model" in error
+    assert "made by SAC, but this is TargetCriticSAC" in error
     assert (run / "config.yaml").read_text() == config
 
 

@@ -25,5 +25,7 @@ def test_a_picture_that_cannot_be_drawn_hinders_nothing_that_comes_after_it(tmp_
     logger.log_metrics({"loss/critic": 1.0}, step=10)
     (tmp_path / "curves.png").mkdir()
     with pytest.warns(UserWarning, match=r"curves.png was not drawn: .*Is a directory"):
-        Curves().on_exception(Mock(spec=pl.Trainer, loggers=[logger]), Mock(), KeyboardInterrupt())
+        Curves().on_exception(
+            Mock(spec=pl.Trainer, loggers=[logger]), Mock(spec=pl.LightningModule), KeyboardInterrupt()
+        )
     assert logger.path.exists()

@@ -64,7 +64,7 @@ def test_a_row_torn_by_a_full_disk_or_a_power_cut_is_left_out_where_a_run_goes_o
 
 def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
     logger = TidyCSVLogger(tmp_path)
-    logger.path.mkdir()
+    logger.path.with_suffix(".csv.tmp").mkdir()
     logger.log_metrics({"a": 1.0}, step=10)
     with pytest.raises(MaxEntError, match=r"metrics.csv cannot be written \(Is a directory\): make room for it"):
         logger.save()
