@@ -77,13 +77,8 @@ class MaxEntCLI(LightningCLI):
         """Nothing: a run's configuration is its config.yaml, and flags given on resume win over it."""
 
     def _run_subcommand(self, subcommand: str) -> None:
-        self._claimed = False
         with ExitStack() as self._held:
-            try:
-                super()._run_subcommand(subcommand)
-            finally:
-                if self._claimed:
-                    _give_back_unless_begun(self.run_dir)
+            super()._run_subcommand(subcommand)
 
     def before_instantiate_classes(self) -> None:
         config = self.config[str(self.subcommand)]
@@ -143,10 +138,10 @@ class MaxEntCLI(LightningCLI):
                 f"WarmStart."
             )
         self._held.enter_context(_claim(self.run_dir, self.resumes))
-        self._claimed = True
         if path:
-            steps = checkpoint["global_step"]
-            print(f"Going on from {path} at {steps:,} environment steps; environments start new episodes.")
+            print(
+                f"Going on from {path} at {checkpoint['global_step']:,} environment steps; environments start new episodes."
+            )
         print(f"The run's folder: {self.run_dir}")
 
     def before_validate(self) -> None:
@@ -171,7 +166,10 @@ def _claim(folder: Path, resumes: bool) -> Iterator[None]:
             f"The run's folder {folder} cannot be written ({error.strerror}): choose another --runs_dir."
         ) from error
     with _locked(folder):
-        yield
+        try:
+            yield
+        finally:
+            _give_back_unless_begun(folder)
 
 
 @contextmanager
@@ -184,14 +182,15 @@ def _locked(folder: Path) -> Iterator[None]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # file systems that cannot
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise MaxEntError(
-                    f"The run {folder} is being trained by another process: wait for it or stop it, or branch it off by another "
-                    f"--name."
-                ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MaxEntError(
+                f"The run {folder} is being trained by another process: wait for it or stop it, or branch it off by another "
+                f"--name."
+            ) from error
+        except OSError:  # a file system that cannot
+            pass
         yield
     finally:
         os.close(descriptor)

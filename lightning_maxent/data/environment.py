@@ -267,8 +267,8 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name in ("env_id", "env_kwargs") if self._trains else ():
-            there, here = state_dict.get(name, getattr(self, name)), getattr(self, name)
-            if there != here:
+            here = getattr(self, name)
+            if (there := state_dict.get(name, here)) != here:
                 raise MaxEntError(
                     f"The checkpoint was made with {name} {there}, but it is {here} here, and a run stays with its "
                     f"environment: resume with that one, or begin a new run with these weights by the callback WarmStart."

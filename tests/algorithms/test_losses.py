@@ -106,6 +106,10 @@ def test_an_optimizer_keeps_its_own_step_size_and_refuses_the_moments_of_another
     assert own.param_groups[0]["lr"] == 0.3
     with pytest.raises(MaxEntError, match="made with Adam as critic_optimizer, but it is AdamW here: resume with that"):
         critic_optimizer(AdamW).load_state_dict(saved)
+    del saved["kind"]  # as in checkpoints that do not tell it
+    own.load_state_dict(saved)
+    with pytest.raises(MaxEntError, match="made with another optimizer as critic_optimizer, but it is SGD here"):
+        critic_optimizer(partial(SGD, lr=0.1)).load_state_dict(saved)
 
 
 def gradients(algorithm):

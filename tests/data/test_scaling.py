@@ -73,6 +73,7 @@ def test_a_fixed_scale_is_what_it_is_whatever_comes():
     scaling = FixedScaleRewards(2, scale=0.1)
     scaling.update(torch.tensor([100.0, -3.0]), np.array([False, True]))
     assert scaling.scale() == 0.1
+    assert scaling.state_dict() == {"scale": 0.1}
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
