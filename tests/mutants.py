@@ -1013,8 +1013,20 @@ MUTANTS = [
     Mutant(
         "REINFORCE without its comparison",
         "algorithms/reinforce.py",
-        "returns - returns.mean(), returns)",
+        "returns - self.baseline, returns)",
         "returns, returns)",
+    ),
+    Mutant(
+        "REINFORCE: the baseline contains the return",
+        "algorithms/reinforce.py",
+        "returns - self.baseline, returns)",
+        "returns - returns.mean(), returns)",
+    ),
+    Mutant(
+        "REINFORCE: one decay for a rollout of any number of episodes",
+        "algorithms/reinforce.py",
+        "self.baseline_decay ** batch.done.sum()",
+        "self.baseline_decay",
     ),
     Mutant(
         "Gaussian: entropy of one action for all",

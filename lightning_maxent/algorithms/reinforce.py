@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,10 +20,16 @@ from lightning_maxent.transition import Episode, Rollout
 class REINFORCE(OnPolicyAlgorithm):
     """One gradient step from all steps of a rollout whose episode ends in it.  Williams 1992; Williams & Peng 1991.
 
-    The policy climbs ``(G - b) log pi(a|s) + alpha H(pi(.|s))`` with the discounted return G that followed and the
-    rollout's mean return b, their "reinforcement comparison".  Without V nothing is known beyond the last step: what
-    follows the last end is left out, and a time limit counts as an end.  That favours short episodes where a rollout is
-    not much longer than they are; one in which none ends is passed over.
+    The policy climbs ``(G - b) log pi(a|s) + alpha H(pi(.|s))``.  G is the discounted return that followed the action.
+    The baseline b is the running mean of the returns of earlier rollouts: after a rollout of n episodes with the mean
+    return m, ``b <- decay^n b + (1 - decay^n) m``, and b starts at zero.  This is the "reinforcement comparison" of
+    Williams & Peng 1991.  It leaves the gradient unbiased for any number of episodes, since b does not contain the
+    return that it is subtracted from.  The mean of the rollout at hand does contain it: of N independent returns it
+    shrinks the gradient to ``1 - 1/N``, but not the gradient of the entropy.
+
+    Without V nothing is known beyond the last step: what follows the last end is left out, and a time limit counts as
+    an end.  That favors short episodes where a rollout is not much longer than they are.  A rollout in which no episode
+    ends is passed over.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -34,6 +41,10 @@ class REINFORCE(OnPolicyAlgorithm):
         temperature_optimizer: of alpha, where alpha is learned.
         discount: gamma.
         max_grad_norm: the gradient of each network is shortened to this norm.
+        baseline_decay: what is left of b after an episode, in [0, 1); .9 in Williams & Peng 1991.
+
+    Raises:
+        MaxEntError: for a decay outside [0, 1).
     """
 
     def __init__(
@@ -47,6 +58,7 @@ class REINFORCE(OnPolicyAlgorithm):
         temperature_optimizer: OptimizerBuilder = adam,
         discount: float = 0.99,
         max_grad_norm: float = 0.5,
+        baseline_decay: float = 0.9,
     ):
         super().__init__(
             obs_dim,
@@ -58,15 +70,22 @@ class REINFORCE(OnPolicyAlgorithm):
             discount,
             max_grad_norm,
         )
+        if not 0 <= baseline_decay < 1:
+            raise MaxEntError(f"baseline_decay must lie in [0, 1), but is {baseline_decay}.")
+        self.baseline_decay = baseline_decay
+        self.baseline: Tensor
+        self.register_buffer("baseline", torch.zeros(()))
 
     def batches(self, batch: Rollout) -> Iterator[Sample]:
-        """The whole rollout at once, if there is anything to learn from it.
+        """The whole rollout at once, if there is anything to learn from it; the baseline learns from it afterwards.
 
         Raises:
             MaxEntError: if there never was.
         """
         if batch.done.any():
-            yield self.sample(batch)
+            sample = self.sample(batch)
+            yield sample
+            self.baseline.lerp_(sample.returns.mean(), 1 - self.baseline_decay ** batch.done.sum())
         elif self.gradient_steps == 0:
             raise MaxEntError(
                 f"No episode ended within a rollout of {len(batch.reward)} steps of each environment, and REINFORCE learns "
@@ -80,7 +99,7 @@ class REINFORCE(OnPolicyAlgorithm):
         returns = generalised_advantages(reward, rollout.done, self.discount)
         whole = rollout.done.flip(0).cummax(0).values.flip(0)  # an end is still to come
         obs, action, returns = rollout.obs[whole], rollout.action[whole], returns[whole]
-        return Sample(obs, action, returns - returns.mean(), returns)
+        return Sample(obs, action, returns - self.baseline, returns)
 
     def losses(self, batch: Sample) -> dict[str, Scalar]:
         alpha = self.temperature()

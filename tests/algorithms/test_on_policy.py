@@ -441,16 +441,57 @@ def test_an_evaluation_tells_the_bias_of_v_against_the_return_that_came(objectiv
 # ---- REINFORCE -------------------------------------------------------------------------------------------------------
 
 
-def test_reinforce_learns_from_whole_episodes_and_their_returns_less_the_mean():
+def test_reinforce_learns_from_whole_episodes_and_their_returns_less_the_baseline():
     algorithm = learner("reinforce", 3, FiniteActions((2,)))
+    algorithm.baseline.fill_(0.5)
     rollout = rollout_of(FiniteActions((2,)), time=4, envs=2)
     done = torch.tensor([[False, True, False, False], [False, False, False, False]]).T
     reward = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]).T
     sample = algorithm.sample(rollout._replace(done=done, terminated=done, reward=reward))
     returns = torch.tensor([1.0 + DISCOUNT * 2.0, 2.0])  # of the first environment's first episode alone
     assert_close(sample.returns, returns)
-    assert_close(sample.advantage, returns - returns.mean())
+    assert_close(sample.advantage, returns - 0.5)
     assert_close(sample.obs, rollout.obs[:2, 0])
+
+
+def test_the_baseline_of_reinforce_decays_once_for_every_episode_of_an_earlier_rollout():
+    algorithm = learner("reinforce", 3, FiniteActions((2,)), baseline_decay=0.8)
+    rollout = rollout_of(FiniteActions((2,)), time=1, envs=3)
+    done, expected = torch.ones(1, 3, dtype=torch.bool), 0.0
+    for pay in (2.0, -1.0):
+        played = rollout._replace(done=done, terminated=done, reward=torch.full((1, 3), pay))
+        (sample,) = algorithm.batches(played)
+        assert_close(sample.advantage, torch.full((3,), pay - expected))
+        expected = 0.8**3 * expected + (1 - 0.8**3) * pay
+    assert float(algorithm.state_dict()["baseline"]) == pytest.approx(expected, rel=1e-4)  # so a run goes on with it
+
+
+@pytest.mark.parametrize("episodes", [1, 2, 4, 64])
+def test_the_baseline_of_reinforce_adds_nothing_to_the_expected_gradient(episodes):
+    """At the exact optimum, where the baseline of every rollout is what the rollouts before made it.
+
+    The constant part of a baseline adds nothing anyway, and is left out to measure the rest: what would be added is
+    ``E[(b - E[G]) grad log pi(a|s)]``, here for every logit, in standard errors of its mean.
+    """
+    mdp = read_mdp("lightning_maxent/NarrowOrWide-v0", discount=1.0)
+    policy = torch.tensor(entropy_regularised_policy(mdp, 0.5).policy).float()
+    algorithm, rng = learner("reinforce", 4, FiniteActions((4,)), alpha=0.5, discount=1.0), np.random.default_rng(0)
+    put_in(algorithm.policy.network, policy.log())
+    algorithm.baseline.fill_(0.9)
+    added = []
+    for _ in range(600):
+        for sample in algorithm.batches(play(algorithm, mdp, episodes, 2, rng)):
+            baseline = sample.returns - sample.advantage - 0.9
+            score = sample.action - sample.obs @ policy
+            added.append(torch.einsum("n,ns,na->sa", baseline, sample.obs, score)[:3])
+    met = torch.stack(added).double()
+    assert (met.mean(0) / (met.std(0) / len(met) ** 0.5)).abs().max() < 4.5
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, math.nan])
+def test_a_decay_that_keeps_the_baseline_where_it_is_or_explodes_is_refused(decay):
+    with pytest.raises(MaxEntError, match=r"baseline_decay must lie in \[0, 1\)"):
+        learner("reinforce", 3, FiniteActions((2,)), baseline_decay=decay)
 
 
 def test_reinforce_pays_for_no_entropy_behind_a_time_limit():
