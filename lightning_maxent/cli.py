@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ProgressBar
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback, _InstantiatorFn
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
@@ -51,6 +51,20 @@ class SaveRunConfig(SaveConfigCallback):
                 logger.log_hyperparams(config.as_dict())
 
 
+class _Settings:
+    """What Lightning saves as hyperparameters, in place of the command line that holds them.
+
+    jsonargparse puts what makes classes into every builder, such as an optimizer's.  With the command line in there, a copy
+    of a model would be a copy of Trainer and replay buffer too, and would fail on what cannot be copied.
+    """
+
+    def __init__(self, config_dump: dict[str, Any]):
+        self.config_dump = config_dump
+
+    def _dump_config(self) -> None:
+        """Nothing: it is dumped."""
+
+
 class MaxEntCLI(LightningCLI):
     """LightningCLI with one folder per run, resume by name, and the callbacks that every run wants."""
 
@@ -79,6 +93,12 @@ class MaxEntCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         with ExitStack() as self._held:
             super()._run_subcommand(subcommand)
+
+    def _add_instantiators(self) -> None:
+        self._dump_config()
+        settings: Any = _Settings(self.config_dump)
+        for key, kind in (("model", AbstractAlgorithm), ("data", pl.LightningDataModule)):
+            self.parser.add_instantiator(_InstantiatorFn(cli=settings, key=key), kind, subclasses=True)
 
     def before_instantiate_classes(self) -> None:
         config = self.config[str(self.subcommand)]

@@ -241,6 +241,29 @@ MUTANTS = [
         "",
     ),
     Mutant("gradients pile up", "algorithms/base.py", "optimizers[name].zero_grad()", "pass"),
+    Mutant("a loss of no network is dropped", "algorithms/checks.py", "elif name not in known:", "elif False:"),
+    Mutant(
+        "a loss of many numbers is summed",
+        "algorithms/checks.py",
+        "if loss.ndim or not loss.requires_grad:",
+        "if False:",
+    ),
+    Mutant(
+        "a loss that reaches no parameter is stepped",
+        "algorithms/checks.py",
+        "if all(parameter.grad is None for parameter in network.parameters()):",
+        "if False:",
+    ),
+    Mutant("a scheduler is never stepped", "algorithms/checks.py", "    if schedulers:", "    if False:"),
+    Mutant(
+        "optimizers of another number or order are taken by position",
+        "algorithms/checks.py",
+        "all(moved and moved <= network for moved, network in zip(given, own))",
+        "True",
+    ),
+    Mutant(
+        "a network without a loss stays unnamed", "algorithms/base.py", "optimizers.keys() - self._moved)", "set())"
+    ),
     # ---- finite actions
     Mutant(
         "finite: entropy with the wrong sign in the expected soft value",

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from lightning_maxent.algorithms.checks import check_losses, check_network, check_optimizers, check_reached
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.inspection import diverged
 from lightning_maxent.networks import AbstractConstraint
@@ -19,6 +21,8 @@ from lightning_maxent.schedules import AbstractSchedule
 from lightning_maxent.targets import steady
 from lightning_maxent.temperature import AbstractTemperature
 from lightning_maxent.transition import Episode, Round
+
+LONGEST_DELAY = 1_000  # updates that a network may have to wait for its first loss, before a warning
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
@@ -52,6 +56,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
     A key is the name of a network attribute, of its optimizer and of its loss in the logs.  A subclass builds the parts
     and gives the abstract methods; this class steps the optimizers, advances the clock and measures evaluation episodes.
+    A subclass that overrides ``configure_optimizers`` returns one optimizer for each of ``trained_networks()``, in that
+    order.
 
     Args:
         temperature: the weight of entropy.
@@ -78,6 +84,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self._counts: dict[str, int] = {}
         self.gradient_steps = 0
         self._found: dict[tuple[type[nn.Module], str], list[Any]] = {}
+        self._moved: set[str] = set()  # networks whose loss has reached them
         self._episodes: list[dict[str, Tensor]] = []
 
     @abstractmethod
@@ -112,17 +119,22 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     # ---- learning ---------------------------------------------------------------------------------------------------
 
     def trained_networks(self) -> list[str]:
-        """Names of the networks that have parameters, in the order of their optimizers."""
-        return [name for name in self._optimizer_builders if any(True for _ in getattr(self, name).parameters())]
+        """Names of the networks that have parameters, in the order of their optimizers.
+
+        Raises:
+            MaxEntError: for an optimizer whose name is not that of a network.
+        """
+        for name in self._optimizer_builders:
+            check_network(type(self).__name__, name, getattr(self, name, None))
+        return [name for name in self._optimizer_builders if any(True for _ in self.get_submodule(name).parameters())]
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """One for each network.
+        """One optimizer for each of ``trained_networks()``, in that order.
 
         Raises:
             MaxEntError: for arguments that an optimizer refuses.
         """
-        self._trained = self.trained_networks()
-        return [self._optimizer(name) for name in self._trained]
+        return [self._optimizer(name) for name in self.trained_networks()]
 
     def _optimizer(self, name: str) -> Optimizer:
         try:
@@ -138,18 +150,35 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
         Stepping waits for the backward pass: a weight changed in place between two of them would spoil the second.
         Both are torch's own: without a gradient scaler Lightning's do the same, and its hooks around them cost 2 %.
+
+        Raises:
+            MaxEntError: for a loss that moves no network.
         """
-        losses = {name: loss for name, loss in self.losses(batch).items() if name in optimizers}
+        losses = self.losses(batch)
+        check_losses(type(self).__name__, losses, self._optimizer_builders, optimizers)
+        losses = {name: loss for name, loss in losses.items() if name in optimizers}
+        if losses:
+            self._step(losses, optimizers)
+        self.follow_targets()
+        self.record({f"loss/{name}": loss for name, loss in losses.items()})
+        self.gradient_steps += 1
+        if self.gradient_steps == LONGEST_DELAY and (idle := optimizers.keys() - self._moved):
+            rank_zero_warn(
+                f"After {LONGEST_DELAY:,} updates there was no loss for {' and '.join(sorted(idle))}: the losses of "
+                f"{type(self).__name__} must have an entry of that name, or the network never learns."
+            )
+
+    def _step(self, losses: dict[str, Scalar], optimizers: dict[str, Optimizer]) -> None:
         for name in losses:
             optimizers[name].zero_grad()
         torch.stack(tuple(losses.values())).sum().backward()
+        for name in losses.keys() - self._moved:  # the first time
+            check_reached(type(self).__name__, name, self.get_submodule(name))
+            self._moved.add(name)
         for name in losses:
             optimizers[name].step()
             for module in self._of_kind(AbstractConstraint, name):  # not those of slow copies, which follow as they are
                 module.project()
-        self.follow_targets()
-        self.record({f"loss/{name}": loss for name, loss in losses.items()})
-        self.gradient_steps += 1
 
     def _of_kind(self, kind: type[Kind], network: str = "") -> list[Kind]:
         """All parts of a class, of one network or of all, however deep.
@@ -168,10 +197,13 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             raise MaxEntError(
                 f"Training runs on one device, but the Trainer was given {self.trainer.world_size}: set devices to 1."
             )
+        self._trained = self.trained_networks()
+        networks = {name: self.get_submodule(name) for name in self._trained}
+        check_optimizers(type(self).__name__, networks, self.trainer.optimizers, self.trainer.lr_scheduler_configs)
 
     def training_step(self, batch: Round, batch_idx: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=False)
-        named = dict(zip(self._trained, optimizers if isinstance(optimizers, list) else [optimizers]))
+        named = dict(zip(self._trained, optimizers if isinstance(optimizers, list) else [optimizers], strict=True))
         self.check_data(batch.batch)
         for each in self.batches(batch.batch):
             self.update(each, named)

@@ -1,17 +1,23 @@
+import re
+import warnings
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_maxent import (
     SAC,
+    AbstractAlgorithm,
     AbstractCritic,
     AbstractPolicy,
     BoxActions,
     Episode,
     FixedTemperature,
     MaxEntError,
+    Round,
     SquashedGaussian,
     TwinCritic,
 )
@@ -131,3 +137,160 @@ def test_the_soft_return_adds_alpha_times_the_entropy_of_every_state():
 
 def test_a_deterministic_episode_shows_return_and_length_only():
     assert evaluated(0.0, True, deterministic=True) == {"return": pytest.approx(TIME * REWARD), "length": TIME}
+
+
+# ---- a loss and an optimizer for each network ------------------------------------------------------------------------
+
+
+class Regression(AbstractAlgorithm):
+    """Two tables that regress on zero; ``mistake`` is done to its losses."""
+
+    def __init__(self, mistake=lambda losses: losses, names=("critic", "value", "temperature")):
+        super().__init__(FixedTemperature(BoxActions(1)), dict.fromkeys(names, partial(SGD, lr=0.1)), 0.9)
+        self.critic, self.value = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+        self.mistake = mistake
+
+    def check_data(self, batch):
+        pass
+
+    def batches(self, batch):
+        yield from [torch.ones(4, 2)] * 3
+
+    def losses(self, batch):
+        losses = {name: getattr(self, name)(batch).square().mean() for name in ("critic", "value")}
+        return self.mistake(losses | {"temperature": torch.zeros(())})
+
+    def _act(self, obs, deterministic):
+        return torch.zeros(len(obs), 1)
+
+    def foreseen(self, episode):
+        raise NotImplementedError
+
+
+def updated(algorithm):
+    algorithm.update(torch.ones(4, 2), dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers())))
+    return algorithm
+
+
+def renamed(losses):
+    return {{"value": "valeu"}.get(name, name): loss for name, loss in losses.items()}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "sentence"),
+    [
+        (renamed, r"Regression have an entry 'valeu', .*: there are critic, value, temperature\.$"),
+        (lambda losses: losses | {"value": torch.ones(4, requires_grad=True)}, r"'value' .* has the shape \[4\]: take"),
+        (lambda losses: losses | {"value": losses["value"].detach()}, r"'value' of Regression .* is cut off from all"),
+        (lambda losses: losses | {"value": losses["critic"]}, r"'value' .* has no gradient in any parameter of value"),
+    ],
+)
+def test_a_loss_that_moves_no_network_is_refused_and_nothing_has_moved(mistake, sentence):
+    algorithm = Regression(mistake)
+    before = [parameter.clone() for parameter in algorithm.parameters()]
+    with pytest.raises(MaxEntError, match=sentence):
+        updated(algorithm)
+    assert all(torch.equal(*pair) for pair in zip(before, algorithm.parameters()))
+
+
+def test_a_constant_temperature_has_a_loss_and_nothing_to_be_moved():
+    algorithm = Regression()
+    before = {name: parameter.clone() for name, parameter in algorithm.named_parameters()}
+    updated(algorithm)
+    assert all(not torch.equal(before[name], parameter) for name, parameter in algorithm.named_parameters())
+
+
+def test_an_update_without_any_loss_moves_nothing_and_counts():
+    assert updated(Regression(lambda losses: {})).gradient_steps == 1
+
+
+def test_an_optimizer_without_a_network_is_refused():
+    with pytest.raises(MaxEntError, match=r"optimizer for 'polcy', but no network of that name: assign the network to"):
+        Regression(names=("critic", "polcy")).configure_optimizers()
+
+
+def test_a_network_that_never_has_a_loss_is_named_and_one_that_waits_for_long_is_not():
+    def late(losses):
+        return losses if algorithm.gradient_steps % 500 == 499 else {"critic": losses["critic"]}
+
+    for mistake, warned in ((late, []), (lambda losses: {"critic": losses["critic"]}, ["value"])):
+        algorithm = Regression(mistake)
+        optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(1_100):
+                algorithm.update(torch.ones(4, 2), optimizers)
+        assert [re.search(r"no loss for (\w+):", str(each.message)).group(1) for each in caught] == warned
+
+
+class Rounds(torch.utils.data.Dataset):
+    """Two rounds of one environment step each."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return index + 1
+
+
+def fit(algorithm, trainer):
+    collate = lambda steps: Round(None, steps[0])  # noqa: E731
+    trainer.fit(algorithm, torch.utils.data.DataLoader(Rounds(), collate_fn=collate, num_workers=0))
+
+
+def with_optimizers(make):
+    """A ``Regression`` whose ``configure_optimizers`` returns what ``make`` makes of its own optimizers."""
+
+    class Subclass(Regression):
+        def configure_optimizers(self):
+            return make(*super().configure_optimizers())
+
+    return Subclass()
+
+
+def decay(optimizer):
+    return LambdaLR(optimizer, lambda step: 0.5**step)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*validation_step", "ignore:.*val_dataloader"
+)
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (
+            lambda critic, value: ([critic, value], [decay(critic)]),
+            r"Subclass.configure_optimizers returns a learning-rate",
+        ),
+        (
+            lambda critic, value: ({"optimizer": critic, "lr_scheduler": decay(critic)}, {"optimizer": value}),
+            r"call the scheduler's step\(\) at the end of training_step",
+        ),
+        (lambda critic, value: critic, r"in the order critic, value, but it returns 1 for 2 networks"),
+        (lambda critic, value: {"optimizer": critic}, r"it returns 1 for 2 networks"),
+        (lambda critic, value: [critic, value, value], r"it returns 3 for 2 networks"),
+        (lambda critic, value: [value, critic], r"or one that moves another network"),
+    ],
+)
+def test_optimizers_that_would_not_be_stepped_as_they_are_meant_are_refused(make, sentence, quiet_trainer):
+    with pytest.raises(MaxEntError, match=sentence):
+        fit(with_optimizers(make), quiet_trainer(max_epochs=1))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*validation_step", "ignore:.*val_dataloader"
+)
+def test_a_scheduler_that_is_stepped_as_advised_changes_the_step_size(quiet_trainer):
+    class Scheduled(Regression):
+        def configure_optimizers(self):
+            optimizers = super().configure_optimizers()
+            self.scheduler = decay(optimizers[0])
+            return optimizers
+
+        def training_step(self, batch, batch_idx):
+            super().training_step(batch, batch_idx)
+            self.scheduler.step()
+
+    trainer = quiet_trainer(max_epochs=1)
+    fit(Scheduled(), trainer)
+    assert [each.param_groups[0]["lr"] for each in trainer.optimizers] == [0.1 * 0.5**2, 0.1]

@@ -1,0 +1,69 @@
+"""What the training step needs of an algorithm: a loss and an optimizer for each network, under the network's name."""
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+
+from torch import nn
+from torch.optim import Optimizer
+
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.objectives import Scalar
+
+
+def check_network(algorithm: str, name: str, network: object) -> None:
+    """Raise ``MaxEntError`` unless an optimizer of this name has a network to move."""
+    if not isinstance(network, nn.Module):
+        raise MaxEntError(
+            f"{algorithm} has an optimizer for {name!r}, but no network of that name: assign the network to self.{name}, or "
+            f"name the optimizer after the network that it moves."
+        )
+
+
+def check_losses(algorithm: str, losses: Mapping[str, Scalar], known: Iterable[str], trained: Container[str]) -> None:
+    """Raise ``MaxEntError`` for a loss that is not a network's, is not one number, or has no gradient.
+
+    Args:
+        algorithm: its name.
+        losses: of one update.
+        known: names of all networks.
+        trained: names of those with parameters; a constant temperature, say, has a loss but nothing to be moved.
+    """
+    for name, loss in losses.items():
+        if name in trained:
+            if loss.ndim or not loss.requires_grad:
+                found = f"has the shape {list(loss.shape)}" if loss.ndim else "is cut off from all parameters"
+                raise MaxEntError(
+                    f"The loss {name!r} of {algorithm} must be one number with a gradient, but it {found}: take its mean over "
+                    f"the batch, and do not detach it from the network."
+                )
+        elif name not in known:
+            raise MaxEntError(
+                f"The losses of {algorithm} have an entry {name!r}, but no network of that name has an optimizer: there are "
+                f"{', '.join(known)}."
+            )
+
+
+def check_reached(algorithm: str, name: str, network: nn.Module) -> None:
+    """Raise ``MaxEntError`` unless the loss of a network had a gradient in one of its parameters."""
+    if all(parameter.grad is None for parameter in network.parameters()):
+        raise MaxEntError(
+            f"The loss {name!r} of {algorithm} has no gradient in any parameter of {name}, so {name} would never learn: compute "
+            f"the loss from that network."
+        )
+
+
+def check_optimizers(
+    algorithm: str, networks: Mapping[str, nn.Module], optimizers: Sequence[Optimizer], schedulers: Sequence[object]
+) -> None:
+    """Raise ``MaxEntError`` unless ``configure_optimizers`` returned one optimizer for each network, in their order."""
+    if schedulers:
+        raise MaxEntError(
+            f"{algorithm}.configure_optimizers returns a learning-rate scheduler, which Lightning does not step under manual "
+            f"optimization: return the optimizers alone, and call the scheduler's step() at the end of training_step."
+        )
+    own = [{id(parameter) for parameter in network.parameters()} for network in networks.values()]
+    given = [{id(each) for group in optimizer.param_groups for each in group["params"]} for optimizer in optimizers]
+    if len(given) != len(own) or not all(moved and moved <= network for moved, network in zip(given, own)):
+        raise MaxEntError(
+            f"{algorithm}.configure_optimizers must return one optimizer for each network, in the order "
+            f"{', '.join(networks)}, but it returns {len(given)} for {len(own)} networks, or one that moves another network."
+        )
