@@ -264,6 +264,18 @@ MUTANTS = [
     Mutant(
         "a network without a loss stays unnamed", "algorithms/base.py", "optimizers.keys() - self._moved)", "set())"
     ),
+    Mutant(
+        "integer actions: the ends of the box at half their share",
+        "data/action_codec.py",
+        "np.floor(unit * (furthest.astype(np.float64) + 1))",
+        "np.rint(unit * furthest.astype(np.float64))",
+    ),
+    Mutant(
+        "integer actions: the largest bound overflows",
+        "data/action_codec.py",
+        "np.where(unit < 1, np.minimum(counted, furthest), furthest)",
+        "counted",
+    ),
     # ---- finite actions
     Mutant(
         "finite: entropy with the wrong sign in the expected soft value",

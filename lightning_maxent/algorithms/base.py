@@ -12,7 +12,13 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from lightning_maxent.algorithms.checks import check_losses, check_network, check_optimizers, check_reached
+from lightning_maxent.algorithms.checks import (
+    check_averaging,
+    check_losses,
+    check_network,
+    check_optimizers,
+    check_reached,
+)
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.inspection import diverged
 from lightning_maxent.networks import AbstractConstraint
@@ -189,6 +195,10 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             modules = self.get_submodule(network).modules()
             self._found[kind, network] = [module for module in modules if isinstance(module, kind)]
         return self._found[kind, network]
+
+    def setup(self, stage: str) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        check_averaging(self.trainer.callbacks, getattr(data, "steps_per_round", 1))  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
         if self.trainer.precision not in ("32-true", "bf16-mixed"):  # a gradient scaler cannot serve several optimizers

@@ -2,6 +2,8 @@
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
 from torch import nn
 from torch.optim import Optimizer
 
@@ -67,3 +69,26 @@ def check_optimizers(
             f"{algorithm}.configure_optimizers must return one optimizer for each network, in the order "
             f"{', '.join(networks)}, but it returns {len(given)} for {len(own)} networks, or one that moves another network."
         )
+
+
+def check_averaging(callbacks: Iterable[pl.Callback], steps_per_round: int) -> None:
+    """Raise ``MaxEntError`` for callbacks of Lightning that would not average weights as they say.
+
+    Args:
+        callbacks: the Trainer's.
+        steps_per_round: environment steps, which are the Trainer's steps, from one update of the average to the next.
+    """
+    averages = [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
+    if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
+        raise MaxEntError(
+            "StochasticWeightAveraging sets learning rates by a schedule that Lightning does not step under manual "
+            "optimization: use WeightAveraging or EMAWeightAveraging."
+        )
+    if len(averages) > 1:
+        raise MaxEntError("Two averages of the weights would be evaluated in place of each other: give one callback.")
+    for average in averages:
+        if isinstance(average, EMAWeightAveraging) and average.update_every_n_steps > 1 and steps_per_round > 1:
+            raise MaxEntError(
+                f"EMAWeightAveraging updates its average once in a round of {steps_per_round} environment steps: leave "
+                f"update_every_n_steps at 1, not {average.update_every_n_steps}, and choose decay for that."
+            )

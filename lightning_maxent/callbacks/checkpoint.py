@@ -16,6 +16,7 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from lightning_maxent.callbacks.averaging import exchanged
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.inspection import diverged
 
@@ -106,14 +107,16 @@ class StepCheckpoint(ModelCheckpoint):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         whole = trainer.datamodule is None or trainer.datamodule.env_steps == trainer.global_step  # type: ignore[attr-defined]
         if whole and not isinstance(exception, CheckpointNotSavedError | DivergedError):
-            with contextlib.suppress(DivergedError):  # which would hide the exception
+            averaged = exchanged(trainer) if self._before_evaluation else contextlib.nullcontext()  # in an evaluation
+            with contextlib.suppress(DivergedError), averaged:  # a DivergedError would hide the exception
                 self._save(trainer)  # a round torn by the exception leaves the checkpoint before it
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._saved_steps = math.inf
 
     def _save_if_due(self, trainer: pl.Trainer) -> None:
-        if trainer.global_step // self.every_n_steps > self._saved_steps // self.every_n_steps:
+        """At a multiple; and at the last step, since weights may be averaged in place when training ends."""
+        if trainer.should_stop or trainer.global_step // self.every_n_steps > self._saved_steps // self.every_n_steps:
             self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -129,7 +132,10 @@ def _random_states() -> list[Tensor]:
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps ``best.ckpt``: the weights, without optimizers and buffer, of the highest ``eval/return_mean`` so far."""
+    """Keeps ``best.ckpt``: the weights, without optimizers and buffer, of the highest ``eval/return_mean`` so far.
+
+    Where weights are averaged, these are the averaged ones, which were evaluated.
+    """
 
     def __init__(self) -> None:
         super().__init__(
@@ -146,6 +152,10 @@ class BestCheckpoint(ModelCheckpoint):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a run that goes on
             super().setup(trainer, pl_module, stage)
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        with exchanged(trainer):
+            super()._save_checkpoint(trainer, filepath)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the best score, also in a folder that was moved; a run without a ``best.ckpt`` has none."""

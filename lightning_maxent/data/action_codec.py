@@ -36,20 +36,34 @@ class AbstractActionCodec(ABC, Generic[Actions]):
 
 
 class BoxCodec(AbstractActionCodec[BoxActions]):
-    """``[-1, 1]^dim`` to the bounds of a Box; integers are rounded to the nearest."""
+    """``[-1, 1]^dim`` to the bounds of a Box.
+
+    Every integer between the bounds has an equal share of ``[-1, 1]``: uniform actions are uniform integers.  Rounding
+    to the nearest would give the two at the ends half of what the others have.
+    """
 
     def __init__(self, space: spaces.Box):
         super().__init__(BoxActions(spaces.flatdim(space)))
         self._shape, self._dtype = space.shape, space.dtype
-        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self._low, self._high = space.low[np.newaxis], space.high[np.newaxis]
 
     def native(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
         unit = (action.double().numpy().reshape(len(action), *self._shape) + 1) / 2
-        native = np.clip(self._low * (1 - unit) + self._high * unit, self._low, self._high)
-        return (np.rint(native) if np.issubdtype(self._dtype, np.integer) else native).astype(self._dtype)
+        return (self._number if np.issubdtype(self._dtype, np.floating) else self._integer)(unit.clip(0, 1))
 
     def uniform(self, envs: int) -> Float[Tensor, "env action_dim"]:
         return torch.rand(envs, self.actions.dim) * 2 - 1
+
+    def _number(self, unit: np.ndarray) -> np.ndarray:
+        low, high = self._low.astype(np.float64), self._high.astype(np.float64)
+        return np.clip(low * (1 - unit) + high * unit, low, high).astype(self._dtype)
+
+    def _integer(self, unit: np.ndarray) -> np.ndarray:
+        """Modulo 2^64, in which the distance from low to high has room for every type of integer."""
+        low = self._low.astype(np.uint64)
+        furthest = self._high.astype(np.uint64) - low
+        counted = np.where(unit < 1, np.floor(unit * (furthest.astype(np.float64) + 1)), 0.0).astype(np.uint64)
+        return (low + np.where(unit < 1, np.minimum(counted, furthest), furthest)).astype(self._dtype)
 
 
 class FiniteCodec(AbstractActionCodec[FiniteActions]):

@@ -23,8 +23,48 @@ def test_bounds_are_reached_and_the_middle_is_the_middle_for_every_type_of_box(l
     bottom, near_bottom, middle, near_top, top = (float(each[0, 0]) for each in played)
     assert (bottom, top) == (float(box.low[0]), float(box.high[0]))
     if np.issubdtype(dtype, np.integer) and high == 3:
-        assert (near_bottom, near_top) == (bottom, top)  # rounded to the nearest, not cut off
+        assert (near_bottom, near_top) == (bottom, top)  # an equal share for each, not the bound alone
     assert middle == pytest.approx((low + high) / 2, abs=0.5 if np.issubdtype(dtype, np.integer) else 1e-9)
+
+
+I64, U64 = np.iinfo(np.int64), np.iinfo(np.uint64)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 2)], ids=str)
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [(0, 3, np.int64), (-1, 1, np.int8), (250, 255, np.uint8), (-128, 127, np.int8), (7, 7, np.int32), (0, 1, np.bool_)],
+)
+def test_uniform_actions_of_an_integer_box_are_uniform(low, high, dtype, shape):
+    codec = BoxCodec(spaces.Box(low, high, shape, dtype))
+    played = codec.native(codec.uniform(40_000)).astype(np.int64)
+    assert played.shape == (40_000, *shape)
+    choices = high - low + 1
+    shares = np.stack([(played == low + choice).mean(0) for choice in range(choices)])
+    assert np.abs(shares - 1 / choices).max() < 5 * (1 / choices / 40_000) ** 0.5
+    assert played.min() == low and played.max() == high
+
+
+def test_every_dimension_of_an_integer_box_has_its_own_range():
+    box = spaces.Box(np.array([0, -5, 3]), np.array([1, 4, 3]), dtype=np.int64)
+    codec = BoxCodec(box)
+    played = codec.native(torch.linspace(-1, 1, 2_001).unsqueeze(-1).expand(-1, 3))
+    assert all(box.contains(each) for each in played)
+    assert [np.unique(column).tolist() for column in played.T] == [[0, 1], list(range(-5, 5)), [3]]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [(I64.min, I64.max, np.int64), (0, U64.max, np.uint64), (I64.max - 2, I64.max, np.int64), (0, I64.max, np.int64)],
+)
+def test_the_largest_integers_are_reached_and_none_lies_beyond(low, high, dtype):
+    box = spaces.Box(np.array([low], dtype), np.array([high], dtype), dtype=dtype)
+    played = BoxCodec(box).native(torch.tensor([[-1.5], [-1.0], [0.0], [1.0 - 2**-24], [1.0], [1.5]]))
+    assert all(box.contains(each) for each in played)
+    bottom, first, middle, near_top, top, last = (int(each[0]) for each in played)
+    assert (bottom, first, top, last) == (low, low, high, high)
+    assert middle == (low + high + 1) // 2
+    assert high - (high - low) // 2**23 - 1 <= near_top <= high
 
 
 FINITE = [

@@ -1,0 +1,20 @@
+"""Lightning's callbacks that average weights: which of the two sets of weights the model holds."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import WeightAveraging
+
+
+@contextmanager
+def exchanged(trainer: pl.Trainer) -> Iterator[None]:
+    """The model holds the averaged weights in place of those that learn, or the other way round, where there are any."""
+    averages = [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]  # type: ignore[attr-defined]
+    for average in averages:
+        average._swap_models(trainer.lightning_module)
+    try:
+        yield
+    finally:
+        for average in averages:
+            average._swap_models(trainer.lightning_module)
