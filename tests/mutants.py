@@ -276,6 +276,12 @@ MUTANTS = [
         "np.where(unit < 1, np.minimum(counted, furthest), furthest)",
         "counted",
     ),
+    Mutant(
+        "particles: the entropy at which one has all the weight for the one that they can tell",
+        "particles.py",
+        "action_dim * (math.log(2) + 0.5) - target",
+        "action_dim * math.log(2) - target",
+    ),
     # ---- finite actions
     Mutant(
         "finite: entropy with the wrong sign in the expected soft value",

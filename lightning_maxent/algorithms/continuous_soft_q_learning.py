@@ -8,7 +8,6 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
 from lightning_maxent.critics.base import CriticBuilder, Returns
-from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, soft_mixture
 from lightning_maxent.particles import AbstractParticles, UniformParticles
 from lightning_maxent.policies.base import SamplerBuilder, build_sampler, same_noise_each_time
@@ -70,17 +69,9 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
         self.policy_update = policy_update or SteinUpdate()
         self.particles.check(self.policy)
         self.policy_update.check(self.policy)
-        self._check_target_entropy()
+        if (entropy := self.temperature.target_entropy()) is not None:
+            self.particles.check_target_entropy(float(entropy), actions.dim)
         self.target_critic = target(self.critic)
-
-    def _check_target_entropy(self) -> None:
-        target, lowest = self.temperature.target_entropy(), self.particles.lowest_entropy(self.action_dim)
-        if target is not None and target <= lowest:
-            raise MaxEntError(
-                f"The temperature steers to an entropy of {float(target):.3g} nats, but {type(self.particles).__name__} of "
-                f"this count tell none below {lowest:.3g}, and alpha would fall for ever: raise their count, use "
-                f"PolicyParticles, or choose a higher target_entropy."
-            )
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
         alpha = self.temperature()

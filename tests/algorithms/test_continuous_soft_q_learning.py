@@ -1,6 +1,7 @@
 """Soft Q-learning over continuous actions, against equations and worlds of one step."""
 
 import math
+import re
 from functools import partial
 
 import pytest
@@ -249,13 +250,35 @@ def test_finite_actions_are_refused_and_sac_refuses_a_sampler():
         TargetCriticSAC(OBS, BoxActions(ACTION), critic=TWIN, policy=STEIN)
 
 
-def test_a_temperature_that_would_fall_for_ever_is_refused():
-    """Of 16 uniform particles in two dimensions the lowest entropy is that of one cell of sixteen: log(4 / 16)."""
-    steer = partial(LearnedTemperature, target_entropy=-1.39)
-    with pytest.raises(MaxEntError, match=r"entropy of -1.39 nats, but UniformParticles .* below -1.39"):
-        build(temperature=steer)
-    build(temperature=partial(LearnedTemperature, target_entropy=-1.38))
-    build(temperature=steer, particles=UniformParticles(17))
+def settled_entropy(particles: UniformParticles, target: float) -> float:
+    """The entropy of ``exp(Q/alpha)/Z`` at the alpha at which the particles tell the target; ``Q = -|a|^2 / 2``.
+
+    A Gaussian of variance alpha, far from the edge of the box; found by bisection.
+    """
+    torch.manual_seed(0)
+    action, log_density = particles.draw(None, torch.zeros(4_000, OBS), ACTION)
+    q, low, high = -action.square().sum(-1) / 2, 1e-4, 0.1
+    for _ in range(20):
+        alpha = math.sqrt(low * high)
+        log_weights, log_prob = particles.weigh(q, log_density, torch.tensor(alpha))
+        told = float(-(log_weights.exp() * log_prob).sum(-1).mean())
+        low, high = (alpha, high) if told < target else (low, alpha)
+    return ACTION / 2 * math.log(2 * math.pi * math.e * alpha)
+
+
+@pytest.mark.parametrize("target", [-1.0, -2.0])
+def test_a_target_entropy_too_low_for_the_particles_is_refused_and_the_count_that_is_named_will_do(target):
+    steer, few = partial(LearnedTemperature, target_entropy=target), UniformParticles(16)
+    with pytest.raises(MaxEntError, match=r"steers to an entropy of -\d nats, but 16 uniform particles") as refusal:
+        build(temperature=steer, particles=few)
+    count = int(re.search(r"set their count to (\d+) or more", str(refusal.value)).group(1))
+    enough = UniformParticles(count)
+    build(temperature=steer, particles=enough)
+    assert abs(settled_entropy(enough, target) - target) < 0.25
+    if target == -1.0:  # at -2, 16 of them tell no entropy that low, whatever alpha is
+        assert settled_entropy(few, target) < target - 0.6
+    with pytest.raises(MaxEntError, match=f"{count - 1} uniform particles"):
+        build(temperature=steer, particles=UniformParticles(count - 1))
     build(temperature=steer, **POLICIES["flow"])
 
 

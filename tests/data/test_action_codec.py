@@ -33,7 +33,14 @@ I64, U64 = np.iinfo(np.int64), np.iinfo(np.uint64)
 @pytest.mark.parametrize("shape", [(), (1,), (2, 2)], ids=str)
 @pytest.mark.parametrize(
     ("low", "high", "dtype"),
-    [(0, 3, np.int64), (-1, 1, np.int8), (250, 255, np.uint8), (-128, 127, np.int8), (7, 7, np.int32), (0, 1, np.bool_)],
+    [
+        (0, 3, np.int64),
+        (-1, 1, np.int8),
+        (250, 255, np.uint8),
+        (-128, 127, np.int8),
+        (7, 7, np.int32),
+        (0, 1, np.bool_),
+    ],
 )
 def test_uniform_actions_of_an_integer_box_are_uniform(low, high, dtype, shape):
     codec = BoxCodec(spaces.Box(low, high, shape, dtype))
@@ -42,7 +49,7 @@ def test_uniform_actions_of_an_integer_box_are_uniform(low, high, dtype, shape):
     choices = high - low + 1
     shares = np.stack([(played == low + choice).mean(0) for choice in range(choices)])
     assert np.abs(shares - 1 / choices).max() < 5 * (1 / choices / 40_000) ** 0.5
-    assert played.min() == low and played.max() == high
+    assert (played.min(), played.max()) == (low, high)
 
 
 def test_every_dimension_of_an_integer_box_has_its_own_range():
