@@ -30,6 +30,7 @@ class AbstractParticles(ABC):
     ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
         """Actions in ``[-1, 1]`` and the log-density in nats that they were drawn with."""
 
+    @abstractmethod
     def check_target_entropy(self, target: float, action_dim: int) -> None:
         """Raise ``MaxEntError`` if they cannot tell whether the soft policy has an entropy of ``target`` nats."""
 
@@ -74,7 +75,8 @@ class UniformParticles(AbstractParticles):
         They tell none below ``dim log 2 - log count``, where one of them has all the weight.  The peak of a Gaussian with
         entropy H has the density ``exp(dim/2 - H)``, and at least one particle must be expected in its inverse, the
         volume of the peak: ``H >= dim log 2 - log count + dim/2``.  There the entropy settles .2 nats below its target
-        (measured in 1, 2 and 3 dimensions); half a nat lower it settles .5 below, in two dimensions with .6 of the right alpha.
+        (measured in 1, 2 and 3 dimensions); half a nat lower it settles .5 below, in two dimensions with .6 of the right
+        alpha.
 
         Raises:
             MaxEntError: for a target below that; says how many particles would do.
@@ -99,6 +101,9 @@ class AbstractPolicyParticles(AbstractParticles, ABC):
                 f"{type(self).__name__} needs the density of the policy, and {type(policy).__name__} has none: use "
                 f"UniformParticles, or FlowPolicy, MixtureOfGaussians or SquashedGaussian."
             )
+
+    def check_target_entropy(self, target: float, action_dim: int) -> None:
+        """Any will do, since they lie where the policy is."""
 
     def draw(
         self, policy: Any, obs: Float[Tensor, "batch obs_dim"], action_dim: int

@@ -282,6 +282,42 @@ MUTANTS = [
         "action_dim * (math.log(2) + 0.5) - target",
         "action_dim * math.log(2) - target",
     ),
+    Mutant(
+        "the scale of rewards keeps its own discount",
+        "data/environment.py",
+        "self.reward_scaling.begin(discount)",
+        "pass",
+    ),
+    Mutant(
+        "another discount of the scale than the algorithm's",
+        "data/scaling.py",
+        "if self._given not in (None, discount):",
+        "if False:",
+    ),
+    Mutant(
+        "backups below the range are not counted",
+        "critics/categorical.py",
+        "(target.atoms < self.centres[0]) | (target.atoms > self.centres[-1])",
+        "target.atoms > self.centres[-1]",
+    ),
+    Mutant(
+        "best.ckpt holds other weights than were evaluated",
+        "callbacks/checkpoint.py",
+        "        with exchanged(trainer):\n            super()._save_checkpoint",
+        "        with contextlib.nullcontext():\n            super()._save_checkpoint",
+    ),
+    Mutant(
+        "an evaluation that breaks exchanges average and weights",
+        "callbacks/checkpoint.py",
+        "exchanged(trainer) if self._before_evaluation else contextlib.nullcontext()",
+        "contextlib.nullcontext()",
+    ),
+    Mutant(
+        "the last checkpoint holds the average in place of what learns",
+        "callbacks/checkpoint.py",
+        "if trainer.should_stop or trainer.global_step //",
+        "if trainer.global_step //",
+    ),
     # ---- finite actions
     Mutant(
         "finite: entropy with the wrong sign in the expected soft value",

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
-from lightning_maxent.critics.base import Returns
+from lightning_maxent.critics.base import AbstractCritic, Returns
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import soft_bellman_target, soft_returns
 from lightning_maxent.transition import Episode, Transition
@@ -27,6 +27,8 @@ def check_delay(delay: int) -> int:
 class ActionValueAlgorithm(AbstractAlgorithm, ABC):
     """Learns from replayed transitions of whatever policy, a batch for every update, unless a subclass says otherwise."""
 
+    critic: AbstractCritic
+
     @abstractmethod
     def q_value(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
@@ -43,7 +45,10 @@ class ActionValueAlgorithm(AbstractAlgorithm, ABC):
         """``r + gamma (1 - d) Z`` of the soft returns Z of the next state."""
         terminated = batch.terminated.unsqueeze(-1)
         atoms = soft_bellman_target(batch.reward.unsqueeze(-1), terminated, following.atoms, self.discount)
-        return Returns(atoms, following.probs.masked_fill(terminated, 1 / atoms.shape[-1]))  # whatever lies behind
+        target = Returns(atoms, following.probs.masked_fill(terminated, 1 / atoms.shape[-1]))  # whatever lies behind
+        if (clipped := self.critic.clipped(target)) is not None:
+            self.record({"critic/clipped": clipped.mean()})
+        return target
 
     @abstractmethod
     def follow_targets(self) -> None:

@@ -183,8 +183,11 @@ class REPPO(ActorCritic):
             }
         )
         prediction = self.critic(batch.obs, batch.action)
+        returns = Returns.certain(batch.returns)
+        if (clipped := self.critic.clipped(returns)) is not None:
+            self.record({"critic/clipped": clipped.mean()})
         return {
-            "critic": self.critic.loss(prediction, Returns.certain(batch.returns)).sum(0).mean(),
+            "critic": self.critic.loss(prediction, returns).sum(0).mean(),
             "policy": torch.where(outside, multiplier.detach() * divergence, climb).mean(),
             "temperature": self.temperature.loss(log_prob).mean(),
             "trust_region": self.trust_region.loss(divergence).mean(),

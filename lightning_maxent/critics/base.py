@@ -70,6 +70,10 @@ class AbstractCritic(nn.Module, ABC):
         """The error of every member against the backed-up target; squared, against its mean, unless overridden."""
         return squared_error(prediction, target.mean())
 
+    def clipped(self, target: Returns) -> Float[Tensor, " batch"] | None:
+        """The share of each backed-up target that lies beyond what the critic can predict; None if nothing does."""
+        return None
+
 
 def ask_members(
     network: nn.Module, members: int, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]

@@ -169,6 +169,8 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self._trains = stage == "fit"
         if self._trains:
             self.env_steps = 0
+            if (discount := getattr(self._algorithm, "discount", None)) is not None:
+                self.reward_scaling.begin(discount)
 
     def train_dataloader(self) -> RoundStream:
         return RoundStream(self._next_round, self.eval_interval // self.steps_per_round)
@@ -207,7 +209,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     @property
     def _algorithm(self) -> Any:
-        """The Trainer's module: all that data knows of it is ``explore`` and ``act``."""
+        """The Trainer's module: all that data knows of it is ``explore``, ``act`` and, if it has one, its ``discount``."""
         return self.trainer.lightning_module if self.trainer else None
 
     def _seed(self, purpose: str) -> int:

@@ -90,6 +90,10 @@ class AbstractRewardScaling(ABC):
     """Built from ``num_envs``; its state is saved in checkpoints."""
 
     @abstractmethod
+    def begin(self, discount: float) -> None:
+        """Training begins, with an algorithm of this discount."""
+
+    @abstractmethod
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
         """Take in the rewards of one step, and which episodes ended with it."""
 
@@ -110,6 +114,9 @@ class RawRewards(AbstractRewardScaling):
     """As they are."""
 
     def __init__(self, num_envs: int):
+        pass
+
+    def begin(self, discount: float) -> None:
         pass
 
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
@@ -141,6 +148,9 @@ class FixedScaleRewards(AbstractRewardScaling):
             raise MaxEntError(f"The scale of rewards must be positive and finite, but is {scale}.")
         self._scale = float(scale)
 
+    def begin(self, discount: float) -> None:
+        pass
+
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
         pass
 
@@ -161,23 +171,35 @@ class ReturnScaledRewards(AbstractRewardScaling):
     et al. 2025, arXiv 2502.15280) and FlashSAC (arXiv 2604.04539), where however the last step of an episode forgets
     those before it.
 
+    Where rewards are rare, ``largest`` is what bounds them: the deviation alone shows the first reward after N steps
+    without any as ``sqrt(N)``, which is 10 after 100 steps and 100 after 10,000.
+
     Args:
         num_envs: environments side by side.
-        discount: that of the algorithm.
-        largest: the largest return that the learner is to see; 5 in both.
+        discount: that of the algorithm, which is taken when training begins if None; .99 where there is no algorithm.
+        largest: the largest return that the learner is to see; 5 in both papers.
 
     Raises:
-        MaxEntError: for a discount outside [0, 1], or unless ``largest`` is positive.
+        MaxEntError: for a discount outside [0, 1] or another one than the algorithm's, or unless ``largest`` is positive.
     """
 
-    def __init__(self, num_envs: int, discount: float = 0.99, largest: float = 5.0):
-        if not 0 <= discount <= 1:
+    def __init__(self, num_envs: int, discount: float | None = None, largest: float = 5.0):
+        if discount is not None and not 0 <= discount <= 1:
             raise MaxEntError(f"The discount of the reward's scale must lie in [0, 1], but is {discount}.")
         if not largest > 0:
             raise MaxEntError(f"The largest return must be positive, but is {largest}.")
-        self.discount, self.largest = discount, largest
+        self._given, self.largest = discount, largest
+        self.discount = 0.99 if discount is None else discount
         self._returns, self._extreme = np.zeros(num_envs), 0.0
         self._statistics = RunningMeanStd(shape=(), dtype=np.float64)
+
+    def begin(self, discount: float) -> None:
+        if self._given not in (None, discount):
+            raise MaxEntError(
+                f"The discount of ReturnScaledRewards is {self._given:g}, but that of the algorithm is {discount:g}: leave out "
+                f"the former, and the scale takes that of the algorithm."
+            )
+        self.discount = discount
 
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
         self._returns = reward.double().numpy() + self.discount * self._returns

@@ -174,3 +174,21 @@ def test_the_mean_of_the_target_is_the_soft_value_of_the_believed_mean(build, ba
             log_probs = scores.log_softmax(-1)
             value = (log_probs.exp() * (q - ALPHA * log_probs)).sum(-1)
     assert_close(returns.mean(), batch.reward + DISCOUNT * going_on * value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_share_of_backups_beyond_the_range_of_a_histogram_is_recorded(name):
+    algorithm = ALGORITHMS[name](critic=CRITICS["two_hot"])
+    reward = torch.zeros(BATCH)
+    reward[:4], reward[4:8] = 3.1, -3.1  # the range is -3 to 3, and nothing follows
+    obs, action = torch.randn(BATCH, OBS), torch.eye(ACTION)[torch.zeros(BATCH, dtype=torch.long)]
+    algorithm.losses(Transition(obs, action, reward, obs, torch.ones(BATCH, dtype=torch.bool)))
+    assert algorithm.drain_metrics()["critic/clipped"] == pytest.approx(8 / BATCH)
+
+
+def test_a_critic_without_a_range_records_no_share():
+    algorithm = ALGORITHMS["sac"](critic=CRITICS["ensemble"])
+    obs = torch.randn(BATCH, OBS)
+    ended = torch.ones(BATCH, dtype=torch.bool)
+    algorithm.losses(Transition(obs, torch.zeros(BATCH, ACTION), torch.full((BATCH,), 1e6), obs, ended))
+    assert "critic/clipped" not in algorithm.drain_metrics()

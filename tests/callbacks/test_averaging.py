@@ -152,7 +152,7 @@ def test_averages_that_would_be_others_than_they_say_are_refused(callbacks, sent
 @pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_refused_average_leaves_nothing_behind(tmp_path, capsys):
     config = write("DQN", "joint")
-    callback = {"class_path": "StochasticWeightAveraging", "init_args": {"swa_lrs": 0.01}}
+    callback = {"class_path": "StochasticWeightAveraging", "init_args": {"swa_lrs": 0.01, "device": "cpu"}}
     Path("callback.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback], "logger": False}}))
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(SystemExit):

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from test_replay import rounds, started
+import yaml
+from test_replay import StubTrainer, rounds, started
 from torch.testing import assert_close
 
-from lightning_maxent import MaxEntError
+from lightning_maxent import MaxEntError, ReplayDataModule
+from lightning_maxent.arguments import BUILT_IN_CONFIGS
 from lightning_maxent.data.scaling import FixedScaleRewards, RawRewards, ReturnScaledRewards, StandardisedObservations
 
 
@@ -64,6 +66,49 @@ def test_rewards_are_divided_by_the_deviation_of_returns_or_what_brings_the_larg
 def test_numbers_that_scale_nothing_are_refused(numbers):
     with pytest.raises(MaxEntError, match=r"must"):
         ReturnScaledRewards(1, **numbers)
+
+
+def test_the_discount_of_the_scale_is_that_of_the_algorithm():
+    scaling = ReturnScaledRewards(1)
+    scaling.begin(0.5)
+    for _ in range(3):
+        scaling.update(torch.ones(1), np.array([False]))
+    assert 5 / scaling.scale() == 1 + 0.5 + 0.25  # the largest return is seen as 5
+    data = ReplayDataModule("probe/Counting-v0", reward_scaling=ReturnScaledRewards)
+    StubTrainer(data).discount = 0.25
+    data.setup("fit")
+    assert data.reward_scaling.discount == 0.25
+
+
+def test_a_discount_of_the_scale_that_is_not_the_algorithm_s_is_refused():
+    ReturnScaledRewards(1, discount=0.9).begin(0.9)
+    with pytest.raises(MaxEntError, match=r"ReturnScaledRewards is 0.9, but that of the algorithm is 0.95: leave out"):
+        ReturnScaledRewards(1, discount=0.9).begin(0.95)
+
+
+def built_in_scalings():
+    """Name and settings of every built-in configuration that scales rewards by returns."""
+    for path in sorted(BUILT_IN_CONFIGS.rglob("*.yaml")):
+        data = (yaml.safe_load(path.read_text()) or {}).get("data", {}).get("init_args", {})
+        scaling = data.get("reward_scaling")
+        if isinstance(scaling, dict) and scaling["class_path"].endswith("ReturnScaledRewards"):
+            yield pytest.param(scaling["init_args"], id=f"{path.parent.name}/{path.stem}")
+
+
+@pytest.mark.parametrize("settings", list(built_in_scalings()))
+def test_after_a_long_silence_a_built_in_configuration_shows_a_reward_as_ten_at_the_most(settings):
+    scaling = ReturnScaledRewards(1, **settings)
+    for reward in [0.0] * 10_000 + [1.0]:
+        scaling.update(torch.tensor([reward]), np.array([True]))
+    assert scaling.scale() == pytest.approx(settings["largest"])
+    assert settings["largest"] <= 10
+
+
+def test_without_a_bound_the_first_reward_after_n_silent_steps_is_seen_as_the_root_of_n():
+    scaling = ReturnScaledRewards(1, largest=np.inf)
+    for reward in [0.0] * 9_999 + [1.0]:
+        scaling.update(torch.tensor([reward]), np.array([True]))
+    assert scaling.scale() == pytest.approx(100, rel=0.02)
 
 
 SCALED = {"observation_scaling": StandardisedObservations, "reward_scaling": ReturnScaledRewards}
