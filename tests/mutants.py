@@ -1093,6 +1093,7 @@ MUTANTS = [
         "returns - self.baseline, returns)",
         "returns, returns)",
     ),
+    Mutant("PPO: the mean contains the advantage", "algorithms/ppo.py", "others * (judged", "1 * (judged"),
     Mutant(
         "REINFORCE: the baseline contains the return",
         "algorithms/reinforce.py",

@@ -34,9 +34,10 @@ class PlayedSample(NamedTuple):
 class PPO(AdvantageAlgorithm):
     """Several passes over every rollout, in which the policy may not leave the neighbourhood of the one that played.
 
-    Schulman et al. 2017b (arXiv 1707.06347v2), algorithm 1, with the entropy bonus of eq. 9.  The advantages of a batch
-    are centred, and the policy's whole loss is divided by their deviation: so alpha keeps its unit, reward per nat, while
-    elsewhere the bonus grows against advantages that are made small.
+    Schulman et al. 2017b (arXiv 1707.06347v2), algorithm 1, with the entropy bonus of eq. 9.  From each
+    advantage of a batch the mean of the others is taken, and the policy's whole loss is divided by their deviation: so
+    alpha keeps its unit, reward per nat, while elsewhere the bonus grows against advantages that are made small.  The
+    mean of all n advantages contains the advantage itself, and would shrink the gradient to ``1 - 1/n``.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -107,7 +108,8 @@ class PPO(AdvantageAlgorithm):
         alpha, value = self.temperature(), self.value(judged.obs)
         distribution = self.policy.distribution(judged.obs)
         entropy, log_ratio = distribution.entropy(), distribution.log_prob(judged.action) - played
-        centred, deviation = judged.advantage - judged.advantage.mean(), judged.advantage.std() + 1e-8
+        others = len(played) / (len(played) - 1)  # less the mean of the others, or alpha would weigh so much more
+        centred, deviation = others * (judged.advantage - judged.advantage.mean()), judged.advantage.std() + 1e-8
         policy_loss = clipped_surrogate_loss(log_ratio, centred, entropy, alpha, self.clip) / deviation
         self.record(
             {

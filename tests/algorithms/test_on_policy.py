@@ -33,6 +33,7 @@ from lightning_maxent import (
     Transition,
 )
 from lightning_maxent.algorithms.on_policy import Sample
+from lightning_maxent.algorithms.ppo import PlayedSample
 from lightning_maxent.exact import entropy_regularised_policy, read_mdp, soft_value_iteration
 from lightning_maxent.networks import MLP, BatchRenormMLP, DropoutMLP
 
@@ -545,6 +546,18 @@ def test_ppo_holds_the_policy_against_the_one_that_played():
         algorithm.update(batch, optimizers)
     assert divergences[0] == pytest.approx(0, abs=1e-6)
     assert divergences[-1] > 1e-3
+
+
+def test_ppo_takes_from_each_advantage_the_mean_of_the_others():
+    """In closed form, of two: the slope of ``log pi(a|s)`` along the logits is ``one_hot(a) - pi``."""
+    algorithm, obs, action = learner("ppo", 3, FiniteActions((4,)), alpha=0.0), torch.eye(3)[:2], torch.eye(4)[1:3]
+    advantage = torch.tensor([1.0, 4.0])
+    with torch.no_grad():
+        distribution = algorithm.policy.distribution(obs)
+        policy, played = algorithm.policy(obs).exp(), distribution.log_prob(action)
+    algorithm.losses(PlayedSample(Sample(obs, action, advantage, torch.zeros(2)), played))["policy"].backward()
+    expected = torch.tensor([[-3.0], [3.0]]) * (action - policy) / 2 / advantage.std()
+    assert_close(-algorithm.policy.network[0].weight.grad[0][:2], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_rollout_too_short_for_its_minibatches_is_refused():
