@@ -10,7 +10,8 @@ from pytorch_lightning.callbacks import WeightAveraging
 @contextmanager
 def exchanged(trainer: pl.Trainer) -> Iterator[None]:
     """The model holds the averaged weights in place of those that learn, or the other way round, where there are any."""
-    averages = [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]  # type: ignore[attr-defined]
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    averages = [each for each in callbacks if isinstance(each, WeightAveraging) and each._average_model is not None]
     for average in averages:
         average._swap_models(trainer.lightning_module)
     try:
