@@ -88,13 +88,14 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
 
 
 def last_checkpoint(group: Path, name: str) -> Path:
-    """The newest ``last.ckpt`` of the runs ``group/name``, where either may be a pattern.
+    """The newest ``last.ckpt`` of the runs ``group/name``, where either may be a pattern; a folder without a
+    ``config.yaml`` is no run.
 
     Raises:
         MaxEntError: if there is none.
     """
     pattern = str((group / name / "checkpoints" / "last.ckpt").absolute())
-    found = sorted(glob.glob(pattern), key=os.path.getmtime)
+    found = sorted((path for path in glob.glob(pattern) if run_folder(Path(path))), key=os.path.getmtime)
     if not found:
         raise MaxEntError(
             f"There is no checkpoint {pattern} to go on from: start the run first, or give the path of a checkpoint."

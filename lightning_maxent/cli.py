@@ -137,6 +137,9 @@ class MaxEntCLI(LightningCLI):
                 f"{path} holds weights alone: go on from the last.ckpt beside it, or begin a new run with them by the callback "
                 f"WarmStart."
             )
+        if self.trainer.fast_dev_run:
+            print("A dry run: it leaves no folder, no checkpoint and no metrics.")
+            return
         self._held.enter_context(_claim(self.run_dir, self.resumes))
         if path:
             print(
