@@ -57,6 +57,8 @@ class StepCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_steps = math.inf if trainer.fast_dev_run else trainer.global_step
         self._draw_on()
+        if trainer.global_step:
+            _continue_epochs(trainer)
         if self._owes_evaluation(trainer) and trainer.global_step % _evaluation_interval(trainer) == 0:
             self._evaluate(trainer)
 
@@ -125,6 +127,20 @@ class StepCheckpoint(ModelCheckpoint):
         if trainer.global_step > self._saved_steps:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
             self._saved_steps = trainer.global_step
+
+
+def _continue_epochs(trainer: pl.Trainer) -> None:
+    """Where a run goes on, let the clock say which epoch it is, and whether one begins.
+
+    Lightning plays an empty epoch first where the checkpoint was saved at the end of one, and counts it.
+    """
+    loop = trainer.fit_loop
+    epoch, passed = divmod(trainer.global_step, trainer.datamodule.eval_interval)  # type: ignore[attr-defined]
+    progress = loop.epoch_progress.current
+    progress.ready = progress.started = progress.processed = progress.completed = epoch
+    if passed == 0:
+        loop.reset_restart_stage()
+        loop.epoch_loop.restarting = False
 
 
 def _evaluates(trainer: pl.Trainer) -> bool:
