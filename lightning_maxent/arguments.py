@@ -31,6 +31,10 @@ class OneSentenceParser(LightningArgumentParser):
 
 def explain(message: str) -> str:
     """The one line of a nested parse error that a person needs, with near matches for a misspelt option."""
+    if several := re.search(r"Multiple subclasses with name (\w+)\. Give the full .*?: (.+)\.\n", message):
+        paths = several[2].split(", ")
+        own = [path for path in paths if path.startswith(_PACKAGE.name)]
+        return f"There are several classes {several[1]}: give the whole path, {' or '.join(own or paths)}."
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         asked = re.match(r"\. Got value: Namespace\(.*?class_path='([^']+)'", message[unknown.end() :])
         return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))
