@@ -35,6 +35,11 @@ def explain(message: str) -> str:
         paths = several[2].split(", ")
         own = [path for path in paths if path.startswith(_PACKAGE.name)]
         return f"There are several classes {several[1]}: give the whole path, {' or '.join(own or paths)}."
+    if lacking := re.search(
+        r"Problem with given class_path '(?:[\w.]+\.)?(\w+)':\s+the following arguments are required: ([\w, ]+)",
+        message,
+    ):
+        return f"{lacking[1]} cannot be built without {lacking[2]}: give it among its init_args."
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         asked = re.match(r"\. Got value: Namespace\(.*?class_path='([^']+)'", message[unknown.end() :])
         return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))

@@ -1,14 +1,7 @@
-import argparse
-from pathlib import Path
-
 import pytest
-import yaml
+from jsonargparse import ArgumentParser
 
-from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import main, run
-from lightning_maxent.whole_numbers import whole_number
-
-pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+from lightning_maxent.whole_numbers import accept_whole_numbers, whole_number
 
 
 @pytest.mark.parametrize(
@@ -37,30 +30,14 @@ def test_a_whole_number_is_what_it_says_however_it_is_written(written, meant):
     assert type(read) is type(meant)
 
 
-def parsed(capsys, *args: str) -> dict:
-    with pytest.raises(SystemExit):
-        main(["fit", "--config=sac/pendulum", *args, "--print_config"])
-    return yaml.safe_load(capsys.readouterr().out)
-
-
-def test_integer_options_take_exponents_and_points_from_flags_and_files_and_others_stay_as_they_are(capsys):
-    flags = ["--data.batch_size=2e1", "--trainer.max_steps=1e4", "--data.warmup_steps=32.0", "--seed_everything=1e1"]
-    flags += ["--model.critic.init_args.network.init_args.hidden_dims=[2e1, 16]", "--name=1e4"]
-    flags += ["--trainer.limit_val_batches=1.0", "--trainer.limit_train_batches=1", "--model.discount=1"]
-    Path("overlay.yaml").write_text("data:\n  capacity: 1e5\n  num_envs: 2.0\ntrainer:\n  min_steps: 1e2\n")
-    config = parsed(capsys, "--config=overlay.yaml", *flags)
-    data, trainer, model = config["data"]["init_args"], config["trainer"], config["model"]["init_args"]
-    read = [data[name] for name in ("batch_size", "warmup_steps", "capacity", "num_envs")]
-    read += [trainer["max_steps"], trainer["min_steps"], config["seed_everything"]]
-    read += model["critic"]["init_args"]["network"]["init_args"]["hidden_dims"]
-    assert read == [20, 32, 100_000, 2, 10_000, 100, 10, 20, 16]
-    assert all(type(number) is int for number in read)
-    assert config["name"] == "1e4"
-    assert type(trainer["limit_val_batches"]) is type(model["discount"]) is float
-    assert type(trainer["limit_train_batches"]) is int
-
-
-@pytest.mark.parametrize("written", ["1.5", "1e-1", "true", "many", "inf"])
-def test_what_is_no_whole_number_stays_refused(written):
-    with pytest.raises(argparse.ArgumentError, match="Expected a <class 'int'>"):
-        run(resolve_arguments(["fit", "--config=sac/pendulum", f"--data.batch_size={written}", "--print_config"]))
+def test_where_an_integer_and_a_float_mean_different_things_each_stays_what_it_is():
+    accept_whole_numbers()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--count", type=int | None)
+    parser.add_argument("--share", type=int | float)
+    parser.add_argument("--widths", type=list[int])
+    parser.add_argument("--text", type=str | int)
+    args = parser.parse_args(["--count=1e1", "--share=1.0", "--widths=[2e0, 3.0]", "--text=1e1"])
+    assert (args.count, args.share, args.widths, args.text) == (10, 1.0, [2, 3], "1e1")
+    assert type(args.share) is float
+    assert type(parser.parse_args(["--share=1"]).share) is int

@@ -83,7 +83,9 @@ class StepCheckpoint(ModelCheckpoint):
     @staticmethod
     def _evaluate(trainer: pl.Trainer) -> None:
         epoch_loop = trainer.fit_loop.epoch_loop
-        epoch_loop._batches_that_stepped = trainer.global_step  # the step that loggers get; Lightning has added one to it
+        epoch_loop._batches_that_stepped = (
+            trainer.global_step
+        )  # the step that loggers get; Lightning has added one to it
         loop = epoch_loop.val_loop
         trainer.validating = True
         loop.run()

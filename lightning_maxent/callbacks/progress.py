@@ -26,9 +26,7 @@ class EnvStepProgress(ProgressBar):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         total = trainer.max_steps if trainer.max_steps >= 0 else None
         name = type(pl_module).__name__
-        self._bar = progress(
-            total, "env steps", initial=trainer.global_step, desc=name, disable=not self._enabled
-        )
+        self._bar = progress(total, "env steps", initial=trainer.global_step, desc=name, disable=not self._enabled)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         assert self._bar is not None
