@@ -140,7 +140,7 @@ class MaxEntCLI(LightningCLI):
                 f"{path} holds weights alone: go on from the last.ckpt beside it, or begin a new run with them by the callback "
                 f"WarmStart."
             )
-        if self.trainer.fast_dev_run:
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             print("A dry run: it leaves no folder, no checkpoint and no metrics.")
             return
         self._held.enter_context(_claim(self.run_dir, self.resumes))

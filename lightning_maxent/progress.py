@@ -1,5 +1,6 @@
 """How far a command has come: a bar on a terminal, elsewhere a plain line now and then."""
 
+import math
 import sys
 from typing import Any
 
@@ -11,7 +12,7 @@ SECONDS = 30  # between two lines
 class _Lines(tqdm):
     """Whole lines, without carriage returns, for a log or a pipe."""
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Write a line; ``update`` calls it when it is time."""
         passed = self.format_dict["elapsed"]
         rate = self.format_dict["rate"] or (self.n - self.initial) / max(passed, 1e-9)
@@ -26,7 +27,6 @@ class _Lines(tqdm):
             f"{rate:,.1f}{self.unit}/s{postfix}\n"
         )
         self.fp.flush()
-        return True
 
     @classmethod
     def write(cls, s: str, file: Any = None, end: str = "\n", nolock: bool = False) -> None:
@@ -38,11 +38,10 @@ class _Lines(tqdm):
 
     def close(self) -> None:
         """Write where it stands, if that is not written yet, and end."""
-        if not self.disable:
-            if self.leave and self.n > self.last_print_n:
-                self.display()
-            self.disable = True  # nothing to wipe away
-            self._decr_instances(self)
+        if not self.disable and self.leave and self.n > self.last_print_n:
+            self.display()
+        self.delay = math.inf  # as if nothing had been drawn that tqdm would have to wipe away
+        super().close()
 
 
 def progress(total: int | None, unit: str, **options: Any) -> tqdm:

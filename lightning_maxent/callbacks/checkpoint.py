@@ -55,7 +55,7 @@ class StepCheckpoint(ModelCheckpoint):
         self._evaluated = state_dict.get("evaluated", 0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._saved_steps = math.inf if trainer.fast_dev_run else trainer.global_step
+        self._saved_steps = math.inf if trainer.fast_dev_run else trainer.global_step  # type: ignore[attr-defined]
         self._draw_on()
         if trainer.global_step:
             _continue_epochs(trainer)
@@ -78,7 +78,7 @@ class StepCheckpoint(ModelCheckpoint):
         self._random_states = []
 
     def _owes_evaluation(self, trainer: pl.Trainer) -> bool:
-        return trainer.enable_validation and not trainer.fast_dev_run and trainer.global_step > self._evaluated
+        return trainer.enable_validation and not trainer.fast_dev_run and trainer.global_step > self._evaluated  # type: ignore[attr-defined]
 
     @staticmethod
     def _evaluate(trainer: pl.Trainer) -> None:
@@ -139,7 +139,7 @@ def _continue_epochs(trainer: pl.Trainer) -> None:
     loop = trainer.fit_loop
     epoch, passed = divmod(trainer.global_step, trainer.datamodule.eval_interval)  # type: ignore[attr-defined]
     progress = loop.epoch_progress.current
-    progress.ready = progress.started = progress.processed = progress.completed = epoch
+    progress.ready = progress.started = progress.processed = progress.completed = epoch  # type: ignore[attr-defined]
     if passed == 0:
         loop.reset_restart_stage()
         loop.epoch_loop.restarting = False

@@ -1,6 +1,7 @@
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
@@ -10,7 +11,7 @@ from lightning_maxent.errors import MaxEntError
 
 
 def watched(*callbacks, **measured):
-    return Monitors(callbacks, ["critic"]), SimpleNamespace(callback_metrics=dict(measured))
+    return Monitors(callbacks, ["critic"]), Mock(spec=pl.Trainer, callback_metrics=dict(measured))
 
 
 def test_a_row_can_be_looked_up_until_it_was_judged_and_what_evaluations_left_stays():
