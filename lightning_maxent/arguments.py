@@ -19,6 +19,7 @@ from lightning_maxent.errors import MaxEntError
 
 _PACKAGE = Path(__file__).parent
 BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
+_ELSEWHERE = {"WandbLogger": "lightning_maxent.loggers.wandb.WandbLogger"}  # where people look for it in vain
 
 
 class OneSentenceParser(LightningArgumentParser):
@@ -50,9 +51,11 @@ def explain(message: str) -> str:
         return f"There is no class {module}.{name}{_meant(name, module, _PACKAGE.name)}"
     if missing := re.search(r"No module named '([^']+)'", message):
         asked = re.search(rf"{re.escape(missing[1])}[\w.]*", message.replace(missing[0], ""))
+        name = asked[0] if asked else "that was given"
+        if meant := _ELSEWHERE.get(name.rpartition(".")[2]):
+            return f"The class {name} cannot be found ({missing[0]}); did you mean {meant}?"
         return (
-            f"The class {asked[0] if asked else 'that was given'} cannot be found ({missing[0]}): check its spelling, and "
-            f"that its package is installed."
+            f"The class {name} cannot be found ({missing[0]}): check its spelling, and that its package is installed."
         )
     if number := re.search(r"Expected a <class '(?:float|int)'>\s+- Expected a dot import path string: (\S+)", message):
         option = re.findall(r'Parser key "([\w.]+)"', message[: number.start()])[-1]
@@ -74,6 +77,8 @@ def explain(message: str) -> str:
 
 def _meant(name: str, *modules: str) -> str:
     """The end of a sentence about a name that there is not: a near class of these modules, of the first that has any."""
+    if name in _ELSEWHERE:
+        return f"; did you mean {_ELSEWHERE[name]}?"
     for module in modules:
         classes = [each for each, content in vars(importlib.import_module(module)).items() if isinstance(content, type)]
         if near := difflib.get_close_matches(name, classes, n=1):

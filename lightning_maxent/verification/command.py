@@ -20,6 +20,7 @@ from lightning_maxent.verification.measurement import Measurement
 from lightning_maxent.verification.multi_goal import multi_goal
 from lightning_maxent.verification.regression import regression
 from lightning_maxent.verification.tabular import noisy_tabular, tabular
+from lightning_maxent.whole_numbers import accept_whole_numbers
 
 DESCRIPTION = """Is a critic right?  Trains it through the algorithms on worlds whose soft-optimal answers are known.
 
@@ -54,6 +55,7 @@ def verify(arguments: Sequence[str]) -> int:
     Raises:
         MaxEntError: for a critic that cannot be found or built.
     """
+    accept_whole_numbers()
     parser = _parser()
     args = parser.parse_args(list(arguments))
     worlds = QUICK if args.quick else WORLDS
