@@ -20,12 +20,11 @@ class _Lines(tqdm):
         if self.total:
             of = f"/{self.total:,}"
             left = f", {self.format_interval((self.total - self.n) / rate)} left" if rate else ""
+        speed = f"{1 / rate:,.1f} s each" if 0 < rate < 1 else f"{rate:,.1f}{self.unit}/s"
         desc = f"{self.desc}: " if self.desc else ""
         postfix = f", {self.postfix}" if self.postfix else ""
-        self.fp.write(
-            f"{desc}{self.n:,}{of}{self.unit}, {self.format_interval(passed)} passed{left}, "
-            f"{rate:,.1f}{self.unit}/s{postfix}\n"
-        )
+        time = f"{self.format_interval(passed)} passed{left}"
+        self.fp.write(f"{desc}{self.n:,}{of}{self.unit}, {time}, {speed}{postfix}\n")
         self.fp.flush()
 
     @classmethod

@@ -243,4 +243,6 @@ def test_the_time_left_follows_from_the_mean_time_of_a_run(monkeypatch, capsys):
         bar.update()
         now[0] += 60
         bar.update(0)
-    assert "1/3 runs, 1:01:00 passed, 2:02:00 left" in capsys.readouterr().err  # two runs to go, an hour each
+    assert (
+        "1/3 runs, 1:01:00 passed, 2:02:00 left, 3,660.0 s each" in capsys.readouterr().err
+    )  # two runs to go, an hour each
