@@ -120,6 +120,7 @@ def test_the_files_of_wandb_lie_where_its_environment_variable_says(monkeypatch,
 @pytest.mark.usefixtures("offline")
 def test_wandb_warns_of_nothing_that_the_user_did_not_give(monkeypatch, tmp_path, capfd):
     monkeypatch.delenv("WANDB_SILENT")
+    monkeypatch.setattr("wandb.errors.term._printed_messages", set())  # it warns once in a process
     wandb.teardown()
     logger = WandbLogger()
     logger.place(tmp_path)
