@@ -19,6 +19,7 @@ from lightning_maxent.errors import MaxEntError
 
 _PACKAGE = Path(__file__).parent
 BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
+_ELSEWHERE = {"WandbLogger": "lightning_maxent.loggers.wandb.WandbLogger"}  # where people look for it in vain
 
 
 class OneSentenceParser(LightningArgumentParser):
@@ -31,6 +32,15 @@ class OneSentenceParser(LightningArgumentParser):
 
 def explain(message: str) -> str:
     """The one line of a nested parse error that a person needs, with near matches for a misspelt option."""
+    if several := re.search(r"Multiple subclasses with name (\w+)\. Give the full .*?: (.+)\.\n", message):
+        paths = several[2].split(", ")
+        own = [path for path in paths if path.startswith(_PACKAGE.name)]
+        return f"There are several classes {several[1]}: give the whole path, {' or '.join(own or paths)}."
+    if lacking := re.search(
+        r"Problem with given class_path '(?:[\w.]+\.)?(\w+)':\s+the following arguments are required: ([\w, ]+)",
+        message,
+    ):
+        return f"{lacking[1]} cannot be built without {lacking[2]}: give it among its init_args."
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         asked = re.match(r"\. Got value: Namespace\(.*?class_path='([^']+)'", message[unknown.end() :])
         return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))
@@ -41,9 +51,11 @@ def explain(message: str) -> str:
         return f"There is no class {module}.{name}{_meant(name, module, _PACKAGE.name)}"
     if missing := re.search(r"No module named '([^']+)'", message):
         asked = re.search(rf"{re.escape(missing[1])}[\w.]*", message.replace(missing[0], ""))
+        name = asked[0] if asked else "that was given"
+        if meant := _ELSEWHERE.get(name.rpartition(".")[2]):
+            return f"The class {name} cannot be found ({missing[0]}); did you mean {meant}?"
         return (
-            f"The class {asked[0] if asked else 'that was given'} cannot be found ({missing[0]}): check its spelling, and "
-            f"that its package is installed."
+            f"The class {name} cannot be found ({missing[0]}): check its spelling, and that its package is installed."
         )
     if number := re.search(r"Expected a <class '(?:float|int)'>\s+- Expected a dot import path string: (\S+)", message):
         option = re.findall(r'Parser key "([\w.]+)"', message[: number.start()])[-1]
@@ -65,6 +77,8 @@ def explain(message: str) -> str:
 
 def _meant(name: str, *modules: str) -> str:
     """The end of a sentence about a name that there is not: a near class of these modules, of the first that has any."""
+    if name in _ELSEWHERE:
+        return f"; did you mean {_ELSEWHERE[name]}?"
     for module in modules:
         classes = [each for each, content in vars(importlib.import_module(module)).items() if isinstance(content, type)]
         if near := difflib.get_close_matches(name, classes, n=1):
@@ -88,13 +102,14 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
 
 
 def last_checkpoint(group: Path, name: str) -> Path:
-    """The newest ``last.ckpt`` of the runs ``group/name``, where either may be a pattern.
+    """The newest ``last.ckpt`` of the runs ``group/name``, where either may be a pattern; a folder without a
+    ``config.yaml`` is no run.
 
     Raises:
         MaxEntError: if there is none.
     """
     pattern = str((group / name / "checkpoints" / "last.ckpt").absolute())
-    found = sorted(glob.glob(pattern), key=os.path.getmtime)
+    found = sorted((path for path in glob.glob(pattern) if run_folder(Path(path))), key=os.path.getmtime)
     if not found:
         raise MaxEntError(
             f"There is no checkpoint {pattern} to go on from: start the run first, or give the path of a checkpoint."

@@ -30,6 +30,8 @@ from lightning_maxent.callbacks.training_log import TrainingLog
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
+from lightning_maxent.trainer_options import check_trainer, refusal_of_lightning
+from lightning_maxent.whole_numbers import accept_whole_numbers
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -118,6 +120,7 @@ class MaxEntCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         given = self._get(self.config_init, "trainer")
+        check_trainer(given, self.model, self.datamodule)
         plugins = given.plugins or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         kwargs["callbacks"] = self._callbacks(given)
@@ -157,6 +160,9 @@ class MaxEntCLI(LightningCLI):
                 f"{path} holds weights alone: go on from the last.ckpt beside it, or begin a new run with them by the callback "
                 f"WarmStart."
             )
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            print("A dry run: it leaves no folder, no checkpoint and no metrics.")
+            return
         self._held.enter_context(_claim(self.run_dir, self.resumes))
         if path:
             print(
@@ -283,6 +289,7 @@ def parse(args: Sequence[str]) -> None:
 
 def run(args: Sequence[str]) -> MaxEntCLI:
     """Carry out a command, given whole paths of configurations."""
+    accept_whole_numbers()
     logging.getLogger("torchrl").setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
@@ -343,6 +350,8 @@ def _own_error(error: BaseException) -> Exception:
         if isinstance(cause, MaxEntError | MisconfigurationException):
             return cause
         cause = cause.__cause__ or cause.__context__
+    if sentence := refusal_of_lightning(error):
+        return MaxEntError(sentence)
     raise error
 
 

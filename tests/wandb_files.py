@@ -58,3 +58,8 @@ def config(folder: Path) -> dict:
             continue
         values |= {("/".join(item.nested_key) or item.key): json.loads(item.value_json) for item in updates}
     return values
+
+
+def run(folder: Path) -> wandb_internal_pb2.RunRecord:
+    """Who the run is: project, entity, name, group, tags and id."""
+    return next(record.run for record in finished_records(folder) if record.WhichOneof("record_type") == "run")

@@ -27,7 +27,8 @@ class StepCheckpoint(ModelCheckpoint):
     with its seed does not draw once more what it drew at its beginning; with another seed it begins those draws.
 
     Where an evaluation follows, the save waits for it, so that the checkpoint knows the best return so far.  An evaluation
-    that was cut short is made up for where the run goes on.
+    that was cut short is made up for where the run goes on.  Every run ends with an evaluation, also where
+    ``check_val_every_n_epoch`` would leave out the last one.  A dry run (``fast_dev_run``) saves nothing.
     Lightning's own callback tests ``global_step % n == 0`` and misses a clock that jumps over the multiple.
 
     Args:
@@ -55,13 +56,15 @@ class StepCheckpoint(ModelCheckpoint):
         self._evaluated = state_dict.get("evaluated", 0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._saved_steps = trainer.global_step
+        self._saved_steps = math.inf if trainer.fast_dev_run else trainer.global_step  # type: ignore[attr-defined]
         self._draw_on()
-        if self._owes_evaluation(trainer) and trainer.global_step % trainer.datamodule.eval_interval == 0:  # type: ignore[attr-defined]
+        if trainer.global_step:
+            _continue_epochs(trainer)
+        if self._owes_evaluation(trainer) and trainer.global_step % _evaluation_interval(trainer) == 0:
             self._evaluate(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Nothing, but for a run that had come to its end and was cut short in its last evaluation."""
+        """The evaluation at the end of the run, where it is still to come."""
         if self._owes_evaluation(trainer):
             self._draw_on()
             self._evaluate(trainer)
@@ -76,19 +79,22 @@ class StepCheckpoint(ModelCheckpoint):
         self._random_states = []
 
     def _owes_evaluation(self, trainer: pl.Trainer) -> bool:
-        return trainer.enable_validation and trainer.global_step > self._evaluated
+        return trainer.enable_validation and not trainer.fast_dev_run and trainer.global_step > self._evaluated  # type: ignore[attr-defined]
 
     @staticmethod
     def _evaluate(trainer: pl.Trainer) -> None:
-        loop = trainer.fit_loop.epoch_loop.val_loop
+        epoch_loop = trainer.fit_loop.epoch_loop
+        epoch_loop._batches_that_stepped = (
+            trainer.global_step
+        )  # the step that loggers get; Lightning has added one to it
+        loop = epoch_loop.val_loop
         trainer.validating = True
         loop.run()
         trainer.training = True
         loop._has_run = False  # or Lightning would take the epoch to come for done
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        evaluates = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.should_stop
-        if not (evaluates and trainer.enable_validation):
+        if not _evaluates(trainer):
             self._save_if_due(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -98,7 +104,10 @@ class StepCheckpoint(ModelCheckpoint):
         self._before_evaluation = _random_states()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._before_evaluation, self._evaluated = [], trainer.global_step
+        self._before_evaluation = []
+        if trainer.sanity_checking:
+            return
+        self._evaluated = trainer.global_step
         self._save_if_due(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -123,6 +132,32 @@ class StepCheckpoint(ModelCheckpoint):
         if trainer.global_step > self._saved_steps:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
             self._saved_steps = trainer.global_step
+
+
+def _continue_epochs(trainer: pl.Trainer) -> None:
+    """Where a run goes on, let the clock say which epoch it is, and whether one begins.
+
+    Lightning plays an empty epoch first where the checkpoint was saved at the end of one, and counts it.
+    """
+    loop = trainer.fit_loop
+    epoch, passed = divmod(trainer.global_step, trainer.datamodule.eval_interval)  # type: ignore[attr-defined]
+    progress = loop.epoch_progress.current
+    progress.ready = progress.started = progress.processed = progress.completed = epoch  # type: ignore[attr-defined]
+    if passed == 0:
+        loop.reset_restart_stage()
+        loop.epoch_loop.restarting = False
+
+
+def _evaluates(trainer: pl.Trainer) -> bool:
+    """Whether an evaluation follows the round that has just ended."""
+    is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.should_stop
+    is_due = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+    return is_last and is_due and trainer.enable_validation
+
+
+def _evaluation_interval(trainer: pl.Trainer) -> int:
+    """In environment steps."""
+    return trainer.datamodule.eval_interval * (trainer.check_val_every_n_epoch or 1)  # type: ignore[attr-defined]
 
 
 def _random_states() -> list[Tensor]:

@@ -22,8 +22,9 @@ PANELS = {
 class Curves(pl.Callback):
     """Draws ``curves.png`` beside ``metrics.csv`` when the run ends, or stops for any reason."""
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._draw(trainer)
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":  # after the evaluation that ends the run
+            self._draw(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._draw(trainer)

@@ -39,7 +39,8 @@ class GracefulInterrupt(pl.Callback):
         self._stop_if_asked()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if trainer.state.fn == "fit" and isinstance(exception, KeyboardInterrupt | SIGTERMException):
+        is_run = trainer.state.fn == "fit" and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        if is_run and isinstance(exception, KeyboardInterrupt | SIGTERMException):
             path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
             print(
                 f"Stopped at {trainer.global_step:,} environment steps; go on with: "

@@ -1,4 +1,4 @@
-"""A progress bar that counts what the run is measured in."""
+"""Progress in what the run is measured in."""
 
 from typing import Any
 
@@ -6,9 +6,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from tqdm import tqdm
 
+from lightning_maxent.progress import progress
+
 
 class EnvStepProgress(ProgressBar):
-    """One bar in environment steps, with its speed and the latest evaluation return."""
+    """Environment steps, their speed and the latest evaluation return: a bar on a terminal, else a line now and then."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,15 +25,8 @@ class EnvStepProgress(ProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         total = trainer.max_steps if trainer.max_steps >= 0 else None
-        self._bar = tqdm(
-            total=total,
-            initial=trainer.global_step,
-            desc=type(pl_module).__name__,
-            unit=" env steps",
-            mininterval=0.5,
-            disable=not self._enabled,
-            dynamic_ncols=True,
-        )
+        name = type(pl_module).__name__
+        self._bar = progress(total, "env steps", initial=trainer.global_step, desc=name, disable=not self._enabled)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         assert self._bar is not None
@@ -41,7 +36,7 @@ class EnvStepProgress(ProgressBar):
         metrics = trainer.callback_metrics
         if self._bar is not None and "eval/return_mean" in metrics:
             mean, std = metrics["eval/return_mean"], metrics["eval/return_std"]
-            self._bar.set_postfix_str(f"eval/return {mean:.1f} ± {std:.1f}")
+            self._bar.set_postfix_str(f"eval/return {mean:.1f} ± {std:.1f}", refresh=False)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._bar is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from lightning_maxent.callbacks.monitors import Monitors
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.transition import Round
@@ -13,6 +14,7 @@ from lightning_maxent.transition import Round
 class TrainingLog(pl.Callback):
     """Every so many environment steps, and at the end, hands the means of losses, entropy, temperature and training
     returns to all loggers, with the number of gradient steps, their ratio to environment steps, and the speed of both.
+    Callbacks such as ``EarlyStopping`` can monitor all of it.
 
     Speed counts the wall time of collecting and learning, not of evaluation.
 
@@ -28,6 +30,7 @@ class TrainingLog(pl.Callback):
         self._last_gradient_steps = 0
         self._since = 0.0
         self._paused = 0.0
+        self._monitors = Monitors([], [])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._last_steps, self._last_gradient_steps = trainer.global_step, pl_module.gradient_steps
@@ -35,20 +38,41 @@ class TrainingLog(pl.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TidyCSVLogger):
                 logger.drop_after(trainer.global_step)
+        self._monitors = Monitors(trainer.callbacks, pl_module.trained_networks())  # type: ignore[attr-defined]
+        self._monitors.wait(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._paused = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since += time.perf_counter() - self._paused
+        self._monitors.judge(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.enable_validation:
+            self._monitors.judge(trainer)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._monitors.forget(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Round, batch_idx: int
     ) -> None:
         steps = trainer.global_step
         is_due = steps // self.every_n_steps > self._last_steps // self.every_n_steps
-        if not (is_due or trainer.should_stop):
-            return
+        if is_due or trainer.should_stop:
+            self._log(trainer, pl_module)
+        self._monitors.wait(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.global_step > self._last_steps:  # stopped by max_epochs or a callback
+            self._log(trainer, pl_module)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._monitors.release()
+
+    def _log(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        steps = trainer.global_step
         seconds = time.perf_counter() - self._since
         metrics = pl_module.drain_metrics() | trainer.datamodule.metrics()  # type: ignore[attr-defined]
         gradient_steps = pl_module.gradient_steps
@@ -59,5 +83,6 @@ class TrainingLog(pl.Callback):
         }
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=steps)
+        self._monitors.show(trainer, metrics)
         self._last_steps, self._last_gradient_steps = steps, gradient_steps
         self._since = time.perf_counter()

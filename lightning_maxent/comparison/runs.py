@@ -18,6 +18,7 @@ from tqdm import tqdm
 from lightning_maxent.comparison.provenance import provenance
 from lightning_maxent.comparison.specification import Comparison, contents, flat, folder_of
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.progress import progress
 
 POLL = 0.2  # seconds
 PROGRAM = (sys.executable, "-c", "from lightning_maxent.cli import main; main()")
@@ -186,7 +187,9 @@ class Pool:
     def carry_out(self, runs: Sequence[Run]) -> None:
         """Begin or go on with those that are not finished; returns when all are done, or when stopped."""
         waiting = [run for run in runs if run.status != "finished"]
-        with self._signals(), _bar(len(runs), len(runs) - len(waiting)) as bar:
+        done = len(runs) - len(waiting)
+        # The time left follows from the mean time of a run so far: a smoothed rate would be one run per drawing.
+        with self._signals(), progress(len(runs), "runs", initial=done, smoothing=0) as bar:
             try:
                 while self._working or (waiting and not self.stopped):
                     while waiting and len(self._working) < self._jobs and not self.stopped:
@@ -261,15 +264,6 @@ class Pool:
         for process, _ in self._working.values():
             process.send_signal(signal.SIGINT)
         self._told += 1
-
-
-def _bar(total: int, done: int) -> Any:
-    """Drawn every second on a terminal, where it draws over itself, and rarely in a log.
-
-    The time left follows from the mean time of a run so far: a smoothed rate would be one run per drawing.
-    """
-    rarely = {"miniters": 0, "mininterval": 1 if sys.stderr.isatty() else 60, "maxinterval": 1e9}
-    return tqdm(total=total, initial=done, unit="run", smoothing=0, **rarely)
 
 
 def fit_arguments(run: Run, checkpoint: Path | None) -> list[str]:

@@ -21,41 +21,62 @@ class WandbLogger(LightningWandbLogger):
     """Lightning's logger with environment steps as the x-axis of every chart, one W&B run per run folder, and the
     best checkpoint as an artifact when online.
 
-    Offline runs need neither network nor account; ``wandb sync <folder>`` uploads them later.
+    Offline runs need neither network nor account; ``wandb sync <folder>`` uploads them later.  What is given here wins
+    over W&B's environment variables (WANDB_PROJECT, WANDB_NAME, WANDB_DIR, WANDB_RUN_ID, ...), and these win over the
+    defaults.
 
     Args:
-        project: the W&B project.
-        entity: the W&B user or team; the account's default if None.
-        mode: "online", "offline" or "disabled"; if None, the environment variable WANDB_MODE decides, and without it
-            "online" where an API key is found, else "offline".
-        group: W&B group of the run, e.g. to put seeds together.
-        tags: W&B tags of the run.
+        project: the W&B project; if None, WANDB_PROJECT, or else "lightning-maxent".
+        entity: the W&B user or team; if None, WANDB_ENTITY, or else the account's default.
+        mode: "online", "offline" or "disabled"; if None, WANDB_MODE, or else "online" where an API key is found and
+            "offline" where none is.
+        group: W&B group of the run, e.g. to put seeds together; if None, WANDB_RUN_GROUP.
+        tags: W&B tags of the run; if None, WANDB_TAGS.
+        name: W&B name of the run; if None, WANDB_NAME, or else the last three folders of the run's path.
+
+    Raises:
+        MaxEntError: for a mode that W&B does not know.
     """
 
     def __init__(
         self,
-        project: str = "lightning-maxent",
+        project: str | None = None,
         entity: str | None = None,
         mode: str | None = None,
         group: str | None = None,
         tags: list[str] | None = None,
+        name: str | None = None,
     ):
-        mode = mode or os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+        mode = mode or _environment("MODE") or ("online" if _logged_in() else "offline")
         if mode not in MODES:
             raise MaxEntError(
                 f"The W&B mode {mode!r} (of WANDB_MODE or the logger) is unknown: choose one of {', '.join(MODES)}."
             )
-        super().__init__(project=project, log_model=mode == "online", entity=entity, mode=mode, group=group, tags=tags)
+        super().__init__(
+            name=name or _environment("NAME"),
+            save_dir=_environment("DIR") or ".",
+            project=project or _environment("PROJECT") or "lightning-maxent",
+            log_model=mode == "online",
+            entity=entity,
+            mode=mode,
+            group=group,
+            tags=tags,
+            resume=_environment("RESUME") or "allow",
+        )
+        del self._wandb_init["anonymous"]  # Lightning gives it always, and W&B warns of it always
 
     def place(self, folder: Path) -> None:
         """Put the files under ``folder``, name the run after it, and go on with the run that already lies there."""
         if self._wandb_init["mode"] == "disabled":
             return
-        self._save_dir = self._wandb_init["dir"] = str(folder)
-        self._wandb_init["name"] = "/".join(folder.parts[-3:])
+        self._save_dir = str(folder)
         self._id_file = folder / "wandb" / "run_id.txt"
-        if self._id_file.exists():
-            self._wandb_init["id"] = self._id_file.read_text().strip()
+        own_id = self._id_file.read_text().strip() if self._id_file.exists() else None
+        self._wandb_init |= {
+            "dir": _environment("DIR") or str(folder),
+            "name": self._wandb_init["name"] or "/".join(folder.parts[-3:]),
+            "id": _environment("RUN_ID") or own_id,
+        }
 
     @property
     @rank_zero_only
@@ -88,6 +109,11 @@ class WandbLogger(LightningWandbLogger):
             # or the next logger of this process would go on in this run
             self._experiment.finish(exit_code=0 if status == "success" else 1)
             self._experiment = None
+
+
+def _environment(name: str) -> str | None:
+    """What the user has set for W&B itself; it wins over the defaults here."""
+    return os.environ.get(f"WANDB_{name}") or None
 
 
 def _logged_in() -> bool:

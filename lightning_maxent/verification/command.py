@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
-from tqdm import tqdm
 
 from lightning_maxent.arguments import BUILT_IN_CONFIGS, find_config
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.progress import progress
 from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.verification.contract import contract
 from lightning_maxent.verification.linear_quadratic import linear_quadratic
@@ -20,6 +20,7 @@ from lightning_maxent.verification.measurement import Measurement
 from lightning_maxent.verification.multi_goal import multi_goal
 from lightning_maxent.verification.regression import regression
 from lightning_maxent.verification.tabular import noisy_tabular, tabular
+from lightning_maxent.whole_numbers import accept_whole_numbers
 
 DESCRIPTION = """Is a critic right?  Trains it through the algorithms on worlds whose soft-optimal answers are known.
 
@@ -54,16 +55,17 @@ def verify(arguments: Sequence[str]) -> int:
     Raises:
         MaxEntError: for a critic that cannot be found or built.
     """
+    accept_whole_numbers()
     parser = _parser()
     args = parser.parse_args(list(arguments))
     worlds = QUICK if args.quick else WORLDS
     candidates = _candidates(parser, args)
     failed = False
-    with tqdm(total=len(candidates) * sum(worlds.values()), unit="update", leave=False) as bar:
+    with progress(len(candidates) * sum(worlds.values()), "updates", leave=False) as bar:
         if not args.json:
             bar.write(HEAD)
         for candidate in candidates:
-            bar.set_description(candidate.name)
+            bar.set_description(candidate.name, refresh=False)
             for found in check(candidate, worlds, bar.update):
                 failed |= not found.passed
                 bar.write(_json(candidate, found) if args.json else _row(candidate, found))

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from lightning_maxent.comparison import command
-from lightning_maxent.comparison.runs import _bar, locked
+from lightning_maxent.comparison.runs import locked
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.progress import progress
 
 OUT = Path("out")
 compare = partial(command.compare, parse=lambda arguments: None)  # what the fake takes, the real one does not
@@ -232,12 +233,16 @@ def test_a_mistake_ends_in_one_sentence(args, sentence):
     assert "\n" not in str(error.value)
 
 
-def test_the_time_left_follows_from_the_mean_time_of_a_run():
-    with _bar(total=3, done=0) as bar:
-        bar.mininterval = 0
-        for _ in range(20):
-            time.sleep(0.02)
+def test_the_time_left_follows_from_the_mean_time_of_a_run(monkeypatch, capsys):
+    now = [1000.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    with progress(3, "runs", smoothing=0) as bar:
+        for _ in range(60):
+            now[0] += 60
             bar.update(0)  # drawn many times within one run
         bar.update()
-        shown = bar.format_meter(**bar.format_dict | {"elapsed": 3600.0})
-    assert "2:00:00" in shown  # two runs to go, an hour each
+        now[0] += 60
+        bar.update(0)
+    assert (
+        "1/3 runs, 1:01:00 passed, 2:02:00 left, 3,660.0 s each" in capsys.readouterr().err
+    )  # two runs to go, an hour each

@@ -1,15 +1,21 @@
+import os
+
 import pytest
-from wandb_files import history
+import wandb
+from wandb_files import history, run
 
 from lightning_maxent.loggers.wandb import WandbLogger
 
 
 @pytest.fixture
 def offline(monkeypatch):
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in list(os.environ):
+        if name.startswith("WANDB_"):
+            monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", "/nonexistent")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    wandb.teardown()  # it reads its environment once in a process
 
 
 @pytest.mark.usefixtures("offline")
@@ -53,3 +59,72 @@ def test_online_is_chosen_only_where_a_key_is_found_and_wandb_mode_wins(monkeypa
     netrc.write_text("machine api.wandb.ai login user password key\n")
     monkeypatch.setenv("NETRC", str(netrc))
     assert WandbLogger()._wandb_init["mode"] == "online"
+
+
+ENVIRONMENT = {
+    "WANDB_PROJECT": "their-project",
+    "WANDB_ENTITY": "their-team",
+    "WANDB_NAME": "their-name",
+    "WANDB_RUN_GROUP": "their-group",
+    "WANDB_TAGS": "one,two",
+    "WANDB_RUN_ID": "theirid",
+}
+
+
+def who(folder):
+    record = run(folder)
+    return record.project, record.entity, record.display_name, record.run_group, sorted(record.tags), record.run_id
+
+
+@pytest.mark.usefixtures("offline")
+def test_environment_variables_of_wandb_win_over_the_defaults_and_arguments_win_over_both(monkeypatch, tmp_path):
+    (tmp_path / "again/wandb").mkdir(parents=True)
+    (tmp_path / "again/wandb/run_id.txt").write_text("ourid")
+
+    def logged(folder, **arguments):
+        logger = WandbLogger(**arguments)
+        logger.place(folder)
+        logger.log_metrics({"entropy": 0.5}, step=1000)
+        logger.finalize("success")
+        return logger
+
+    first = logged(tmp_path / "sac/Pendulum-v1/a")
+    project, entity, name, group, tags, run_id = who(tmp_path / "sac/Pendulum-v1/a")
+    assert (project, entity, name, group, tags) == ("lightning-maxent", "", "sac/Pendulum-v1/a", "", [])
+    assert (tmp_path / "sac/Pendulum-v1/a/wandb/run_id.txt").read_text() == run_id
+    assert first.name == "lightning-maxent"  # as Lightning calls the project
+    for variable, value in ENVIRONMENT.items():
+        monkeypatch.setenv(variable, value)
+    wandb.teardown()  # it reads its environment once in a process
+    expected = ("their-project", "their-team", "their-name", "their-group", ["one", "two"], "theirid")
+    logged(tmp_path / "again")
+    assert who(tmp_path / "again") == expected
+    arguments = {"project": "mine", "entity": "me", "name": "my-name", "group": "my-group", "tags": ["three"]}
+    logged(tmp_path / "given", **arguments)
+    assert who(tmp_path / "given") == ("mine", "me", "my-name", "my-group", ["three"], "theirid")
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_files_of_wandb_lie_where_its_environment_variable_says(monkeypatch, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
+    logger = WandbLogger()
+    logger.place(tmp_path / "run")
+    logger.log_metrics({"entropy": 0.5}, step=1000)
+    logger.finalize("success")
+    assert history(tmp_path / "elsewhere")[0]["entropy"] == 0.5
+    assert [path.name for path in (tmp_path / "run/wandb").iterdir()] == ["run_id.txt"]
+
+
+@pytest.mark.usefixtures("offline")
+def test_wandb_warns_of_nothing_that_the_user_did_not_give(monkeypatch, tmp_path, capfd):
+    monkeypatch.delenv("WANDB_SILENT")
+    monkeypatch.setattr("wandb.errors.term._printed_messages", set())  # it warns once in a process
+    wandb.teardown()
+    logger = WandbLogger()
+    logger.place(tmp_path)
+    logger.log_metrics({"entropy": 0.5}, step=1000)
+    logger.finalize("success")
+    shown = capfd.readouterr()
+    assert "WARNING" not in shown.out + shown.err

@@ -77,7 +77,11 @@ def test_batch_normalisation_without_a_joint_pass_is_named_with_what_to_use(caps
 
 def test_a_table_has_a_row_for_every_check(capsys):
     main(["verify", "--quick", "--critic", "lightning_maxent.TwinCritic", *SMALL.split()])
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("TwinCritic")]
+    shown = capsys.readouterr()
+    head, *rows = shown.out.splitlines()
+    assert head.startswith("critic ")  # and nothing of a progress bar between the rows
+    assert all(row.startswith("TwinCritic ") for row in rows)
+    assert "\r" not in shown.out + shown.err
     assert len(rows) == 8
     assert all(row.endswith("ok") for row in rows)
 

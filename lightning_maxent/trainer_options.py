@@ -1,0 +1,133 @@
+"""What Lightning's Trainer can be given but what has no meaning here: refused before a run leaves anything."""
+
+import inspect
+import linecache
+import re
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import BatchSizeFinder, GradientAccumulationScheduler, LearningRateFinder
+from pytorch_lightning.loggers import WandbLogger as LightningWandbLogger
+
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.loggers.wandb import WandbLogger
+
+LIGHTNING = ("pytorch_lightning", "lightning_fabric", "lightning_utilities")
+WANDB = f"{WandbLogger.__module__}.{WandbLogger.__name__}"
+
+
+def check_trainer(given: Any, model: pl.LightningModule, data: pl.LightningDataModule) -> None:
+    """Look through the options of a Trainer.
+
+    Args:
+        given: the options, as attributes; callbacks and loggers are built.
+        model: what it is to train.
+        data: what it is to train on.
+
+    Raises:
+        MaxEntError: for the first one that would not do what Lightning's documentation says.
+    """
+    for refusal in _refusals(given, model, data):
+        raise MaxEntError(refusal)
+
+
+def _refusals(given: Any, model: pl.LightningModule, data: pl.LightningDataModule) -> Iterator[str]:
+    name, callbacks = type(model).__name__, _listed(given.callbacks)
+    if given.gradient_clip_val is not None or given.gradient_clip_algorithm is not None:
+        yield f"gradient_clip_val cannot be used, since every network has an optimizer of its own: {_clipping(model)}."
+    accumulates = any(isinstance(each, GradientAccumulationScheduler) for each in callbacks)
+    if given.accumulate_grad_batches != 1 or accumulates:
+        what = "GradientAccumulationScheduler" if accumulates else "accumulate_grad_batches"
+        yield f"{what} cannot be used, since every update is one batch: leave it out{_batch_size(data)}."
+    if any(isinstance(each, BatchSizeFinder) for each in callbacks):
+        yield f"BatchSizeFinder cannot be used, since a batch is no share of a data set: leave it out{_batch_size(data)}."
+    if any(isinstance(each, LearningRateFinder) for each in callbacks):
+        yield (
+            f"LearningRateFinder cannot be used, since {name} has a learning rate for every network: leave it out, and set "
+            f"them one by one, as in --model.{_network(model)}_optimizer.init_args.lr=0.001."
+        )
+    if given.overfit_batches != 0:
+        yield (
+            "overfit_batches cannot be used, since there is no data set to overfit: leave it out; for a quick look set "
+            "--trainer.max_steps to a few hundred."
+        )
+    if not (_whole(given.limit_train_batches) and _whole(given.val_check_interval)):
+        what = "val_check_interval" if _whole(given.limit_train_batches) else "limit_train_batches"
+        yield f"{what} cannot be used: set --data.eval_interval, the environment steps from one evaluation to the next."
+    if not given.check_val_every_n_epoch:
+        yield "check_val_every_n_epoch must be at least 1: set --data.eval_interval to choose when to evaluate."
+    evaluates_so = given.limit_val_batches == 0 or _whole(given.limit_val_batches)
+    if not (evaluates_so and _whole(given.limit_test_batches)):
+        what = "limit_test_batches" if evaluates_so else "limit_val_batches"
+        yield f"{what} cannot be used: set --data.eval_episodes, the number of episodes of an evaluation."
+    if given.enable_checkpointing is False:
+        yield (
+            "enable_checkpointing=false cannot be used, since every run keeps last.ckpt and best.ckpt: leave it out; "
+            "--trainer.fast_dev_run=100 plays 100 rounds and leaves nothing."
+        )
+    if given.barebones:
+        yield "barebones cannot be used, since every run keeps checkpoints and metrics.csv: leave it out."
+    for logger in _listed(given.logger):
+        if isinstance(logger, LightningWandbLogger) and not isinstance(logger, WandbLogger):
+            yield (
+                f"Lightning's WandbLogger does not know the run's folder and its clock: choose --trainer.logger={WANDB} "
+                f"instead."
+            )
+
+
+def _whole(share: Any) -> bool:
+    """Whether it means all batches; 1 means one batch."""
+    return share is None or (isinstance(share, float) and share == 1)
+
+
+def _listed(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else [] if given is None else [given]
+
+
+def _clipping(model: pl.LightningModule) -> str:
+    if "max_grad_norm" in inspect.signature(type(model)).parameters:
+        return f"set --model.init_args.max_grad_norm of {type(model).__name__}"
+    return f"leave it out; {type(model).__name__} cannot clip gradients yet, A2C, PPO and REPPO can"
+
+
+def _batch_size(data: pl.LightningDataModule) -> str:
+    return ", and choose --data.batch_size" if hasattr(data, "batch_size") else ""
+
+
+def _network(model: Any) -> str:
+    return next(iter(model.trained_networks()))
+
+
+def refusal_of_lightning(error: BaseException | None) -> str | None:
+    """The sentence of an error that Lightning raised on purpose, by a ``raise`` of its own; None for any other.
+
+    What Lightning refuses is about what it was given.  What breaks inside it is a bug, and keeps its traceback.
+    jsonargparse, which builds callbacks and loggers, wraps such errors into others.
+    """
+    while error is not None and (raised := _innermost(error.__traceback__)) is not None:
+        frame = raised.tb_frame
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        line = linecache.getline(frame.f_code.co_filename, raised.tb_lineno)
+        if package in LIGHTNING and line.lstrip().startswith("raise "):
+            return _sentence(error, frame)
+        if package != "jsonargparse":
+            return None
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _sentence(error: BaseException, frame: FrameType) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError):
+        who = type(frame.f_locals.get("self", error)).__name__
+        needed = re.search(r"pip install -U '?([\w.-]+)", text) or re.search(r"`([\w.-]+)`", text)
+        return f"{who} needs a package that is not installed: pip install {needed[1]}." if needed else text
+    return text
+
+
+def _innermost(traceback: TracebackType | None) -> TracebackType | None:
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback

@@ -1,0 +1,220 @@
+"""The command line with Lightning's own options, callbacks and loggers: each works as its documentation says, or is refused."""
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import wandb_files
+import yaml
+from lightning_utilities.core.imports import RequirementCache
+from pytorch_lightning.callbacks import EarlyStopping
+from test_cli import SMALL, fit, metrics, refused, saved
+
+from lightning_maxent.arguments import resolve_arguments
+from lightning_maxent.cli import main, run
+from lightning_maxent.trainer_options import refusal_of_lightning
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+
+
+def evaluations(run: Path) -> list[float]:
+    return [row["env_steps"] for row in metrics(run) if "eval/return_mean" in row]
+
+
+def test_a_dry_run_leaves_nothing(capsys):
+    fit("--trainer.fast_dev_run=30")
+    assert os.listdir() == []
+    assert "A dry run" in capsys.readouterr().out
+
+
+def test_a_dry_run_from_a_checkpoint_leaves_the_run_as_it_was():
+    run = fit(steps=60)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    fit("--ckpt_path=last", "--trainer.fast_dev_run=true")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_the_last_run_is_the_newest_folder_that_holds_a_configuration(capsys):
+    run = fit(steps=60)
+    shutil.copytree(run, run.with_name("no_run"))
+    (run.with_name("no_run") / "config.yaml").unlink()
+    os.utime(run.with_name("no_run") / "checkpoints" / "last.ckpt")
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=80"])
+    assert metrics(run)[-1]["env_steps"] == 80
+    shutil.rmtree(run)
+    assert "There is no checkpoint" in refused(capsys, "fit", "--config=sac/pendulum", *SMALL, "--ckpt_path=last")
+
+
+@pytest.mark.parametrize(("end", "evaluated"), [(120, [80, 120]), (130, [80, 130]), (160, [80, 160])])
+def test_a_run_that_skips_evaluations_still_ends_with_one_at_its_last_step(end, evaluated):
+    run = fit("--trainer.check_val_every_n_epoch=2", steps=end)
+    assert evaluations(run) == evaluated
+    fit("--ckpt_path=last", "--trainer.check_val_every_n_epoch=2", steps=240)
+    assert evaluations(run) == sorted({*evaluated, 160, 240})
+
+
+def test_a_checkpoint_is_due_also_at_the_end_of_an_epoch_that_is_not_evaluated(monkeypatch):
+    run = fit("--trainer.check_val_every_n_epoch=2", "--checkpoint.every_n_steps=40", steps=40)
+    assert saved(run)["global_step"] == 40
+
+
+def test_epochs_are_evaluation_intervals_also_where_a_run_goes_on():
+    run = fit("--trainer.max_epochs=2", steps=1000)
+    fit("--ckpt_path=last", "--trainer.max_epochs=3", steps=1000)
+    assert evaluations(run) == [40, 80, 120]
+
+
+def test_a_sanity_check_does_not_count_as_the_evaluation_that_a_run_owes():
+    run = fit("--trainer.num_sanity_val_steps=1")
+    assert evaluations(run) == [40, 80, 100]
+
+
+FIT = ["fit", "--config=sac/pendulum", *SMALL, "--name=a", "--trainer.max_steps=60"]
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["--trainer.gradient_clip_val=1"], "leave it out; SAC cannot clip gradients yet, A2C, PPO and REPPO can."),
+        (
+            ["--trainer.accumulate_grad_batches=2"],
+            "accumulate_grad_batches cannot be used, since every update is one batch",
+        ),
+        (
+            ["--trainer.callbacks+=GradientAccumulationScheduler", "--trainer.callbacks.scheduling={4: 2}"],
+            "GradientAccumulationScheduler cannot be used, since every update is one batch: leave it out, and choose --data.batch",
+        ),
+        (["--trainer.callbacks+=BatchSizeFinder"], "BatchSizeFinder cannot be used"),
+        (["--trainer.callbacks+=LearningRateFinder"], "as in --model.value_optimizer.init_args.lr=0.001."),
+        (["--trainer.overfit_batches=1"], "overfit_batches cannot be used, since there is no data set to overfit"),
+        (["--trainer.overfit_batches=0.5"], "overfit_batches cannot be used"),
+        (["--trainer.limit_train_batches=1"], "limit_train_batches cannot be used: set --data.eval_interval"),
+        (["--trainer.limit_train_batches=0.5"], "limit_train_batches cannot be used"),
+        (["--trainer.val_check_interval=10"], "val_check_interval cannot be used: set --data.eval_interval"),
+        (["--trainer.check_val_every_n_epoch=0"], "check_val_every_n_epoch must be at least 1"),
+        (["--trainer.limit_val_batches=1"], "limit_val_batches cannot be used: set --data.eval_episodes"),
+        (["--trainer.limit_test_batches=1"], "limit_test_batches cannot be used: set --data.eval_episodes"),
+        (["--trainer.enable_checkpointing=false"], "--trainer.fast_dev_run=100 plays 100 rounds and leaves nothing"),
+        (["--trainer.barebones=true"], "barebones cannot be used"),
+        (
+            ["--trainer.logger=pytorch_lightning.loggers.WandbLogger"],
+            "choose --trainer.logger=lightning_maxent.loggers.wandb.WandbLogger instead",
+        ),
+        (["--trainer.logger=WandbLogger"], "give the whole path, lightning_maxent.loggers.wandb.WandbLogger."),
+        (
+            ["--trainer.logger=[WandbLogger,CSVLogger]"],
+            "give the whole path, lightning_maxent.loggers.wandb.WandbLogger.",
+        ),
+        (["--trainer.logger=pl.loggers.WandbLogger"], "did you mean lightning_maxent.loggers.wandb.WandbLogger?"),
+        (["--trainer.logger=lightning_maxent.WandbLogger"], "did you mean lightning_maxent.loggers.wandb.WandbLogger?"),
+        (["--trainer.logger=[CSVLogger]"], "CSVLogger cannot be built without save_dir: give it among its init_args."),
+        (["--trainer.callbacks+=ModelPruning"], "ModelPruning cannot be built without pruning_fn"),
+        (["--trainer.strategy=no_such"], "You selected an invalid strategy name"),
+    ],
+)
+def test_what_would_not_do_what_lightning_says_is_refused_before_anything_is_written(capsys, args, sentence):
+    assert sentence in refused(capsys, *FIT, *args)
+    assert os.listdir() == []
+
+
+def test_an_algorithm_that_clips_gradients_names_its_own_option(capsys):
+    args = ["fit", "--config=ppo/pendulum", "--trainer.accelerator=cpu", "--trainer.gradient_clip_val=1"]
+    assert "set --model.init_args.max_grad_norm of PPO." in refused(capsys, *args)
+
+
+REQUIRED = {
+    "lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE": "tensorboard",
+    "lightning_fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE": "tensorboardX",
+    "pytorch_lightning.loggers.mlflow._MLFLOW_AVAILABLE": "mlflow",
+    "pytorch_lightning.callbacks.device_stats_monitor._PSUTIL_AVAILABLE": "psutil",
+    "pytorch_lightning.callbacks.progress.rich_progress._RICH_AVAILABLE": "rich",
+}
+
+
+@pytest.mark.parametrize(
+    ("args", "who", "package"),
+    [
+        (["--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=x"], "TensorBoardLogger", "tensorboard"),
+        (["--trainer.logger=MLFlowLogger"], "MLFlowLogger", "mlflow"),
+        (["--trainer.callbacks+=DeviceStatsMonitor"], "DeviceStatsMonitor", "psutil"),
+        (["--trainer.enable_progress_bar=true", "--trainer.callbacks+=RichProgressBar"], "RichProgressBar", "rich"),
+    ],
+)
+def test_a_part_of_lightning_whose_package_is_missing_says_how_to_install_it(capsys, monkeypatch, args, who, package):
+    for name, required in REQUIRED.items():
+        monkeypatch.setattr(name, RequirementCache(f"{required}>=10000"))
+    error = refused(capsys, *FIT, *args)
+    assert f"{who} needs a package that is not installed: pip install {package}" in error
+    assert not [path for path in Path().rglob("*") if path.is_file()]
+
+
+def test_several_loggers_work_side_by_side(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    ours, theirs = "lightning_maxent.loggers.wandb.WandbLogger", "pytorch_lightning.loggers.CSVLogger"
+    run = fit(f"--trainer.logger=[{{class_path: {ours}}}, {{class_path: {theirs}, init_args: {{save_dir: csv}}}}]")
+    assert [row["env_steps"] for row in wandb_files.history(run) if "eval/return_mean" in row] == [40, 80, 100]
+    assert evaluations(run) == [40, 80, 100]
+    (rows,) = Path("csv").rglob("metrics.csv")
+    assert "eval/return_mean" in rows.read_text()
+
+
+def raised(error_of) -> BaseException:
+    try:
+        error_of()
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def test_what_lightning_raises_on_purpose_is_a_sentence_and_what_breaks_inside_it_is_none():
+    def on_purpose():
+        EarlyStopping(monitor="a")._validate_condition_metric({})
+
+    def broken():
+        EarlyStopping(monitor="a")._validate_condition_metric(None)
+
+    def ours_after_theirs():
+        try:
+            on_purpose()
+        except RuntimeError:
+            raise KeyError("a bug of ours")  # noqa: B904
+
+    assert str(refusal_of_lightning(raised(on_purpose))).startswith("Early stopping conditioned on metric `a` which")
+    assert isinstance(raised(broken), AttributeError)
+    assert refusal_of_lightning(raised(broken)) is None
+    assert refusal_of_lightning(raised(ours_after_theirs)) is None
+    wrong = raised(lambda: pl.Trainer(accelerator="no_such"))
+    assert "invalid accelerator name" in str(refusal_of_lightning(wrong))
+
+
+def parsed(capsys, *args: str) -> dict:
+    with pytest.raises(SystemExit):
+        main(["fit", "--config=sac/pendulum", *args, "--print_config"])
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def test_integer_options_take_exponents_and_points_from_flags_and_files_and_others_stay_as_they_are(capsys):
+    flags = ["--data.batch_size=2e1", "--trainer.max_steps=1e4", "--data.warmup_steps=32.0", "--seed_everything=1e1"]
+    flags += ["--model.critic.init_args.network.init_args.hidden_dims=[2e1, 16]", "--name=1e4"]
+    flags += ["--trainer.limit_val_batches=1.0", "--trainer.limit_train_batches=1", "--model.discount=1"]
+    Path("overlay.yaml").write_text("data:\n  capacity: 1e5\n  num_envs: 2.0\ntrainer:\n  min_steps: 1e2\n")
+    config = parsed(capsys, "--config=overlay.yaml", *flags)
+    data, trainer, model = config["data"]["init_args"], config["trainer"], config["model"]["init_args"]
+    read = [data[name] for name in ("batch_size", "warmup_steps", "capacity", "num_envs")]
+    read += [trainer["max_steps"], trainer["min_steps"], config["seed_everything"]]
+    read += model["critic"]["init_args"]["network"]["init_args"]["hidden_dims"]
+    assert read == [20, 32, 100_000, 2, 10_000, 100, 10, 20, 16]
+    assert all(type(number) is int for number in read)
+    assert config["name"] == "1e4"
+    assert type(trainer["limit_val_batches"]) is type(model["discount"]) is float
+    assert type(trainer["limit_train_batches"]) is int
+
+
+@pytest.mark.parametrize("written", ["1.5", "1e-1", "true", "many", "inf"])
+def test_what_is_no_whole_number_stays_refused(written):
+    with pytest.raises(argparse.ArgumentError, match="Expected a <class 'int'>"):
+        run(resolve_arguments(["fit", "--config=sac/pendulum", f"--data.batch_size={written}", "--print_config"]))

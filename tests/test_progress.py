@@ -1,0 +1,64 @@
+import io
+import sys
+
+import pytest
+
+from lightning_maxent import progress as module
+from lightning_maxent.progress import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only when told so."""
+    now = [1000.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    return now
+
+
+def shown(monkeypatch, clock, stream, seconds: int, **options) -> list[str]:
+    """What is written, second by second, while ten steps pass in each."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stdout", stream)
+    with progress(10 * seconds, "env steps", desc="SAC", **options) as bar:
+        for second in range(seconds):
+            clock[0] += 1
+            bar.set_postfix_str(f"eval/return {second}", refresh=False)
+            bar.update(10)
+            if second == 40:
+                bar.write("a row of a table")
+    return stream.getvalue().split("\n")
+
+
+def test_where_output_is_no_terminal_a_plain_line_comes_every_half_minute_and_at_the_end(monkeypatch, clock):
+    lines = shown(monkeypatch, clock, io.StringIO(), 70)
+    assert lines == [
+        "SAC: 300/700 env steps, 00:30 passed, 00:40 left, 10.0 env steps/s, eval/return 29",
+        "a row of a table",
+        "SAC: 600/700 env steps, 01:00 passed, 00:10 left, 10.0 env steps/s, eval/return 59",
+        "SAC: 700/700 env steps, 01:10 passed, 00:00 left, 10.0 env steps/s, eval/return 69",
+        "",
+    ]
+
+
+def test_what_is_not_to_stay_leaves_no_line_at_the_end(monkeypatch, clock):
+    assert shown(monkeypatch, clock, io.StringIO(), 20, leave=False) == [""]
+
+
+def test_on_a_terminal_a_bar_draws_over_itself(monkeypatch, clock):
+    text = "\n".join(shown(monkeypatch, clock, Terminal(), 20))
+    assert text.count("\r") > 10
+    assert "200/200" in text
+    assert "eval/return 19" in text
+
+
+def test_a_length_that_is_not_known_is_not_shown(monkeypatch, clock):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with progress(None, "env steps", desc="SAC") as bar:
+        clock[0] += module.SECONDS
+        bar.update(60)
+    assert sys.stderr.getvalue() == "SAC: 60 env steps, 00:30 passed, 2.0 env steps/s\n"
