@@ -22,6 +22,7 @@ TESTS = [
     "tests/test_objectives_on_policy.py",
     "tests/test_actions.py",
     "tests/test_schedules.py",
+    "tests/test_room.py",
     "tests/test_exploration.py",
     "tests/test_temperature.py",
     "tests/test_targets.py",
@@ -1207,6 +1208,42 @@ MUTANTS = [
     ),
     Mutant(
         "recording: told from its start after a cut", "data/recording.py", "rows, num_envs, passed", "rows, num_envs, 0"
+    ),
+    Mutant(
+        "a buffer of another capacity is not put in order of time",
+        "data/replay.py",
+        "torch.arange(size).roll(-cursor)[-self.capacity :]",
+        "torch.arange(size)[-self.capacity :]",
+    ),
+    Mutant(
+        "a smaller buffer keeps the oldest",
+        "data/replay.py",
+        ".roll(-cursor)[-self.capacity :]",
+        ".roll(-cursor)[: self.capacity]",
+    ),
+    Mutant(
+        "a buffer of its own capacity is moved",
+        "data/replay.py",
+        "as_it_was = size == self.capacity",
+        "as_it_was = False",
+    ),
+    Mutant(
+        "a buffer fits wherever it has as many bytes as rows",
+        "data/storage_room.py",
+        "left is None or rows * row <= left",
+        "left is None or rows <= left",
+    ),
+    Mutant(
+        "what a control group has used is not taken from its limit",
+        "room.py",
+        "int(texts[0]) - int(texts[1]) + sum(given_back)",
+        "int(texts[0])",
+    ),
+    Mutant(
+        "a warning of a full disk forgets the buffer that is replaced",
+        "callbacks/checkpoint.py",
+        '2 * getattr(trainer.datamodule, "saved_bytes", 0)',
+        'getattr(trainer.datamodule, "saved_bytes", 0)',
     ),
 ]
 

@@ -14,10 +14,14 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.inspection import diverged
+from lightning_maxent.room import bytes_on_disk, disk_left, in_words
+
+BESIDE = ".replay"  # added to a checkpoint's name: the folder of its buffer
 
 
 class StepCheckpoint(ModelCheckpoint):
@@ -55,9 +59,21 @@ class StepCheckpoint(ModelCheckpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_steps = trainer.global_step
+        self._warn_of_a_full_disk(trainer)
         self._draw_on()
         if self._owes_evaluation(trainer) and trainer.global_step % trainer.datamodule.eval_interval == 0:  # type: ignore[attr-defined]
             self._evaluate(trainer)
+
+    def _warn_of_a_full_disk(self, trainer: pl.Trainer) -> None:
+        """Saying so now is worth more than failing hours later, when the buffer has grown."""
+        needed, folder = 2 * getattr(trainer.datamodule, "saved_bytes", 0), Path(str(self.dirpath))  # type: ignore[attr-defined]
+        left = disk_left(folder)
+        if left is not None and needed > left + bytes_on_disk(folder / f"last.ckpt{BESIDE}"):
+            rank_zero_warn(
+                f"Checkpoints will take {in_words(needed)} on the disk of {folder}, for the replay buffer and the one that it "
+                f"replaces, but there are {in_words(left)} left: make room, or begin with a lower data.capacity or another "
+                f"--runs_dir."
+            )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Nothing, but for a run that had come to its end and was cut short in its last evaluation."""
@@ -183,7 +199,7 @@ class AtomicCheckpointIO(CheckpointIO):
             )
         path = Path(path)
         checkpoint = {key: dict(value) if _has_replay(value) else value for key, value in checkpoint.items()}
-        buffers = path.with_name(path.name + ".replay")
+        buffers = path.with_name(path.name + BESIDE)
         with _named_failures(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             kept = None
@@ -195,7 +211,8 @@ class AtomicCheckpointIO(CheckpointIO):
                             kept = state["replay_id"] = uuid.uuid4().hex
                             (buffers / kept).mkdir(parents=True)
                             for name, tensor in tensors.items():
-                                whole = tensor.detach().cpu().clone()  # a slice would drag its whole storage along
+                                # Through numpy, since a slice would drag its whole storage along, and a copy needs memory.
+                                whole = torch.from_numpy(tensor.detach().cpu().numpy())
                                 _replace(_write_temporary(whole, buffers / kept / f"{name}.pt"))
                 temporary = _write_temporary(checkpoint, path)
             except BaseException:
@@ -214,7 +231,7 @@ class AtomicCheckpointIO(CheckpointIO):
         checkpoint = read_checkpoint(path, map_location)
         for state in checkpoint.values():
             if isinstance(state, dict) and "replay_id" in state:
-                folder = path.with_name(path.name + ".replay") / state.pop("replay_id")
+                folder = path.with_name(path.name + BESIDE) / state.pop("replay_id")
                 state["replay"] = {file.stem: _load_rows(file) for file in sorted(folder.glob("*.pt"))}
                 if not state["replay"]:
                     raise MaxEntError(
@@ -226,7 +243,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         path = Path(path)
         path.unlink(missing_ok=True)
-        shutil.rmtree(path.with_name(path.name + ".replay"), ignore_errors=True)
+        shutil.rmtree(path.with_name(path.name + BESIDE), ignore_errors=True)
 
 
 def read_checkpoint(path: Path, map_location: Any | None = "cpu") -> dict[str, Any]:

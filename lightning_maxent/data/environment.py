@@ -132,6 +132,11 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self._eval_envs: VectorEnv | None = None
         self._trains = False
 
+    @property
+    def saved_bytes(self) -> int:
+        """The most that a checkpoint keeps of the data in files of their own, beside itself."""
+        return 0
+
     @cached_property
     def _spaces(self) -> tuple[int, AbstractActionCodec]:
         env = self.make_env()
