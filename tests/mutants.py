@@ -1245,6 +1245,12 @@ MUTANTS = [
         '2 * getattr(trainer.datamodule, "saved_bytes", 0)',
         'getattr(trainer.datamodule, "saved_bytes", 0)',
     ),
+    Mutant(
+        "test plays the episodes by which the best checkpoint was chosen",
+        "data/environment.py",
+        '{True: "test mode", False: "test sample"}',
+        '{True: "mode", False: "sample"}',
+    ),
 ]
 
 

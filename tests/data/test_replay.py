@@ -306,3 +306,50 @@ def test_an_evaluation_is_as_many_sampled_episodes_after_the_deterministic_ones(
     assert [episode.deterministic for episode in episodes] == [True] * 3 + [False] * 3
     assert len(data.val_dataloader()) == 6
     assert data.env_steps == 0  # evaluation has its own environments, and does not move the clock
+
+
+def starts(data: ReplayDataModule, loader: str) -> list[list[float]]:
+    """Where the deterministic and the sampled episodes of an evaluation began."""
+    data._act = lambda obs, deterministic: torch.zeros(len(obs), 1)
+    episodes = list(getattr(data, loader)())
+    return [[float(each.obs[0, 0]) for each in episodes if each.deterministic == kind] for kind in (True, False)]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_validate_plays_the_episodes_of_the_runs_evaluation_and_test_plays_none_of_them(seed):
+    def data() -> ReplayDataModule:
+        torch.manual_seed(seed)
+        return ReplayDataModule("probe/Lottery-v0", eval_episodes=20, batch_size=4, warmup_steps=8)
+
+    trained = data()
+    StubTrainer(trained)
+    trained.setup("fit")
+    rounds(trained, 8)
+    chosen_by = starts(trained, "val_dataloader")
+    validated, tested = data(), data()
+    for other, stage in ((validated, "validate"), (tested, "test")):
+        other.setup(stage)
+        other.load_state_dict(trained.state_dict())
+    assert starts(validated, "val_dataloader") == chosen_by
+    mode, sampled = starts(tested, "test_dataloader")
+    assert not {*mode, *sampled} & {*chosen_by[0], *chosen_by[1]}
+    assert not {*mode} & {*sampled}
+    again = data()
+    again.setup("test")
+    again.load_state_dict(trained.state_dict())
+    assert starts(again, "test_dataloader") == [mode, sampled]
+
+
+def test_what_a_best_return_owes_to_luck_is_not_in_its_test():
+    """Every return is luck of mean 0: the best of 10 evaluations of one episode is near 1, and its tests are near 0."""
+    data = ReplayDataModule("probe/Lottery-v0", eval_episodes=1, batch_size=4, warmup_steps=8)
+    bests, tests = [], []
+    for first in range(0, 200, 10):
+        found = {}
+        for data.env_steps in range(first, first + 10):
+            found[data.env_steps] = starts(data, "val_dataloader")[0][0]
+        data.env_steps = max(found, key=found.__getitem__)
+        bests.append(found[data.env_steps])
+        tests.append(starts(data, "test_dataloader")[0][0])
+    assert sum(bests) / 20 > 0.7  # E max = 1 - 2 / 11
+    assert abs(sum(tests) / 20) < 4 * (1 / 3 / 20) ** 0.5  # four standard errors
