@@ -34,6 +34,7 @@ TESTS = [
     "tests/policies",
     "tests/algorithms",
     "tests/callbacks",
+    "tests/loggers",
     "tests/data",
     "tests/exact",
     "tests/environments",
@@ -1250,6 +1251,30 @@ MUTANTS = [
         "data/environment.py",
         '{True: "test mode", False: "test sample"}',
         '{True: "mode", False: "sample"}',
+    ),
+    Mutant(
+        "a row is appended to half of one",
+        "loggers/tidy_csv.py",
+        "new or not self._whole or",
+        "new or",
+    ),
+    Mutant(
+        "columns are taken on before they are written",
+        "loggers/tidy_csv.py",
+        "        write_whole(self.path, text.getvalue(), ADVICE)",
+        "        self._columns = columns\n        write_whole(self.path, text.getvalue(), ADVICE)",
+    ),
+    Mutant(
+        "rows wider than the header are read",
+        "loggers/tidy_csv.py",
+        "if None not in row and None not in row.values()",
+        "if None not in row.values()",
+    ),
+    Mutant(
+        "a file takes another's place before it is on disk",
+        "files.py",
+        "            os.fsync(file.fileno())",
+        "            pass",
     ),
 ]
 

@@ -2,11 +2,11 @@
 
 import contextlib
 import math
-import os
 import shutil
 import uuid
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_maxent.errors import DivergedError, MaxEntError
+from lightning_maxent.files import replace, write_temporary
 from lightning_maxent.inspection import diverged
 from lightning_maxent.room import bytes_on_disk, disk_left, in_words
 
@@ -213,13 +214,13 @@ class AtomicCheckpointIO(CheckpointIO):
                             for name, tensor in tensors.items():
                                 # Through numpy, since a slice would drag its whole storage along, and a copy needs memory.
                                 whole = torch.from_numpy(tensor.detach().cpu().numpy())
-                                _replace(_write_temporary(whole, buffers / kept / f"{name}.pt"))
-                temporary = _write_temporary(checkpoint, path)
+                                replace(write_temporary(buffers / kept / f"{name}.pt", partial(torch.save, whole)))
+                temporary = write_temporary(path, partial(torch.save, checkpoint))
             except BaseException:
                 if kept is not None:
                     shutil.rmtree(buffers / kept, ignore_errors=True)
                 raise
-            _replace(temporary)
+            replace(temporary)
             for other in buffers.iterdir() if buffers.exists() else ():
                 if other.name != kept:
                     shutil.rmtree(other, ignore_errors=True)
@@ -295,27 +296,3 @@ def _named_failures(path: Path) -> Iterator[None]:
             f"The checkpoint {path} could not be written ({error}): free some space or give another folder; what was "
             f"saved there before is untouched."
         ) from error
-
-
-def _write_temporary(content: Any, path: Path) -> Path:
-    """Write beside ``path`` and force it to disk."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
-
-
-def _replace(temporary: Path) -> None:
-    """Let a whole file take the place of the old one, and force that to disk."""
-    os.replace(temporary, temporary.with_suffix(""))
-    folder = os.open(temporary.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,6 +1,7 @@
 """From the runs' ``metrics.csv`` to one tidy table, and from that to statistics."""
 
 import csv
+import io
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from lightning_maxent.comparison import statistics as st
 from lightning_maxent.comparison.runs import Run
 from lightning_maxent.comparison.specification import Comparison
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.files import write_whole
+from lightning_maxent.loggers.tidy_csv import read_metrics
 
 ALL_TASKS = "all tasks"
 MEAN, MEDIAN, IQM, AREA = "mean", "median", "interquartile mean", "area under curve"
@@ -50,39 +53,34 @@ def tidy_rows(runs: Sequence[Run], metric: str) -> list[Row]:
     """
     rows = [row for run in runs if run.metrics for row in _evaluations(run, run.metrics, metric)]
     if rows and not any(row[metric] for row in rows):
-        columns = dict.fromkeys(name for run in runs if run.metrics for name in _columns(run.metrics))
+        columns = dict.fromkeys(name for run in runs if run.metrics for name in read_metrics(run.metrics)[0])
         known = ", ".join(name for name in columns if name.startswith("eval/"))
         raise MaxEntError(f"No run has the metric {metric!r}; draw them with --draw_only and one of {known}.")
     return rows
 
 
-def _columns(path: Path) -> list[str]:
-    with path.open(newline="") as file:
-        return next(csv.reader(file), [])
-
-
 def _evaluations(run: Run, path: Path, metric: str) -> list[Row]:
     rows, seconds, logged_at = [], 0.0, 0
-    with path.open(newline="") as file:
-        for measured in csv.DictReader(file):
-            steps, speed = int(measured["env_steps"]), measured.get("speed/env_steps_per_s")
-            if speed:
-                seconds, logged_at = seconds + (steps - logged_at) / float(speed), steps
-            if measured.get("eval/return_mean") or measured.get(metric):
-                columns = ["gradient_steps", "eval/return_mean", "eval/return_std", "eval/sampled_return_mean", metric]
-                about = {"variant": run.variant, "task": run.task, "seed": run.seed, "status": run.status}
-                when = {"env_steps": steps, "seconds": round(seconds, 3) if speed else ""}
-                rows.append(about | when | {name: measured.get(name, "") for name in columns})
+    for measured in read_metrics(path)[1]:
+        steps, speed = int(measured["env_steps"]), measured.get("speed/env_steps_per_s")
+        if speed:
+            seconds, logged_at = seconds + (steps - logged_at) / float(speed), steps
+        if measured.get("eval/return_mean") or measured.get(metric):
+            columns = ["gradient_steps", "eval/return_mean", "eval/return_std", "eval/sampled_return_mean", metric]
+            about = {"variant": run.variant, "task": run.task, "seed": run.seed, "status": run.status}
+            when = {"env_steps": steps, "seconds": round(seconds, 3) if speed else ""}
+            rows.append(about | when | {name: measured.get(name, "") for name in columns})
     return rows
 
 
 def write_table(rows: Sequence[Any], path: Path) -> None:
     """Rows, or named tuples, as csv."""
     dicts = [row if isinstance(row, dict) else row._asdict() for row in rows]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, dicts[0])
-        writer.writeheader()
-        writer.writerows(dicts)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, dicts[0])
+    writer.writeheader()
+    writer.writerows(dicts)
+    write_whole(path, text.getvalue())
 
 
 def curves_of(rows: Iterable[Row], metric: str) -> dict[str, dict[str, Curves]]:

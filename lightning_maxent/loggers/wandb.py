@@ -2,6 +2,7 @@
 
 import netrc
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pytorch_lightning.loggers import WandbLogger as LightningWandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.files import write_whole
 from lightning_maxent.loggers.tidy_csv import STEP
 
 MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
@@ -54,8 +56,10 @@ class WandbLogger(LightningWandbLogger):
         self._save_dir = self._wandb_init["dir"] = str(folder)
         self._wandb_init["name"] = "/".join(folder.parts[-3:])
         self._id_file = folder / "wandb" / "run_id.txt"
-        if self._id_file.exists():
-            self._wandb_init["id"] = self._id_file.read_text().strip()
+        if self._id_file.exists() and re.fullmatch(
+            r"[\w-]+", run_id := self._id_file.read_text(errors="replace").strip()
+        ):
+            self._wandb_init["id"] = run_id  # unless the file was torn: a new W&B run is better than none
 
     @property
     @rank_zero_only
@@ -68,7 +72,7 @@ class WandbLogger(LightningWandbLogger):
             run.define_metric("*", step_metric=STEP)
             if id_file := getattr(self, "_id_file", None):
                 id_file.parent.mkdir(parents=True, exist_ok=True)
-                id_file.write_text(run.id)
+                write_whole(id_file, run.id)
         return run
 
     @rank_zero_only

@@ -99,7 +99,7 @@ def test_whichever_write_fails_on_a_full_disk_the_checkpoint_before_is_whole_and
         if next(calls) == writes:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(MaxEntError, match=r"could not be written \(.*No space left on device.*free some space"):
         io.save_checkpoint(checkpoint(2.0), path)
     monkeypatch.undo()
@@ -126,7 +126,7 @@ def test_killed_between_buffer_and_checkpoint_the_old_one_still_has_its_own_buff
             raise Killed
         replace(source, target)
 
-    monkeypatch.setattr(module.os, "replace", killed_at_the_checkpoint)
+    monkeypatch.setattr(os, "replace", killed_at_the_checkpoint)
     with pytest.raises(Killed):
         io.save_checkpoint(checkpoint(2.0), path)
     monkeypatch.undo()
