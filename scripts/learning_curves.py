@@ -56,7 +56,7 @@ def draw(rows: list[dict[str, str]], reference: list[Reference], picture: Path) 
     for index, (algorithm, seeds) in enumerate(sorted(by_algorithm.items())):
         for points in seeds.values():
             axes.plot(*zip(*points, strict=True), color=f"C{index}", alpha=0.35, linewidth=1)
-        shared = at_shared_steps([dict(points) for points in seeds.values()])
+        shared = at_shared_steps({seed: dict(points) for seed, points in seeds.items()})
         mean = shared.scores.mean(1)
         axes.plot(shared.steps, mean, color=f"C{index}", linewidth=2, label=f"{algorithm}, mean of {len(seeds)} seeds")
     last = max(int(row["env_steps"]) for row in rows)

@@ -35,6 +35,7 @@ TESTS = [
     "tests/algorithms",
     "tests/callbacks",
     "tests/loggers",
+    "tests/comparison",
     "tests/data",
     "tests/exact",
     "tests/environments",
@@ -1275,6 +1276,18 @@ MUTANTS = [
         "files.py",
         "            os.fsync(file.fileno())",
         "            pass",
+    ),
+    Mutant(
+        "seeds are drawn apart for each variant",
+        "comparison/statistics.py",
+        "return [[task[..., draw] for task, draw in zip(sample, draws)] for sample in samples]",
+        "return [[task[..., generator.integers(task.shape[-1], size=(resamples, task.shape[-1]))] for task in sample] for sample in samples]",
+    ),
+    Mutant(
+        "runs of different seeds are compared",
+        "comparison/results.py",
+        "shared = [seed for seed in self.seeds[variant] if seed in self.seeds[other]]\n        first, second = ([self.seeds[name].index(seed) for seed in shared] for name in (variant, other))",
+        "number = min(len(self.seeds[variant]), len(self.seeds[other]))\n        first, second = (list(range(number)) for name in (variant, other))",
     ),
 ]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lightning_maxent.comparison import command
-from lightning_maxent.comparison.runs import _bar, locked
+from lightning_maxent.comparison.runs import Run, _bar, difference, locked
 from lightning_maxent.errors import MaxEntError
 
 OUT = Path("out")
@@ -241,3 +241,13 @@ def test_the_time_left_follows_from_the_mean_time_of_a_run():
         bar.update()
         shown = bar.format_meter(**bar.format_dict | {"elapsed": 3600.0})
     assert "2:00:00" in shown  # two runs to go, an hour each
+
+
+def test_a_run_whose_settings_were_damaged_is_named_in_one_sentence(tmp_path):
+    run = Run("a", "b", 0, tmp_path, ("--model.bonus=1",))
+    (tmp_path / "finished").touch()
+    (tmp_path / "made_with.yaml").write_bytes(b"\0\0")
+    for damage in (b"", b"\0\0\0", b"- [a"):
+        (tmp_path / "settings.yaml").write_bytes(damage)
+        assert difference(run) == "its settings.yaml is lost or damaged"
+    assert run.made_with == {}

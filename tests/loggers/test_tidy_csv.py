@@ -149,9 +149,9 @@ def test_whichever_operation_fails_on_a_full_disk_logging_goes_on_in_a_whole_fil
             try:
                 log(logger, step)
             except MaxEntError as error:
-                assert "metrics.csv cannot be written (No space left on device): make room" in str(error)
-                lost.append(step)
+                lost.append(str(error))
     assert len(lost) == (disk.count >= fails)
+    assert all("metrics.csv cannot be written (No space left on device): make room" in each for each in lost)
     resumed = TidyCSVLogger(tmp_path / "run")
     resumed.drop_after(50)
     log(resumed, 60)
