@@ -28,6 +28,7 @@ from lightning_maxent.callbacks.interrupt import GracefulInterrupt
 from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.callbacks.training_log import TrainingLog
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.files import write_whole
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.trainer_options import check_trainer, refusal_of_lightning
@@ -47,7 +48,7 @@ class SaveRunConfig(SaveConfigCallback):
         config: Any = self.config.clone()
         config.ckpt_path = config.name = None  # rerunning a configuration starts anew, in a folder of its own
         text = self.parser.dump(config, skip_none=False)
-        (Path(trainer.default_root_dir) / "config.yaml").write_text(text)
+        write_whole(Path(trainer.default_root_dir) / "config.yaml", text)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(config.as_dict())
@@ -336,7 +337,7 @@ def fit_once(args: Sequence[str], runs_dir: Path, name: str) -> Path:
     if begun and (begun / "finished").exists():
         return begun
     runs_dir.mkdir(parents=True, exist_ok=True)
-    given.write_text(settings)
+    write_whole(given, settings)
     goes_on = [f"--ckpt_path={path}" for path in runs_dir.glob(f"*/*/{name}/checkpoints/last.ckpt")]
     cli = run(resolve_arguments(["fit", *args, f"--runs_dir={runs_dir}", f"--name={name}", *goes_on]))
     (cli.run_dir / "finished").touch()

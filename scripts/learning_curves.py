@@ -8,7 +8,6 @@ the mean over seeds in bold), and prints the last evaluation of each run.
 """
 
 import argparse
-import csv
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from lightning_maxent.comparison.pictures import draw_reference
 from lightning_maxent.comparison.reference import Reference, read_reference
 from lightning_maxent.comparison.results import at_shared_steps, write_table
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.loggers.tidy_csv import read_metrics
 
 COLUMNS = (
     "return_mean",
@@ -40,12 +40,11 @@ def evaluations(run: Path) -> list[dict[str, str]]:
         "env": config["data"]["init_args"]["env_id"],
         "seed": config["seed_everything"],
     }
-    with (run / "metrics.csv").open() as file:
-        return [
-            about | {"env_steps": row["env_steps"]} | {name: row.get(f"eval/{name}", "") for name in COLUMNS}
-            for row in csv.DictReader(file)
-            if row["eval/return_mean"]
-        ]
+    return [
+        about | {"env_steps": row["env_steps"]} | {name: row.get(f"eval/{name}", "") for name in COLUMNS}
+        for row in read_metrics(run / "metrics.csv")[1]
+        if row["eval/return_mean"]
+    ]
 
 
 def draw(rows: list[dict[str, str]], reference: list[Reference], picture: Path) -> None:
@@ -57,7 +56,7 @@ def draw(rows: list[dict[str, str]], reference: list[Reference], picture: Path) 
     for index, (algorithm, seeds) in enumerate(sorted(by_algorithm.items())):
         for points in seeds.values():
             axes.plot(*zip(*points, strict=True), color=f"C{index}", alpha=0.35, linewidth=1)
-        shared = at_shared_steps([dict(points) for points in seeds.values()])
+        shared = at_shared_steps({seed: dict(points) for seed, points in seeds.items()})
         mean = shared.scores.mean(1)
         axes.plot(shared.steps, mean, color=f"C{index}", linewidth=2, label=f"{algorithm}, mean of {len(seeds)} seeds")
     last = max(int(row["env_steps"]) for row in rows)

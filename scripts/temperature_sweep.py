@@ -11,7 +11,6 @@ finished in ``--runs_dir`` is not repeated, so an interrupted sweep goes on wher
 """
 
 import argparse
-import csv
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -41,6 +40,7 @@ from lightning_maxent.exact import (
     read_mdp,
     soft_value_iteration,
 )
+from lightning_maxent.loggers.tidy_csv import read_metrics
 
 OPTIMA = {"CurrentEntropy": entropy_regularised_policy, "TrajectoryEntropy": soft_value_iteration}
 ALPHAS = (0.0005, 0.002, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0)
@@ -72,8 +72,7 @@ def train(job: Job) -> dict[str, float | str]:
         *job.arguments,
     ]
     folder = fit_once(args, job.runs_dir, job.name)
-    with (folder / "metrics.csv").open() as file:
-        last = [row for row in csv.DictReader(file) if row["eval/return_mean"]][-1]
+    last = [row for row in read_metrics(folder / "metrics.csv")[1] if row["eval/return_mean"]][-1]
     config = yaml.safe_load((folder / "config.yaml").read_text())
     objective = part_name(config["model"]["init_args"].get("entropy_objective", ".TrajectoryEntropy"))
     return {

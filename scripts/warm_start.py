@@ -10,7 +10,6 @@ samples.  Writes ``<out>.csv`` and ``<out>.png``; a run that lies finished in
 """
 
 import argparse
-import csv
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +25,7 @@ from lightning_maxent.comparison.results import write_table
 from lightning_maxent.comparison.runs import QUIET
 from lightning_maxent.errors import check_positive
 from lightning_maxent.exact.multi_goal import GOALS
+from lightning_maxent.loggers.tidy_csv import read_metrics
 
 CONFIGS = {"soft": "continuous_soft_q/multi_goal", "deterministic": "ddpg/multi_goal"}
 TARGET = ["--model.target=lightning_maxent.targets.PeriodicTarget", "--model.target.init_args.every=100"]  # of both
@@ -75,8 +75,7 @@ def carry_out(job: Job) -> Path:
 
 def evaluations(job: Job, folder: Path) -> list[dict[str, float | str]]:
     """Rows of the csv."""
-    with (folder / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["eval/return_mean"]]
+    rows = [row for row in read_metrics(folder / "metrics.csv")[1] if row["eval/return_mean"]]
     assert job.goal is not None
     return [
         {

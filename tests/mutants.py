@@ -22,6 +22,7 @@ TESTS = [
     "tests/test_objectives_on_policy.py",
     "tests/test_actions.py",
     "tests/test_schedules.py",
+    "tests/test_room.py",
     "tests/test_exploration.py",
     "tests/test_temperature.py",
     "tests/test_targets.py",
@@ -36,6 +37,7 @@ TESTS = [
     "tests/algorithms",
     "tests/callbacks",
     "tests/loggers",
+    "tests/comparison",
     "tests/data",
     "tests/exact",
     "tests/environments",
@@ -1321,6 +1323,84 @@ MUTANTS = [
     ),
     Mutant(
         "recording: told from its start after a cut", "data/recording.py", "rows, num_envs, passed", "rows, num_envs, 0"
+    ),
+    Mutant(
+        "a buffer of another capacity is not put in order of time",
+        "data/replay.py",
+        "torch.arange(size).roll(-cursor)[-self.capacity :]",
+        "torch.arange(size)[-self.capacity :]",
+    ),
+    Mutant(
+        "a smaller buffer keeps the oldest",
+        "data/replay.py",
+        ".roll(-cursor)[-self.capacity :]",
+        ".roll(-cursor)[: self.capacity]",
+    ),
+    Mutant(
+        "a buffer of its own capacity is moved",
+        "data/replay.py",
+        "as_it_was = size == self.capacity",
+        "as_it_was = False",
+    ),
+    Mutant(
+        "a buffer fits wherever it has as many bytes as rows",
+        "data/storage_room.py",
+        "left is None or rows * row <= left",
+        "left is None or rows <= left",
+    ),
+    Mutant(
+        "what a control group has used is not taken from its limit",
+        "room.py",
+        "int(texts[0]) - int(texts[1]) + sum(given_back)",
+        "int(texts[0])",
+    ),
+    Mutant(
+        "a warning of a full disk forgets the buffer that is replaced",
+        "callbacks/checkpoint.py",
+        '2 * getattr(trainer.datamodule, "saved_bytes", 0)',
+        'getattr(trainer.datamodule, "saved_bytes", 0)',
+    ),
+    Mutant(
+        "test plays the episodes by which the best checkpoint was chosen",
+        "data/environment.py",
+        '{True: "test mode", False: "test sample"}',
+        '{True: "mode", False: "sample"}',
+    ),
+    Mutant(
+        "a row is appended to half of one",
+        "loggers/tidy_csv.py",
+        "new or not self._whole or",
+        "new or",
+    ),
+    Mutant(
+        "columns are taken on before they are written",
+        "loggers/tidy_csv.py",
+        "        write_whole(self.path, text.getvalue(), ADVICE)",
+        "        self._columns = columns\n        write_whole(self.path, text.getvalue(), ADVICE)",
+    ),
+    Mutant(
+        "rows wider than the header are read",
+        "loggers/tidy_csv.py",
+        "if None not in row and None not in row.values()",
+        "if None not in row.values()",
+    ),
+    Mutant(
+        "a file takes another's place before it is on disk",
+        "files.py",
+        "            os.fsync(file.fileno())",
+        "            pass",
+    ),
+    Mutant(
+        "seeds are drawn apart for each variant",
+        "comparison/statistics.py",
+        "return [[task[..., draw] for task, draw in zip(sample, draws)] for sample in samples]",
+        "return [[task[..., generator.integers(task.shape[-1], size=(resamples, task.shape[-1]))] for task in sample] for sample in samples]",
+    ),
+    Mutant(
+        "runs of different seeds are compared",
+        "comparison/results.py",
+        "shared = [seed for seed in self.seeds[variant] if seed in self.seeds[other]]\n        first, second = ([self.seeds[name].index(seed) for seed in shared] for name in (variant, other))",
+        "number = min(len(self.seeds[variant]), len(self.seeds[other]))\n        first, second = (list(range(number)) for name in (variant, other))",
     ),
 ]
 

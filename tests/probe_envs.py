@@ -88,10 +88,27 @@ class Once(gym.Env):
         return np.zeros(2), float(np.square(action).sum()), True, False, {}
 
 
+class Lottery(gym.Env):
+    """One step from a start that is drawn from the seed, which is also what it pays: a return is luck and nothing else."""
+
+    def __init__(self):
+        self.observation_space = spaces.Box(-1, 1, (1,), np.float32)
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.start = self.np_random.uniform(-1, 1, 1).astype(np.float32)
+        return self.start, {}
+
+    def step(self, action):
+        return self.start, float(self.start[0]), True, False, {}
+
+
 for _name, _entry in {
     "Counting": Counting,
     "Recounting": Counting,
     "Factors": Factors,
+    "Lottery": Lottery,
     "Once": Once,
     "WithSpaces": WithSpaces,
 }.items():

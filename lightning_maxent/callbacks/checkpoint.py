@@ -2,11 +2,11 @@
 
 import contextlib
 import math
-import os
 import shutil
 import uuid
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,16 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_maxent.callbacks.averaging import exchanged
 from lightning_maxent.errors import DivergedError, MaxEntError
+from lightning_maxent.files import replace, write_temporary
 from lightning_maxent.inspection import diverged
+from lightning_maxent.room import bytes_on_disk, disk_left, in_words
+
+BESIDE = ".replay"  # added to a checkpoint's name: the folder of its buffer
 
 
 class StepCheckpoint(ModelCheckpoint):
@@ -57,11 +62,23 @@ class StepCheckpoint(ModelCheckpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_steps = math.inf if trainer.fast_dev_run else trainer.global_step  # type: ignore[attr-defined]
+        self._warn_of_a_full_disk(trainer)
         self._draw_on()
         if trainer.global_step:
             _continue_epochs(trainer)
         if self._owes_evaluation(trainer) and trainer.global_step % _evaluation_interval(trainer) == 0:
             self._evaluate(trainer)
+
+    def _warn_of_a_full_disk(self, trainer: pl.Trainer) -> None:
+        """Saying so now is worth more than failing hours later, when the buffer has grown."""
+        needed, folder = 2 * getattr(trainer.datamodule, "saved_bytes", 0), Path(str(self.dirpath))  # type: ignore[attr-defined]
+        left = disk_left(folder)
+        if left is not None and needed > left + bytes_on_disk(folder / f"last.ckpt{BESIDE}"):
+            rank_zero_warn(
+                f"Checkpoints will take {in_words(needed)} on the disk of {folder}, for the replay buffer and the one that it "
+                f"replaces, but there are {in_words(left)} left: make room, or begin with a lower data.capacity or another "
+                f"--runs_dir."
+            )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The evaluation at the end of the run, where it is still to come."""
@@ -228,7 +245,7 @@ class AtomicCheckpointIO(CheckpointIO):
             )
         path = Path(path)
         checkpoint = {key: dict(value) if _has_replay(value) else value for key, value in checkpoint.items()}
-        buffers = path.with_name(path.name + ".replay")
+        buffers = path.with_name(path.name + BESIDE)
         with _named_failures(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             kept = None
@@ -240,14 +257,15 @@ class AtomicCheckpointIO(CheckpointIO):
                             kept = state["replay_id"] = uuid.uuid4().hex
                             (buffers / kept).mkdir(parents=True)
                             for name, tensor in tensors.items():
-                                whole = tensor.detach().cpu().clone()  # a slice would drag its whole storage along
-                                _replace(_write_temporary(whole, buffers / kept / f"{name}.pt"))
-                temporary = _write_temporary(checkpoint, path)
+                                # Through numpy, since a slice would drag its whole storage along, and a copy needs memory.
+                                whole = torch.from_numpy(tensor.detach().cpu().numpy())
+                                replace(write_temporary(buffers / kept / f"{name}.pt", partial(torch.save, whole)))
+                temporary = write_temporary(path, partial(torch.save, checkpoint))
             except BaseException:
                 if kept is not None:
                     shutil.rmtree(buffers / kept, ignore_errors=True)
                 raise
-            _replace(temporary)
+            replace(temporary)
             for other in buffers.iterdir() if buffers.exists() else ():
                 if other.name != kept:
                     shutil.rmtree(other, ignore_errors=True)
@@ -259,7 +277,7 @@ class AtomicCheckpointIO(CheckpointIO):
         checkpoint = read_checkpoint(path, map_location)
         for state in checkpoint.values():
             if isinstance(state, dict) and "replay_id" in state:
-                folder = path.with_name(path.name + ".replay") / state.pop("replay_id")
+                folder = path.with_name(path.name + BESIDE) / state.pop("replay_id")
                 state["replay"] = {file.stem: _load_rows(file) for file in sorted(folder.glob("*.pt"))}
                 if not state["replay"]:
                     raise MaxEntError(
@@ -271,7 +289,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         path = Path(path)
         path.unlink(missing_ok=True)
-        shutil.rmtree(path.with_name(path.name + ".replay"), ignore_errors=True)
+        shutil.rmtree(path.with_name(path.name + BESIDE), ignore_errors=True)
 
 
 def read_checkpoint(path: Path, map_location: Any | None = "cpu") -> dict[str, Any]:
@@ -323,27 +341,3 @@ def _named_failures(path: Path) -> Iterator[None]:
             f"The checkpoint {path} could not be written ({error}): free some space or give another folder; what was "
             f"saved there before is untouched."
         ) from error
-
-
-def _write_temporary(content: Any, path: Path) -> Path:
-    """Write beside ``path`` and force it to disk."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
-
-
-def _replace(temporary: Path) -> None:
-    """Let a whole file take the place of the old one, and force that to disk."""
-    os.replace(temporary, temporary.with_suffix(""))
-    folder = os.open(temporary.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -37,6 +37,7 @@ from lightning_maxent.comparison.specification import (
     make_comparison,
 )
 from lightning_maxent.errors import MaxEntError, check_positive
+from lightning_maxent.files import write_whole
 
 DESCRIPTION = r"""Train variants x tasks x seeds side by side, and put them into one table, statistics and one page.
 
@@ -77,7 +78,7 @@ def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int
         _check_arguments(runs, parse)
         with locked(out) as lock:
             text = yaml.safe_dump(dataclasses.asdict(comparison), sort_keys=False)
-            (out / "comparison.yaml").write_text(text)
+            write_whole(out / "comparison.yaml", text)
             pool = Pool(args.jobs, lock)
             pool.carry_out(runs)
             stopped = pool.stopped
@@ -118,11 +119,11 @@ def draw(comparison: Comparison, out: Path, command: str, reference: Sequence[Re
     pictures = {caption: svg(figure) for caption, figure in figures.items()}
     (out / "pictures").mkdir(exist_ok=True)
     for caption, text in pictures.items():
-        (out / "pictures" / f"{folder_of(caption.replace(', ', ' '))}.svg").write_text(text)
+        write_whole(out / "pictures" / f"{folder_of(caption.replace(', ', ' '))}.svg", text)
     made = {"date": f"{datetime.now():%Y-%m-%d %H:%M}", **provenance()}
     title = f"{' and '.join(comparison.tasks)}: {', '.join(comparison.variants)}"
     text = page(title, command, made, comparison, runs, rows, curves, statistics, pictures, beside)
-    (out / "page.html").write_text(text)
+    write_whole(out / "page.html", text)
     print(f"Drawn: {out / 'page.html'}")
 
 

@@ -14,6 +14,7 @@ from lightning_maxent.comparison.reference import Reference, seeds_of
 from lightning_maxent.comparison.results import (
     ALL_TASKS,
     AREA,
+    DIFFERENCE,
     IMPROVEMENT,
     IQM,
     MEAN,
@@ -128,6 +129,12 @@ def warnings_of(runs: Sequence[Run], curves: dict[str, dict[str, Curves]]) -> li
             found.append(
                 f"{variant} has no score on {', '.join(lacking)}, so it is left out where tasks are put together."
             )
+    for task, variants in curves.items():
+        if len({frozenset(each.seeds) for each in variants.values()}) > 1:
+            seeds = "; ".join(f"{name}: {', '.join(map(str, sorted(each.seeds)))}" for name, each in variants.items())
+            found.append(
+                f"On {task} not all variants have the same seeds ({seeds}): two are compared by those of both."
+            )
     if lacking := [task for task in dict.fromkeys(run.task for run in runs) if task not in curves]:
         found.append(f"Nothing was evaluated on {', '.join(lacking)}: “{ALL_TASKS}” are the others.")
     made = [run.made_with for run in runs if run.made_with]
@@ -148,13 +155,21 @@ def notes(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> list[
         f"the last. The interquartile mean is the mean of the middle half of the runs.",
         f"In brackets: the {LEVEL:.0%} percentile interval of {RESAMPLES:,} stratified bootstrap resamples, in which the "
         f"runs of each task are drawn again (Agarwal et al. 2021, arXiv 2108.13264). It speaks of other seeds on the "
-        f"same tasks, not of other tasks. The probability of improvement is the chance that a run of one variant beats "
-        f"a run of another on a task drawn at random; a tie counts one half.",
+        f"same tasks, not of other tasks.",
+        f"Variants are compared seed by seed: runs of one seed are judged in episodes from the same starts, so the luck of "
+        f"the starts is in both and cancels. The {DIFFERENCE} is that of the scores of equal seeds. The {IMPROVEMENT} is "
+        f"the chance that a run of one variant beats the run of another with the same seed on a task drawn at random; a "
+        f"tie counts one half. For their intervals the same seeds are drawn for both. Where the intervals of two variants "
+        f"overlap, that of their difference may still leave out 0: it decides.",
     ]
     fewest = min((each.scores.shape[1] for variants in curves.values() for each in variants.values()), default=0)
     if fewest == 1:
         texts.append("A single run has no interval: nothing here tells a better variant from a luckier seed.")
     elif fewest in (2, 3):
+        texts.append(
+            f"A variant that wins all of {fewest} seeds has a {IMPROVEMENT} of 1 without an interval; of two variants that are "
+            f"equally good, one does so in {2 ** (1 - fewest):.0%} of comparisons."
+        )
         texts.append(
             f"With {fewest} runs on a task its interval reaches from the lowest run to the highest, and would hold the "
             f"true mean of a symmetric distribution in {1 - 2 ** (1 - fewest):.0%} of comparisons, not in {LEVEL:.0%}; "
@@ -206,7 +221,7 @@ def _reference(comparison: Comparison, reference: Mapping[str, Sequence[Referenc
     if not reference:
         return f"<p>{escape(f'{file} has no curve of these tasks, this metric and so few environment steps.')}</p>"
     seeds = seeds_of(each for of_task in reference.values() for each in of_task)
-    return f"<p>{escape(f'Black or grey with bars, reference: mean ± one deviation of {seeds}, from {file}.')}</p>"
+    return f"<p>{escape(f'Black or grey with bars, reference: mean ± one deviation of {seeds}, from {file}. No seed of theirs is one of ours.')}</p>"
 
 
 def _reference_at_the_end(reference: Sequence[Reference], steps: Sequence[float]) -> str:
@@ -251,7 +266,21 @@ def _scores(
             for variant in names
         ]
         yield _table(["variant", "runs per task", IQM, MEAN, MEDIAN, AREA], rows, escaped=True)
+        yield _differences(task, names, statistics)
         yield _reference_at_the_end(reference.get(task, []), shared_steps(curves.get(task, {})))
+
+
+def _differences(task: str, names: Sequence[str], statistics: Sequence[Statistic]) -> str:
+    """Row less column, of the same seeds; a pair once."""
+    found = {(e.variant, e.against): e for e in statistics if (e.task, e.statistic) == (task, DIFFERENCE)}
+    if not found:
+        return ""
+    rows = [
+        [escape(x), *(_estimate(found[x, y]) if (x, y) in found else "" for y in names[1:])]
+        for x in names
+        if any(x == pair[0] for pair in found)
+    ]
+    return _table([f"{DIFFERENCE}: row − column", *names[1:]], rows, escaped=True)
 
 
 def _improvement(comparison: Comparison, statistics: Sequence[Statistic]) -> str:

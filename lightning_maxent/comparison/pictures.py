@@ -47,7 +47,7 @@ def draw_curves(
         for variant, (colour, line) in styles.items():
             if variant not in variants or not len(variants[variant].steps):
                 continue
-            steps, scores = variants[variant]
+            steps, scores, _ = variants[variant]
             runs = scores.shape[1]
             axes.plot(steps, scores, color=colour, alpha=0.3, linewidth=0.8)
             middle = interquartile_mean(scores)
@@ -109,7 +109,7 @@ def draw_improvement(statistics: list[Statistic], styles: dict[str, tuple[str, s
             _point(axes, row, each, styles[each.variant][0])
         axes.axvline(0.5, color="grey", linewidth=1, linestyle="--")
         _rows(axes, [f"{each.variant} > {each.against}" for each in pairs])
-        axes.set(xlim=(-0.03, 1.03), xlabel=f"{IMPROVEMENT}, {ALL_TASKS}")
+        axes.set(xlim=(-0.03, 1.03), xlabel=f"{IMPROVEMENT}, of equal seeds, {ALL_TASKS}")
         return figure
 
 

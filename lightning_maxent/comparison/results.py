@@ -1,7 +1,9 @@
 """From the runs' ``metrics.csv`` to one tidy table, and from that to statistics."""
 
 import csv
+import io
 from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,16 +14,18 @@ from lightning_maxent.comparison import statistics as st
 from lightning_maxent.comparison.runs import Run
 from lightning_maxent.comparison.specification import Comparison
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.files import write_whole
+from lightning_maxent.loggers.tidy_csv import read_metrics
 
 ALL_TASKS = "all tasks"
 MEAN, MEDIAN, IQM, AREA = "mean", "median", "interquartile mean", "area under curve"
-IMPROVEMENT = "probability of improvement"
+IMPROVEMENT, DIFFERENCE = "probability of improvement", "mean difference"  # of pairs of variants
 
 Row = dict[str, Any]
 
 
 class Statistic(NamedTuple):
-    """One number with its interval; ``against`` is the other variant of a probability of improvement."""
+    """One number with its interval; ``against`` is the other variant, where two are compared seed by seed."""
 
     task: str
     variant: str
@@ -38,6 +42,7 @@ class Curves(NamedTuple):
 
     steps: Float[np.ndarray, " point"]
     scores: Float[np.ndarray, "point run"]
+    seeds: tuple[int, ...]  # of the runs
 
 
 def tidy_rows(runs: Sequence[Run], metric: str) -> list[Row]:
@@ -50,39 +55,34 @@ def tidy_rows(runs: Sequence[Run], metric: str) -> list[Row]:
     """
     rows = [row for run in runs if run.metrics for row in _evaluations(run, run.metrics, metric)]
     if rows and not any(row[metric] for row in rows):
-        columns = dict.fromkeys(name for run in runs if run.metrics for name in _columns(run.metrics))
+        columns = dict.fromkeys(name for run in runs if run.metrics for name in read_metrics(run.metrics)[0])
         known = ", ".join(name for name in columns if name.startswith("eval/"))
         raise MaxEntError(f"No run has the metric {metric!r}; draw them with --draw_only and one of {known}.")
     return rows
 
 
-def _columns(path: Path) -> list[str]:
-    with path.open(newline="") as file:
-        return next(csv.reader(file), [])
-
-
 def _evaluations(run: Run, path: Path, metric: str) -> list[Row]:
     rows, seconds, logged_at = [], 0.0, 0
-    with path.open(newline="") as file:
-        for measured in csv.DictReader(file):
-            steps, speed = int(measured["env_steps"]), measured.get("speed/env_steps_per_s")
-            if speed:
-                seconds, logged_at = seconds + (steps - logged_at) / float(speed), steps
-            if measured.get("eval/return_mean") or measured.get(metric):
-                columns = ["gradient_steps", "eval/return_mean", "eval/return_std", "eval/sampled_return_mean", metric]
-                about = {"variant": run.variant, "task": run.task, "seed": run.seed, "status": run.status}
-                when = {"env_steps": steps, "seconds": round(seconds, 3) if speed else ""}
-                rows.append(about | when | {name: measured.get(name, "") for name in columns})
+    for measured in read_metrics(path)[1]:
+        steps, speed = int(measured["env_steps"]), measured.get("speed/env_steps_per_s")
+        if speed:
+            seconds, logged_at = seconds + (steps - logged_at) / float(speed), steps
+        if measured.get("eval/return_mean") or measured.get(metric):
+            columns = ["gradient_steps", "eval/return_mean", "eval/return_std", "eval/sampled_return_mean", metric]
+            about = {"variant": run.variant, "task": run.task, "seed": run.seed, "status": run.status}
+            when = {"env_steps": steps, "seconds": round(seconds, 3) if speed else ""}
+            rows.append(about | when | {name: measured.get(name, "") for name in columns})
     return rows
 
 
 def write_table(rows: Sequence[Any], path: Path) -> None:
     """Rows, or named tuples, as csv."""
     dicts = [row if isinstance(row, dict) else row._asdict() for row in rows]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, dicts[0])
-        writer.writeheader()
-        writer.writerows(dicts)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, dicts[0])
+    writer.writeheader()
+    writer.writerows(dicts)
+    write_whole(path, text.getvalue())
 
 
 def curves_of(rows: Iterable[Row], metric: str) -> dict[str, dict[str, Curves]]:
@@ -93,16 +93,16 @@ def curves_of(rows: Iterable[Row], metric: str) -> dict[str, dict[str, Curves]]:
             runs = points.setdefault(row["task"], {}).setdefault(row["variant"], {})
             runs.setdefault(int(row["seed"]), {})[int(row["env_steps"])] = float(row[metric])
     return {
-        task: {variant: at_shared_steps(list(runs.values())) for variant, runs in variants.items()}
+        task: {variant: at_shared_steps(runs) for variant, runs in variants.items()}
         for task, variants in points.items()
     }
 
 
-def at_shared_steps(runs: list[dict[int, float]]) -> Curves:
-    """Scores of runs, each given by environment step, where all of them have one."""
-    steps = sorted(set.intersection(*map(set, runs)))
-    scores = np.array([[run[step] for run in runs] for step in steps], dtype=float)
-    return Curves(np.array(steps, dtype=float), scores.reshape(len(steps), len(runs)))
+def at_shared_steps(runs: dict[int, dict[int, float]]) -> Curves:
+    """Scores of runs, given by seed and environment step, where all of them have one."""
+    steps = sorted(set.intersection(*map(set, runs.values())))
+    scores = np.array([[run[step] for run in runs.values()] for step in steps], dtype=float)
+    return Curves(np.array(steps, dtype=float), scores.reshape(len(steps), len(runs)), tuple(runs))
 
 
 def shared_steps(variants: dict[str, Curves]) -> list[float]:
@@ -116,6 +116,13 @@ class Scores(NamedTuple):
 
     last: dict[str, Float[np.ndarray, " run"]]
     area: dict[str, Float[np.ndarray, " run"]]
+    seeds: dict[str, tuple[int, ...]]
+
+    def paired(self, variant: str, other: str) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
+        """The last scores of both with the seeds that both have, seed by seed."""
+        shared = [seed for seed in self.seeds[variant] if seed in self.seeds[other]]
+        first, second = ([self.seeds[name].index(seed) for seed in shared] for name in (variant, other))
+        return self.last[variant][first], self.last[other][second]
 
 
 def scores_of(variants: dict[str, Curves]) -> Scores | None:
@@ -127,13 +134,15 @@ def scores_of(variants: dict[str, Curves]) -> Scores | None:
     return Scores(
         {name: scores[:, -1] for name, scores in shared.items()},
         {name: np.asarray(st.area_under_curve(np.array(steps), scores)) for name, scores in shared.items()},
+        {name: curves.seeds for name, curves in variants.items()},
     )
 
 
 def summarise(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> list[Statistic]:
     """Every statistic: of each task; over all tasks, normalised, if there are several; of each pair of variants.
 
-    Over all tasks come only variants that were evaluated on each of them.
+    Over all tasks come only variants that were evaluated on each of them.  Pairs are of the seeds that both variants have on
+    a task; where there is none, there is nothing to say.
     """
     scores = {task: found for task in comparison.tasks if (found := scores_of(curves.get(task, {}))) is not None}
     result = []
@@ -146,6 +155,11 @@ def summarise(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> l
                 _estimate(task, variant, MEDIAN, _median_of_runs, runs),
                 _estimate(task, variant, AREA, st.mean_over_tasks, area),
             ]
+        for variant, other in combinations(of_task.last, 2):
+            pair = of_task.paired(variant, other)
+            if len(pair[0]):
+                x, y = ([scores] for scores in pair)
+                result.append(_estimate(task, variant, DIFFERENCE, st.mean_difference, x, y, against=other))
     everywhere = [variant for variant in comparison.variants if all(variant in each.last for each in scores.values())]
     scales = {task: scale_of(comparison, task, each) for task, each in scores.items()}
     for variant in everywhere if len(scores) > 1 else []:
@@ -157,13 +171,12 @@ def summarise(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> l
             _estimate(ALL_TASKS, variant, MEDIAN, st.median_over_tasks, runs),
             _estimate(ALL_TASKS, variant, AREA, st.mean_over_tasks, area),
         ]
-    for variant in everywhere if scores else []:
-        for other in everywhere:
-            if other != variant:
-                samples = [[each.last[name] for each in scores.values()] for name in (variant, other)]
-                result.append(
-                    _estimate(ALL_TASKS, variant, IMPROVEMENT, st.probability_of_improvement, *samples, against=other)
-                )
+    for variant, other in permutations(everywhere if scores else [], 2):
+        x, y = zip(*(each.paired(variant, other) for each in scores.values()))
+        if all(len(each) for each in x):
+            result.append(
+                _estimate(ALL_TASKS, variant, IMPROVEMENT, st.probability_of_improvement, x, y, against=other)
+            )
     return result
 
 

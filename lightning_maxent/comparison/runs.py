@@ -18,6 +18,7 @@ from tqdm import tqdm
 from lightning_maxent.comparison.provenance import provenance
 from lightning_maxent.comparison.specification import Comparison, contents, flat, folder_of
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.files import write_whole
 from lightning_maxent.progress import progress
 
 POLL = 0.2  # seconds
@@ -69,13 +70,13 @@ class Run(NamedTuple):
     def reason(self) -> str:
         """Why it failed, if it did."""
         path = self.folder / "failed"
-        return path.read_text() if path.exists() else ""
+        return path.read_text(errors="replace") if path.exists() else ""
 
     @property
     def made_with(self) -> dict[str, str]:
         """Versions and commit that it was begun with."""
-        path = self.folder / "made_with.yaml"
-        return yaml.safe_load(path.read_text()) if path.exists() else {}
+        versions = _read_yaml(self.folder / "made_with.yaml")
+        return versions if isinstance(versions, dict) else {}
 
     def env_steps(self) -> int:
         """As far as its ``metrics.csv`` goes; cheap."""
@@ -127,16 +128,25 @@ def check_unchanged(runs: Sequence[Run]) -> None:
 
 def difference(run: Run) -> str:
     """In what the settings of a run that lies there differ from those that it would have now; empty if in nothing."""
-    path = run.folder / "settings.yaml"
     if run.status != "finished" and run.checkpoint is None:
         return ""  # nothing lies there to be taken for anything
-    old, new = yaml.safe_load(path.read_text()), contents(run.settings)
+    old, new = _read_yaml(run.folder / "settings.yaml"), contents(run.settings)
     if old == new:
         return ""
+    if not isinstance(old, list):
+        return "its settings.yaml is lost or damaged"
     before, after = flat(old), flat(new)
     keys = [key for key in before | after if before.get(key) != after.get(key)]
     named = [f"{key} was {before.get(key)!r} and is {after.get(key)!r}" for key in keys[:3]]
     return "; ".join([*named, *(["…"] if keys[3:] else [])]) or "in another order"
+
+
+def _read_yaml(path: Path) -> Any:
+    """What a file holds; None if it is not there, or damaged."""
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
 
 
 @contextlib.contextmanager
@@ -208,8 +218,8 @@ class Pool:
         if checkpoint is None:
             for half in run.folder.glob("*/*/run"):  # stopped before its first checkpoint
                 shutil.rmtree(half)
-            (run.folder / "settings.yaml").write_text(yaml.safe_dump(contents(run.settings), sort_keys=False))
-            (run.folder / "made_with.yaml").write_text(yaml.safe_dump(provenance(), sort_keys=False))
+            write_whole(run.folder / "settings.yaml", yaml.safe_dump(contents(run.settings), sort_keys=False))
+            write_whole(run.folder / "made_with.yaml", yaml.safe_dump(provenance(), sort_keys=False))
         log = run.log.open("ab")
         process = subprocess.Popen(
             [*PROGRAM, *fit_arguments(run, checkpoint)],
@@ -235,7 +245,7 @@ class Pool:
                 bar.update()
                 said = last_line(run.log.read_text(errors="replace"))
                 reason = f"exit code {process.returncode}: {said or 'its log is empty'}"
-                (run.folder / "failed").write_text(reason)
+                write_whole(run.folder / "failed", reason)
                 bar.write(f"Failed: {run.name} ({reason}); its log is {run.log}.", file=sys.stderr)
         steps = ", ".join(f"{run.env_steps():,}" for run in self._working)
         bar.set_postfix_str(f"under way at {steps} env steps" if steps else "", refresh=False)

@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import gymnasium as gym
@@ -132,6 +132,11 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self._eval_envs: VectorEnv | None = None
         self._trains = False
 
+    @property
+    def saved_bytes(self) -> int:
+        """The most that a checkpoint keeps of the data in files of their own, beside itself."""
+        return 0
+
     @cached_property
     def _spaces(self) -> tuple[int, AbstractActionCodec]:
         env = self.make_env()
@@ -228,16 +233,17 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     # ---- evaluation -------------------------------------------------------------------------------------------------
 
     def val_dataloader(self) -> EpisodeStream:
-        return EpisodeStream(self._play, self.eval_episodes)
+        """Episodes of ``fit`` and ``validate``, which begin at the same starts where seed and clock are the same."""
+        return EpisodeStream(partial(self._play, {True: "mode", False: "sample"}), self.eval_episodes)
 
     def test_dataloader(self) -> EpisodeStream:
-        return self.val_dataloader()
+        """Episodes from other starts: ``best.ckpt`` was chosen for its return from those of ``fit``, where it had luck too."""
+        return EpisodeStream(partial(self._play, {True: "test mode", False: "test sample"}), self.eval_episodes)
 
-    def _play(self, deterministic: bool) -> Iterator[Episode]:
+    def _play(self, purposes: dict[bool, str], deterministic: bool) -> Iterator[Episode]:
         if self._eval_envs is None:
             self._eval_envs = make_vector_env(self._make_ending_env, min(self.eval_episodes, EVALUATION_ENVS))
-        seed = self._seed("mode" if deterministic else "sample")
-        runner = EnvRunner(self._eval_envs, self._codec, seed, self.env_id)
+        runner = EnvRunner(self._eval_envs, self._codec, self._seed(purposes[deterministic]), self.env_id)
         for episode in play_episodes(runner, self._act, self.eval_episodes, deterministic):
             yield episode._replace(
                 obs=self.observation_scaling(episode.obs),

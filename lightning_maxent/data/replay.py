@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from jaxtyping import Float
+from pytorch_lightning.utilities import rank_zero_info
 from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, ReplayBuffer
@@ -14,8 +16,12 @@ from torchrl.data.replay_buffers.writers import RoundRobinWriter
 from lightning_maxent.data.environment import EnvironmentDataModule
 from lightning_maxent.data.recording import Recording
 from lightning_maxent.data.scaling import ObservationScalingBuilder, RawObservations, RawRewards, RewardScalingBuilder
+from lightning_maxent.data.storage_room import check_room
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Rollout, Transition
+
+FLOAT = 4  # bytes
+ROWS_AT_ONCE = 10_000  # of a saved buffer, so that taking it in needs little memory beside it
 
 
 class ReplayDataModule(EnvironmentDataModule):
@@ -23,7 +29,8 @@ class ReplayDataModule(EnvironmentDataModule):
 
     A round is: ``steps_per_round`` environment steps, then one training step with ``updates_per_round`` batches drawn
     afresh.  During the first ``warmup_steps``, actions are uniform and rounds carry no update.  The state saved is
-    the buffer and the clock; environments start a new episode on resume.
+    the buffer and the clock; environments start a new episode on resume.  A run may go on with another capacity: a larger
+    buffer holds all that was saved, a smaller one the newest of it.
 
     Args:
         env_id: a Gymnasium id, or ``module:Id``.
@@ -44,7 +51,7 @@ class ReplayDataModule(EnvironmentDataModule):
         reward_scaling: builds, from ``num_envs``, how the learner sees rewards.
 
     Raises:
-        MaxEntError: for numbers that cannot work together.
+        MaxEntError: for numbers that cannot work together; by ``setup``, for a buffer that memory or disk cannot hold.
     """
 
     def __init__(
@@ -94,9 +101,24 @@ class ReplayDataModule(EnvironmentDataModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if stage == "fit":
-            self.buffer = ReplayBuffer(
-                storage=self.make_storage(self.capacity), sampler=RandomSampler(), writer=RoundRobinWriter()
-            )
+            storage = self.make_storage(self.capacity)
+            check_room(storage, self._rows_to_come, self._row_bytes, FLOAT * self.obs_dim, self.batch_size)
+            self.buffer = ReplayBuffer(storage=storage, sampler=RandomSampler(), writer=RoundRobinWriter())
+
+    @property
+    def saved_bytes(self) -> int:
+        """Of the buffer, which a checkpoint keeps beside itself, once it holds as much as it ever will."""
+        return self._rows_to_come * self._row_bytes
+
+    @property
+    def _rows_to_come(self) -> int:
+        steps = self.trainer.max_steps if self.trainer else -1
+        return self.capacity if steps < 0 else min(self.capacity, steps)
+
+    @property
+    def _row_bytes(self) -> int:
+        """Of two observations, an action, a reward and ``terminated``."""
+        return FLOAT * (2 * self.obs_dim + self.actions.dim + 1) + 1
 
     def learn_from(self, rows: Transition) -> None:
         """From here on, meet what another run has met, ``[time x env]`` from its start, in place of environments."""
@@ -155,13 +177,26 @@ class ReplayDataModule(EnvironmentDataModule):
             raise MaxEntError(
                 f"The replay buffer of the checkpoint lacks {' and '.join(lost)}: a file of its .replay folder was lost."
             )
-        size = len(rows["reward"])
-        if size > self.capacity:
-            raise MaxEntError(
-                f"The checkpoint's buffer holds {size} transitions, more than the capacity of {self.capacity}: resume "
-                f"with a capacity of at least {size}."
-            )
         if isinstance(self.buffer.storage, LazyMemmapStorage):
             self.buffer.storage.existsok = True  # files of the run so far, whose rows all come from the checkpoint
-        self._extend(rows, size)
-        self.buffer.writer.load_state_dict(state_dict["writer"])
+        self._take(rows, state_dict["writer"]["_cursor"])
+
+    def _take(self, rows: dict[str, Tensor], cursor: int) -> None:
+        """Fill the empty buffer with saved rows, of which the one at ``cursor`` is the oldest.
+
+        With the capacity that they were saved with, each lies where it lay, so that the run draws what it would have drawn;
+        with another one they lie in the order in which they were met, and the newest that fit are kept.
+        """
+        assert self.buffer is not None
+        size = len(rows["reward"])
+        as_it_was = size == self.capacity
+        kept = torch.arange(size) if as_it_was else torch.arange(size).roll(-cursor)[-self.capacity :]
+        for part in kept.split(ROWS_AT_ONCE):
+            self._extend({name: rows[name][part] for name in Transition._fields}, len(part))
+        if as_it_was:
+            self.buffer.writer.load_state_dict({"_cursor": cursor % self.capacity})
+        if len(kept) < size:
+            rank_zero_info(
+                f"The checkpoint's buffer holds {size:,} transitions, of which the newest {len(kept):,} are kept: as many as "
+                f"the capacity is here."
+            )

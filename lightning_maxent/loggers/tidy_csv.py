@@ -1,27 +1,28 @@
 """One tidy file: a row per environment step at which anything was measured."""
 
 import csv
+import io
 import os
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.files import said, write_whole
 
 STEP = "env_steps"
+ADVICE = "make room for it, and go on with the run by --ckpt_path"
 
 
 class TidyCSVLogger(Logger):
     """Writes ``metrics.csv``: the column ``env_steps``, then a column per metric, empty where it was not measured.
 
     A row is written when a later step is logged, and on ``save``; what is measured at its step after that is added.  The
-    file is appended to; only such an addition, or a metric that was never seen before, makes it be written anew.  On resume,
-    rows from beyond the checkpoint are dropped.
+    file is appended to; only such an addition, a metric that was never seen before, or a write that failed makes it be
+    written anew.  On resume, rows from beyond the checkpoint are dropped.
 
     Args:
         save_dir: folder of the file.
@@ -37,8 +38,11 @@ class TidyCSVLogger(Logger):
         self._columns: list[str] = [STEP]
         self._row: dict[str, Any] = {}
         self._last: int | None = None  # step of the last row written, to which a run that goes on may add
+        self._whole = (
+            False  # whether a row may be appended: not to half of one, which a full disk or a power cut may leave
+        )
         if self.path.exists():
-            self._columns, rows = _read(self.path)
+            self._columns, rows = read_metrics(self.path)
             self._last = _last_step(rows)
 
     @property
@@ -70,16 +74,13 @@ class TidyCSVLogger(Logger):
         if not self._row:
             return
         new = [name for name in self._row if name not in self._columns]
-        if new or not self.path.exists() or self._row[STEP] == self._last:
-            rows = _read(self.path)[1] if self.path.exists() else []
+        if new or not self._whole or self._row[STEP] == self._last:
+            rows = read_metrics(self.path)[1] if self.path.exists() else []
             if rows and int(rows[-1][STEP]) == self._row[STEP]:
                 self._row = {name: value for name, value in rows.pop().items() if value} | self._row
-            self._columns += new
-            self._write([*rows, self._row])
+            self._write([*self._columns, *new], [*rows, self._row])
         else:
-            with self._sayable(), self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self._columns).writerow(self._row)
-            self._last = self._row[STEP]
+            self._append()
         self._row = {}
 
     @rank_zero_only
@@ -90,36 +91,37 @@ class TidyCSVLogger(Logger):
     def drop_after(self, env_steps: int) -> None:
         """Forget what a run measured after the checkpoint from which it goes on."""
         if self.path.exists():
-            self._write([row for row in _read(self.path)[1] if int(row[STEP]) <= env_steps])
+            rows = read_metrics(self.path)[1]
+            self._write(self._columns, [row for row in rows if int(row[STEP]) <= env_steps])
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        with self._sayable():
+    def _append(self) -> None:
+        self._whole = False  # until this row is
+        with said(self.path, ADVICE), self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(self._row)
+        self._whole, self._last = True, self._row[STEP]
+
+    def _write(self, columns: list[str], rows: list[dict[str, Any]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        with said(self.path, ADVICE):
             self._save_dir.mkdir(parents=True, exist_ok=True)
-            temporary = self.path.with_suffix(".csv.tmp")
-            with temporary.open("w", newline="") as file:
-                writer = csv.DictWriter(file, self._columns)
-                writer.writeheader()
-                writer.writerows(rows)
-            os.replace(temporary, self.path)
-        self._last = _last_step(rows)
-
-    @contextmanager
-    def _sayable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise MaxEntError(
-                f"{self.path} cannot be written ({error.strerror}): make room for it, and go on with the run by --ckpt_path."
-            ) from error
+        write_whole(self.path, text.getvalue(), ADVICE)
+        # Not before that: columns that are not in the file would make the next rows wider than its header.
+        self._columns, self._whole, self._last = columns, True, _last_step(rows)
 
 
 def _last_step(rows: list[dict[str, Any]]) -> int | None:
     return int(rows[-1][STEP]) if rows else None
 
 
-def _read(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows, without what a full disk or a power cut has torn."""
+def read_metrics(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns and rows of a ``metrics.csv``, without what a full disk or a power cut has torn: rows that do not fit the header."""
     lines = path.read_text(errors="replace").splitlines(keepends=True)
     reader = csv.DictReader(line for line in lines if line.endswith("\n") and "\0" not in line)
-    rows = [row for row in reader if None not in row.values()]
-    return list(reader.fieldnames or [STEP]), rows
+    columns = list(reader.fieldnames or [])
+    if columns[:1] != [STEP] or len(set(columns)) < len(columns):
+        return [STEP], []
+    rows = [row for row in reader if None not in row and None not in row.values() and row[STEP].isdigit()]
+    return columns, rows

@@ -2,6 +2,7 @@
 
 import netrc
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pytorch_lightning.loggers import WandbLogger as LightningWandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.files import write_whole
 from lightning_maxent.loggers.tidy_csv import STEP
 
 MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
@@ -71,12 +73,18 @@ class WandbLogger(LightningWandbLogger):
             return
         self._save_dir = str(folder)
         self._id_file = folder / "wandb" / "run_id.txt"
-        own_id = self._id_file.read_text().strip() if self._id_file.exists() else None
         self._wandb_init |= {
             "dir": _environment("DIR") or str(folder),
             "name": self._wandb_init["name"] or "/".join(folder.parts[-3:]),
-            "id": _environment("RUN_ID") or own_id,
+            "id": _environment("RUN_ID") or self._own_id(),
         }
+
+    def _own_id(self) -> str | None:
+        """The W&B id of the run that lies in the folder.  A torn file has none: a new W&B run is better than no run."""
+        if not self._id_file.exists():
+            return None
+        run_id = self._id_file.read_text(errors="replace").strip()
+        return run_id if re.fullmatch(r"[\w-]+", run_id) else None
 
     @property
     @rank_zero_only
@@ -89,7 +97,7 @@ class WandbLogger(LightningWandbLogger):
             run.define_metric("*", step_metric=STEP)
             if id_file := getattr(self, "_id_file", None):
                 id_file.parent.mkdir(parents=True, exist_ok=True)
-                id_file.write_text(run.id)
+                write_whole(id_file, run.id)
         return run
 
     @rank_zero_only

@@ -1,5 +1,6 @@
 import errno
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_whichever_write_fails_on_a_full_disk_the_checkpoint_before_is_whole_and
         if next(calls) == writes:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(MaxEntError, match=r"could not be written \(.*No space left on device.*free some space"):
         io.save_checkpoint(checkpoint(2.0), path)
     monkeypatch.undo()
@@ -125,13 +126,56 @@ def test_killed_between_buffer_and_checkpoint_the_old_one_still_has_its_own_buff
             raise Killed
         replace(source, target)
 
-    monkeypatch.setattr(module.os, "replace", killed_at_the_checkpoint)
+    monkeypatch.setattr(os, "replace", killed_at_the_checkpoint)
     with pytest.raises(Killed):
         io.save_checkpoint(checkpoint(2.0), path)
     monkeypatch.undo()
     assert torch.equal(io.load_checkpoint(path)["ReplayDataModule"]["replay"]["obs"], torch.ones(5, 2))
     io.save_checkpoint(checkpoint(3.0), path)
     assert len(list(tmp_path.glob("last.ckpt.replay/*"))) == 1  # the orphan is gone
+
+
+def test_a_buffer_is_saved_without_a_copy_of_it_in_memory(tmp_path, monkeypatch):
+    rows = torch.arange(2_000.0).reshape(1_000, 2)
+    written = []
+    monkeypatch.setattr(module.torch, "save", lambda content, file: written.append(content))
+    saved = checkpoint(1.0) | {"ReplayDataModule": {"env_steps": 7, "replay": {"obs": rows[:5]}}}
+    AtomicCheckpointIO().save_checkpoint(saved, tmp_path / "last.ckpt")
+    assert torch.equal(written[0], rows[:5])
+    assert written[0].data_ptr() == rows.data_ptr()
+    assert written[0].untyped_storage().nbytes() == 5 * 2 * 4
+
+
+class Data:
+    """Just what the callback asks of a DataModule."""
+
+    saved_bytes = 30_000
+
+
+@pytest.mark.parametrize(("left", "warns"), [(60_000, False), (59_999, True), (None, False)])
+def test_a_disk_that_cannot_hold_the_buffer_and_the_one_it_replaces_is_named_before_it_is_full(
+    left, warns, tmp_path, monkeypatch, recwarn
+):
+    warnings.simplefilter("always")
+    trainer, callback = pl.Trainer(logger=False), StepCheckpoint()
+    trainer.datamodule, callback.dirpath = Data(), str(tmp_path)
+    monkeypatch.setattr(module, "disk_left", lambda folder: left)
+    callback.on_train_start(trainer, pl.LightningModule())
+    said = [str(each.message) for each in recwarn if "Checkpoints will take" in str(each.message)]
+    expected = (
+        f"Checkpoints will take 60 kB on the disk of {tmp_path}, for the replay buffer and the one that it replaces"
+    )
+    assert [each.startswith(expected) for each in said] == ([True] if warns else [])
+
+
+def test_the_buffer_that_lies_there_already_counts_as_room_for_the_next(tmp_path, monkeypatch, recwarn):
+    trainer, callback = pl.Trainer(logger=False), StepCheckpoint()
+    trainer.datamodule, callback.dirpath = Data(), str(tmp_path)
+    (tmp_path / "last.ckpt.replay").mkdir()
+    (tmp_path / "last.ckpt.replay" / "obs.pt").write_bytes(b"1" * 28_672)
+    monkeypatch.setattr(module, "disk_left", lambda folder: 60_000 - 28_672)
+    callback.on_train_start(trainer, pl.LightningModule())
+    assert not recwarn.list
 
 
 def test_a_damaged_buffer_is_named(tmp_path):

@@ -115,6 +115,39 @@ def test_the_statistics_are_those_of_the_last_evaluations():
     assert [float(better[name]) for name in ("value", "low", "high")] == [1, 1, 1]
 
 
+def test_variants_are_compared_by_the_seeds_that_both_have_and_the_page_says_which():
+    made()
+    for seed in (0, 1):
+        (OUT / f"runs/high/Hopper-v5/seed{seed}/fake/World/run/metrics.csv").unlink()
+    (OUT / "runs/low-plain/Hopper-v5/seed3/fake/World/run/metrics.csv").unlink()
+    text = WellFormed(made(COMPARISON, "--draw_only")).text
+    assert (
+        "On Hopper-v5 not all variants have the same seeds (low <&> plain: 0, 1, 2; high: 2, 3): two are compared by those "
+        "of both." in text
+    )
+    assert "On Pendulum-v1 not all" not in text
+    pairs = {(row["task"], row["variant"], row["against"]): row for row in table("statistics.csv") if row["against"]}
+    one = pairs["Hopper-v5", "low <&> plain", "high"]
+    assert (one["statistic"], one["runs"], float(one["value"])) == (
+        "mean difference",
+        "1",
+        -10,
+    )  # 2 * seed each, and 10
+    full = pairs["Pendulum-v1", "low <&> plain", "high"]
+    assert [float(full[name]) for name in ("runs", "value", "low", "high")] == [4, -10, -10, -10]
+    assert "mean difference: row − column" in text
+    assert pairs["all tasks", "high", "low <&> plain"]["runs"] == "1"
+
+
+def test_variants_without_a_seed_in_common_are_not_compared():
+    made()
+    for variant, seeds in (("high", (0, 1)), ("low-plain", (2, 3))):
+        for seed in seeds:
+            (OUT / f"runs/{variant}/Hopper-v5/seed{seed}/fake/World/run/metrics.csv").unlink()
+    made(COMPARISON, "--draw_only")
+    assert {row["task"] for row in table("statistics.csv") if row["against"]} == {"Pendulum-v1"}
+
+
 def test_without_a_stated_pair_the_lowest_and_highest_run_are_zero_and_one():
     text = made()
     found = {(row["task"], row["variant"], row["statistic"]): row for row in table("statistics.csv")}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lightning_maxent.comparison import command
-from lightning_maxent.comparison.runs import locked
+from lightning_maxent.comparison.runs import Run, difference, locked
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.progress import progress
 
@@ -246,3 +246,13 @@ def test_the_time_left_follows_from_the_mean_time_of_a_run(monkeypatch, capsys):
     assert (
         "1/3 runs, 1:01:00 passed, 2:02:00 left, 3,660.0 s each" in capsys.readouterr().err
     )  # two runs to go, an hour each
+
+
+def test_a_run_whose_settings_were_damaged_is_named_in_one_sentence(tmp_path):
+    run = Run("a", "b", 0, tmp_path, ("--model.bonus=1",))
+    (tmp_path / "finished").touch()
+    (tmp_path / "made_with.yaml").write_bytes(b"\0\0")
+    for damage in (b"", b"\0\0\0", b"- [a"):
+        (tmp_path / "settings.yaml").write_bytes(damage)
+        assert difference(run) == "its settings.yaml is lost or damaged"
+    assert run.made_with == {}

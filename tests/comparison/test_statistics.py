@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import mannwhitneyu, trim_mean
+from scipy.stats import norm, trim_mean
 
 from lightning_maxent.comparison.statistics import (
     area_under_curve,
@@ -13,6 +13,7 @@ from lightning_maxent.comparison.statistics import (
     interquartile_mean,
     interquartile_mean_over_tasks,
     interval,
+    mean_difference,
     mean_over_tasks,
     median_over_tasks,
     normalise,
@@ -20,6 +21,8 @@ from lightning_maxent.comparison.statistics import (
     resampled,
 )
 
+SCORES = st.integers(-5, 5).map(float)
+PAIRS = st.integers(1, 9).flatmap(lambda n: arrays(np.float64, (2, n), elements=SCORES))  # runs of equal seeds
 RUNS = st.integers(1, 9).flatmap(lambda n: arrays(np.float64, n, elements=st.integers(-5, 5).map(float)))
 
 
@@ -67,14 +70,20 @@ def test_interquartile_mean_knows_no_order_and_lies_within_the_runs(scores, rand
 
 
 def test_aggregates_of_two_tasks_are_those_of_the_published_code():
-    # rliable 1.2.0, metrics.py: aggregate_mean, aggregate_median, aggregate_iqm, probability_of_improvement
+    # rliable 1.2.0, metrics.py: aggregate_mean, aggregate_median, aggregate_iqm
     a = [np.array([0.1, 0.4, 0.9, 0.2]), np.array([0.3, 0.35, 0.5, 0.8])]
     b = [np.array([0.2, 0.4, 0.6, 0.7]), np.array([0.1, 0.9, 0.35, 0.0])]
     assert mean_over_tasks(a) == pytest.approx(0.44375)
     assert median_over_tasks(b) == pytest.approx(0.40625)
     assert interquartile_mean_over_tasks(a) == pytest.approx(0.3875)
     assert interquartile_mean_over_tasks(b) == pytest.approx(0.3875)
-    assert probability_of_improvement(a, b) == pytest.approx((6 / 16 + 10.5 / 16) / 2)
+
+
+def test_variants_are_compared_seed_by_seed():
+    x = [np.array([0.1, 0.4, 0.9, 0.2]), np.array([0.3, 0.35])]
+    y = [np.array([0.2, 0.4, 0.6, 0.1]), np.array([0.1, 0.9])]
+    assert probability_of_improvement(x, y) == pytest.approx((2.5 / 4 + 1 / 2) / 2)
+    assert mean_difference(x, y) == pytest.approx((0.3 / 4 + (0.2 - 0.55) / 2) / 2)
 
 
 def test_the_median_over_tasks_is_of_their_means():
@@ -84,18 +93,27 @@ def test_the_median_over_tasks_is_of_their_means():
 
 
 @settings(deadline=None)
-@given(RUNS, RUNS)
-def test_probability_of_improvement_is_mann_whitney_and_what_one_wins_the_other_loses(x, y):
+@given(PAIRS)
+def test_what_one_variant_wins_the_other_loses(pairs):
+    x, y = pairs
     assert probability_of_improvement([x], [x]) == pytest.approx(0.5)
-    u = mannwhitneyu(x, y, method="asymptotic").statistic if len({*x, *y}) > 1 else len(x) * len(y) / 2
-    probability = probability_of_improvement([x], [y])
-    assert probability == pytest.approx(u / (len(x) * len(y)))
-    assert probability + probability_of_improvement([y], [x]) == pytest.approx(1)
+    assert probability_of_improvement([x], [y]) + probability_of_improvement([y], [x]) == pytest.approx(1)
+    assert mean_difference([x], [y]) == pytest.approx(-mean_difference([y], [x]))
 
 
 @settings(deadline=None)
-@given(RUNS, RUNS)
-def test_probability_of_improvement_sees_order_only(x, y):
+@given(PAIRS, st.integers(-100, 100))
+def test_the_luck_that_a_seed_brings_to_both_decides_nothing(pairs, luck):
+    x, y = pairs
+    starts = luck * np.arange(len(x)) ** 2
+    assert probability_of_improvement([x + starts], [y + starts]) == probability_of_improvement([x], [y])
+    assert mean_difference([x + starts], [y + starts]) == pytest.approx(mean_difference([x], [y]))
+
+
+@settings(deadline=None)
+@given(PAIRS)
+def test_probability_of_improvement_sees_order_only(pairs):
+    x, y = pairs
     rising = [np.exp, lambda scores: scores**3, lambda scores: 0.001 * scores - 7]
     for function in rising:
         after = probability_of_improvement([function(x)], [function(y)])
@@ -116,11 +134,65 @@ def test_normalised_scores_are_zero_and_one_at_the_stated_pair():
 
 def test_resampling_keeps_to_the_runs_of_its_task():
     tasks = [np.array([1.0, 2.0]), np.array([10.0, 20.0, 30.0])]
-    first, second = resampled(tasks, generator(), 1_000)
+    ((first, second),) = resampled([tasks], generator(), 1_000)
     assert first.shape == (1_000, 2)
     assert set(first.ravel()) == {1, 2}
     assert set(second.ravel()) == {10, 20, 30}
     assert abs(second.mean() - 20) < 1
+
+
+def test_seeds_are_drawn_together_for_all_variants_of_a_task_and_anew_for_each_task():
+    x = [np.arange(5.0), np.arange(5.0)]
+    y = [10 * task for task in x]
+    (x_one, x_two), (y_one, y_two) = resampled([x, y], generator(), 200)
+    assert np.array_equal(y_one, 10 * x_one)
+    assert np.array_equal(y_two, 10 * x_two)
+    assert not np.array_equal(x_one, x_two)
+
+
+def test_variants_with_different_numbers_of_seeds_are_no_pairs():
+    with pytest.raises(
+        ValueError, match=r"drawn together only where all variants have them, but runs are \[\[2\], \[3\]\]"
+    ):
+        interval(mean_difference, [np.arange(2.0)], [np.arange(3.0)])
+
+
+def correlated(correlation: float, runs: int, repetitions: int):
+    """Scores of two variants that are equally good, where so much of the variance is the luck of starts that they share."""
+    for seed in range(repetitions):
+        starts, x, y = generator(seed).normal(size=(3, runs))
+        yield [np.sqrt(correlation) * starts + np.sqrt(1 - correlation) * own for own in (x, y)]
+
+
+@pytest.mark.parametrize("correlation", [0, 0.5, 0.999])
+def test_the_interval_of_a_difference_covers_alike_whatever_seeds_have_in_common(correlation):
+    hits = 0
+    for seed, (x, y) in enumerate(correlated(correlation, 10, 600)):
+        low, high = interval(mean_difference, [x], [y], seed=seed, resamples=500)
+        hits += low <= 0 <= high
+    assert hits / 600 == pytest.approx(0.90, abs=0.04)  # of a percentile interval of 10 runs; 3 deviations are 0.037
+
+
+def test_drawn_independently_an_interval_would_hold_the_luck_of_the_starts_and_tell_nothing():
+    hits, widths, apart = 0, [], []
+    for x, y in correlated(0.999, 10, 200):
+        drawn = [resampled([[scores]], generator(which), 500)[0][0] for which, scores in enumerate((x, y))]
+        low, high = np.quantile(drawn[0].mean(-1) - drawn[1].mean(-1), [0.025, 0.975])
+        hits += low <= 0 <= high
+        apart.append(high - low)
+        low, high = interval(mean_difference, [x], [y], resamples=500)
+        widths.append(high - low)
+    assert hits == 200
+    assert np.mean(apart) / np.mean(widths) == pytest.approx(32, rel=0.1)  # sqrt(1 / (1 - .999))
+
+
+@pytest.mark.parametrize("correlation", [0, 0.999])
+def test_the_chance_that_one_variant_is_better_is_right_on_average_whatever_seeds_have_in_common(correlation):
+    own = np.sqrt(1 - correlation)
+    better = [
+        probability_of_improvement([x + 1.5 * own], [y]) for x, y in correlated(correlation, 10, 2_000)
+    ]  # P(N(1.5, 2) > 0)
+    assert np.mean(better) == pytest.approx(norm.cdf(1.5 / np.sqrt(2)), abs=0.01)
 
 
 def test_strata_matter_tasks_far_apart_do_not_widen_the_interval():

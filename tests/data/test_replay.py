@@ -1,17 +1,19 @@
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage
 
 from lightning_maxent import MaxEntError, ReplayDataModule, Transition
+from lightning_maxent.data import storage_room
 
 
 class StubTrainer:
     """Just what the DataModule asks of a Trainer."""
 
     def __init__(self, data: ReplayDataModule):
-        self.lightning_module, self.global_step, self.acted = self, 0, []
+        self.lightning_module, self.global_step, self.max_steps, self.acted = self, 0, -1, []
         data.trainer = self
 
     def act(self, obs: torch.Tensor, deterministic: bool) -> torch.Tensor:
@@ -127,11 +129,143 @@ def test_a_restored_buffer_is_the_saved_one_and_goes_on_at_its_cursor(capacity, 
     assert fresh["obs"].tolist() == [[0.0, 0.0]]  # environments start anew; the row is the next one
 
 
-def test_a_buffer_larger_than_the_capacity_is_refused():
+def everything_met(data: ReplayDataModule) -> dict[str, list[torch.Tensor]]:
+    """Filled, from now on, with whatever the data module stores, in order of time."""
+    met = {name: [] for name in Transition._fields}
+    store = data._store
+
+    def noted(rollout):
+        for name, rows in met.items():
+            rows += getattr(rollout, name).flatten(0, 1)
+        store(rollout)
+
+    data._store = noted
+    return met
+
+
+@pytest.mark.parametrize("capacity", [300, 200, 151, 149, 100, 7])
+@pytest.mark.parametrize("envs", [1, 4])
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_run_that_goes_on_with_another_capacity_keeps_the_newest_in_order_of_time_and_nothing_else(
+    capacity, envs, on_disk, tmp_path
+):
+    storage = partial(LazyMemmapStorage, scratch_dir=tmp_path) if on_disk else LazyTensorStorage
+    data = started(capacity=150, num_envs=envs, steps_per_round=envs, storage=storage)
+    met = everything_met(data)
+    rounds(data, 200 // envs)
+    state = data.state_dict()
+    state["replay"] = {name: torch.tensor(rows.numpy()) for name, rows in state["replay"].items()}  # as from a file
+    wide = started(capacity=capacity, num_envs=envs, steps_per_round=envs, storage=storage)
+    wide.load_state_dict(state)
+    size = min(capacity, 150)
+    assert len(wide.buffer) == size
+    for name, rows in met.items():
+        assert torch.equal(wide.buffer.storage[:size][name], torch.stack(rows[-size:]))
+    sampled = wide.buffer.sample(1_000)
+    assert {tuple(row.tolist()) for row in sampled["action"]} <= {tuple(row.tolist()) for row in met["action"]}
+
+    later = everything_met(wide)
+    rounds(wide, 4 // envs)  # what comes next takes the place behind them, or of the oldest
+    both = {name: torch.stack([*met[name][-size:], *later[name]])[-capacity:] for name in met}
+    held = wide.buffer.storage[: len(wide.buffer)]
+    start = (size + 4) % capacity if size + 4 > capacity else 0
+    for name, rows in both.items():
+        assert torch.equal(held[name].roll(-start, 0), rows)
+
+
+def test_a_smaller_capacity_says_what_is_kept(caplog):
     data = started(capacity=64)
     rounds(data, 30)
-    with pytest.raises(MaxEntError, match=r"holds 30 transitions, more than the capacity of 16"):
+    with caplog.at_level("INFO"):
         started(capacity=16).load_state_dict(data.state_dict())
+    assert "holds 30 transitions, of which the newest 16 are kept" in caplog.text
+
+
+@pytest.mark.parametrize("met", [10, 16, 40])
+def test_with_its_own_capacity_every_row_lies_where_it_lay_so_that_the_same_indices_draw_the_same(met):
+    data = started(capacity=16)
+    rounds(data, met)
+    restored = started(capacity=16)
+    restored.load_state_dict(data.state_dict())
+    assert restored.buffer.writer._cursor == data.buffer.writer._cursor
+    for buffer in (data.buffer, restored.buffer):
+        torch.manual_seed(1)
+        buffer.drawn = buffer.sample(100)["action"]
+    assert torch.equal(data.buffer.drawn, restored.buffer.drawn)
+
+
+# Two observations of 2 numbers, actions of 2, a reward: 4 bytes each; terminated: 1.
+ROW = 4 * (2 + 2 + 2 + 1) + 1
+
+
+@pytest.mark.parametrize("storage", [LazyTensorStorage, LazyMemmapStorage])
+def test_the_bytes_of_a_row_are_those_that_the_storage_holds(storage):
+    data = started(storage=storage)
+    rounds(data, 1)
+    held = data.buffer.storage[:]
+    assert sum(held[name].nbytes for name in Transition._fields) == ROW * len(data.buffer)
+    assert data.saved_bytes == ROW * 64
+
+
+def room(monkeypatch, memory=10**15, disk=10**15, shared=10**15):
+    monkeypatch.setattr(storage_room, "memory_left", lambda: memory)
+    monkeypatch.setattr(
+        storage_room, "disk_left", lambda folder: shared if folder == storage_room.SHARED_MEMORY else disk
+    )
+
+
+@pytest.mark.parametrize(
+    ("storage", "little", "where"),
+    [
+        (LazyTensorStorage, {"memory": 100_000}, "memory"),
+        (LazyMemmapStorage, {"memory": 100_000}, "/dev/shm"),
+        (LazyMemmapStorage, {"shared": 100_000}, "/dev/shm"),
+        (LazyMemmapStorage, {"shared": 0, "disk": 100_000}, "the disk of "),
+        (partial(LazyMemmapStorage, scratch_dir="there"), {"disk": 100_000}, "the disk of there"),
+    ],
+)
+def test_a_buffer_for_which_there_is_no_room_is_refused_at_once_and_the_capacity_advised_fits(
+    storage, little, where, monkeypatch, in_an_empty_folder
+):
+    monkeypatch.setattr(storage_room, "SHARED_MEMORY", Path("/dev"))  # which is there on every system with one
+    room(monkeypatch, **little)
+    where = where.replace("/dev/shm", "/dev")
+    with pytest.raises(MaxEntError, match=rf"of 10,000 transitions takes 290 kB, but {where}.* has 100 kB left: set"):
+        started(capacity=10_000, storage=storage)
+    started(capacity=3_100, storage=storage)
+    with pytest.raises(MaxEntError, match=r"set data.capacity to 3100 or less\.$"):
+        started(capacity=3_449, storage=storage)
+
+
+def test_where_not_even_a_batch_fits_the_advice_is_to_make_room(monkeypatch):
+    room(monkeypatch, memory=100)
+    with pytest.raises(MaxEntError, match=r"memory has 100 bytes left: make room there\.$"):
+        started()
+
+
+def test_only_what_a_run_will_meet_must_fit_since_memory_is_taken_as_rows_come(monkeypatch):
+    room(monkeypatch, memory=58_000)
+    data = ReplayDataModule("probe/Counting-v0", capacity=10_000, batch_size=4, warmup_steps=8)
+    StubTrainer(data).max_steps = 2_000
+    data.setup("fit")
+    assert data.saved_bytes == 2_000 * ROW
+    data.trainer.max_steps = 2_001
+    with pytest.raises(MaxEntError, match=r"of 2,001 transitions"):
+        data.setup("fit")
+
+
+def test_where_the_system_cannot_tell_what_is_left_nothing_is_said(monkeypatch):
+    room(monkeypatch, memory=None, disk=None, shared=None)
+    for storage in (LazyTensorStorage, LazyMemmapStorage, partial(LazyMemmapStorage, scratch_dir="there")):
+        ReplayDataModule("probe/Counting-v0", capacity=10**9, storage=storage).setup("fit")
+
+
+def test_files_of_the_run_so_far_count_as_room_for_those_that_take_their_place(monkeypatch, tmp_path):
+    (tmp_path / "obs.memmap").write_bytes(b"1" * 16_384)
+    room(monkeypatch, disk=0)
+    started(capacity=16_384 // ROW, storage=partial(LazyMemmapStorage, scratch_dir=tmp_path))
+    with pytest.raises(MaxEntError, match=r"but the disk of .* has 16.4 kB left"):
+        started(capacity=16_384 // ROW + 1, storage=partial(LazyMemmapStorage, scratch_dir=tmp_path))
 
 
 def test_training_does_not_go_on_in_a_world_with_other_arguments():
@@ -172,3 +306,50 @@ def test_an_evaluation_is_as_many_sampled_episodes_after_the_deterministic_ones(
     assert [episode.deterministic for episode in episodes] == [True] * 3 + [False] * 3
     assert len(data.val_dataloader()) == 6
     assert data.env_steps == 0  # evaluation has its own environments, and does not move the clock
+
+
+def starts(data: ReplayDataModule, loader: str) -> list[list[float]]:
+    """Where the deterministic and the sampled episodes of an evaluation began."""
+    data._act = lambda obs, deterministic: torch.zeros(len(obs), 1)
+    episodes = list(getattr(data, loader)())
+    return [[float(each.obs[0, 0]) for each in episodes if each.deterministic == kind] for kind in (True, False)]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_validate_plays_the_episodes_of_the_runs_evaluation_and_test_plays_none_of_them(seed):
+    def data() -> ReplayDataModule:
+        torch.manual_seed(seed)
+        return ReplayDataModule("probe/Lottery-v0", eval_episodes=20, batch_size=4, warmup_steps=8)
+
+    trained = data()
+    StubTrainer(trained)
+    trained.setup("fit")
+    rounds(trained, 8)
+    chosen_by = starts(trained, "val_dataloader")
+    validated, tested = data(), data()
+    for other, stage in ((validated, "validate"), (tested, "test")):
+        other.setup(stage)
+        other.load_state_dict(trained.state_dict())
+    assert starts(validated, "val_dataloader") == chosen_by
+    mode, sampled = starts(tested, "test_dataloader")
+    assert not {*mode, *sampled} & {*chosen_by[0], *chosen_by[1]}
+    assert not {*mode} & {*sampled}
+    again = data()
+    again.setup("test")
+    again.load_state_dict(trained.state_dict())
+    assert starts(again, "test_dataloader") == [mode, sampled]
+
+
+def test_what_a_best_return_owes_to_luck_is_not_in_its_test():
+    """Every return is luck of mean 0: the best of 10 evaluations of one episode is near 1, and its tests are near 0."""
+    data = ReplayDataModule("probe/Lottery-v0", eval_episodes=1, batch_size=4, warmup_steps=8)
+    bests, tests = [], []
+    for first in range(0, 200, 10):
+        found = {}
+        for data.env_steps in range(first, first + 10):
+            found[data.env_steps] = starts(data, "val_dataloader")[0][0]
+        data.env_steps = max(found, key=found.__getitem__)
+        bests.append(found[data.env_steps])
+        tests.append(starts(data, "test_dataloader")[0][0])
+    assert sum(bests) / 20 > 0.7  # E max = 1 - 2 / 11
+    assert abs(sum(tests) / 20) < 4 * (1 / 3 / 20) ** 0.5  # four standard errors

@@ -1,9 +1,13 @@
 import csv
+import errno
+import io
+import os
+from pathlib import Path
 
 import pytest
 
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
+from lightning_maxent.loggers.tidy_csv import TidyCSVLogger, read_metrics
 
 
 def rows(logger: TidyCSVLogger) -> list[dict[str, str]]:
@@ -47,7 +51,19 @@ def test_a_resumed_run_appends_and_forgets_what_came_after_its_checkpoint(tmp_pa
     assert [row["b"] for row in rows(second)] == ["", "2.0", ""]
 
 
-@pytest.mark.parametrize("torn", ["15", "1500,3.0,4", "1500,3.0,4.0", "\0\0\0\0", "\0\0\0\r\n"])
+@pytest.mark.parametrize(
+    "torn",
+    [
+        "15",
+        "1500,3.0,4",
+        "1500,3.0,4.0",
+        "\0\0\0\0",
+        "\0\0\0\r\n",
+        "1050,3.0,4.0,5.0\r\n",
+        "1050,3.0\r\n",
+        "x,3.0,4.0\r\n",
+    ],
+)
 def test_a_row_torn_by_a_full_disk_or_a_power_cut_is_left_out_where_a_run_goes_on(tmp_path, torn):
     first = TidyCSVLogger(tmp_path)
     for step in (500, 1000):
@@ -68,3 +84,93 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
     logger.log_metrics({"a": 1.0}, step=10)
     with pytest.raises(MaxEntError, match=r"metrics.csv cannot be written \(Is a directory\): make room for it"):
         logger.save()
+
+
+class FullDisk:
+    """A disk on which the operation of this number fails once, a write after half of it."""
+
+    def __init__(self, fails: int, monkeypatch):
+        self.fails, self.count = fails, 0
+        opened, fsync, replace, mkdir = io.open, os.fsync, os.replace, Path.mkdir
+        monkeypatch.setattr(Path, "open", lambda path, *args, **kwargs: self.opened(opened, path, *args, **kwargs))
+        monkeypatch.setattr(Path, "mkdir", lambda *args, **kwargs: self.then(mkdir, *args, **kwargs))
+        monkeypatch.setattr(os, "fsync", lambda *args: self.then(fsync, *args))
+        monkeypatch.setattr(os, "replace", lambda *args: self.then(replace, *args))
+
+    def then(self, do, *args, **kwargs):
+        self.count += 1
+        if self.count == self.fails:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return do(*args, **kwargs)
+
+    def opened(self, do, path, *args, **kwargs):
+        if "r" in (args[0] if args else kwargs.get("mode", "r")):
+            return do(path, *args, **kwargs)
+        file = self.then(do, path, *args, **kwargs)
+        write, close = file.write, file.close
+
+        def half_written(content):
+            if self.count + 1 == self.fails:
+                write(content[: len(content) // 2])
+            return self.then(write, content)
+
+        def closed():
+            close()
+            self.then(lambda: None)
+
+        return Handle(file, half_written, closed)
+
+
+class Handle:
+    """A file whose writes and closing are those given."""
+
+    def __init__(self, file, write, close):
+        self.write, self._close = write, close
+        self.flush, self.fileno = file.flush, file.fileno
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._close()
+
+
+@pytest.mark.parametrize("fails", range(1, 61))
+def test_whichever_operation_fails_on_a_full_disk_logging_goes_on_in_a_whole_file(fails, tmp_path, monkeypatch):
+    def log(logger: TidyCSVLogger, step: int) -> None:
+        metrics = {"a": float(step)} | ({"b": 2.0 * step} if step > 20 else {})  # a column that appears late
+        logger.log_metrics(metrics, step=step)
+        logger.save()
+
+    logger, lost = TidyCSVLogger(tmp_path / "run"), []
+    with monkeypatch.context() as patch:
+        disk = FullDisk(fails, patch)
+        for step in range(10, 60, 10):
+            try:
+                log(logger, step)
+            except MaxEntError as error:
+                lost.append(str(error))
+    assert len(lost) == (disk.count >= fails)
+    assert all("metrics.csv cannot be written (No space left on device): make room" in each for each in lost)
+    resumed = TidyCSVLogger(tmp_path / "run")
+    resumed.drop_after(50)
+    log(resumed, 60)
+    columns, found = read_metrics(resumed.path)
+    assert columns == ["env_steps", "a", "b"]
+    steps = [int(row["env_steps"]) for row in found]
+    assert steps == sorted(set(steps))
+    assert {10, 20, 30, 40, 50, 60} - set(steps) <= {50}  # what was the last to fail was not tried again
+    for row in found:
+        assert float(row["a"]) == int(row["env_steps"])
+        assert row["b"] == (str(2.0 * int(row["env_steps"])) if int(row["env_steps"]) > 20 else "")
+    assert rows(resumed) == found  # nothing torn is left in the file
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["metrics.csv"]
+
+
+def test_a_file_whose_header_is_damaged_does_not_keep_a_run_from_going_on(tmp_path):
+    (tmp_path / "metrics.csv").write_bytes(b"\0\0\0\0\r\n10,1.0\r\n")
+    logger = TidyCSVLogger(tmp_path)
+    logger.drop_after(20)
+    logger.log_metrics({"a": 3.0}, step=30)
+    logger.save()
+    assert rows(logger) == [{"env_steps": "30", "a": "3.0"}]
