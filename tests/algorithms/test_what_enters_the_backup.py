@@ -276,10 +276,15 @@ def test_reppo_backs_up_the_target_of_the_critic():
     ("build", "instead"),
     [
         (partial(SAC, OBS, BoxActions(2), **ACTOR), "TargetCriticSAC, as in --config target_critic_sac/half_cheetah"),
-        (partial(DiscreteValueSAC, OBS, FiniteActions((2,)), **FINITE_ACTOR), "DiscreteSAC, as in --config sac_discrete/"),
+        (
+            partial(DiscreteValueSAC, OBS, FiniteActions((2,)), **FINITE_ACTOR),
+            "DiscreteSAC, as in --config sac_discrete/",
+        ),
     ],
     ids=["SAC", "DiscreteValueSAC"],
 )
 def test_a_joint_pass_is_refused_as_the_slow_copy_of_v(build, instead, target):
-    with pytest.raises(MaxEntError, match=rf"^{target.__name__} asks a critic .* slow copy of V, .* use {instead}.*\.$"):
+    with pytest.raises(
+        MaxEntError, match=rf"^{target.__name__} asks a critic .* slow copy of V, .* use {instead}.*\.$"
+    ):
         build(critic=BUILT_IN[0].critic, target=target)
