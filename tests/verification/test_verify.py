@@ -72,7 +72,7 @@ def test_a_right_critic_passes_and_every_number_is_there(capsys):
     status, found = verify(capsys, f"--quick --critic lightning_maxent.TwinCritic {SMALL}")
     assert status == 0
     assert {"check", "critic", "value", "expected", "error", "tolerance", "passed", "advice"} == set(found[0])
-    assert {each["check"].partition(":")[0] for each in found} == {"contract", "regression", "tabular"}
+    assert {each["check"].partition(":")[0] for each in found} == {"contract", "regression", "tabular, SoftQLearning"}
     for each in found:
         assert each["error"] == abs(each["value"] - each["expected"]) <= each["tolerance"]
 
