@@ -138,7 +138,11 @@ class PeriodicTarget(AbstractSlowCopy):
             copy.copy_(torch.where(due, source, copy))  # not a branch, which would wait for the device
 
 
-class JointPass(AbstractTarget):
+class AbstractJointTarget(AbstractTarget, ABC):
+    """Asks for ``(s, a)`` and ``(s', a')`` in one pass.  It serves a network of pairs, a critic, and no V."""
+
+
+class JointPass(AbstractJointTarget):
     """No slow copy: the network itself, asked of both at once.  Bhatt et al. 2019 (CrossQ, arXiv 1902.05605), section 4.
 
     In one pass over ``(s, a)`` and ``(s', a')``, batch normalisation takes its statistics from both.
@@ -162,7 +166,7 @@ class JointPass(AbstractTarget):
         """Nothing: it is the network."""
 
 
-class JointPolyakTarget(AbstractSlowCopy):
+class JointPolyakTarget(AbstractSlowCopy, AbstractJointTarget):
     """A slow copy, where network and copy are each asked of both at once.  FlashSAC (arXiv 2604.04539), published code.
 
     Both normalise by the statistics of both pairs; the copy follows as in ``PolyakTarget``.
@@ -205,3 +209,23 @@ def _come_closer(pairs: Iterator[tuple[Tensor, Tensor]], rate: float) -> None:
 
 TargetBuilder = Callable[[nn.Module], AbstractTarget]
 """Builds what to regress on from the network that learns."""
+
+
+def build_state_target(builder: TargetBuilder, value: nn.Module, instead: str) -> AbstractTarget:
+    """Build the slow copy of V, which is asked for next states alone.
+
+    Args:
+        builder: builds the copy.
+        value: V.
+        instead: what serves where a joint pass is wanted, for the error.
+
+    Raises:
+        MaxEntError: for a target that asks for both pairs of a transition.
+    """
+    target = builder(value)
+    if isinstance(target, AbstractJointTarget):
+        raise MaxEntError(
+            f"{type(target).__name__} asks a critic for (s, a) and (s', a') in one pass, but here the target is the slow copy "
+            f"of V, which sees no actions: use {instead}; or PolyakTarget, with a critic that has no batch normalisation."
+        )
+    return target

@@ -41,6 +41,7 @@ TESTS = [
     "tests/data",
     "tests/exact",
     "tests/environments",
+    "tests/verification",
 ]
 
 
@@ -200,6 +201,54 @@ MUTANTS = [
         "algorithms/target_critic_sac.py",
         "next_action, next_log_prob = self.policy(batch.next_obs)",
         "next_action, next_log_prob = self.policy(batch.obs)",
+    ),
+    Mutant(
+        "V regresses on what the policy climbs",
+        "algorithms/sac.py",
+        "believed = self.critic.target(fresh).mean()",
+        "believed = q",
+    ),
+    Mutant(
+        "the policy climbs what V regresses on",
+        "algorithms/sac.py",
+        "q = self.critic.value(fresh)",
+        "q = self.critic.target(fresh).mean()",
+    ),
+    Mutant(
+        "finite: V regresses on what the policy climbs",
+        "algorithms/discrete_value_sac.py",
+        "soft_value = self.believed_returns(prediction, log_probs, alpha).mean()",
+        "soft_value = -expected_policy_loss(q, log_probs, alpha)",
+    ),
+    Mutant(
+        "a joint pass follows V",
+        "targets.py",
+        "if isinstance(target, AbstractJointTarget):",
+        "if False:",
+    ),
+    Mutant(
+        "REPPO: backs up what the policy climbs",
+        "algorithms/reppo.py",
+        "q = self.critic.target(self.critic(next_obs, action)).mean()",
+        "q = self.q_value(next_obs, action)",
+    ),
+    Mutant(
+        "verify: a joint target is tried as the copy of V",
+        "verification/training.py",
+        "return not isinstance(target(nn.Linear(1, 1)), AbstractJointTarget)",
+        "return True",
+    ),
+    Mutant(
+        "verify: every action counts by the interval where it counts most",
+        "verification/contract.py",
+        "min(shares, key=",
+        "max(shares, key=",
+    ),
+    Mutant(
+        "verify: a last layer of zero is not woken",
+        "verification/contract.py",
+        "    _wake(critic, pair)\n",
+        "",
     ),
     Mutant("slow copies never follow", "algorithms/sac.py", "self.target_value.follow(self.value)", "pass"),
     Mutant(
@@ -418,8 +467,14 @@ MUTANTS = [
     Mutant(
         "finite: the mean of both critics as the value",
         "critics/twin_heads.py",
-        "        return prediction.amin(0)\n",
-        "        return prediction.mean(0)\n",
+        "return prediction.mean(0).lerp(prediction.amin(0), self.caution)",
+        "return prediction.mean(0)",
+    ),
+    Mutant(
+        "finite: caution ignored",
+        "critics/twin_heads.py",
+        "return prediction.mean(0).lerp(prediction.amin(0), self.caution)",
+        "return prediction.amin(0)",
     ),
     Mutant(
         "finite: a critic whose two methods disagree passes",
@@ -484,8 +539,8 @@ MUTANTS = [
     Mutant(
         "finite: value regresses on Q without entropy",
         "algorithms/discrete_value_sac.py",
-        "expected_soft_value(q.unsqueeze(-1), log_probs, alpha).squeeze(-1)\n            next_value",
-        "expected_soft_value(q.unsqueeze(-1), log_probs, 0 * alpha).squeeze(-1)\n            next_value",
+        "self.believed_returns(prediction, log_probs, alpha).mean()",
+        "self.believed_returns(prediction, log_probs, 0 * alpha).mean()",
     ),
     Mutant(
         "finite: continuous actions are taken for finite ones",
@@ -1415,7 +1470,7 @@ def killer(mutant: Mutant | None) -> str | None:
     """The first test that turns red on a broken copy of the package; None if all stay green."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for part in ("lightning_maxent", "tests"):
+        for part in ("lightning_maxent", "tests", "configs"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         if mutant is not None:

@@ -2,46 +2,69 @@
 
 import csv
 import math
+import re
 
 import pytest
 import yaml
 
 from lightning_maxent.arguments import BUILT_IN_CONFIGS, resolve_arguments
-from lightning_maxent.cli import run
+from lightning_maxent.cli import main, run
 
 OVERLAYS = sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml"))
+JOINT = ("crossq", "flash")
+WITH_VALUE = {
+    "sac/pendulum": "target_critic_sac/half_cheetah",
+    "sac_discrete/cartpole_with_value": "sac_discrete/cartpole",
+}
+"""Configurations that learn V, and what an error names in their place."""
 TASKS = [
-    "sac/pendulum",
     "target_critic_sac/pendulum",
     "continuous_soft_q/pendulum",
     "soft_q/cartpole",
     "sac_discrete/cartpole",
 ]
+PAIRS = [(task, overlay) for task in TASKS for overlay in OVERLAYS]
+PAIRS += [(task, overlay) for task in WITH_VALUE for overlay in OVERLAYS if overlay not in JOINT]
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("overlay", OVERLAYS)
+def a_short_run(tmp_path, *configs) -> list[str]:
+    """Of 40 steps and 8 updates."""
+    return [
+        "fit",
+        *(f"--config={config}" for config in configs),
+        f"--runs_dir={tmp_path}",
+        "--data.init_args.warmup_steps=32",
+        "--data.init_args.batch_size=32",
+        "--data.init_args.eval_interval=40",
+        "--data.init_args.eval_episodes=1",
+        "--trainer.max_steps=40",
+        "--trainer.accelerator=cpu",
+        "--trainer.logger=false",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+        "--training_log.every_n_steps=40",
+    ]
+
+
+@pytest.mark.parametrize("task", WITH_VALUE)
+@pytest.mark.parametrize("overlay", JOINT)
+def test_a_joint_pass_over_a_sac_with_v_is_refused_in_one_sentence_with_advice_that_works(
+    tmp_path, capsys, task, overlay
+):
+    with pytest.raises(SystemExit):
+        main(a_short_run(tmp_path, task, f"critic/{overlay}"))
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    assert "asks a critic for (s, a) and (s', a') in one pass" in sentence
+    assert list(tmp_path.iterdir()) == []
+    advised = re.findall(r"--config ([\w/]+)", sentence)
+    assert advised == [WITH_VALUE[task], "critic/crossq"]
+    model = run(resolve_arguments(a_short_run(tmp_path, *advised))).model
+    assert int(model.gradient_steps) == 8
+
+
+@pytest.mark.parametrize(("task", "overlay"), PAIRS)
 def test_an_overlay_plugs_its_critic_into_the_algorithm_which_learns(tmp_path, task, overlay):
-    cli = run(
-        resolve_arguments(
-            [
-                "fit",
-                f"--config={task}",
-                f"--config=critic/{overlay}",
-                f"--runs_dir={tmp_path}",
-                "--data.init_args.warmup_steps=32",
-                "--data.init_args.batch_size=32",
-                "--data.init_args.eval_interval=40",
-                "--data.init_args.eval_episodes=1",
-                "--trainer.max_steps=40",
-                "--trainer.accelerator=cpu",
-                "--trainer.logger=false",
-                "--trainer.enable_progress_bar=false",
-                "--trainer.enable_model_summary=false",
-                "--training_log.every_n_steps=40",
-            ]
-        )
-    )
+    cli = run(resolve_arguments(a_short_run(tmp_path, task, f"critic/{overlay}")))
     overlaid = yaml.safe_load((BUILT_IN_CONFIGS / "critic" / f"{overlay}.yaml").read_text())
     class_path = overlaid["model"]["init_args"]["critic"]["class_path"]
     assert type(cli.model.critic).__name__ == class_path.rpartition(".")[2]

@@ -68,7 +68,7 @@ class DiscreteSAC(FiniteAlgorithm):
             self.critic, self.every_action, (batch.obs,), (batch.next_obs,)
         )
         with torch.no_grad(), steady(self.policy):
-            following = self.next_returns(next_prediction, self.policy(batch.next_obs), alpha)
+            following = self.believed_returns(next_prediction, self.policy(batch.next_obs), alpha)
         taken = self.chosen(prediction, batch.action)
         losses = {"critic": self.critic.loss(taken, self.backup(batch, following)).sum(0).mean()}
         if self.due(self.policy_delay):

@@ -10,25 +10,24 @@ from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.critics.base import CriticBuilder, Returns
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
-from lightning_maxent.objectives import (
-    Scalar,
-    categorical_entropy,
-    expected_policy_loss,
-    expected_soft_value,
-    squared_error,
-)
+from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss, squared_error
 from lightning_maxent.policies.base import FinitePolicyBuilder, build_finite_policy
-from lightning_maxent.targets import PolyakTarget, TargetBuilder
+from lightning_maxent.targets import PolyakTarget, TargetBuilder, build_state_target
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 from lightning_maxent.value import StateValue, ValueBuilder, build_value
+
+INSTEAD = "DiscreteSAC, as in --config sac_discrete/cartpole --config critic/crossq"
 
 
 class DiscreteValueSAC(FiniteAlgorithm):
     """V, its slow copy, twin Q over all actions, policy and temperature: ``SAC`` with sums in place of samples.
 
     V regresses on ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))``, Q on ``r + gamma V'(s')`` with the copy V', and the
-    policy climbs what V regresses on.  Haarnoja et al. 2018a with the expectations of Christodoulou 2019.
+    policy climbs the same sum.  Haarnoja et al. 2018a with the expectations of Christodoulou 2019.
+
+    The critic is asked once and read twice: Q is the mean of its ``target`` where V regresses on it, since V is what
+    enters the backup, and its ``value`` where the policy climbs it.
 
     A ``MultiDiscrete`` action of few combinations is one choice among all of them, and nothing is approximated.  Where
     they are too many, Q is a sum over factors and the policy a product over factors; sums stay exact.
@@ -40,7 +39,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
         policy: builds the policy.
         value: builds V from ``obs_dim``.
         temperature: builds alpha from ``actions``.
-        target: builds the slow copy of V.
+        target: builds the slow copy of V; no joint pass, which is for critics.
         exploration: builds what plays while learning.
         value_optimizer: of V.
         critic_optimizer: of Q.
@@ -48,6 +47,9 @@ class DiscreteValueSAC(FiniteAlgorithm):
         temperature_optimizer: of alpha, where alpha is learned.
         policy_delay: updates of Q for every one of policy and temperature.
         discount: gamma.
+
+    Raises:
+        MaxEntError: for continuous actions, or a target that needs a joint pass of the critic.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
         self.policy = build_finite_policy(policy, obs_dim, self.actions)
         self.policy_delay = check_delay(policy_delay)
         self.value = build_value(value, obs_dim)
-        self.target_value = target(self.value)
+        self.target_value = build_state_target(target, self.value, INSTEAD)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
         alpha = self.temperature()
@@ -86,7 +88,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
         prediction = self.every_action(self.critic, batch.obs)
         with torch.no_grad():
             q = self.every_value(prediction)
-            soft_value = expected_soft_value(q.unsqueeze(-1), log_probs, alpha).squeeze(-1)
+            soft_value = self.believed_returns(prediction, log_probs, alpha).mean()
             next_value = self.target_value(batch.next_obs)
         target = self.backup(batch, Returns.certain(next_value))
         taken = self.chosen(prediction, batch.action)

@@ -65,13 +65,15 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         """What the policy climbs, for every action."""
         return self.critic.value(prediction.flatten(1, 2)).unflatten(0, prediction.shape[1:3])
 
-    def next_returns(
+    def believed_returns(
         self,
         prediction: Float[Tensor, "member batch action_dim *atom"],
         log_probs: Float[Tensor, "batch action_dim"],
         alpha: Scalar,
     ) -> Returns:
-        """What of the predictions for the next state enters the backup, with an action of the policy.
+        """What the critic's ``target`` says of a state with an action of the policy, less ``alpha log pi``.
+
+        The backup is made of it.  Its mean is ``sum_a pi(a|s) E[target(s,a)] + alpha H(pi(.|s))``.
 
         Of several factors one is drawn at random and stands for all, times their number, which keeps the mean.
         """

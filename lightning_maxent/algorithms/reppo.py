@@ -153,12 +153,13 @@ class REPPO(ActorCritic):
     def soft_returns(self, rollout: Rollout) -> Float[Tensor, "time env"]:
         """``G_t = r_t + gamma (lambda G_{t+1} + (1 - lambda) Q(s',a') - alpha log pi(a'|s'))`` with a fresh ``a'``.
 
+        ``Q(s',a')`` is the mean of the critic's ``target``, since it enters a backup.
         At the end of an episode or of the rollout lambda counts as 0; behind a terminal state is nothing.
         """
         with steady(self):
             next_obs = rollout.next_obs.flatten(0, 1)
             action, log_prob = self.policy(next_obs)
-            q = self.q_value(next_obs, action)
+            q = self.critic.target(self.critic(next_obs, action)).mean()
             value = soft_value(q, log_prob, self.temperature()).view_as(rollout.reward)
         target = soft_bellman_target(rollout.reward, rollout.terminated, value, self.discount)
         expected = q.view_as(rollout.reward).roll(1, 0)  # of each row, by the one before; of no account at a start

@@ -9,10 +9,12 @@ from lightning_maxent.algorithms.continuous import ActorCritic
 from lightning_maxent.critics.base import CriticBuilder, Returns
 from lightning_maxent.objectives import Scalar, policy_loss, value_loss
 from lightning_maxent.policies.base import PolicyBuilder
-from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen
+from lightning_maxent.targets import PolyakTarget, TargetBuilder, build_state_target, frozen
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 from lightning_maxent.value import StateValue, ValueBuilder, build_value
+
+INSTEAD = "TargetCriticSAC, as in --config target_critic_sac/half_cheetah --config critic/crossq"
 
 
 class SAC(ActorCritic):
@@ -20,7 +22,10 @@ class SAC(ActorCritic):
 
     V regresses on ``Q(s,a) - alpha log pi(a|s)`` with a fresh action, Q on ``r + gamma V'(s')`` with the copy V',
     the policy descends its KL divergence to ``exp(Q/alpha)/Z``, and a learned temperature follows the entropy.
-    The published code's policy climbs Q1; here it climbs the critic's ``value`` (the minimum, for the twin).
+
+    The critic is asked once about the fresh action and read twice.  V regresses on the mean of its ``target``, since V
+    is what enters the backup; the policy climbs its ``value``.  For the twin both are the minimum.  The published
+    code's policy climbs Q1.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -29,13 +34,16 @@ class SAC(ActorCritic):
         policy: builds the policy.
         value: builds V from ``obs_dim``.
         temperature: builds alpha from ``actions``.
-        target: builds the slow copy of V.
+        target: builds the slow copy of V; no joint pass, which is for critics.
         value_optimizer: of V.
         critic_optimizer: of Q.
         policy_optimizer: of the policy.
         temperature_optimizer: of alpha, where alpha is learned.
         policy_delay: updates of Q for every one of policy and temperature.
         discount: gamma; .99 in table 1.
+
+    Raises:
+        MaxEntError: for finite actions, or a target that needs a joint pass of the critic.
     """
 
     def __init__(
@@ -70,20 +78,22 @@ class SAC(ActorCritic):
         )
         self.policy_delay = check_delay(policy_delay)
         self.value = build_value(value, obs_dim)
-        self.target_value = target(self.value)
+        self.target_value = build_state_target(target, self.value, INSTEAD)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
         alpha = self.temperature()
         action, log_prob = self.policy(batch.obs)
         with frozen(self.critic):
-            q = self.q_value(batch.obs, action)
+            fresh = self.critic(batch.obs, action)
+            q = self.critic.value(fresh)
         with torch.no_grad():
+            believed = self.critic.target(fresh).mean()
             next_value = self.target_value(batch.next_obs)
         target = self.backup(batch, Returns.certain(next_value))
         prediction = self.critic(batch.obs, batch.action)
         self.record({"entropy": -log_prob.mean(), "temperature": alpha, "q": q.mean()})
         losses = {
-            "value": value_loss(self.value(batch.obs), q, log_prob, alpha).mean(),
+            "value": value_loss(self.value(batch.obs), believed, log_prob, alpha).mean(),
             "critic": self.critic.loss(prediction, target).sum(0).mean(),
         }
         if self.due(self.policy_delay):

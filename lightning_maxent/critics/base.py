@@ -60,10 +60,14 @@ class AbstractCritic(nn.Module, ABC):
 
     @abstractmethod
     def value(self, prediction: Float[Tensor, "member batch *atom"]) -> Float[Tensor, " batch"]:
-        """The one value that the policy climbs and V regresses on; each pair's for itself."""
+        """The one value that the policy climbs; each pair's for itself."""
 
     def target(self, prediction: Float[Tensor, "member batch *atom"]) -> Returns:
-        """What of the prediction for the next state enters the backup, ``[batch, atom]``; ``value`` unless overridden."""
+        """What of a prediction enters a backup, ``[batch, atom]``; ``value`` unless overridden.  Called without gradients.
+
+        Q regresses on it in the next state, with a fresh action.  Where V is learnt, V regresses on its mean in the same
+        state, with a fresh action.  It may be random, such as the minimum of a few members.
+        """
         return Returns.certain(self.value(prediction))
 
     def loss(self, prediction: Float[Tensor, "member batch *atom"], target: Returns) -> Float[Tensor, "member batch"]:

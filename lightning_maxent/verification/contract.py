@@ -11,6 +11,7 @@ from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.verification.measurement import Measurement
 
 OBS_DIM, ACTION_DIM, BATCH, DRAWS = 4, 2, 256, 100
+INTERVALS, MOVE, UPDATES = 10, 0.005, 5
 
 
 def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measurement]:
@@ -23,6 +24,10 @@ def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measureme
     - ``separate members``: the gradient of one member's loss in the prediction of another.
     - ``batch statistics``: if the critic keeps running statistics, by how much learning predictions differ from those
       that use them, on inputs of another scale; 1 if they do.
+    - ``every action counts``: the box of each action dimension is cut into ten intervals; the share of states in which
+      a small move within it changes the prediction, of the interval where it is lowest.  It is 1 for smooth networks,
+      .9 or more for ReLUs four wide (where all are off, nothing changes), near 0 where actions are clipped, rounded or
+      left out.
     """
     try:
         built = build_critic(critic, OBS_DIM, ACTION_DIM)
@@ -37,6 +42,7 @@ def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measureme
     yield from _optimism(built, prediction)
     yield from _gradients(built, prediction)
     yield from _statistics(built.train(), target, (obs, action))
+    yield _reach(built, (obs, action))
 
 
 def _optimism(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measurement]:
@@ -95,6 +101,40 @@ def _statistics(critic: AbstractCritic, target: TargetBuilder, pair: tuple[Tenso
         yield Measurement(
             "contract: statistics of both pairs", joint, 1.0, 0.0, "use targets.JointPass or JointPolyakTarget"
         )
+
+
+def _reach(critic: AbstractCritic, pair: tuple[Tensor, Tensor]) -> Measurement:
+    _wake(critic, pair)
+    critic.eval()
+    places = [(dim, interval) for dim in range(ACTION_DIM) for interval in range(INTERVALS)]
+    shares = {place: _share_moved(critic, pair, *place) for place in places}
+    dim, interval = min(shares, key=lambda place: shares[place])
+    low, high = (-1 + 2 * (interval + edge) / INTERVALS for edge in (0, 1))
+    advice = (
+        f"predictions hardly change while dimension {dim} of the action moves between {low:.1f} and {high:.1f}: let "
+        f"forward use the whole action, without clipping or rounding it"
+    )
+    return Measurement("contract: every action counts", shares[dim, interval], 1.0, 0.75, advice)
+
+
+def _wake(critic: AbstractCritic, pair: tuple[Tensor, Tensor]) -> None:
+    """A few updates on noise, since a network whose last layer starts at zero sees nothing before."""
+    optimizer = torch.optim.Adam([parameter for parameter in critic.parameters() if parameter.requires_grad])
+    for _ in range(UPDATES):
+        optimizer.zero_grad()
+        critic.loss(critic(*pair), Returns.certain(torch.randn(BATCH))).sum(0).mean().backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def _share_moved(critic: AbstractCritic, pair: tuple[Tensor, Tensor], dim: int, interval: int) -> float:
+    """In how many states a small move of one dimension, from somewhere in an interval, changes any prediction."""
+    obs, start = pair[0], pair[1].clone()
+    start[:, dim] = -1 + 2 * (interval + (1 - MOVE * INTERVALS / 2) * torch.rand(BATCH)) / INTERVALS
+    end = start.clone()
+    end[:, dim] += MOVE
+    before, after = (critic(obs, action).transpose(0, 1).flatten(1) for action in (start, end))
+    return float(((after - before).abs() > 1e-6 * before.std(0)).any(1).float().mean())
 
 
 def _in_mode(critic: AbstractCritic, training: bool, pair: tuple[Tensor, Tensor]) -> Tensor:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_maxent.actions import BoxActions
+from lightning_maxent.algorithms.continuous import ActorCritic
+from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exact import LinearQuadratic, solve_linear_quadratic
@@ -16,8 +19,9 @@ from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.temperature import FixedTemperature
 from lightning_maxent.transition import Transition
+from lightning_maxent.value import StateValue
 from lightning_maxent.verification.measurement import LOOK, Measurement
-from lightning_maxent.verification.training import train
+from lightning_maxent.verification.training import follows_v, train
 
 WORLD = LinearQuadratic(  # a body on a line; costs keep soft returns within (-5, 5) and actions far from +-1
     dynamics=np.array([[1.0, 0.2], [0.0, 0.8]]),
@@ -27,6 +31,7 @@ WORLD = LinearQuadratic(  # a body on a line; costs keep soft returns within (-5
     discount=0.8,
 )
 ALPHA, BATCH, WIDTH = 0.1, 128, 0.8
+SMALL = partial(MLP, hidden_dims=(64, 64))
 
 
 def linear_quadratic(
@@ -40,15 +45,32 @@ def linear_quadratic(
         updates: of 128 transitions each.
         tick: told of every update.
     """
-    algorithm = TargetCriticSAC(
-        2,
-        BoxActions(1),
-        critic=critic,
-        policy=partial(SquashedGaussian, network=partial(MLP, hidden_dims=(64, 64))),
-        target=target,
-        temperature=partial(FixedTemperature, alpha=ALPHA),
-        discount=WORLD.discount,
-    )
+    yield from _learnt(TargetCriticSAC(critic=critic, target=target, **_parts()), updates, tick)
+
+
+def linear_quadratic_with_value(
+    critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
+) -> Iterator[Measurement]:
+    """The same with ``SAC``, whose target follows V; nothing where the target cannot."""
+    if follows_v(target):
+        value = partial(StateValue, network=SMALL)
+        yield from _learnt(SAC(critic=critic, target=target, value=value, **_parts()), updates, tick)
+    else:
+        tick(updates)
+
+
+def _parts() -> dict[str, Any]:
+    return {
+        "obs_dim": 2,
+        "actions": BoxActions(1),
+        "policy": partial(SquashedGaussian, network=SMALL),
+        "temperature": partial(FixedTemperature, alpha=ALPHA),
+        "discount": WORLD.discount,
+    }
+
+
+def _learnt(algorithm: ActorCritic, updates: int, tick: Callable[[int], None]) -> Iterator[Measurement]:
+    name = f"linear-quadratic, {type(algorithm).__name__}"
     train(algorithm, _draw, updates, tick)
     exact = solve_linear_quadratic(WORLD, ALPHA)
     batch = _uniform(2000, 2, WIDTH), _uniform(2000, 1, 1.0)
@@ -59,18 +81,18 @@ def linear_quadratic(
         samples = torch.stack([algorithm.act(obs) for _ in range(50)])
     truth = torch.as_tensor(exact.q_value(*(x.numpy() for x in batch))).float()
     error = (q - truth).abs().mean() / (truth.max() - truth.min())
-    yield Measurement("linear-quadratic: error of Q over its range", float(error), 0.0, 0.03, LOOK)
+    yield Measurement(f"{name}: error of Q over its range", float(error), 0.0, 0.03, LOOK)
     right = torch.as_tensor(exact.policy.mean(obs.numpy())).float()
     std = float(exact.policy.covariance[0, 0] ** 0.5)
     yield Measurement(
-        "linear-quadratic: error of actions over their spread",
+        f"{name}: error of actions over their spread",
         float((mean - right).abs().mean() / std),
         0.0,
         0.15,
         "the gradient of value in the action leads elsewhere",
     )
     yield Measurement(
-        "linear-quadratic: spread of actions",
+        f"{name}: spread of actions",
         float(samples.std(0).mean()),
         std,
         0.1 * std,

@@ -2,22 +2,31 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_maxent.actions import FiniteActions
+from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
+from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
+from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exact import FiniteMDP, random_mdp, soft_value_iteration
+from lightning_maxent.networks import MLP
+from lightning_maxent.policies.categorical import Categorical
 from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.temperature import FixedTemperature
 from lightning_maxent.transition import Transition
+from lightning_maxent.value import StateValue
 from lightning_maxent.verification.measurement import LOOK, Measurement
-from lightning_maxent.verification.training import train
+from lightning_maxent.verification.training import follows_v, train
 
 STATES, ACTIONS, DISCOUNT, ALPHA, BATCH = 8, 3, 0.8, 0.3, 128
+SMALL = partial(MLP, hidden_dims=(64, 64))
+POLICY = partial(Categorical, network=SMALL)
 
 
 def tabular(
@@ -31,20 +40,34 @@ def tabular(
         updates: of 128 transitions each.
         tick: told of every update.
     """
-    q, log_probs, truth, policy = _learnt_and_exact(critic, target, updates, 0.0, tick)
-    error = (q - truth).abs().max() / (truth.max() - truth.min())
-    yield Measurement("tabular: error of Q over its range", float(error), 0.0, 0.05, LOOK)
-    divergence = float((policy * (policy.log() - log_probs)).sum(-1).max())
-    yield Measurement(
-        "tabular: KL of the policy (nats)", divergence, 0.0, 0.02, "differences of Q between actions are off"
-    )
+    yield from _errors(SoftQLearning(critic=critic, target=target, **_parts()), updates, tick)
+
+
+def tabular_with_policy(
+    critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
+) -> Iterator[Measurement]:
+    """The same with ``DiscreteSAC``."""
+    yield from _errors(DiscreteSAC(critic=critic, target=target, policy=POLICY, **_parts()), updates, tick)
+
+
+def tabular_with_value(
+    critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
+) -> Iterator[Measurement]:
+    """The same with ``DiscreteValueSAC``, whose target follows V; nothing where the target cannot."""
+    if follows_v(target):
+        value = partial(StateValue, network=SMALL)
+        algorithm = DiscreteValueSAC(critic=critic, target=target, policy=POLICY, value=value, **_parts())
+        yield from _errors(algorithm, updates, tick)
+    else:
+        tick(updates)
 
 
 def noisy_tabular(
     critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
 ) -> Iterator[Measurement]:
-    """The same with noise of deviation 1 on every reward: the mean error of Q, which a maximum would make positive."""
-    q, _, truth, _ = _learnt_and_exact(critic, target, updates, 1.0, tick)
+    """``tabular`` with noise of deviation 1 on every reward: the mean error of Q, which a maximum would make positive."""
+    algorithm = SoftQLearning(critic=critic, target=target, **_parts())
+    q, _, truth, _ = _learnt_and_exact(algorithm, updates, 1.0, tick)
     bias = (q - truth).mean() / (truth.max() - truth.min())
     yield Measurement(
         "noisy tabular: bias of Q over its range",
@@ -55,21 +78,33 @@ def noisy_tabular(
     )
 
 
+def _parts() -> dict[str, Any]:
+    return {
+        "obs_dim": STATES,
+        "actions": FiniteActions((ACTIONS,)),
+        "temperature": partial(FixedTemperature, alpha=ALPHA),
+        "discount": DISCOUNT,
+    }
+
+
+def _errors(algorithm: FiniteAlgorithm, updates: int, tick: Callable[[int], None]) -> Iterator[Measurement]:
+    name = f"tabular, {type(algorithm).__name__}"
+    q, log_probs, truth, policy = _learnt_and_exact(algorithm, updates, 0.0, tick)
+    error = (q - truth).abs().max() / (truth.max() - truth.min())
+    yield Measurement(f"{name}: error of Q over its range", float(error), 0.0, 0.05, LOOK)
+    divergence = float((policy * (policy.log() - log_probs)).sum(-1).max())
+    yield Measurement(
+        f"{name}: KL of the policy (nats)", divergence, 0.0, 0.02, "differences of Q between actions are off"
+    )
+
+
 def _learnt_and_exact(
-    critic: CriticBuilder, target: TargetBuilder, updates: int, noise: float, tick: Callable[[int], None]
+    algorithm: FiniteAlgorithm, updates: int, noise: float, tick: Callable[[int], None]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Q and log-probabilities that were learnt, and Q and policy of soft value iteration, for all lasting states."""
     world = random_mdp(STATES, ACTIONS, seed=0, discount=DISCOUNT, terminal_states=1)
     exact = soft_value_iteration(world, ALPHA)
     features = torch.linalg.qr(torch.randn(STATES, STATES))[0] * STATES**0.5
-    algorithm = SoftQLearning(
-        STATES,
-        FiniteActions((ACTIONS,)),
-        critic=critic,
-        target=target,
-        temperature=partial(FixedTemperature, alpha=ALPHA),
-        discount=DISCOUNT,
-    )
     train(algorithm, _drawing(world, features, noise), updates, tick)
     lasting = torch.tensor(~world.terminal)
     with torch.no_grad():

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable
 
+from torch import nn
 from torch.optim import Optimizer
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
+from lightning_maxent.targets import AbstractJointTarget, TargetBuilder
 from lightning_maxent.transition import Transition
 
 LARGEST_STEP, SMALLEST_STEP = 3e-3, 1e-5
@@ -36,3 +38,8 @@ def train(
         algorithm.update(draw(), optimizers)
         tick(1)
     algorithm.eval()
+
+
+def follows_v(target: TargetBuilder) -> bool:
+    """Whether the target can be the slow copy of V; one that asks a critic for both pairs of a transition cannot."""
+    return not isinstance(target(nn.Linear(1, 1)), AbstractJointTarget)

@@ -6,8 +6,10 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
+from lightning_maxent.actions import FiniteActions
 from lightning_maxent.critics.base import AbstractCritic, Returns
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
+from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP
 
 OBS, BATCH = 3, 16
@@ -63,6 +65,37 @@ def test_the_smaller_member_is_believed_action_by_action():
     smaller = tensor([1.0, -3.0, 0.0, -2.5, 4.0, 6.0])
     assert_close(critic.value(prediction), smaller, rtol=0, atol=0)
     assert_close(critic.target(prediction).atoms, smaller.unsqueeze(-1), rtol=0, atol=0)
+
+
+def test_caution_leads_from_the_mean_of_the_two_to_the_smaller():
+    prediction = tensor([[1.0, 5.0], [2.0, -3.0]])
+    for caution, believed in ((0.0, [1.5, 1.0]), (0.25, [1.375, 0.0]), (1.0, [1.0, -3.0])):
+        critic = TwinHeadsCritic(OBS, 2, network=partial(MLP, hidden_dims=()), caution=caution)
+        assert_close(critic.value(prediction), tensor(believed))
+        assert_close(critic.target(prediction).atoms, tensor(believed).unsqueeze(-1))
+
+
+@pytest.mark.parametrize("caution", [-0.1, 1.1, float("nan")])
+def test_a_caution_that_is_no_share_is_refused(caution):
+    with pytest.raises(MaxEntError, match=r"^caution must lie between 0, the mean, and 1, the minimum, but is"):
+        TwinHeadsCritic(OBS, 2, caution=caution)
+
+
+def test_the_underestimate_of_ten_factors_is_that_which_the_docstring_says():
+    """Errors of a deviation of 1 in the sum, three choices each, a uniform policy."""
+    torch.manual_seed(0)
+    factors, states = 10, 4000
+    actions = FiniteActions((3,) * factors)
+    errors = actions.balanced(torch.randn(2, states, actions.dim) / factors**0.5)
+    played = actions.sample(torch.zeros(states, actions.dim))
+
+    def bias(caution):
+        believed = TwinHeadsCritic(OBS, actions.dim, caution=caution).value(errors.flatten(1, 2))
+        return float(believed.view(states, factors, 3).mean(-1).sum(-1).mean())
+
+    assert bias(1.0) == pytest.approx(-1.49, abs=0.03)
+    assert bias(factors**-0.5) == pytest.approx(-0.47, abs=0.03)
+    assert float((errors * played).sum(-1).amin(0).mean()) == pytest.approx(-0.57, abs=0.03)
 
 
 def test_loss_is_each_member_s_squared_error_and_zero_at_the_target():

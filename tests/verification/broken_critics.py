@@ -1,10 +1,12 @@
 """Critics with one mistake each, of the kinds that learn nonsense in silence."""
 
+from functools import partial
+
 import torch
 
 from lightning_maxent import TwinCritic
 from lightning_maxent.critics.quantile import QuantileCritic
-from lightning_maxent.networks import BatchRenormMLP
+from lightning_maxent.networks import MLP, BatchRenormMLP
 
 
 class Optimist(TwinCritic):
@@ -54,3 +56,61 @@ class Leaking(TwinCritic):
 
     def loss(self, prediction, target):
         return super().loss(prediction, target) + 0.1 * prediction.mean(0)
+
+
+class Clipping(TwinCritic):
+    """Sees actions within .3 of the middle only."""
+
+    def forward(self, obs, action):
+        return super().forward(obs, action.clamp(-0.3, 0.3))
+
+
+class UpperHalf(TwinCritic):
+    """Sees the upper half of the box."""
+
+    def forward(self, obs, action):
+        return super().forward(obs, action.clamp(min=0))
+
+
+class Edgeless(TwinCritic):
+    """Sees all but the outermost tenths."""
+
+    def forward(self, obs, action):
+        return super().forward(obs, action.clamp(-0.8, 0.8))
+
+
+class OneDimension(TwinCritic):
+    """Leaves the second of two dimensions out."""
+
+    def forward(self, obs, action):
+        return super().forward(obs, torch.cat((action[:, :1], 0 * action[:, 1:]), -1))
+
+
+class Rounding(TwinCritic):
+    """Rounds to tenths, and lets the gradient through."""
+
+    def forward(self, obs, action):
+        return super().forward(obs, action + ((10 * action).round() / 10 - action).detach())
+
+
+class Signs(TwinCritic):
+    """Knows on which side of the middle an action lies, and no more."""
+
+    def forward(self, obs, action):
+        return super().forward(obs, action + (action.sign() - action).detach())
+
+
+class StartsAtZero(TwinCritic):
+    """Right: its last layer starts with weights of zero, as published value heads do."""
+
+    def __init__(self, obs_dim: int, action_dim: int):
+        super().__init__(obs_dim, action_dim)
+        with torch.no_grad():
+            self.network[-1].weight.zero_()
+
+
+class Narrow(TwinCritic):
+    """Right: two networks of four ReLUs."""
+
+    def __init__(self, obs_dim: int, action_dim: int):
+        super().__init__(obs_dim, action_dim, network=partial(MLP, hidden_dims=(4,)))

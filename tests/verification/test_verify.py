@@ -5,12 +5,17 @@ from functools import partial
 
 import pytest
 import torch
+from broken_critics import Narrow, OneDimension, StartsAtZero, UpperHalf
 
-from lightning_maxent import AbstractCritic, PolyakTarget, TwinCritic
+from lightning_maxent import AbstractCritic, PolyakTarget, TwinCritic, TwinHeadsCritic
 from lightning_maxent.arguments import BUILT_IN_CONFIGS
 from lightning_maxent.cli import main
 from lightning_maxent.exact import MultiGoal, solve_multi_goal
-from lightning_maxent.verification import command
+from lightning_maxent.networks import MLP
+from lightning_maxent.targets import JointPass, JointPolyakTarget
+from lightning_maxent.verification import command, linear_quadratic, tabular
+from lightning_maxent.verification import multi_goal as multi_goal_world
+from lightning_maxent.verification.contract import contract
 from lightning_maxent.verification.measurement import Measurement
 from lightning_maxent.verification.multi_goal import ALPHA, DISCOUNT, SCALE, multi_goal
 
@@ -37,6 +42,12 @@ def verify(capsys, arguments: str) -> tuple[int, list[dict]]:
         ("Tied", "contract: shapes"),
         ("Resting", "contract: batch statistics"),
         ("Leaking", "contract: separate members"),
+        ("Clipping", "contract: every action counts"),
+        ("UpperHalf", "contract: every action counts"),
+        ("Edgeless", "contract: every action counts"),
+        ("OneDimension", "contract: every action counts"),
+        ("Rounding", "contract: every action counts"),
+        ("Signs", "contract: every action counts"),
     ],
 )
 def test_a_broken_contract_fails_by_its_name_and_no_world_is_tried(capsys, monkeypatch, critic, check):
@@ -61,7 +72,7 @@ def test_a_right_critic_passes_and_every_number_is_there(capsys):
     status, found = verify(capsys, f"--quick --critic lightning_maxent.TwinCritic {SMALL}")
     assert status == 0
     assert {"check", "critic", "value", "expected", "error", "tolerance", "passed", "advice"} == set(found[0])
-    assert {each["check"].partition(":")[0] for each in found} == {"contract", "regression", "tabular"}
+    assert {each["check"].partition(":")[0] for each in found} == {"contract", "regression", "tabular, SoftQLearning"}
     for each in found:
         assert each["error"] == abs(each["value"] - each["expected"]) <= each["tolerance"]
 
@@ -75,6 +86,65 @@ def test_batch_normalisation_without_a_joint_pass_is_named_with_what_to_use(caps
     assert "JointPass" in failed["advice"]
 
 
+def test_the_part_of_the_box_that_a_critic_does_not_see_is_named():
+    found = {each.check: each for each in contract(UpperHalf, PolyakTarget)}
+    assert "dimension 0 of the action moves between -1.0 and -0.8" in found["contract: every action counts"].advice
+    found = {each.check: each for each in contract(OneDimension, PolyakTarget)}
+    assert "dimension 1 of the action" in found["contract: every action counts"].advice
+
+
+RIGHT = {
+    each.name: each for each in command._candidates(command._parser(), command._parser().parse_args(["--critic=all"]))
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_every_critic_that_comes_with_the_package_keeps_the_whole_contract(name):
+    found = list(contract(RIGHT[name].critic, RIGHT[name].target))
+    assert [each.check for each in found if not each.passed] == []
+    assert found[-1].check == "contract: every action counts"
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("critic", [Narrow, StartsAtZero, TwinHeadsCritic])
+def test_small_relus_a_last_layer_of_zero_and_one_output_per_action_see_every_action(critic, seed):
+    torch.manual_seed(seed)
+    assert [each.check for each in contract(critic, PolyakTarget) if not each.passed] == []
+
+
+# ---- which algorithms a critic is trained through ----------------------------------------------------------------------
+
+
+def algorithms_of(monkeypatch, target) -> list[str]:
+    """The algorithms that ``verify`` trains in its worlds, by name, with one update each."""
+    seen = []
+
+    def train(algorithm, draw, updates, tick):
+        seen.append(type(algorithm).__name__)
+        algorithm.losses(draw())
+        tick(updates)
+        algorithm.eval()
+
+    for world in (tabular, linear_quadratic, multi_goal_world):
+        monkeypatch.setattr(world, "train", train)
+    worlds, ticks = dict.fromkeys(command.WORLDS, 1), []
+    critic = partial(TwinCritic, network=partial(MLP, hidden_dims=(8,)))
+    list(command.check(command.Candidate("twin", critic, target), worlds, ticks.append))
+    assert sum(ticks) == len(worlds)
+    return seen
+
+
+def test_the_worlds_run_over_both_sacs_and_all_three_algorithms_of_finite_actions(monkeypatch):
+    expected = ["SoftQLearning", "DiscreteSAC", "DiscreteValueSAC", "SoftQLearning", "TargetCriticSAC", "SAC"]
+    assert algorithms_of(monkeypatch, PolyakTarget) == [*expected, "ContinuousSoftQLearning"]
+
+
+@pytest.mark.parametrize("target", [JointPass, JointPolyakTarget])
+def test_a_target_that_cannot_follow_v_is_left_out_of_the_sacs_with_v(monkeypatch, target):
+    expected = ["SoftQLearning", "DiscreteSAC", "SoftQLearning", "TargetCriticSAC", "ContinuousSoftQLearning"]
+    assert algorithms_of(monkeypatch, target) == expected
+
+
 def test_a_table_has_a_row_for_every_check(capsys):
     main(["verify", "--quick", "--critic", "lightning_maxent.TwinCritic", *SMALL.split()])
     shown = capsys.readouterr()
@@ -82,7 +152,7 @@ def test_a_table_has_a_row_for_every_check(capsys):
     assert head.startswith("critic ")  # and nothing of a progress bar between the rows
     assert all(row.startswith("TwinCritic ") for row in rows)
     assert "\r" not in shown.out + shown.err
-    assert len(rows) == 8
+    assert len(rows) == 9
     assert all(row.endswith("ok") for row in rows)
 
 
@@ -149,5 +219,5 @@ def test_a_critic_that_has_learnt_nothing_fails_in_the_multi_goal_world():
 def test_a_right_critic_passes_in_every_world(capsys):
     status, found = verify(capsys, f"--critic lightning_maxent.TwinCritic {SMALL}")
     assert status == 0
-    assert len(found) == 14
+    assert len(found) == 22
     assert "multi-goal: rarest of four directions" in [each["check"] for each in found]
