@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
@@ -27,7 +28,7 @@ from lightning_maxent.callbacks.curves import Curves
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
 from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.callbacks.training_log import TrainingLog
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import TRACEBACK, ForeignError, MaxEntError
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.trainer_options import check_trainer, refusal_of_lightning
@@ -253,7 +254,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def one_sentence_errors(program: str) -> Iterator[None]:
-    """What was wrong with what was given ends the program with one sentence; other errors keep their traceback."""
+    """What was wrong with what was given ends the program with one sentence; other errors keep their traceback.
+
+    If the environment variable ``LIGHTNING_MAXENT_TRACEBACK`` is set, the whole traceback comes before the sentence.
+    """
     try:
         yield
     except argparse.ArgumentError as error:
@@ -264,7 +268,12 @@ def one_sentence_errors(program: str) -> Iterator[None]:
     except SIGTERMException:
         sys.exit(143)  # as a shell reports it; Lightning's exception would pass for success
     except Exception as error:
-        _exit(program, str(_own_error(error)))
+        own = _own_error(error)
+        if os.environ.get(TRACEBACK):
+            traceback.print_exception(error)
+        elif isinstance(own, ForeignError):
+            _exit(program, f"{str(own).removesuffix('.')} ({TRACEBACK}=1 shows the whole traceback).")
+        _exit(program, str(own))
 
 
 def _own_command(name: str, args: Sequence[str]) -> None:

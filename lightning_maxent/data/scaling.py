@@ -97,6 +97,9 @@ class AbstractRewardScaling(ABC):
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
         """Take in the rewards of one step, and which episodes ended with it."""
 
+    def restart(self) -> None:
+        """Forget episodes under way, where there is anything to forget: every environment begins a new one."""
+
     @abstractmethod
     def scale(self) -> float:
         """What rewards are multiplied by."""
@@ -206,6 +209,9 @@ class ReturnScaledRewards(AbstractRewardScaling):
         self._statistics.update(self._returns)
         self._extreme = max(self._extreme, float(np.abs(self._returns).max()))
         self._returns = np.where(done, 0.0, self._returns)
+
+    def restart(self) -> None:
+        self._returns = np.zeros_like(self._returns)
 
     def scale(self) -> float:
         return 1 / max(float(np.sqrt(self._statistics.var + 1e-8)), self._extreme / self.largest)
