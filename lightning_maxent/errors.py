@@ -20,9 +20,9 @@ _INSTALLED = {
 }
 _STANDARD = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
 # Installed packages that everybody's code passes through: what is wrong lies with whoever called them.
-_PASSED_THROUGH = frozenset(
-    "beartype gymnasium jaxtyping jsonargparse lightning_fabric lightning_utilities numpy pytorch_lightning tensordict "
-    "torch torchrl".split()
+_PASSED_THROUGH = (
+    *("gymnasium", "jsonargparse", "lightning_fabric", "lightning_utilities", "numpy", "pytorch_lightning"),
+    *("tensordict", "torch", "torchrl", "beartype", "jaxtyping"),
 )
 
 

@@ -1238,7 +1238,7 @@ MUTANTS = [
     Mutant(
         "a run goes on in a world with other arguments",
         "data/environment.py",
-        'for name in ("env_id", "env_kwargs") if',
+        'for name in ("env_id", "env_kwargs", "action_bounds") if',
         'for name in ("env_id",) if',
     ),
     Mutant(

@@ -113,7 +113,7 @@ def _flattened(space: spaces.Space, size: int, obs: Any) -> np.ndarray | None:
     if obs is None:  # which NumPy takes for not a number
         return None
     try:
-        flat = flatten(space, obs)
+        flat = np.asarray(flatten(space, obs))
     except Exception:  # whatever comes of treating it as what it is not
         return None
     return flat if len(flat) == size else None
@@ -136,7 +136,7 @@ def _wrong_observation(name: str, space: spaces.Space, obs: Any) -> str:
     if isinstance(space, spaces.Dict) and isinstance(obs, dict) and obs.keys() >= space.spaces.keys():
         parts = {key: (part, obs[key]) for key, part in space.items()}
     if isinstance(space, spaces.Tuple) and isinstance(obs, tuple) and len(obs) == len(space):
-        parts = {index: pair for index, pair in enumerate(zip(space, obs))}
+        parts = dict(enumerate(zip(space, obs)))
     for key, (part, value) in parts.items():
         if _flattened(part, flatdim(part), value) is None:
             return _wrong_observation(f"{name}[{key!r}]", part, value)

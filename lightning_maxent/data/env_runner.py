@@ -119,8 +119,8 @@ class EnvRunner(AbstractRunner):
         if not np.isfinite(values).all():
             copy = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
             raise MaxEntError(
-                f"{self._when()}: copy {copy} gave {values[copy]} as {what}, which is not finite; nothing of that round was "
-                f"stored: mend the environment, then go on from the last checkpoint."
+                f"{self._when()}: copy {copy} gave {values[copy]} as {what}, which is not finite: mend the "
+                f"environment, then go on from the last checkpoint."
             )
 
     @contextmanager

@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from gymnasium.spaces import flatdim
-from gymnasium.vector import VectorEnv
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.data.action_codec import AbstractActionCodec, action_codec, bounded
+from lightning_maxent.data.copies import Copies
 from lightning_maxent.data.env_runner import AbstractRunner, EnvRunner, play_episodes
 from lightning_maxent.data.scaling import (
     AbstractObservationScaling,
@@ -26,11 +25,10 @@ from lightning_maxent.data.scaling import (
     RawRewards,
     RewardScalingBuilder,
 )
-from lightning_maxent.data.spaces import env_maker, make_vector_env, say_that_images_are_flattened
+from lightning_maxent.data.spaces import env_maker, say_that_images_are_flattened
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 
-EVALUATION_STEPS = 10_000  # at the most in an episode, where an environment has no time limit of its own
 EVALUATION_ENVS = 16  # at the most, side by side; more episodes than that are played one after another
 
 
@@ -139,8 +137,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self.reward_scaling = reward_scaling(num_envs)
         self.env_steps = 0
         self.runner: AbstractRunner | None = None
-        self._train_envs: VectorEnv | None = None
-        self._eval_envs: VectorEnv | None = None
+        self._copies = Copies(self.make_env, num_envs, self.eval_envs)
         self._finished: list[tuple[float, int]] = []  # episodes of runners that evaluation ended
         self._trains = False
 
@@ -192,8 +189,8 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     def _next_round(self) -> Round:
         if self.runner is None:
             self._check_resumed()
-            envs = self._training_envs()
-            self.runner = EnvRunner(envs, self._codec, self._seed("train"), self.env_id, self.env_steps)
+            codec = self._codec  # looks at a copy and closes it, before others are open
+            self.runner = EnvRunner(self._copies.training(), codec, self._seed("train"), self.env_id, self.env_steps)
             self.reward_scaling.restart()
         steps = [self._step(self.runner, passed) for passed in range(0, self.steps_per_round, self.num_envs)]
         rollout = Rollout(*(torch.stack(rows) for rows in zip(*steps)))
@@ -204,13 +201,6 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             self.reward_scaling.update(reward, done.numpy())
         self.env_steps += self.steps_per_round
         return Round(self._batch(), self.env_steps)
-
-    def _training_envs(self) -> VectorEnv:
-        if self._train_envs is None:
-            make = self.make_env if self.eval_envs else self._make_ending_env
-            way_out = "if so many copies cannot be open at a time, lower --data.num_envs" if self.num_envs > 1 else ""
-            self._train_envs = make_vector_env(make, self.num_envs, way_out)
-        return self._train_envs
 
     def _step(self, runner: AbstractRunner, passed: int) -> Rollout:
         """One step of every environment, ``passed`` environment steps after the start of the round."""
@@ -257,36 +247,21 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         return self.val_dataloader()
 
     def _play(self, deterministic: bool) -> Iterator[Episode]:
-        envs = self._evaluation_envs() if self.eval_envs else self._interrupted_training_envs()
-        seed = self._seed("mode" if deterministic else "sample")
-        runner = EnvRunner(envs, self._codec, seed, f"{self.env_id} in evaluation")
+        if self._copies.shared:
+            self._end_training_episodes()
+        codec, seed = self._codec, self._seed("mode" if deterministic else "sample")
+        runner = EnvRunner(self._copies.evaluation(), codec, seed, f"{self.env_id} in evaluation")
         for episode in play_episodes(runner, self._act, self.eval_episodes, deterministic):
             yield episode._replace(
                 obs=self.observation_scaling(episode.obs),
                 learner_reward=episode.reward * self.reward_scaling.scale(),
             )
 
-    def _evaluation_envs(self) -> VectorEnv:
-        if self._eval_envs is None:
-            way_out = (
-                f"evaluation opens {self.eval_envs} copies beside those of training: if so many cannot be open at a time, let "
-                f"it play in those of training by --data.eval_envs 0"
-            )
-            self._eval_envs = make_vector_env(self._make_ending_env, self.eval_envs, way_out)
-        return self._eval_envs
-
-    def _interrupted_training_envs(self) -> VectorEnv:
-        """The environments of training, whose episodes end here: the next round begins new ones, as it does on resume."""
+    def _end_training_episodes(self) -> None:
+        """Evaluation takes the environments: the next round begins new episodes in them, just as it does on resume."""
         if isinstance(self.runner, EnvRunner):
             self._finished += self.runner.drain_returns()
             self.runner = None
-        return self._training_envs()
-
-    def _make_ending_env(self) -> gym.Env:
-        env = self.make_env()
-        if env.spec is not None and env.spec.max_episode_steps is not None:
-            return env
-        return gym.wrappers.TimeLimit(env, EVALUATION_STEPS)
 
     def _act(self, obs: Float[Tensor, "env obs_dim"], deterministic: bool) -> Float[Tensor, "env action_dim"]:
         return self._algorithm.act(self.observation_scaling(obs), deterministic)
@@ -294,10 +269,8 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     def teardown(self, stage: str) -> None:
         if self.runner is not None:
             self.runner.close()
-        for envs in (self._train_envs, self._eval_envs):
-            if envs is not None:
-                envs.close()
-        self.runner = self._train_envs = self._eval_envs = None
+        self._copies.close()
+        self.runner = None
 
     # ---- saving -----------------------------------------------------------------------------------------------------
 

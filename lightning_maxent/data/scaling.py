@@ -97,6 +97,7 @@ class AbstractRewardScaling(ABC):
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
         """Take in the rewards of one step, and which episodes ended with it."""
 
+    @abstractmethod
     def restart(self) -> None:
         """Forget episodes under way, where there is anything to forget: every environment begins a new one."""
 
@@ -123,6 +124,9 @@ class RawRewards(AbstractRewardScaling):
         pass
 
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
+        pass
+
+    def restart(self) -> None:
         pass
 
     def scale(self) -> float:
@@ -155,6 +159,9 @@ class FixedScaleRewards(AbstractRewardScaling):
         pass
 
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
+        pass
+
+    def restart(self) -> None:
         pass
 
     def scale(self) -> float:
