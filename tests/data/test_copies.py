@@ -6,6 +6,7 @@ import torch
 from test_replay import StubTrainer, rounds
 
 from lightning_maxent import MaxEntError, ReplayDataModule
+from lightning_maxent.data.scaling import ReturnScaledRewards
 from lightning_maxent.data.spaces import make_env, make_vector_env
 
 
@@ -69,7 +70,7 @@ def test_evaluation_opens_as_many_copies_as_it_is_told_and_no_more_than_episodes
 
 
 def test_evaluation_in_the_training_environment_cuts_its_episode_and_a_new_one_begins():
-    """Episodes are of 6 steps: 4 more stand in the buffer when the first evaluation comes, after 10."""
+    """Episodes are of 6 steps; evaluation comes after 8, two steps into the second."""
     data = started(eval_envs=0)
     rounds(data, 8)
     episodes = [*data.val_dataloader()]
@@ -80,10 +81,7 @@ def test_evaluation_in_the_training_environment_cuts_its_episode_and_a_new_one_b
     assert rows["next_obs"][:, 1].tolist() == [1, 2, 3, 4, 5, 6, 1, 2, 1, 2, 3, 4, 5, 6, 1, 2]
     assert not rows["terminated"].any()
     assert data.metrics()["train/length_mean"] == 6  # whole ones too, also those from before the evaluation
-    returns = [float(rows["reward"][start : start + 6].sum()) for start in (0, 8)]
-    for start in (0, 8):  # all zero actions: the point stays where the seed put it
-        assert (rows["obs"][start : start + 6, 0] == rows["obs"][start, 0]).all()
-    assert returns[0] != returns[1]
+    assert rows["obs"][0, 0] != rows["obs"][8, 0]  # another start
     data.teardown("fit")
 
 
@@ -99,8 +97,6 @@ def test_evaluation_plays_the_same_episodes_wherever_it_plays():
 
 
 def test_returns_under_way_are_forgotten_by_the_rewards_scale_where_evaluation_cuts_them():
-    from lightning_maxent.data.scaling import ReturnScaledRewards
-
     data = started(eval_envs=0, reward_scaling=ReturnScaledRewards)
     rounds(data, 8)
     assert data.reward_scaling._returns[0] != 0
