@@ -79,7 +79,7 @@ def test_the_exact_solution_of_the_readme_is_one():
 def test_the_bounds_of_actions_that_the_readme_gives_by_a_wrapper_are_those_of_the_learner():
     (advice,) = re.findall(r"`(gymnasium\.wrappers\.TransformAction\(.*?)`", README, re.DOTALL)
     env = Unbounded([-np.inf, 0.0], [np.inf, np.inf])
-    names = {"env": env, "low": np.array([-3.0, 0.0]), "high": np.array([1.0, 2.0]), "np": np, "gymnasium": gymnasium}
+    names = {"env": env, "low": np.float32([-3, 0]), "high": np.float32([1, 2]), "np": np, "gymnasium": gymnasium}
     wrapped = eval(advice.replace("\n", " "), names)
     codec = action_codec("robot", bounded("robot", wrapped.action_space, None), 1)
     wrapped.reset(seed=0)
