@@ -223,7 +223,7 @@ MUTANTS = [
         "a reward of shape (1,) is let through",
         "data/checked_env.py",
         "    if np.ndim(reward):\n",
-        "    if np.size(reward) > 1:\n",
+        "    if False:\n",
     ),
     Mutant(
         "an observation of a wrong shape is let through",

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.spaces import flatdim, flatten, flatten_space
 
-from lightning_maxent.errors import ForeignError, MaxEntError, described, ownership, to_blame
+from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of, ownership, to_blame
 
 MUST = {
     "reset": "take seed and options and return (observation, info)",
@@ -42,7 +42,7 @@ class CheckedEnv(gym.Wrapper):
             answer = self.env.reset(seed=seed, options=options)
         except Exception as error:
             raise self._raised("reset", error) from error
-        if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
+        if not (isinstance(answer, tuple | list) and len(answer) == 2 and isinstance(answer[1], dict)):
             raise self._wrong(
                 "reset", f"returned {_thing(answer)}, but reset must {MUST['reset']}, where info is a dict"
             )
@@ -66,6 +66,15 @@ class CheckedEnv(gym.Wrapper):
         except (TypeError, ValueError) as error:
             raise self._wrong("step", _wrong_step(answer)) from error
         return self._flat("step", obs), reward, terminated, truncated, {}
+
+    def close(self) -> None:
+        """Close the environment.
+
+        Raises:
+            MaxEntError: if it raises.
+        """
+        with errors_of(f"copy {self.copy}, in close,"):
+            super().close()
 
     def _flat(self, method: str, obs: Any) -> np.ndarray:
         flat = _flattened(self._space, self._size, obs)

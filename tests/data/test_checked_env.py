@@ -107,6 +107,15 @@ def test_whatever_is_one_number_is_a_reward(reward):
     assert play(runs, 3)[-1][0].reward.item() == float(reward)
 
 
+def test_what_an_environment_raises_when_it_is_closed_is_told_with_its_line():
+    class Stuck(probe_envs.Line):
+        def close(self):
+            raise OSError("the arm is stuck")
+
+    with pytest.raises(MaxEntError, match=r"in close, raised OSError: the arm is stuck \(.*test_checked_env\.py, line"):
+        CheckedEnv(Stuck()).close()
+
+
 class Slides(gym.ObservationWrapper):
     """A user's own wrapper that keeps its space and not its shape."""
 
