@@ -28,7 +28,7 @@ from lightning_maxent.callbacks.curves import Curves
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
 from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.callbacks.training_log import TrainingLog
-from lightning_maxent.errors import TRACEBACK, ForeignError, MaxEntError
+from lightning_maxent.errors import TRACEBACK, ForeignError, MaxEntError, broken_module
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.trainer_options import check_trainer, refusal_of_lightning
@@ -261,19 +261,14 @@ def one_sentence_errors(program: str) -> Iterator[None]:
     try:
         yield
     except argparse.ArgumentError as error:
-        _exit(program, explain(str(error)))
+        _tell(program, error, broken_module(error) or MaxEntError(explain(str(error))))
     except KeyboardInterrupt:  # where no run was there to be stopped
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)  # as a shell reports it
     except SIGTERMException:
         sys.exit(143)  # as a shell reports it; Lightning's exception would pass for success
     except Exception as error:
-        own = _own_error(error)
-        if os.environ.get(TRACEBACK):
-            traceback.print_exception(error)
-        elif isinstance(own, ForeignError):
-            _exit(program, f"{str(own).removesuffix('.')} ({TRACEBACK}=1 shows the whole traceback).")
-        _exit(program, str(own))
+        _tell(program, error, _own_error(error))
 
 
 def _own_command(name: str, args: Sequence[str]) -> None:
@@ -366,6 +361,16 @@ def _own_error(error: BaseException) -> Exception:
 
 def _no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
+
+
+def _tell(program: str, error: Exception, told: Exception) -> NoReturn:
+    """The whole traceback if it was asked for; then one sentence, which says how to ask for it where it may help."""
+    sentence = str(told)
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+    elif isinstance(told, ForeignError):
+        sentence = f"{sentence.removesuffix('.')} ({TRACEBACK}=1 shows the whole traceback)."
+    _exit(program, sentence)
 
 
 def _exit(program: str, sentence: str) -> NoReturn:

@@ -60,6 +60,17 @@ def errors_of(who: str) -> Iterator[None]:
         raise ForeignError(f"{who} raised {described(error)}.") from error
 
 
+def broken_module(error: BaseException) -> ForeignError | None:
+    """What lies at the root of a parse error, where that is a mistake in a module of the user's own."""
+    root = error
+    while cause := root.__cause__ or root.__context__:
+        root = cause
+    own = any(ownership(frame.f_code.co_filename) == 2 for frame, _ in traceback.walk_tb(root.__traceback__))
+    if root is error or not (own or isinstance(root, SyntaxError)):
+        return None
+    return ForeignError(f"A module that was given raised {described(root)}.")
+
+
 def described(error: BaseException) -> str:
     """Kind and text of an error in one line, and the line that is to blame where there is one."""
     text = " ".join((str(error.msg) if isinstance(error, SyntaxError) else str(error)).split())

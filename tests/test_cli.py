@@ -310,6 +310,24 @@ def test_an_environment_that_raises_is_named_with_the_step_and_the_line_and_noth
     assert (last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")).is_file()
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("class Mine(object)", "SyntaxError: expected ':'"),
+        ("from torch import nnn", "ImportError: cannot import name 'nnn'"),
+        ("class Mine(Nope): pass", "NameError: name 'Nope' is not defined"),
+        ("import torchh", "ModuleNotFoundError: No module named 'torchh'"),
+    ],
+)
+def test_a_module_of_ones_own_that_cannot_be_imported_is_told_with_its_own_line(capsys, monkeypatch, text, sentence):
+    name = f"broken_critic_{abs(hash(text))}"
+    Path(f"{name}.py").write_text(f"import torch\n{text}\n")
+    monkeypatch.syspath_prepend(os.getcwd())
+    error = refused(capsys, "fit", "--config=sac/pendulum", f"--model.critic={name}.Mine")
+    assert f"error: A module that was given raised {sentence}" in error
+    assert f"({os.getcwd()}/{name}.py, line 2) (LIGHTNING_MAXENT_TRACEBACK=1" in error
+
+
 def test_an_environment_that_fails_in_evaluation_is_told_so_and_how_to_see_the_whole_traceback(capsys, monkeypatch):
     """Training meets 40 steps of its one copy before the first evaluation, in which one copy plays 20 episodes of 5."""
     args = ["fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=100", "--data.eval_episodes=20"]
