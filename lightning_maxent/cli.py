@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
@@ -27,7 +28,7 @@ from lightning_maxent.callbacks.curves import Curves
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
 from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.callbacks.training_log import TrainingLog
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import TRACEBACK, ForeignError, MaxEntError, broken_module
 from lightning_maxent.files import write_whole
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
@@ -254,18 +255,21 @@ def main(args: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def one_sentence_errors(program: str) -> Iterator[None]:
-    """What was wrong with what was given ends the program with one sentence; other errors keep their traceback."""
+    """What was wrong with what was given ends the program with one sentence; other errors keep their traceback.
+
+    If the environment variable ``LIGHTNING_MAXENT_TRACEBACK`` is set, the whole traceback comes before the sentence.
+    """
     try:
         yield
     except argparse.ArgumentError as error:
-        _exit(program, explain(str(error)))
+        _tell(program, error, broken_module(error) or MaxEntError(explain(str(error))))
     except KeyboardInterrupt:  # where no run was there to be stopped
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)  # as a shell reports it
     except SIGTERMException:
         sys.exit(143)  # as a shell reports it; Lightning's exception would pass for success
     except Exception as error:
-        _exit(program, str(_own_error(error)))
+        _tell(program, error, _own_error(error))
 
 
 def _own_command(name: str, args: Sequence[str]) -> None:
@@ -352,12 +356,22 @@ def _own_error(error: BaseException) -> Exception:
             return cause
         cause = cause.__cause__ or cause.__context__
     if sentence := refusal_of_lightning(error):
-        return MaxEntError(sentence)
+        return ForeignError(sentence)
     raise error
 
 
 def _no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
+
+
+def _tell(program: str, error: Exception, told: Exception) -> NoReturn:
+    """The whole traceback if it was asked for; then one sentence, which says how to ask for it where it may help."""
+    sentence = str(told)
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error)
+    elif isinstance(told, ForeignError):
+        sentence = f"{sentence.removesuffix('.')} ({TRACEBACK}=1 shows the whole traceback)."
+    _exit(program, sentence)
 
 
 def _exit(program: str, sentence: str) -> NoReturn:

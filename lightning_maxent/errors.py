@@ -1,9 +1,29 @@
-"""The one exception that means: what was given cannot work, and here is what to do."""
+"""The exceptions that mean: what was given cannot work, and here is what to do."""
 
+import site
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+TRACEBACK = "LIGHTNING_MAXENT_TRACEBACK"  # environment variable: if set, the command line prints the whole traceback
+_OURS = Path(__file__).resolve().parent
+_INSTALLED = {
+    Path(folder).resolve()
+    for folder in (
+        sysconfig.get_path("purelib"),
+        sysconfig.get_path("platlib"),
+        site.getusersitepackages(),
+        *site.getsitepackages(),
+    )
+}
+_STANDARD = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
+# Installed packages that everybody's code passes through: what is wrong lies with whoever called them.
+_PASSED_THROUGH = (
+    *("gymnasium", "jsonargparse", "lightning_fabric", "lightning_utilities", "numpy", "pytorch_lightning"),
+    *("tensordict", "torch", "torchrl", "beartype", "jaxtyping"),
+)
 
 
 class MaxEntError(RuntimeError):
@@ -14,6 +34,10 @@ class DivergedError(MaxEntError):
     """Learning went wrong for good: the state of the run is not worth saving over the last checkpoint."""
 
 
+class ForeignError(MaxEntError):
+    """Code that is not ours raised the ``__cause__``; the command line says how to see its whole traceback."""
+
+
 def check_positive(**numbers: int) -> None:
     """Raise ``MaxEntError`` that names the first number below one."""
     for name, number in numbers.items():
@@ -22,18 +46,60 @@ def check_positive(**numbers: int) -> None:
 
 
 @contextmanager
-def blamed(who: str) -> Iterator[None]:
-    """What somebody else's code raises inside becomes one sentence with the line that raised it.
+def errors_of(who: str) -> Iterator[None]:
+    """Turn what somebody else's code raises inside into one sentence with the line that is to blame.
 
-    That line is the last one outside of this and of installed packages, if there is one.
+    Raises:
+        ForeignError: "``who`` raised ...", with the original as its cause; a ``MaxEntError`` passes unchanged.
     """
     try:
         yield
     except MaxEntError:
         raise
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)[1:]
-        theirs = ("site-packages", str(Path(__file__).parent))
-        own = [frame for frame in frames if not any(part in frame.filename for part in theirs)] or frames
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise MaxEntError(f"{who} raised {what} ({own[-1].filename}, line {own[-1].lineno}).") from error
+        raise ForeignError(f"{who} raised {described(error)}.") from error
+
+
+def broken_module(error: BaseException) -> ForeignError | None:
+    """What lies at the root of a parse error, where that is a mistake in a module of the user's own."""
+    root = error
+    while cause := root.__cause__ or root.__context__:
+        root = cause
+    own = any(ownership(frame.f_code.co_filename) == 2 for frame, _ in traceback.walk_tb(root.__traceback__))
+    if root is error or not (own or isinstance(root, SyntaxError)):
+        return None
+    return ForeignError(f"A module that was given raised {described(root)}.")
+
+
+def described(error: BaseException) -> str:
+    """Kind and text of an error in one line, and the line that is to blame where there is one."""
+    text = " ".join((str(error.msg) if isinstance(error, SyntaxError) else str(error)).split())
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    place = to_blame(error)
+    return f"{what} ({place})" if place else what
+
+
+def to_blame(error: BaseException) -> str | None:
+    """File and line of the user's own code that raised; else, of the installed package that did.
+
+    None if only the standard library, this package and those that everybody's code passes through were involved.
+    """
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
+        return f"{error.filename}, line {error.lineno}"
+    places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    ranks = [ownership(filename) for filename, _ in places]
+    if not any(ranks):
+        return to_blame(error.__cause__) if error.__cause__ else None
+    filename, line = places[max(range(len(places)), key=lambda depth: (ranks[depth], depth))]
+    return f"{filename}, line {line}"
+
+
+def ownership(filename: str) -> int:
+    """Whose a file of code is: 2 the user's own, 1 another installed package's, 0 nobody's who could mend it."""
+    path = Path(filename).resolve()
+    if filename.startswith("<") or path.is_relative_to(_OURS):  # "<frozen importlib._bootstrap>" and the like
+        return 0
+    for folder in _INSTALLED:
+        if path.is_relative_to(folder):
+            return int(path.relative_to(folder).parts[0] not in _PASSED_THROUGH)
+    return 0 if any(path.is_relative_to(folder) for folder in _STANDARD) else 2

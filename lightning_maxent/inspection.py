@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from lightning_maxent.errors import blamed
+from lightning_maxent.errors import errors_of
 
 
 def diverged(weights: Mapping[str, Tensor]) -> list[str]:
@@ -22,7 +22,7 @@ def looked_at(part: nn.Module, asked_for: str) -> Iterator[None]:
     """
     training = [module for module in part.modules() if module.training]
     part.eval()
-    with torch.random.fork_rng(devices=[]), blamed(f"{type(part).__name__}, asked for {asked_for},"):
+    with torch.random.fork_rng(devices=[]), errors_of(f"{type(part).__name__}, asked for {asked_for},"):
         yield
     for module in training:
         module.training = True

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_maxent.errors import MaxEntError, blamed
+from lightning_maxent.errors import MaxEntError, errors_of
 from lightning_maxent.inspection import looked_at
 from lightning_maxent.networks import MLP, NetworkBuilder
 
@@ -37,7 +37,7 @@ def build_value(builder: ValueBuilder, obs_dim: int) -> nn.Module:
     Raises:
         MaxEntError: says what it gave and what was expected.
     """
-    with blamed("Building the value"):
+    with errors_of("Building the value"):
         value = builder(obs_dim)
     with looked_at(value, "three states"), torch.no_grad():
         given = value(torch.randn(3, obs_dim))

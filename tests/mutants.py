@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 TESTS = [
+    "tests/test_errors.py",
     "tests/test_objectives.py",
     "tests/test_objectives_of_distributions.py",
     "tests/test_objectives_on_policy.py",
@@ -262,6 +263,72 @@ MUTANTS = [
         "data/env_runner.py",
         'next_obs[index] = info["final_obs"][index]',
         "pass",
+    ),
+    Mutant(
+        "infos reach the vector environment",
+        "data/checked_env.py",
+        'return self._flat("step", obs), reward, terminated, truncated, {}',
+        'return self._flat("step", obs), reward, terminated, truncated, answer[4]',
+    ),
+    Mutant(
+        "a reward of shape (1,) is let through",
+        "data/checked_env.py",
+        "    if np.ndim(reward):\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "an observation of a wrong shape is let through",
+        "data/checked_env.py",
+        "return flat if len(flat) == size else None",
+        "return flat",
+    ),
+    Mutant(
+        "Gymnasium's line is blamed",
+        "errors.py",
+        "return int(path.relative_to(folder).parts[0] not in _PASSED_THROUGH)",
+        "return 2",
+    ),
+    Mutant(
+        "the standard library's line is blamed",
+        "errors.py",
+        "return 0 if any(path.is_relative_to(folder) for folder in _STANDARD) else 2",
+        "return 2",
+    ),
+    Mutant(
+        "a TypeError within a constructor is taken for a refused argument",
+        "data/spaces.py",
+        "if not _refuses_arguments(cause, env_kwargs or {}):",
+        "if False:",
+    ),
+    Mutant(
+        "a missing package that a module imports is taken for the module",
+        "data/env_ids.py",
+        'if error.name and f"{module}.".startswith(f"{error.name}."):',
+        "if True:",
+    ),
+    Mutant(
+        "finite bounds of actions are replaced too",
+        "data/action_codec.py",
+        "low = np.where(space.bounded_below, space.low.astype(np.float64), low)",
+        "low = np.where(False, space.low.astype(np.float64), low)",
+    ),
+    Mutant(
+        "evaluation opens copies though it shares those of training",
+        "data/copies.py",
+        "        if self.shared:\n            return self.training()\n",
+        "",
+    ),
+    Mutant(
+        "training goes on in an episode of evaluation",
+        "data/environment.py",
+        "            self._finished += self.runner.drain_returns()\n            self.runner = None\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "the scale of rewards remembers an episode that evaluation cut",
+        "data/environment.py",
+        "            self.reward_scaling.restart()\n",
+        "",
     ),
     Mutant(
         "truncation taken for termination",
@@ -1295,7 +1362,7 @@ MUTANTS = [
     Mutant(
         "a run goes on in a world with other arguments",
         "data/environment.py",
-        'for name in ("env_id", "env_kwargs") if',
+        'for name in ("env_id", "env_kwargs", "action_bounds") if',
         'for name in ("env_id",) if',
     ),
     Mutant(

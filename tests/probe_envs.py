@@ -1,5 +1,7 @@
 """Environments so small that every transition is known beforehand."""
 
+import random
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
@@ -103,6 +105,192 @@ class Lottery(gym.Env):
     def step(self, action):
         return self.start, float(self.start[0]), True, False, {}
 
+
+class Line(gym.Env):
+    """A point on a line; pays minus its distance from zero; ends after ``length`` steps.  Base of the worlds below."""
+
+    def __init__(self, length: int = 6):
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32)
+        self.length = length
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.x = 0, float(self.np_random.uniform(-1, 1))
+        return self.obs(), {}
+
+    def obs(self):
+        return np.array([self.x, self.t], np.float32)
+
+    def step(self, action):
+        self.t, self.x = self.t + 1, self.x + 0.1 * float(np.ravel(action)[0])
+        return self.obs(), -abs(self.x), False, self.t == self.length, {}
+
+
+INFOS = {
+    "array": lambda t: {"path": np.zeros(t)},
+    "mixed": lambda t: {"phase": 0 if t < 3 else "late"},
+    "none": lambda t: {"contact": None if t % 2 else np.zeros(2)},
+    "list": lambda t: {"path": list(range(t))},
+    "nested": lambda t: {"robot": {"arm": 1} if t % 2 else 3, "final_info": t},
+    "no_text": lambda t: {7: "seven", None: t},
+}
+
+
+class Talkative(Line):
+    """Its infos change shape or type from step to step, those of reset included."""
+
+    def __init__(self, kind: str, length: int = 6):
+        super().__init__(length)
+        self.kind, self.calls = kind, 0
+
+    def info(self):
+        self.calls += 1
+        return INFOS[self.kind](self.calls)
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], self.info()
+
+    def step(self, action):
+        return *super().step(action)[:4], self.info()
+
+
+class Mistaken(Line):
+    """Breaks what Gymnasium asks for, at its third step or in reset."""
+
+    def __init__(self, how: str, value=None):
+        super().__init__()
+        self.how, self.value = how, value
+
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed)
+        return {"reset_without_info": obs, "reset_obs": (self.value, info)}.get(self.how, (obs, info))
+
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        if self.t < 3:
+            return obs, reward, terminated, truncated, info
+        if self.how == "raises":
+            random.choice([])
+        return {
+            "obs": (self.value, reward, terminated, truncated, info),
+            "reward": (obs, self.value, terminated, truncated, info),
+            "terminated": (obs, reward, self.value, truncated, info),
+            "four": (obs, reward, truncated, info),
+        }[self.how]
+
+
+class Seedless(Line):
+    """Its reset takes no seed."""
+
+    def reset(self):
+        return super().reset()
+
+
+class OldStep(Line):
+    """Its step gives four values, as before Gymnasium."""
+
+    def step(self, action):
+        obs, reward, _, truncated, info = super().step(action)
+        return obs, reward, truncated, info
+
+
+class OnlyOne(Line):
+    """Of which no more than ``limit`` may be open at a time."""
+
+    open = 0
+
+    def __init__(self, length: int = 6, limit: int = 1):
+        super().__init__(length)
+        if OnlyOne.open >= limit:
+            raise RuntimeError("the port is taken")
+        OnlyOne.open += 1
+
+    def close(self):
+        OnlyOne.open -= 1
+
+
+class Breaks(Line):
+    """Raises when it is made."""
+
+    def __init__(self, how: str, size: int = 2):
+        super().__init__()
+        if how == "TypeError":
+            None + size
+        if how == "KeyError":
+            {}["joint"]
+        if how == "FileNotFoundError":
+            np.load("/nowhere/robot.xml")
+        if how == "ImportError":
+            from math import no_such_thing  # noqa: F401
+        if how == "ModuleNotFoundError":
+            import no_such_package  # noqa: F401
+        if how == "DependencyNotInstalled":
+            raise gym.error.DependencyNotInstalled("run pip install pybullet")
+        if how == "InvalidAction":
+            raise gym.error.InvalidAction("joint 3 is out of range")
+        if how == "NameNotFound":
+            gym.make("NoSuchWorld-v0")
+        if how == "AssertionError":
+            assert size == 3
+
+
+class Unbounded(Line):
+    """Actions in a Box of these bounds, and it refuses all others."""
+
+    def __init__(self, low, high):
+        super().__init__()
+        self.action_space = spaces.Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
+        self.played = []
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.played.append(action.tolist())
+        return super().step(action)
+
+
+class Pictures(gym.Env):
+    """Shows a small picture, beside a number if ``beside``."""
+
+    def __init__(self, shape=(8, 8, 3), beside: bool = False):
+        picture = spaces.Box(0, 255, tuple(shape), np.uint8)
+        number = spaces.Box(-1, 1, (1,), np.float32)
+        self.observation_space = spaces.Dict(camera=picture, speed=number) if beside else picture
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, True, {}
+
+
+class Parts(Line):
+    """Observations of two parts, of which ``camera`` has a wrong shape after a step."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = spaces.Dict(
+            camera=spaces.Box(0, 1, (2, 2), np.float32), speed=spaces.Box(-9, 9, (1,), np.float32)
+        )
+
+    def obs(self):
+        return {"camera": np.zeros((2, 2 if self.t == 0 else 3), np.float32), "speed": np.zeros(1, np.float32)}
+
+
+for _name, _entry in {
+    "Talkative": Talkative,
+    "Mistaken": Mistaken,
+    "OnlyOne": OnlyOne,
+    "Breaks": Breaks,
+    "Unbounded": Unbounded,
+    "Pictures": Pictures,
+    "Parts": Parts,
+    "Seedless": Seedless,
+    "OldStep": OldStep,
+}.items():
+    gym.register(f"worlds/{_name}-v0", _entry)  # with Gymnasium's own wrappers, as users have them
 
 for _name, _entry in {
     "Counting": Counting,

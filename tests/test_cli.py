@@ -19,7 +19,7 @@ import yaml
 from lightning_maxent.arguments import BUILT_IN_CONFIGS, last_checkpoint
 from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, read_checkpoint
 from lightning_maxent.cli import fit_once, main
-from lightning_maxent.data import environment as environment_module
+from lightning_maxent.data import copies
 from lightning_maxent.errors import MaxEntError
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -269,12 +269,12 @@ def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(capsys, flags, sentenc
     fit("--ckpt_path=last", steps=61)
 
 
-@pytest.mark.parametrize(("poison", "what"), [("poison_reward", "reward nan"), ("poison_obs", "observation [inf")])
+@pytest.mark.parametrize(("poison", "what"), [("poison_reward", "nan as reward"), ("poison_obs", "[inf 11.] as obs")])
 def test_what_is_not_finite_stops_the_run_with_its_checkpoint_saved(capsys, poison, what):
     kwargs = f'--data.env_kwargs={{"{poison}": 57}}'
     error = refused(capsys, "fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", kwargs)
     assert f"gave {what}" in error
-    assert "in environment 0 at environment step 57" in error
+    assert "at environment step 57: copy 0" in error
     path = last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")
     assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 56
     assert (path.parent.parent / "curves.png").exists()
@@ -302,13 +302,103 @@ def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(capsys):
 def test_an_environment_that_raises_is_named_with_the_step_and_the_line_and_nothing_is_lost(capsys):
     breaks = '--data.env_kwargs={"breaks": 57}'
     error = refused(capsys, "fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", breaks)
-    assert "Counting-v0 at environment step 58 raised ValueError: the world broke (" in error
+    assert (
+        "Counting-v0 at environment step 58: copy 0, in step 3 of its episode, raised ValueError: the world broke ("
+        in error
+    )
     assert "probe_envs.py, line " in error
     assert (last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")).is_file()
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("class Mine(object)", "SyntaxError: expected ':'"),
+        ("from torch import nnn", "ImportError: cannot import name 'nnn'"),
+        ("class Mine(Nope): pass", "NameError: name 'Nope' is not defined"),
+        ("import torchh", "ModuleNotFoundError: No module named 'torchh'"),
+    ],
+)
+def test_a_module_of_ones_own_that_cannot_be_imported_is_told_with_its_own_line(capsys, monkeypatch, text, sentence):
+    name = f"broken_critic_{abs(hash(text))}"
+    Path(f"{name}.py").write_text(f"import torch\n{text}\n")
+    monkeypatch.syspath_prepend(os.getcwd())
+    error = refused(capsys, "fit", "--config=sac/pendulum", f"--model.critic={name}.Mine")
+    assert f"error: A module that was given raised {sentence}" in error
+    assert f"({os.getcwd()}/{name}.py, line 2) (LIGHTNING_MAXENT_TRACEBACK=1" in error
+
+
+def test_an_environment_that_fails_in_evaluation_is_told_so_and_how_to_see_the_whole_traceback(capsys, monkeypatch):
+    """Training meets 40 steps of its one copy before the first evaluation, in which one copy plays 20 episodes of 5."""
+    args = ["fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=100", "--data.eval_episodes=20"]
+    args += ['--data.env_kwargs={"breaks": 41}', "--data.eval_envs=1"]
+    error = refused(capsys, *args)
+    assert (
+        "probe/Counting-v0 in evaluation: copy 0, in step 2 of its episode, raised ValueError: the world broke ("
+        in error
+    )
+    assert error.endswith("(LIGHTNING_MAXENT_TRACEBACK=1 shows the whole traceback).")
+    monkeypatch.setenv("LIGHTNING_MAXENT_TRACEBACK", "1")
+    with pytest.raises(SystemExit):
+        main(args)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert "ValueError: the world broke" in lines  # the original, with its traceback
+    assert lines[-1] == error.removesuffix(" (LIGHTNING_MAXENT_TRACEBACK=1 shows the whole traceback).") + "."
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "ppo"])
+@pytest.mark.parametrize("kind", ["array", "mixed", "none", "list"])
+def test_worlds_whose_infos_change_are_learnt_in_and_evaluated(algorithm, kind):
+    world = ["--data.env_id=probe_envs:worlds/Talkative-v0", f"--data.env_kwargs={{kind: {kind}}}", "--data.num_envs=2"]
+    if algorithm == "sac":
+        main(["fit", "--config=sac/pendulum", *SMALL, *world, "--data.steps_per_round=2", "--trainer.max_steps=80"])
+    else:
+        args = [*world, "--data.steps_per_round=40", "--data.eval_interval=40", "--data.eval_episodes=3"]
+        main(
+            [
+                "fit",
+                "--config=ppo/pendulum",
+                "--trainer.accelerator=cpu",
+                *args,
+                "--model.minibatches=2",
+                "--trainer.max_steps=80",
+            ]
+        )
+    (table,) = Path("runs").glob("*/worlds-Talkative-v0/*/metrics.csv")
+    assert [row["env_steps"] for row in metrics(table.parent) if "eval/return_mean" in row] == [40, 80]
+
+
+def test_a_run_cut_at_an_evaluation_in_its_own_environment_ends_as_a_whole_one_to_the_last_bit():
+    """Whatever the world: evaluation ends its episodes as the cut does, those of 7 steps here."""
+    given = ["--data.env_id=probe_envs:worlds/Talkative-v0", "--data.env_kwargs={kind: list, length: 7}"]
+    given += ["--data.eval_envs=0", "--checkpoint.every_n_steps=40"]
+    given += ["--data.reward_scaling=lightning_maxent.data.scaling.ReturnScaledRewards"]
+    fit(*given, steps=120)
+    run = Path("runs/sac/worlds-Talkative-v0/a")
+    whole = run.rename("whole")
+    fit(*given, steps=80)
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=120"])
+    left, right = saved(whole), saved(run)
+    for key in ("state_dict", "optimizer_states", "gradient_steps", "global_step", "ReplayDataModule"):
+        same(left[key], right[key], key)
+    drop = lambda rows: [{k: v for k, v in row.items() if not k.startswith("speed/")} for row in rows]  # noqa: E731
+    evaluations = [[row for row in drop(metrics(path)) if "eval/return_mean" in row] for path in (whole, run)]
+    assert evaluations[0] == evaluations[1]
+    assert [row["env_steps"] for row in evaluations[0]] == [40, 80, 120]
+    assert right["ReplayDataModule"]["replay"]["obs"][:, 1].tolist()[38:44] == [3, 4, 0, 1, 2, 3]  # cut after 40
+
+
+def test_training_does_not_go_on_with_other_bounds_of_actions(capsys):
+    world = ["--data.env_id=probe_envs:worlds/Unbounded-v0", "--data.env_kwargs={low: [0.0], high: [.inf]}"]
+    given = ["fit", "--config=sac/pendulum", *SMALL, *world, "--trainer.max_steps=60", "--name=a"]
+    main([*given, "--data.action_bounds=[-1, 2]"])
+    error = refused(capsys, "fit", "--ckpt_path=last", "--data.action_bounds=[-1, 3]", "--trainer.max_steps=80")
+    assert "made with action_bounds [-1.0, 2.0], but it is [-1.0, 3.0] here" in error
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=80"])
+
+
 def test_an_environment_without_an_end_is_evaluated_all_the_same(monkeypatch):
-    monkeypatch.setattr(environment_module, "EVALUATION_STEPS", 30)
+    monkeypatch.setattr(copies, "EVALUATION_STEPS", 30)
     run = fit('--data.env_kwargs={"length": 1000000}', steps=40)
     assert metrics(run)[-1]["eval/length_mean"] == 30
 

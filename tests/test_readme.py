@@ -3,12 +3,16 @@
 import re
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from probe_envs import Unbounded
 
 from lightning_maxent import BoxActions, TargetCriticSAC, Transition, TwinCritic
 from lightning_maxent.cli import main
 from lightning_maxent.critics.base import build_critic
+from lightning_maxent.data.action_codec import action_codec, bounded
 from lightning_maxent.targets import PolyakTarget
 from lightning_maxent.verification.command import QUICK
 from lightning_maxent.verification.regression import regression
@@ -70,6 +74,18 @@ def test_the_run_in_python_of_the_readme_leaves_what_it_says(tmp_path, monkeypat
 def test_the_exact_solution_of_the_readme_is_one():
     (block,) = [block for block in BLOCKS if "soft_value_iteration" in block]
     exec(block, {})  # asserts for itself
+
+
+def test_the_bounds_of_actions_that_the_readme_gives_by_a_wrapper_are_those_of_the_learner():
+    (advice,) = re.findall(r"`(gymnasium\.wrappers\.TransformAction\(.*?)`", README, re.DOTALL)
+    env = Unbounded([-np.inf, 0.0], [np.inf, np.inf])
+    names = {"env": env, "low": np.float32([-3, 0]), "high": np.float32([1, 2]), "np": np, "gymnasium": gymnasium}
+    wrapped = eval(advice.replace("\n", " "), names)
+    codec = action_codec("robot", bounded("robot", wrapped.action_space, None), 1)
+    wrapped.reset(seed=0)
+    for action in (-1.0, 1.0):
+        wrapped.step(codec.native(torch.full((1, 2), action))[0])
+    assert env.played == [[-3.0, 0.0], [1.0, 2.0]]
 
 
 @pytest.mark.parametrize("command", ["pip install -q -c constraints.txt -e . &&", ".venv/bin/pytest"])

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import FiniteActions
-from lightning_maxent.errors import MaxEntError, blamed
+from lightning_maxent.errors import MaxEntError, errors_of
 from lightning_maxent.inspection import looked_at
 from lightning_maxent.objectives import squared_error
 
@@ -111,7 +111,7 @@ def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> Abs
 
 
 def _keeping_the_contract(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> AbstractCritic:
-    with blamed("Building the critic"):
+    with errors_of("Building the critic"):
         critic = builder(obs_dim, action_dim)
     if not any(parameter.requires_grad for parameter in critic.parameters()):
         raise MaxEntError(

@@ -1,6 +1,7 @@
 """Between an environment's actions and the learner's vectors."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from math import prod
 from typing import Generic, TypeVar
 
@@ -100,22 +101,40 @@ def _choices(space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
     return np.asarray(space.nvec) if isinstance(space, spaces.MultiDiscrete) else np.full(space.shape or (), 2)
 
 
+def bounded(env_id: str, space: spaces.Space, bounds: Sequence[float] | None) -> spaces.Space:
+    """The space with ``bounds``, low and high, in place of each infinite one of a Box; its finite ones stay.
+
+    Raises:
+        MaxEntError: for a Box with infinite bounds and none to put in their place, bounds where nothing is infinite, or a
+            low that is not below its high.
+    """
+    if not isinstance(space, spaces.Box) or space.is_bounded():
+        if bounds:
+            raise MaxEntError(f"The actions of {env_id} have no infinite bound ({space}): leave out action_bounds.")
+        return space
+    low, high = bounds or (-np.inf, np.inf)
+    low = np.where(space.bounded_below, space.low.astype(np.float64), low)
+    high = np.where(space.bounded_above, space.high.astype(np.float64), high)
+    if not (np.isfinite(low) & np.isfinite(high) & (low < high)).all():
+        least = min([-1.0, *(space.high[space.bounded_above] - 1.0)])
+        most = max([1.0, *(space.low[space.bounded_below] + 1.0)])
+        raise MaxEntError(
+            f"The actions of {env_id} have infinite bounds ({space}){f', for which {bounds} cannot stand' if bounds else ''}: "
+            f'give low and high in their place, as in --data.action_bounds "[{least:g}, {most:g}]"; the finite ones stay.'
+        )
+    return spaces.Box(low.astype(space.dtype), high.astype(space.dtype), dtype=space.dtype)  # type: ignore[arg-type]
+
+
 def action_codec(env_id: str, space: spaces.Space, max_joint: int) -> AbstractActionCodec:
     """The codec of an action space.
 
     Raises:
-        MaxEntError: unless the space is a Box with finite bounds, Discrete, MultiDiscrete or MultiBinary.
+        MaxEntError: unless the space is a Box, Discrete, MultiDiscrete or MultiBinary.
     """
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         return FiniteCodec(space, max_joint)
     if not isinstance(space, spaces.Box):
         raise MaxEntError(
-            f"{env_id} has the action space {space}; only a Box with finite bounds, Discrete, MultiDiscrete and "
-            f"MultiBinary are supported."
-        )
-    if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
-        raise MaxEntError(
-            f"{env_id} has unbounded actions ({space}); wrap it with gymnasium.wrappers.RescaleAction or give its "
-            f"action space finite bounds."
+            f"{env_id} has the action space {space}; only Box, Discrete, MultiDiscrete and MultiBinary are supported."
         )
     return BoxCodec(space)

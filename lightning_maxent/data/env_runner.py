@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import gymnasium as gym
 import numpy as np
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.data.action_codec import AbstractActionCodec
-from lightning_maxent.errors import MaxEntError, blamed
+from lightning_maxent.errors import ForeignError, MaxEntError, described
 from lightning_maxent.transition import Episode, Transition
 
 
@@ -40,17 +41,22 @@ class EnvRunner(AbstractRunner):
         codec: of their actions.
         seed: of their first reset.
         name: what to call the environment in errors.
-        env_steps: the clock at the start, for errors too.
+        env_steps: the clock at the start, for errors too; None where they are played outside of it.
     """
 
     def __init__(
-        self, envs: gym.vector.VectorEnv, codec: AbstractActionCodec, seed: int, name: str, env_steps: int = 0
+        self,
+        envs: gym.vector.VectorEnv,
+        codec: AbstractActionCodec,
+        seed: int,
+        name: str,
+        env_steps: int | None = None,
     ):
         self.envs, self._codec = envs, codec
         self._name, self._env_steps = name, env_steps
         self._returns, self._lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, dtype=np.int64)
         self._finished: list[tuple[float, int]] = []
-        with blamed(f"{name} in reset"):
+        with self._errors():
             obs, _ = envs.reset(seed=seed)
         self._check_finite("observation", obs)
         self.obs = self._tensor(obs)
@@ -62,11 +68,13 @@ class EnvRunner(AbstractRunner):
             The transitions ``[env]`` with the true next observations, and a mask ``[env]`` of episodes that ended.
 
         Raises:
-            MaxEntError: if a reward or an observation is not finite, or an environment raises.
+            MaxEntError: if a reward or an observation is not finite or not what it should be, or an environment raises.
         """
-        self._env_steps += self.envs.num_envs
-        with blamed(f"{self._name} at environment step {self._env_steps}"):
-            obs, reward, terminated, truncated, info = self.envs.step(self._codec.native(action))
+        if self._env_steps is not None:
+            self._env_steps += self.envs.num_envs
+        native = self._codec.native(action)
+        with self._errors():
+            obs, reward, terminated, truncated, info = self.envs.step(native)
         done = terminated | truncated
         next_obs = obs
         if done.any():
@@ -109,11 +117,25 @@ class EnvRunner(AbstractRunner):
 
     def _check_finite(self, what: str, values: np.ndarray) -> None:
         if not np.isfinite(values).all():
-            env = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
+            copy = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
             raise MaxEntError(
-                f"{self._name} gave {what} {values[env]} in environment {env} at environment step {self._env_steps}; "
-                f"that round was not stored: mend the environment, then go on from the last checkpoint."
+                f"{self._when()}: copy {copy} gave {values[copy]} as {what}, which is not finite: mend the "
+                f"environment, then go on from the last checkpoint."
             )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Begin every error with the environment, and when it was."""
+        try:
+            yield
+        except MaxEntError as error:
+            error.args = (f"{self._when()}: {error}",)
+            raise
+        except Exception as error:
+            raise ForeignError(f"{self._when()}: the environments raised {described(error)}.") from error
+
+    def _when(self) -> str:
+        return self._name if self._env_steps is None else f"{self._name} at environment step {self._env_steps}"
 
 
 @torch.no_grad()

@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from gymnasium.spaces import flatdim
-from gymnasium.vector import VectorEnv
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.data.action_codec import AbstractActionCodec, action_codec
+from lightning_maxent.data.action_codec import AbstractActionCodec, action_codec, bounded
+from lightning_maxent.data.copies import Copies
 from lightning_maxent.data.env_runner import AbstractRunner, EnvRunner, play_episodes
 from lightning_maxent.data.scaling import (
     AbstractObservationScaling,
@@ -26,11 +25,10 @@ from lightning_maxent.data.scaling import (
     RawRewards,
     RewardScalingBuilder,
 )
-from lightning_maxent.data.spaces import env_maker, make_vector_env
+from lightning_maxent.data.spaces import env_maker, say_that_images_are_flattened
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 
-EVALUATION_STEPS = 10_000  # at the most in an episode, where an environment has no time limit of its own
 EVALUATION_ENVS = 16  # at the most, side by side; more episodes than that are played one after another
 
 
@@ -84,8 +82,12 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         steps_per_round: environment steps of a round, over all copies.
         eval_interval: environment steps from one evaluation to the next.
         eval_episodes: episodes of one evaluation with the policy's mode, and again as many with its samples.
+        eval_envs: copies of the environment that evaluation opens beside those of training, at most one per episode; if
+            null, up to 16.  With 0, evaluation plays in the copies of training: it cuts their episodes, and new ones
+            begin after it; without a time limit of their own, they get one of 10,000 steps.
         max_joint_actions: a MultiDiscrete action of up to so many combinations is presented as one choice among them
             all; one of more, as independent factors.
+        action_bounds: [low, high] in place of each infinite bound of a Box of actions; its finite bounds stay.
         observation_scaling: builds, from ``obs_dim``, how the learner sees observations.
         reward_scaling: builds, from ``num_envs``, how the learner sees rewards.
 
@@ -101,7 +103,9 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         steps_per_round: int = 1_024,
         eval_interval: int = 10_240,
         eval_episodes: int = 10,
+        eval_envs: int | None = None,
         max_joint_actions: int = 1_000,
+        action_bounds: tuple[float, float] | None = None,
         observation_scaling: ObservationScalingBuilder = RawObservations,
         reward_scaling: RewardScalingBuilder = RawRewards,
     ):
@@ -119,17 +123,22 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
                 f"eval_interval {eval_interval} must be a multiple of steps_per_round {steps_per_round}: try "
                 f"{steps_per_round * max(1, round(eval_interval / steps_per_round))}."
             )
+        if eval_envs is not None and eval_envs < 0:
+            raise MaxEntError(f"eval_envs must be a number of copies, 0 for those of training, but is {eval_envs}.")
         self.make_env = env_maker(env_id, env_kwargs)
         self.env_id, self.num_envs, self.steps_per_round = env_id, num_envs, steps_per_round
         # As text, whatever is in them: to be saved, and compared on resume.
         self.env_kwargs = json.dumps(env_kwargs or {}, sort_keys=True, default=lambda part: type(part).__name__)
         self.eval_interval, self.eval_episodes = eval_interval, eval_episodes
+        self.eval_envs = min(eval_episodes, EVALUATION_ENVS if eval_envs is None else eval_envs)
         self.max_joint_actions = max_joint_actions
+        self.action_bounds = action_bounds and [float(bound) for bound in action_bounds]
         self._build_observation_scaling = observation_scaling
         self.reward_scaling = reward_scaling(num_envs)
         self.env_steps = 0
         self.runner: AbstractRunner | None = None
-        self._eval_envs: VectorEnv | None = None
+        self._copies = Copies(self.make_env, num_envs, self.eval_envs)
+        self._finished: list[tuple[float, int]] = []  # episodes of runners that evaluation ended
         self._trains = False
 
     @property
@@ -141,7 +150,9 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     def _spaces(self) -> tuple[int, AbstractActionCodec]:
         env = self.make_env()
         try:
-            return flatdim(env.observation_space), action_codec(self.env_id, env.action_space, self.max_joint_actions)
+            say_that_images_are_flattened(self.env_id, env.get_wrapper_attr("env").observation_space)
+            actions = bounded(self.env_id, env.action_space, self.action_bounds)
+            return flatdim(env.observation_space), action_codec(self.env_id, actions, self.max_joint_actions)
         finally:
             env.close()
 
@@ -183,8 +194,9 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     def _next_round(self) -> Round:
         if self.runner is None:
             self._check_resumed()
-            envs = make_vector_env(self.make_env, self.num_envs)
-            self.runner = EnvRunner(envs, self._codec, self._seed("train"), self.env_id, self.env_steps)
+            codec = self._codec  # looks at a copy and closes it, before others are open
+            self.runner = EnvRunner(self._copies.training(), codec, self._seed("train"), self.env_id, self.env_steps)
+            self.reward_scaling.restart()
         steps = [self._step(self.runner, passed) for passed in range(0, self.steps_per_round, self.num_envs)]
         rollout = Rollout(*(torch.stack(rows) for rows in zip(*steps)))
         # Taken in whole or not at all: a round that an error cuts short leaves everything at the same moment.
@@ -224,7 +236,8 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     def metrics(self) -> dict[str, float]:
         """Mean return and length of the training episodes that ended since the last call, where any did."""
-        finished = self.runner.drain_returns() if self.runner else []
+        finished = self._finished + (self.runner.drain_returns() if self.runner else [])
+        self._finished = []
         if not finished:
             return {}
         returns, lengths = zip(*finished)
@@ -241,20 +254,21 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         return EpisodeStream(partial(self._play, {True: "test mode", False: "test sample"}), self.eval_episodes)
 
     def _play(self, purposes: dict[bool, str], deterministic: bool) -> Iterator[Episode]:
-        if self._eval_envs is None:
-            self._eval_envs = make_vector_env(self._make_ending_env, min(self.eval_episodes, EVALUATION_ENVS))
-        runner = EnvRunner(self._eval_envs, self._codec, self._seed(purposes[deterministic]), self.env_id)
+        if self._copies.shared:
+            self._end_training_episodes()
+        codec, seed = self._codec, self._seed(purposes[deterministic])
+        runner = EnvRunner(self._copies.evaluation(), codec, seed, f"{self.env_id} in evaluation")
         for episode in play_episodes(runner, self._act, self.eval_episodes, deterministic):
             yield episode._replace(
                 obs=self.observation_scaling(episode.obs),
                 learner_reward=episode.reward * self.reward_scaling.scale(),
             )
 
-    def _make_ending_env(self) -> gym.Env:
-        env = self.make_env()
-        if env.spec is not None and env.spec.max_episode_steps is not None:
-            return env
-        return gym.wrappers.TimeLimit(env, EVALUATION_STEPS)
+    def _end_training_episodes(self) -> None:
+        """Evaluation takes the environments: the next round begins new episodes in them, just as it does on resume."""
+        if isinstance(self.runner, EnvRunner):
+            self._finished += self.runner.drain_returns()
+            self.runner = None
 
     def _act(self, obs: Float[Tensor, "env obs_dim"], deterministic: bool) -> Float[Tensor, "env action_dim"]:
         return self._algorithm.act(self.observation_scaling(obs), deterministic)
@@ -262,19 +276,19 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     def teardown(self, stage: str) -> None:
         if self.runner is not None:
             self.runner.close()
-            self.runner = None
-        if self._eval_envs is not None:
-            self._eval_envs.close()
-            self._eval_envs = None
+        self._copies.close()
+        self.runner = None
 
     # ---- saving -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        state = {name: getattr(self, name) for name in ("env_id", "env_kwargs", "num_envs", "env_steps")}
+        state = {
+            name: getattr(self, name) for name in ("env_id", "env_kwargs", "action_bounds", "num_envs", "env_steps")
+        }
         return state | {name: _saved(scaling) for name, scaling in self._scalings.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name in ("env_id", "env_kwargs") if self._trains else ():
+        for name in ("env_id", "env_kwargs", "action_bounds") if self._trains else ():
             here = getattr(self, name)
             if (there := state_dict.get(name, here)) != here:
                 raise MaxEntError(

@@ -45,8 +45,12 @@ class ReplayDataModule(EnvironmentDataModule):
             or ``torchrl.data.LazyMemmapStorage`` (with ``scratch_dir``, on disk; a folder of each run's own).
         eval_interval: environment steps from one evaluation to the next.
         eval_episodes: episodes of one evaluation with the policy's mode, and again as many with its samples.
+        eval_envs: copies of the environment that evaluation opens beside those of training, at most one per episode; if
+            null, up to 16.  With 0, evaluation plays in the copies of training: it cuts their episodes, and new ones
+            begin after it; without a time limit of their own, they get one of 10,000 steps.
         max_joint_actions: a MultiDiscrete action of up to so many combinations is presented as one choice among them
             all; one of more, as independent factors.
+        action_bounds: [low, high] in place of each infinite bound of a Box of actions; its finite bounds stay.
         observation_scaling: builds, from ``obs_dim``, how the learner sees observations.
         reward_scaling: builds, from ``num_envs``, how the learner sees rewards.
 
@@ -67,7 +71,9 @@ class ReplayDataModule(EnvironmentDataModule):
         storage: Callable[[int], Storage] = LazyTensorStorage,
         eval_interval: int = 1_000,
         eval_episodes: int = 10,
+        eval_envs: int | None = None,
         max_joint_actions: int = 1_000,
+        action_bounds: tuple[float, float] | None = None,
         observation_scaling: ObservationScalingBuilder = RawObservations,
         reward_scaling: RewardScalingBuilder = RawRewards,
     ):
@@ -78,7 +84,9 @@ class ReplayDataModule(EnvironmentDataModule):
             steps_per_round,
             eval_interval,
             eval_episodes,
+            eval_envs,
             max_joint_actions,
+            action_bounds,
             observation_scaling,
             reward_scaling,
         )

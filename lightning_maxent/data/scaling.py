@@ -98,6 +98,10 @@ class AbstractRewardScaling(ABC):
         """Take in the rewards of one step, and which episodes ended with it."""
 
     @abstractmethod
+    def restart(self) -> None:
+        """Forget episodes under way, where there is anything to forget: every environment begins a new one."""
+
+    @abstractmethod
     def scale(self) -> float:
         """What rewards are multiplied by."""
 
@@ -120,6 +124,9 @@ class RawRewards(AbstractRewardScaling):
         pass
 
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
+        pass
+
+    def restart(self) -> None:
         pass
 
     def scale(self) -> float:
@@ -152,6 +159,9 @@ class FixedScaleRewards(AbstractRewardScaling):
         pass
 
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
+        pass
+
+    def restart(self) -> None:
         pass
 
     def scale(self) -> float:
@@ -206,6 +216,9 @@ class ReturnScaledRewards(AbstractRewardScaling):
         self._statistics.update(self._returns)
         self._extreme = max(self._extreme, float(np.abs(self._returns).max()))
         self._returns = np.where(done, 0.0, self._returns)
+
+    def restart(self) -> None:
+        self._returns = np.zeros_like(self._returns)
 
     def scale(self) -> float:
         return 1 / max(float(np.sqrt(self._statistics.var + 1e-8)), self._extreme / self.largest)

@@ -1,7 +1,6 @@
 """Environments as algorithms see them: with flat observations."""
 
-import difflib
-import importlib
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,8 +8,11 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from pytorch_lightning.utilities import rank_zero_info
 
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.data.checked_env import CheckedEnv
+from lightning_maxent.data.env_ids import registered_name
+from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of
 
 
 def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: Any) -> gym.Env:
@@ -22,32 +24,39 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
         options: further arguments of ``gymnasium.make``, such as ``render_mode``.
 
     Raises:
-        MaxEntError: for an unknown id (names near matches), arguments the environment refuses, or observations that
-            cannot be flattened.
+        MaxEntError: for an unknown id (names near matches), arguments the environment refuses, observations that
+            cannot be flattened, or whatever the environment's own code raises.
     """
-    module, _, name = env_id.rpartition(":")
-    if module:
+    name = registered_name(env_id)
+    with errors_of(f"Making the environment {env_id!r}"):
         try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise MaxEntError(f"env_id {env_id!r} names a module that cannot be imported: {error}.") from error
-    try:
-        env = gym.make(name, **(env_kwargs or {}), **options)
-    except (gym.error.DependencyNotInstalled, ImportError) as error:
-        raise MaxEntError(f"The environment {env_id!r} needs a package that is not installed: {error}") from error
-    except gym.error.Error as error:
-        near = difflib.get_close_matches(name, list(gym.registry), n=3, cutoff=0.5)
-        near = [f"{module}:{each}" if module else each for each in near]
-        hint = f"did you mean {' or '.join(near)}?" if near else "gymnasium.pprint_registry() lists all ids."
-        raise MaxEntError(f"There is no environment {env_id!r}; {hint}") from error
-    except TypeError as error:
-        raise MaxEntError(f"The environment {env_id!r} does not take env_kwargs {env_kwargs}: {error}") from error
-    try:
-        check_observation_space(env_id, env.observation_space)
-    except MaxEntError:
-        env.close()
-        raise
-    return gym.wrappers.FlattenObservation(env)
+            env = gym.make(name, **(env_kwargs or {}), **options)
+        except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
+            raise ForeignError(
+                f"The environment {env_id!r} needs a package that is not installed, or imports it by a wrong name: "
+                f"{described(error)}."
+            ) from error
+        except TypeError as error:
+            cause = error.__cause__ or error  # Gymnasium raises another one from that of the environment
+            if not _refuses_arguments(cause, env_kwargs or {}):
+                raise cause from None
+            raise MaxEntError(f"The environment {env_id!r} does not take env_kwargs {env_kwargs}: {cause}.") from error
+        try:
+            check_observation_space(env_id, env.observation_space)
+        except Exception:
+            env.close()
+            raise
+        return CheckedEnv(env)
+
+
+def _refuses_arguments(error: BaseException, env_kwargs: dict[str, Any]) -> bool:
+    """That the call itself failed, rather than what it called; or that an argument was handed on and refused there."""
+    innermost = error.__traceback__
+    while innermost and innermost.tb_next:
+        innermost = innermost.tb_next
+    module = innermost.tb_frame.f_globals.get("__name__") if innermost else None
+    refused = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    return module in (__name__, "gymnasium.envs.registration") or bool(refused and refused[1] in env_kwargs)
 
 
 def check_observation_space(env_id: str, space: spaces.Space) -> None:
@@ -62,9 +71,51 @@ def check_observation_space(env_id: str, space: spaces.Space) -> None:
         )
 
 
-def make_vector_env(make: Callable[[], gym.Env], num_envs: int) -> SyncVectorEnv:
-    """Copies side by side, each reset within the step that ends its episode."""
-    return SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+def say_that_images_are_flattened(env_id: str, space: spaces.Space) -> None:
+    """One line of log where an observation is, or holds, an image: a Box of three axes or more, or of two of bytes."""
+    for part in _parts(space):
+        if isinstance(part, spaces.Box) and (len(part.shape) > 2 or (len(part.shape) == 2 and part.dtype == "uint8")):
+            rank_zero_info(
+                f"{env_id} shows images of shape {part.shape}: they are flattened to {spaces.flatdim(part):,} numbers, since "
+                f"no network with convolutions comes with this package."
+            )
+
+
+def _parts(space: spaces.Space) -> list[spaces.Space]:
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.values() if isinstance(space, spaces.Dict) else space
+        return [leaf for part in parts for leaf in _parts(part)]
+    return [space]
+
+
+def make_vector_env(make: Callable[[], gym.Env], num_envs: int, way_out: str = "") -> SyncVectorEnv:
+    """Copies side by side, each reset within the step that ends its episode.
+
+    Args:
+        make: makes one of them.
+        num_envs: how many.
+        way_out: what to do where so many cannot be open at a time, for the error.
+
+    Raises:
+        MaxEntError: if one of them cannot be made; those before it are closed.
+    """
+    envs: list[gym.Env] = []
+    for copy in range(num_envs):
+        try:
+            envs.append(make())
+        except MaxEntError as error:
+            for env in envs:
+                env.close()
+            if way_out and isinstance(error, ForeignError):
+                error.args = (f"{str(error).removesuffix('.')}; {way_out}.",)
+            raise
+        envs[copy].set_wrapper_attr("copy", copy)
+    with errors_of(f"Putting {num_envs} copies of the environment side by side"):
+        return SyncVectorEnv([partial(_itself, env) for env in envs], autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def _itself(env: gym.Env) -> gym.Env:
+    return env
 
 
 def env_maker(env_id: str, env_kwargs: dict[str, Any] | None) -> Callable[[], gym.Env]:

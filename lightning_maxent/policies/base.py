@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions, FiniteActions
-from lightning_maxent.errors import MaxEntError, blamed
+from lightning_maxent.errors import MaxEntError, errors_of
 from lightning_maxent.inspection import looked_at
 from lightning_maxent.objectives import categorical_entropy, tanh_log_det
 
@@ -177,7 +177,7 @@ def build_policy(builder: "PolicyBuilder", obs_dim: int, action_dim: int) -> Abs
     Raises:
         MaxEntError: names the method, what it returned and what was expected.
     """
-    with blamed("Building the policy"):
+    with errors_of("Building the policy"):
         policy = builder(obs_dim, action_dim)
     if not isinstance(policy, AbstractPolicy):
         raise MaxEntError(
@@ -194,7 +194,7 @@ def build_deterministic_policy(builder: Callable[[int, int], nn.Module], obs_dim
     Raises:
         MaxEntError: says what it gave and what was expected.
     """
-    with blamed("Building the policy"):
+    with errors_of("Building the policy"):
         policy = builder(obs_dim, action_dim)
     name = type(policy).__name__
     with looked_at(policy, "three states"), torch.enable_grad():
@@ -239,7 +239,7 @@ def build_sampler(builder: "SamplerBuilder", obs_dim: int, action_dim: int) -> A
     Raises:
         MaxEntError: names the method, what it returned and what was expected.
     """
-    with blamed("Building the policy"):
+    with errors_of("Building the policy"):
         sampler = builder(obs_dim, action_dim)
     name = type(sampler).__name__
     if not isinstance(sampler, AbstractPolicy | AbstractSampler):
@@ -265,7 +265,7 @@ def build_explicit_policy(
     Raises:
         MaxEntError: names the method, what it returned and what was expected.
     """
-    with blamed("Building the policy"):
+    with errors_of("Building the policy"):
         policy = builder(obs_dim, actions)
     name = type(policy).__name__
     if not isinstance(policy, AbstractExplicitPolicy):

@@ -1,6 +1,8 @@
 """Actions of every space there and back."""
 
 import itertools
+import json
+import re
 
 import gymnasium as gym
 import numpy as np
@@ -8,8 +10,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from lightning_maxent import MaxEntError
-from lightning_maxent.data.action_codec import BoxCodec, FiniteCodec, action_codec
+from lightning_maxent import MaxEntError, ReplayDataModule
+from lightning_maxent.data.action_codec import BoxCodec, FiniteCodec, action_codec, bounded
+from lightning_maxent.data.env_runner import EnvRunner
+from lightning_maxent.data.spaces import make_vector_env
 
 
 @pytest.mark.parametrize(
@@ -144,11 +148,48 @@ def test_uniform_finite_actions_are_uniform(space):
         assert (factor.mean(0) - 1 / count).abs().max() < 4 * (0.25 / 20_000) ** 0.5
 
 
-def test_unbounded_actions_are_refused():
-    with pytest.raises(MaxEntError, match=r"unbounded actions.*RescaleAction"):
-        action_codec("probe", spaces.Box(-np.inf, np.inf, (2,), np.float32), 1000)
+INF = np.inf
+INFINITE = [
+    ([0.0], [INF], [0.0], [1.0]),
+    ([-INF], [INF], [-1.0], [1.0]),
+    ([-INF], [0.0], [-1.0], [0.0]),
+    ([-2.0, -INF], [INF, 3.0], [-2.0, -1.0], [1.0, 3.0]),
+    ([5.0], [INF], [5.0], [6.0]),
+    ([-INF], [-5.0], [-6.0], [-5.0]),
+]
+
+
+@pytest.mark.parametrize(("low", "high", "to_low", "to_high"), INFINITE)
+def test_what_the_refusal_of_infinite_bounds_advises_works(low, high, to_low, to_high):
+    kwargs = {"env_kwargs": {"low": low, "high": high}, "batch_size": 4, "warmup_steps": 4}
+    with pytest.raises(MaxEntError, match=r"have infinite bounds .*action_bounds \"\[.*\]\"") as raised:
+        _ = ReplayDataModule("worlds/Unbounded-v0", **kwargs).actions
+    advised = [float(bound) for bound in json.loads(re.search(r'action_bounds "(.*)"', str(raised.value))[1])]
+    data = ReplayDataModule("worlds/Unbounded-v0", action_bounds=tuple(advised), **kwargs)
+    data.setup("fit")
+    data.runner = EnvRunner(make_vector_env(data.make_env, 1), data._codec, 0, "probe")
+    for action in (-1.0, 1.0):
+        data.runner.step(torch.full((1, len(low)), action))  # the world refuses what is out of its bounds
+    assert data.runner.envs.envs[0].unwrapped.played == [to_low, to_high]
+    data.teardown("fit")
+
+
+@pytest.mark.parametrize(
+    ("box", "bounds", "sentence"),
+    [
+        (spaces.Box(-1, 1, (1,)), [-2.0, 2.0], r"have no infinite bound .*leave out action_bounds"),
+        (spaces.Discrete(2), [-2.0, 2.0], r"have no infinite bound .*leave out action_bounds"),
+        (spaces.Box(5, INF, (1,)), [-1.0, 1.0], r"for which \[-1.0, 1.0\] cannot stand: .*\[-1, 6\]"),
+        (spaces.Box(-INF, INF, (1,)), [1.0, -1.0], r"for which \[1.0, -1.0\] cannot stand"),
+        (spaces.Box(-INF, INF, (1,)), [-1.0, INF], r"cannot stand"),
+        (spaces.Box(-INF, INF, (1,), np.int64), None, r"have infinite bounds"),
+    ],
+)
+def test_bounds_that_cannot_be_used_are_refused(box, bounds, sentence):
+    with pytest.raises(MaxEntError, match=sentence):
+        bounded("probe", box, bounds)
 
 
 def test_actions_of_other_spaces_are_refused():
-    with pytest.raises(MaxEntError, match=r"probe has the action space .*only a Box with finite bounds, Discrete"):
+    with pytest.raises(MaxEntError, match=r"probe has the action space .*only Box, Discrete"):
         action_codec("probe", spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2))), 1000)

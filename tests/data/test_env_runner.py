@@ -76,7 +76,7 @@ def test_what_is_not_finite_is_named_with_environment_and_step(poison, what):
     runs = EnvRunner(envs, BoxCodec(envs.single_action_space), seed=0, name="probe", env_steps=100)
     runs.step(zeros(2))
     runs.step(zeros(2))
-    with pytest.raises(MaxEntError, match=rf"probe gave {what} .*in environment 1 at environment step 106"):
+    with pytest.raises(MaxEntError, match=rf"probe at environment step 106: copy 1 gave .* as {what}, which is not"):
         runs.step(zeros(2))
 
 

@@ -295,7 +295,7 @@ def test_training_does_not_go_on_where_lightning_found_no_state_for_this_class()
 def test_a_round_cut_short_by_an_error_leaves_buffer_and_clock_at_the_same_moment():
     data = started(steps_per_round=4, env_kwargs={"poison_reward": 11})
     rounds(data, 2)
-    with pytest.raises(MaxEntError, match=r"gave reward nan"):
+    with pytest.raises(MaxEntError, match=r"gave nan as reward"):
         rounds(data, 1)
     assert (data.env_steps, len(data.buffer)) == (8, 8)
 

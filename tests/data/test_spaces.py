@@ -22,8 +22,91 @@ def test_an_unknown_env_id_names_near_matches(env_id, near):
 
 
 def test_a_module_that_cannot_be_imported_is_named():
-    with pytest.raises(MaxEntError, match=r"module that cannot be imported: No module named 'no_such_module'"):
+    with pytest.raises(MaxEntError, match=r"module that cannot be imported: No module named 'no_such_module'; check"):
         make_env("no_such_module:Pendulum-v1")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("from gymnasium import sapces\n", r"raised ImportError: cannot import name 'sapces' .*"),
+        ("import no_such_package\n", r"raised ModuleNotFoundError: No module named 'no_such_package' "),
+        ("x = spaces\n", r"raised NameError: name 'spaces' is not defined "),
+        ("class E(object)\n", r"raised SyntaxError: expected ':' "),
+    ],
+)
+def test_a_module_that_fails_while_it_is_imported_is_told_with_its_own_line(tmp_path, monkeypatch, text, sentence):
+    name = f"broken_{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(f"import gymnasium\n{text}")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        MaxEntError, match=rf"^Importing the module {name} .*{sentence}\({tmp_path}/{name}.py, line 2\)\.$"
+    ):
+        make_env(f"{name}:Pendulum-v1")
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("TypeError", r"raised TypeError: unsupported operand type\(s\) for \+: 'NoneType' and 'int' \("),
+        ("KeyError", r"raised KeyError: 'joint' \("),
+        ("FileNotFoundError", r"raised FileNotFoundError: .*'/nowhere/robot.xml' \("),
+        ("ImportError", r"raised ImportError: cannot import name 'no_such_thing' .* \("),
+        ("ModuleNotFoundError", r"needs a package that is not installed, or .*No module named 'no_such_package' \("),
+        ("DependencyNotInstalled", r"needs a package that is not installed, or .*run pip install pybullet \("),
+        ("InvalidAction", r"raised InvalidAction: joint 3 is out of range \("),
+        ("NameNotFound", r"raised NameNotFound: Environment `NoSuchWorld` doesn't exist.* \("),
+        ("AssertionError", r"raised AssertionError"),
+    ],
+)
+def test_what_a_constructor_raises_is_told_with_its_own_line_and_not_taken_for_a_wrong_id(how, sentence):
+    with pytest.raises(MaxEntError, match=rf"'worlds/Breaks-v0' {sentence}.*probe_envs\.py, line \d+\)\.$"):
+        make_env("worlds/Breaks-v0", {"how": how})
+
+
+@pytest.mark.parametrize("env_kwargs", [{}, {"how": "nothing", "sise": 3}, {"how": "nothing", "id": 3}])
+def test_arguments_that_a_constructor_does_not_take_are_told_as_such(env_kwargs):
+    with pytest.raises(MaxEntError, match=r"'worlds/Breaks-v0' does not take env_kwargs {.*}: .*(how|sise|id)'\.$"):
+        make_env("worlds/Breaks-v0", env_kwargs)
+
+
+def test_the_newest_version_is_meant_where_none_is_said():
+    with pytest.warns(UserWarning, match="latest versioned environment"):
+        assert make_env("Pendulum").spec.id == "Pendulum-v1"
+
+
+@pytest.mark.parametrize(
+    ("env_id", "package", "whole"),
+    [
+        ("ALE/Pong-v5", "ale-py", "ale_py:ALE/Pong-v5"),
+        ("MiniGrid-Empty-5x5-v0", "minigrid", "minigrid:MiniGrid-Empty-5x5-v0"),
+        ("FetchReach-v4", "gymnasium-robotics", "gymnasium_robotics:FetchReach-v4"),
+    ],
+)
+def test_ids_of_well_known_packages_say_what_to_install_and_the_whole_id(env_id, package, whole):
+    with pytest.raises(MaxEntError, match=f"no environment '{env_id}'; pip install '{package}', .*: {whole}\\.$"):
+        make_env(env_id)
+
+
+def test_a_namespace_that_nothing_was_registered_in_asks_for_its_module():
+    with pytest.raises(
+        MaxEntError, match=r"no module that registers robots/\.\.\. was imported: .* a_module:robots/Arm-v0"
+    ):
+        make_env("robots/Arm-v0")
+
+
+@pytest.mark.parametrize(
+    ("shape", "beside", "sizes"),
+    [((8, 8, 3), False, ["192"]), ((4, 8, 8, 3), True, ["768"]), ((8, 8), False, ["64"]), ((8,), True, [])],
+)
+def test_images_are_said_to_be_flattened_once_and_nothing_else_is(caplog, shape, beside, sizes):
+    with caplog.at_level("INFO"):
+        data = ReplayDataModule("worlds/Pictures-v0", {"shape": shape, "beside": beside})
+        assert data.obs_dim == np.prod(shape) + beside
+        assert data.actions.dim == 1
+    said = [record.message for record in caplog.records if "shows images" in record.message]
+    assert [line.split("flattened to ")[1].split()[0] for line in said] == sizes
+    assert all("no network with convolutions" in line for line in said)
 
 
 def test_an_id_may_name_the_module_that_registers_it():

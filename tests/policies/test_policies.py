@@ -376,7 +376,13 @@ def test_a_policy_that_cannot_learn_is_refused(build, method):
 
 
 def test_what_a_policy_raises_becomes_one_sentence_with_its_own_line():
-    with pytest.raises(MaxEntError, match=r"^Building the policy raised TypeError: .* \(.*line \d+\)\.$"):
+    with pytest.raises(
+        MaxEntError, match=r"^Building the policy raised TypeError: .* \(.*test_policies\.py, line \d+\)\.$"
+    ):
+        build_policy(lambda obs_dim, action_dim: Own(obs_dim), OBS, 2)
+    with pytest.raises(
+        MaxEntError, match=r"^Building the policy raised TypeError: .* were given\.$"
+    ):  # no line of theirs
         build_policy(lambda obs_dim: Own(obs_dim, 2), OBS, 2)
 
 

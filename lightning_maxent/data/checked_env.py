@@ -1,0 +1,162 @@
+"""An environment as learners see it: flat observations, no infos, and mistakes told in one sentence."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.spaces import flatdim, flatten, flatten_space
+
+from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of, ownership, to_blame
+
+MUST = {
+    "reset": "take seed and options and return (observation, info)",
+    "step": "return (observation, reward, terminated, truncated, info)",
+}
+
+
+class CheckedEnv(gym.Wrapper):
+    """Flattens observations, leaves out infos, and sees that observation and reward are what they should be.
+
+    Infos may hold anything: nobody reads them, and a vector environment cannot join those of its copies in general.
+
+    Its errors begin with the copy's number; who steps it says which environment and when.
+    """
+
+    def __init__(self, env: gym.Env):
+        super().__init__(env)
+        self._space = env.observation_space
+        self.observation_space = flatten_space(self._space)
+        self._size = flatdim(self._space)
+        self.copy = 0  # which one it is among those side by side
+        self._steps = 0  # of the episode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """The first observation, flat, and no info.
+
+        Raises:
+            MaxEntError: if the environment raises, or does not give (observation, info).
+        """
+        self._steps = 0
+        try:
+            answer = self.env.reset(seed=seed, options=options)
+        except Exception as error:
+            raise self._raised("reset", error) from error
+        if not (isinstance(answer, tuple | list) and len(answer) == 2 and isinstance(answer[1], dict)):
+            raise self._wrong(
+                "reset", f"returned {_thing(answer)}, but reset must {MUST['reset']}, where info is a dict"
+            )
+        return self._flat("reset", answer[0]), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """What the environment's step gives: the observation flat, the reward a float, and no info.
+
+        Raises:
+            MaxEntError: if the environment raises, or gives an observation or a reward that cannot be one.
+        """
+        self._steps += 1
+        try:
+            answer = self.env.step(action)
+        except Exception as error:
+            raise self._raised("step", error) from error
+        try:
+            obs, reward, terminated, truncated, _ = answer
+            reward = reward if type(reward) is float else _number(reward)
+            terminated, truncated = bool(terminated), bool(truncated)
+        except (TypeError, ValueError) as error:
+            raise self._wrong("step", _wrong_step(answer)) from error
+        return self._flat("step", obs), reward, terminated, truncated, {}
+
+    def close(self) -> None:
+        """Close the environment.
+
+        Raises:
+            MaxEntError: if it raises.
+        """
+        with errors_of(f"copy {self.copy}, in close,"):
+            super().close()
+
+    def _flat(self, method: str, obs: Any) -> np.ndarray:
+        flat = _flattened(self._space, self._size, obs)
+        if flat is None:
+            raise self._wrong(method, _wrong_observation("observation", self._space, obs))
+        return flat
+
+    def _raised(self, method: str, error: Exception) -> MaxEntError:
+        if isinstance(error, MaxEntError):
+            return error
+        what = f"{self._who} raised {described(error)}"
+        if to_blame(error) is None and (author := self._author(method)):
+            what += f": {method} must {MUST[method]}; see {author}"
+        return ForeignError(f"{what}.")
+
+    def _wrong(self, method: str, what: str) -> MaxEntError:
+        author = self._author(method)
+        return MaxEntError(f"{self._who} {what}{f': see {author}' if author else ''}.")
+
+    @property
+    def _who(self) -> str:
+        return f"copy {self.copy}, {f'in step {self._steps} of its episode' if self._steps else 'in reset'},"
+
+    def _author(self, method: str) -> str | None:
+        """Where the outermost layer that is neither Gymnasium's nor ours defines what it answers."""
+        layer = self.env
+        while True:
+            for name in (method, "observation", "reward"):
+                code = getattr(getattr(type(layer), name, None), "__code__", None)
+                if code and ownership(code.co_filename):
+                    return f"{type(layer).__name__}.{name} ({code.co_filename}, line {code.co_firstlineno})"
+            if not isinstance(layer, gym.Wrapper):
+                return None
+            layer = layer.env
+
+
+def _number(reward: Any) -> float:
+    if np.ndim(reward):
+        raise ValueError("more than a number")
+    return float(reward)
+
+
+def _flattened(space: spaces.Space, size: int, obs: Any) -> np.ndarray | None:
+    """None if it is no observation of the space."""
+    if obs is None:  # which NumPy takes for not a number
+        return None
+    try:
+        flat = np.asarray(flatten(space, obs))
+    except Exception:  # whatever comes of treating it as what it is not
+        return None
+    return flat if len(flat) == size else None
+
+
+def _wrong_step(answer: Any) -> str:
+    if not isinstance(answer, tuple | list) or len(answer) != 5:
+        return f"returned {_thing(answer)}, but step must {MUST['step']}"
+    _, reward, terminated, truncated, _ = answer
+    try:
+        _number(reward)
+    except (TypeError, ValueError):
+        return f"gave {_thing(reward)} as reward, but a reward is one number"
+    return f"gave {_thing(terminated)} as terminated and {_thing(truncated)} as truncated, but each is True or False"
+
+
+def _wrong_observation(name: str, space: spaces.Space, obs: Any) -> str:
+    """What is wrong with it, or with the first of its parts that is wrong."""
+    parts = {}
+    if isinstance(space, spaces.Dict) and isinstance(obs, dict) and obs.keys() >= space.spaces.keys():
+        parts = {key: (part, obs[key]) for key, part in space.items()}
+    if isinstance(space, spaces.Tuple) and isinstance(obs, tuple) and len(obs) == len(space):
+        parts = dict(enumerate(zip(space, obs)))
+    for key, (part, value) in parts.items():
+        if _flattened(part, flatdim(part), value) is None:
+            return _wrong_observation(f"{name}[{key!r}]", part, value)
+    return f"gave {_thing(obs)} as {name}, but its space is {space}"
+
+
+def _thing(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, dict):
+        return f"a dict of {', '.join(map(repr, value)) or 'nothing'}"
+    return "None" if value is None else f"{value!r:.60} of type {type(value).__name__}"

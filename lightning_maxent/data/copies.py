@@ -1,0 +1,67 @@
+"""The copies of an environment that a run holds open, for training and for evaluation."""
+
+from collections.abc import Callable
+
+import gymnasium as gym
+from gymnasium.vector import VectorEnv
+
+from lightning_maxent.data.spaces import make_vector_env
+
+EVALUATION_STEPS = 10_000  # at the most in an episode, where an environment has no time limit of its own
+
+
+class Copies:
+    """Opens copies when they are first asked for.
+
+    Args:
+        make: makes one of them.
+        num_envs: how many training steps side by side.
+        eval_envs: how many more evaluation opens; with 0 it shares those of training, in which every episode then ends.
+    """
+
+    def __init__(self, make: Callable[[], gym.Env], num_envs: int, eval_envs: int):
+        self._make, self._num_envs, self._eval_envs = make, num_envs, eval_envs
+        self.shared = eval_envs == 0
+        self._training: VectorEnv | None = None
+        self._evaluation: VectorEnv | None = None
+
+    def training(self) -> VectorEnv:
+        """Those of training.
+
+        Raises:
+            MaxEntError: if one of them cannot be made.
+        """
+        if self._training is None:
+            way_out = "if so many copies cannot be open at a time, lower --data.num_envs" if self._num_envs > 1 else ""
+            make = self._make_ending if self.shared else self._make
+            self._training = make_vector_env(make, self._num_envs, way_out)
+        return self._training
+
+    def evaluation(self) -> VectorEnv:
+        """Those of evaluation, in which every episode ends.
+
+        Raises:
+            MaxEntError: if one of them cannot be made.
+        """
+        if self.shared:
+            return self.training()
+        if self._evaluation is None:
+            way_out = (
+                f"evaluation opens {self._eval_envs} copies beside those of training: if so many cannot be open at a time, "
+                f"let it play in those of training by --data.eval_envs 0"
+            )
+            self._evaluation = make_vector_env(self._make_ending, self._eval_envs, way_out)
+        return self._evaluation
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for envs in (self._training, self._evaluation):
+            if envs is not None:
+                envs.close()
+        self._training = self._evaluation = None
+
+    def _make_ending(self) -> gym.Env:
+        env = self._make()
+        if env.spec is not None and env.spec.max_episode_steps is not None:
+            return env
+        return gym.wrappers.TimeLimit(env, EVALUATION_STEPS)

@@ -1,0 +1,148 @@
+"""What an environment may answer, and what it is told when it answers something else."""
+
+from collections.abc import Callable
+
+import gymnasium as gym
+import numpy as np
+import probe_envs
+import pytest
+import torch
+
+from lightning_maxent import MaxEntError, Transition
+from lightning_maxent.data.action_codec import BoxCodec
+from lightning_maxent.data.checked_env import CheckedEnv
+from lightning_maxent.data.env_runner import EnvRunner
+from lightning_maxent.data.spaces import env_maker, make_vector_env
+
+FILE = r".*probe_envs\.py, line \d+"
+
+
+def runner(world: str, num_envs: int = 1, **kwargs) -> EnvRunner:
+    envs = make_vector_env(env_maker(f"probe_envs:worlds/{world}-v0", kwargs), num_envs)
+    return EnvRunner(envs, BoxCodec(envs.single_action_space), 0, world, env_steps=100)
+
+
+def play(runs: EnvRunner, steps: int) -> list:
+    return [runs.step(torch.zeros(runs.envs.num_envs, 1)) for _ in range(steps)]
+
+
+def met(world: Callable[[int], gym.Env], steps: int = 14) -> list[Transition]:
+    """Of three copies whose episodes are of different lengths."""
+    lengths = iter([4, 5, 6])
+    envs = make_vector_env(lambda: CheckedEnv(world(next(lengths))), 3)
+    runs = EnvRunner(envs, BoxCodec(envs.single_action_space), 0, "probe")
+    return [runs.step(torch.full((3, 1), 0.5))[0] for _ in range(steps)]
+
+
+def same(left: list[Transition], right: list[Transition]) -> bool:
+    return all(torch.equal(*pair) for rows in zip(left, right) for pair in zip(*rows))
+
+
+@pytest.mark.parametrize("kind", probe_envs.INFOS)
+def test_infos_of_any_kind_change_nothing_of_what_is_met(kind):
+    assert same(met(lambda length: probe_envs.Talkative(kind, length)), met(probe_envs.Line))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*The obs returned", "ignore:.*The reward returned", "ignore:.*Expects `terminated`"
+)
+@pytest.mark.parametrize(
+    ("how", "value", "sentence"),
+    [
+        ("obs", np.zeros(3, np.float64), r"gave an array of shape \(3,\) and dtype float64 as observation, but its space is Box\(.*\(2,\), float32\)"),
+        ("obs", np.zeros(1, np.float32), r"gave an array of shape \(1,\) and dtype float32 as observation"),
+        ("obs", None, r"gave None as observation"),
+        ("obs", "far", r"gave 'far' of type str as observation"),
+        ("reward", np.ones(1), r"gave an array of shape \(1,\) and dtype float64 as reward, but a reward is one number"),
+        ("reward", None, r"gave None as reward"),
+        ("reward", "much", r"gave 'much' of type str as reward"),
+        ("terminated", np.array([True, False]), r"gave an array of shape \(2,\) and dtype bool as terminated and False of type bool as"),
+        ("four", None, r"returned a tuple of 4, but step must return \(observation, reward, terminated, truncated, info\)"),
+        ("raises", None, r"raised IndexError: Cannot choose from an empty sequence \("),
+    ],
+)  # fmt: skip
+def test_a_wrong_answer_is_told_with_what_it_is_its_copy_its_step_and_the_line_that_gave_it(how, value, sentence):
+    runs = runner("Mistaken", 2, how="obs", value=np.zeros(2, np.float32))
+    runs.envs.envs[1].unwrapped.how, runs.envs.envs[1].unwrapped.value = how, value
+    play(runs, 2)
+    when = r"^Mistaken at environment step 106: copy 1, in step 3 of its episode, "
+    where = rf"{FILE}\)\.$" if how == "raises" else rf".* see Mistaken\.step \({FILE}\)\.$"
+    with pytest.raises(MaxEntError, match=when + sentence + where):
+        play(runs, 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*reset")
+@pytest.mark.parametrize(
+    ("world", "kwargs", "sentence"),
+    [
+        ("Mistaken", {"how": "reset_without_info"}, r"returned an array of shape \(2,\) and dtype float32, but reset must .*see Mistaken\.reset"),
+        ("Mistaken", {"how": "reset_obs", "value": np.zeros(5)}, r"gave an array of shape \(5,\) and dtype float64 as observation.*see Mistaken\.reset"),
+        ("Seedless", {}, r"unexpected keyword argument 'seed': reset must take seed and options.*see Seedless\.reset"),
+    ],
+)  # fmt: skip
+def test_a_wrong_reset_is_told_with_the_line_that_gave_it(world, kwargs, sentence):
+    with pytest.raises(
+        MaxEntError, match=rf"^{world} at environment step 100: copy 0, in reset, .*{sentence} \({FILE}\)"
+    ):
+        runner(world, **kwargs)
+
+
+@pytest.mark.filterwarnings("ignore:.*Core environment is written in old step API")
+def test_a_step_of_four_values_is_told_where_gymnasium_itself_fails_over_it():
+    with pytest.raises(MaxEntError, match=rf"got 4\): step must return .*; see OldStep\.step \({FILE}\)\.$"):
+        play(runner("OldStep"), 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*The obs returned")
+def test_the_part_of_an_observation_that_is_wrong_is_named():
+    part = r"gave an array of shape \(2, 3\) and dtype float32 as observation\['camera'\], but its space is Box\(.*\(2, 2\)"
+    with pytest.raises(MaxEntError, match=part):
+        play(runner("Parts"), 1)
+
+
+@pytest.mark.parametrize("reward", [np.float32(2), np.array(2.0), 2, True, np.int64(2), torch.tensor(2.0)])
+@pytest.mark.filterwarnings("ignore:.*The reward returned")
+def test_whatever_is_one_number_is_a_reward(reward):
+    runs = runner("Mistaken", how="reward", value=reward)
+    assert play(runs, 3)[-1][0].reward.item() == float(reward)
+
+
+def test_what_an_environment_raises_when_it_is_closed_is_told_with_its_line():
+    class Stuck(probe_envs.Line):
+        def close(self):
+            raise OSError("the arm is stuck")
+
+    with pytest.raises(MaxEntError, match=r"in close, raised OSError: the arm is stuck \(.*test_checked_env\.py, line"):
+        CheckedEnv(Stuck()).close()
+
+
+class Slides(gym.ObservationWrapper):
+    """A user's own wrapper that keeps its space and not its shape."""
+
+    def observation(self, observation):
+        return observation[:1]
+
+
+def test_a_wrapper_of_the_users_own_is_named_rather_than_what_it_wraps():
+    env = CheckedEnv(Slides(probe_envs.Line()))
+    with pytest.raises(MaxEntError, match=r"as observation, .*see Slides\.observation \(.*test_checked_env\.py, line"):
+        env.reset(seed=0)
+
+
+class InOneArray(probe_envs.Line):
+    """Writes every observation into one array, and over the action that it is given."""
+
+    array = np.zeros(2, np.float32)
+
+    def obs(self):
+        self.array[:] = [self.x, self.t]
+        return self.array
+
+    def step(self, action):
+        answer = super().step(action)
+        action *= 0
+        return answer
+
+
+def test_a_world_that_reuses_its_array_and_changes_its_action_gives_what_another_does():
+    assert same(met(InOneArray), met(probe_envs.Line))

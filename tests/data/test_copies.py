@@ -1,0 +1,115 @@
+"""Worlds of which only so many copies may be open, and evaluation in those of training."""
+
+import probe_envs
+import pytest
+import torch
+from test_replay import StubTrainer, rounds
+
+from lightning_maxent import MaxEntError, ReplayDataModule
+from lightning_maxent.data.scaling import ReturnScaledRewards
+from lightning_maxent.data.spaces import make_env, make_vector_env
+
+
+@pytest.fixture(autouse=True)
+def _none_open(monkeypatch):
+    monkeypatch.setattr(probe_envs.OnlyOne, "open", 0)
+
+
+class Still(StubTrainer):
+    """Plays zero."""
+
+    def act(self, obs: torch.Tensor, deterministic: bool) -> torch.Tensor:
+        return torch.zeros(len(obs), 1)
+
+    def explore(self, obs: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(obs), 1)
+
+
+def started(**kwargs) -> ReplayDataModule:
+    defaults = {"capacity": 64, "batch_size": 4, "warmup_steps": 4, "eval_interval": 10, "eval_episodes": 3}
+    data = ReplayDataModule("worlds/OnlyOne-v0", **(defaults | kwargs))
+    Still(data)
+    data.setup("fit")
+    return data
+
+
+def test_where_only_one_may_be_open_the_failure_names_a_way_out_that_works():
+    data = started()
+    rounds(data, 10)
+    with pytest.raises(
+        MaxEntError, match=r"raised RuntimeError: the port is taken .*probe_envs.*opens 3 copies .*eval_envs 0\.$"
+    ):
+        list(data.val_dataloader())
+    data.teardown("fit")
+    assert probe_envs.OnlyOne.open == 0
+    data = started(eval_envs=0)
+    rounds(data, 10)
+    assert len(list(data.val_dataloader())) == 6
+    rounds(data, 10)
+    data.teardown("fit")
+    assert probe_envs.OnlyOne.open == 0
+
+
+def test_of_training_copies_that_cannot_all_be_open_none_stays_open():
+    data = started(env_kwargs={"limit": 3}, num_envs=5, steps_per_round=5)
+    with pytest.raises(MaxEntError, match=r"the port is taken .*lower --data.num_envs\.$"):
+        rounds(data, 1)
+    assert probe_envs.OnlyOne.open == 0
+
+
+@pytest.mark.parametrize(("eval_envs", "opened"), [(None, 3), (2, 2), (7, 3), (0, 0)])
+def test_evaluation_opens_as_many_copies_as_it_is_told_and_no_more_than_episodes(eval_envs, opened):
+    data = started(env_kwargs={"limit": 99}, eval_envs=eval_envs, num_envs=2, steps_per_round=2)
+    rounds(data, 5)
+    assert probe_envs.OnlyOne.open == 2
+    assert len(list(data.val_dataloader())) == 6
+    assert probe_envs.OnlyOne.open == 2 + opened
+    data.teardown("fit")
+    with pytest.raises(MaxEntError, match="eval_envs must be"):
+        started(eval_envs=-1)
+
+
+def test_evaluation_in_the_training_environment_cuts_its_episode_and_a_new_one_begins():
+    """Episodes are of 6 steps; evaluation comes after 8, two steps into the second."""
+    data = started(eval_envs=0)
+    rounds(data, 8)
+    episodes = [*data.val_dataloader()]
+    assert [len(episode.reward) for episode in episodes] == [6] * 6  # whole ones
+    rounds(data, 8)
+    rows = data.buffer.storage[:16]
+    assert rows["obs"][:, 1].tolist() == [0, 1, 2, 3, 4, 5, 0, 1, 0, 1, 2, 3, 4, 5, 0, 1]
+    assert rows["next_obs"][:, 1].tolist() == [1, 2, 3, 4, 5, 6, 1, 2, 1, 2, 3, 4, 5, 6, 1, 2]
+    assert not rows["terminated"].any()
+    assert data.metrics()["train/length_mean"] == 6  # whole ones too, also those from before the evaluation
+    assert rows["obs"][0, 0] != rows["obs"][8, 0]  # another start
+    data.teardown("fit")
+
+
+def test_evaluation_plays_the_same_episodes_wherever_it_plays():
+    def played(eval_envs: int) -> list:
+        data = started(env_kwargs={"limit": 9}, eval_envs=eval_envs, eval_episodes=2)
+        rounds(data, 10)
+        episodes = [episode.obs.tolist() for episode in data.val_dataloader()]
+        data.teardown("fit")
+        return episodes
+
+    assert played(0) == played(1)
+
+
+def test_returns_under_way_are_forgotten_by_the_rewards_scale_where_evaluation_cuts_them():
+    data = started(eval_envs=0, reward_scaling=ReturnScaledRewards)
+    rounds(data, 8)
+    assert data.reward_scaling._returns[0] != 0
+    list(data.val_dataloader())
+    rounds(data, 1)
+    assert data.reward_scaling._returns[0] == data.buffer.storage[8:9]["reward"].item()
+    data.teardown("fit")
+
+
+def test_copies_whose_spaces_differ_are_refused_in_one_sentence():
+    widths = iter([1.0, 2.0])
+    make = lambda: make_env("worlds/Unbounded-v0", {"low": [0.0], "high": [next(widths)]})  # noqa: E731
+    with pytest.raises(
+        MaxEntError, match=r"^Putting 2 copies of the environment side by side raised RuntimeError: Sub-env"
+    ):
+        make_vector_env(make, 2)
