@@ -1,5 +1,6 @@
 """The off-policy DataModule: a replay buffer beside the environments."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,6 @@ from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, ReplayBuffer
 from torchrl.data.replay_buffers.samplers import RandomSampler
-from torchrl.data.replay_buffers.storages import Storage
 from torchrl.data.replay_buffers.writers import RoundRobinWriter
 
 from lightning_maxent.data.environment import EnvironmentDataModule
@@ -16,6 +16,9 @@ from lightning_maxent.data.recording import Recording
 from lightning_maxent.data.scaling import ObservationScalingBuilder, RawObservations, RawRewards, RewardScalingBuilder
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Rollout, Transition
+
+# "Initialized LazyTensorStorage with torch.Size([…]) shape" on standard output tells nobody anything.
+logging.getLogger("torchrl").addFilter(lambda record: not record.getMessage().startswith("Initialized Lazy"))
 
 
 class ReplayDataModule(EnvironmentDataModule):
@@ -57,7 +60,7 @@ class ReplayDataModule(EnvironmentDataModule):
         warmup_steps: int = 1_000,
         steps_per_round: int = 1,
         updates_per_round: int = 1,
-        storage: Callable[[int], Storage] = LazyTensorStorage,
+        storage: Callable[[int], LazyTensorStorage] = LazyTensorStorage,
         eval_interval: int = 1_000,
         eval_episodes: int = 10,
         max_joint_actions: int = 1_000,
@@ -94,9 +97,13 @@ class ReplayDataModule(EnvironmentDataModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if stage == "fit":
-            self.buffer = ReplayBuffer(
-                storage=self.make_storage(self.capacity), sampler=RandomSampler(), writer=RoundRobinWriter()
-            )
+            storage = self.make_storage(self.capacity)
+            if not isinstance(storage, LazyTensorStorage):  # others give lists, or cannot be sliced
+                raise MaxEntError(
+                    f"The storage {type(storage).__name__} does not serve as a replay buffer: choose LazyTensorStorage or "
+                    f"LazyMemmapStorage of torchrl.data, or a subclass of one of them."
+                )
+            self.buffer = ReplayBuffer(storage=storage, sampler=RandomSampler(), writer=RoundRobinWriter())
 
     def learn_from(self, rows: Transition) -> None:
         """From here on, meet what another run has met, ``[time x env]`` from its start, in place of environments."""

@@ -2,7 +2,7 @@ from functools import partial
 
 import pytest
 import torch
-from torchrl.data import LazyMemmapStorage, LazyTensorStorage
+from torchrl.data import LazyMemmapStorage, LazyStackStorage, LazyTensorStorage, ListStorage
 
 from lightning_maxent import MaxEntError, ReplayDataModule, Transition
 
@@ -172,3 +172,10 @@ def test_an_evaluation_is_as_many_sampled_episodes_after_the_deterministic_ones(
     assert [episode.deterministic for episode in episodes] == [True] * 3 + [False] * 3
     assert len(data.val_dataloader()) == 6
     assert data.env_steps == 0  # evaluation has its own environments, and does not move the clock
+
+
+@pytest.mark.parametrize("storage", [ListStorage, LazyStackStorage])
+def test_a_storage_of_lists_is_refused_with_the_names_of_those_that_serve(storage):
+    data = ReplayDataModule("Pendulum-v1", storage=storage)
+    with pytest.raises(MaxEntError, match=f"{storage.__name__} does not serve .* choose LazyTensorStorage or LazyMemm"):
+        data.setup("fit")
