@@ -1,125 +1,28 @@
 """Maximum entropy reinforcement learning on PyTorch Lightning.
 
 An algorithm is a dictionary of losses, keyed by the network that each one moves; everything else is a part.
+PyTorch and Lightning take seconds to import, so what this package exports is imported when it is first asked for.
 """
 
-from lightning_maxent import environments as environments  # registers them with Gymnasium
-from lightning_maxent.actions import AbstractActions, BoxActions, FiniteActions
-from lightning_maxent.algorithms.a2c import A2C
-from lightning_maxent.algorithms.base import AbstractAlgorithm
-from lightning_maxent.algorithms.continuous_soft_q_learning import ContinuousSoftQLearning
-from lightning_maxent.algorithms.ddpg import DDPG
-from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
-from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
-from lightning_maxent.algorithms.dqn import DQN
-from lightning_maxent.algorithms.ppo import PPO
-from lightning_maxent.algorithms.reinforce import REINFORCE
-from lightning_maxent.algorithms.reppo import REPPO
-from lightning_maxent.algorithms.sac import SAC
-from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
-from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
-from lightning_maxent.algorithms.td3 import TD3
-from lightning_maxent.critics.base import AbstractCritic
-from lightning_maxent.critics.twin import TwinCritic
-from lightning_maxent.critics.twin_heads import TwinHeadsCritic
-from lightning_maxent.data.replay import ReplayDataModule
-from lightning_maxent.data.rollout import RolloutDataModule
-from lightning_maxent.entropy_objectives import AbstractEntropyObjective, CurrentEntropy, TrajectoryEntropy
-from lightning_maxent.errors import MaxEntError
-from lightning_maxent.exploration import AbstractExploration, EpsilonGreedy, PolicyExploration, SoftmaxExploration
-from lightning_maxent.particles import AbstractParticles, PolicyExpectation, PolicyParticles, UniformParticles
-from lightning_maxent.policies.base import (
-    AbstractComparablePolicy,
-    AbstractDistribution,
-    AbstractExplicitPolicy,
-    AbstractFinitePolicy,
-    AbstractPolicy,
-    AbstractSampler,
-    AbstractSquashedPolicy,
-)
-from lightning_maxent.policies.categorical import Categorical
-from lightning_maxent.policies.flow import FlowPolicy
-from lightning_maxent.policies.gaussian import Gaussian
-from lightning_maxent.policies.mixture import MixtureOfGaussians
-from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
-from lightning_maxent.policies.stein_sampler import SteinSampler
-from lightning_maxent.policy_updates import AbstractPolicyUpdate, DivergenceUpdate, SteinUpdate
-from lightning_maxent.schedules import AbstractSchedule, ConstantSchedule, ExponentialSchedule, LinearSchedule
-from lightning_maxent.targets import AbstractTarget, PeriodicTarget, PolyakTarget
-from lightning_maxent.temperature import (
-    AbstractTemperature,
-    AnnealedTemperature,
-    FixedTemperature,
-    LearnedTemperature,
-)
-from lightning_maxent.transition import Episode, Rollout, Round, Transition
-from lightning_maxent.value import StateValue
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "A2C",
-    "DDPG",
-    "DQN",
-    "PPO",
-    "REINFORCE",
-    "REPPO",
-    "SAC",
-    "TD3",
-    "AbstractActions",
-    "AbstractAlgorithm",
-    "AbstractComparablePolicy",
-    "AbstractCritic",
-    "AbstractDistribution",
-    "AbstractEntropyObjective",
-    "AbstractExplicitPolicy",
-    "AbstractExploration",
-    "AbstractFinitePolicy",
-    "AbstractParticles",
-    "AbstractPolicy",
-    "AbstractPolicyUpdate",
-    "AbstractSampler",
-    "AbstractSchedule",
-    "AbstractSquashedPolicy",
-    "AbstractTarget",
-    "AbstractTemperature",
-    "AnnealedTemperature",
-    "BoxActions",
-    "Categorical",
-    "ConstantSchedule",
-    "ContinuousSoftQLearning",
-    "CurrentEntropy",
-    "DiscreteSAC",
-    "DiscreteValueSAC",
-    "DivergenceUpdate",
-    "Episode",
-    "EpsilonGreedy",
-    "ExponentialSchedule",
-    "FiniteActions",
-    "FixedTemperature",
-    "FlowPolicy",
-    "Gaussian",
-    "LearnedTemperature",
-    "LinearSchedule",
-    "MaxEntError",
-    "MixtureOfGaussians",
-    "PeriodicTarget",
-    "PolicyExpectation",
-    "PolicyExploration",
-    "PolicyParticles",
-    "PolyakTarget",
-    "ReplayDataModule",
-    "Rollout",
-    "RolloutDataModule",
-    "Round",
-    "SoftQLearning",
-    "SoftmaxExploration",
-    "SquashedGaussian",
-    "StateValue",
-    "SteinSampler",
-    "SteinUpdate",
-    "TargetCriticSAC",
-    "TrajectoryEntropy",
-    "Transition",
-    "TwinCritic",
-    "TwinHeadsCritic",
-    "UniformParticles",
-]
+from lightning_maxent import environments as environments  # registers them with Gymnasium
+
+if TYPE_CHECKING:
+    from lightning_maxent.exports import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    """A module of this package, or a name of ``exports``."""
+    if name == "__all__" or not name.startswith("_"):
+        if find_spec(f"{__name__}.{name}"):
+            return import_module(f"{__name__}.{name}")
+        if name in __dir__():
+            return getattr(import_module("lightning_maxent.exports"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), "__all__", *import_module("lightning_maxent.exports").__all__]

@@ -1,33 +1,23 @@
 """What is typed on the command line: built-in names, checkpoints that bring their configuration, mistakes."""
 
-import argparse
 import difflib
 import glob
 import importlib
 import inspect
+import itertools
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import yaml
-from pytorch_lightning.cli import LightningArgumentParser
 
-from lightning_maxent.callbacks.checkpoint import read_checkpoint
 from lightning_maxent.errors import MaxEntError
 
+COMMANDS = ("fit", "validate", "test")  # those that carry out a run
 _PACKAGE = Path(__file__).parent
 BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 _ELSEWHERE = {"WandbLogger": "lightning_maxent.loggers.wandb.WandbLogger"}  # where people look for it in vain
-
-
-class OneSentenceParser(LightningArgumentParser):
-    """Leaves it to the caller to say what was wrong, where argparse prints every option there is and exits."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the parse error; parsers nest, and an outer one adds to the message of an inner one."""
-        raise argparse.ArgumentError(None, message) from ex
 
 
 def explain(message: str) -> str:
@@ -44,6 +34,11 @@ def explain(message: str) -> str:
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         asked = re.match(r"\. Got value: Namespace\(.*?class_path='([^']+)'", message[unknown.end() :])
         return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))
+    if stray := re.search(r"[Uu]nrecognized arguments: ([^-\s]\S*)", message):
+        return (
+            f"{stray[1]} belongs to no option: configurations follow the command, as in fit sac/pendulum critic/redq, and "
+            f"options follow them."
+        )
     if unknown := re.search(r"(?:[Uu]nrecognized arguments: |does not accept option )(\S+)", message):
         return f"There is no option {unknown[1]}; --help lists all of them."
     if missing := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
@@ -80,7 +75,7 @@ def _meant(name: str, *modules: str) -> str:
     if name in _ELSEWHERE:
         return f"; did you mean {_ELSEWHERE[name]}?"
     for module in modules:
-        classes = [each for each, content in vars(importlib.import_module(module)).items() if isinstance(content, type)]
+        classes = [each for each, _ in inspect.getmembers(importlib.import_module(module), inspect.isclass)]
         if near := difflib.get_close_matches(name, classes, n=1):
             return f"; did you mean {module}.{near[0]}?"
     return "."
@@ -101,20 +96,23 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
     return f"{class_name} has no option {name!r}; did you mean {near[0]!r}?"
 
 
-def last_checkpoint(group: Path, name: str) -> Path:
-    """The newest ``last.ckpt`` of the runs ``group/name``, where either may be a pattern; a folder without a
-    ``config.yaml`` is no run.
+def last_checkpoint(folder: Path, *names: str | None) -> Path:
+    """The newest ``last.ckpt`` of the runs ``folder/name/…/name``, where None stands for any name.
+
+    A folder without a ``config.yaml`` is no run.
 
     Raises:
         MaxEntError: if there is none.
     """
-    pattern = str((group / name / "checkpoints" / "last.ckpt").absolute())
-    found = sorted((path for path in glob.glob(pattern) if run_folder(Path(path))), key=os.path.getmtime)
+    below = Path(*(name or "*" for name in names), "checkpoints", "last.ckpt")
+    literal = Path(*(glob.escape(name) if name else "*" for name in names), "checkpoints", "last.ckpt")
+    found = sorted(filter(run_folder, folder.absolute().glob(str(literal))), key=os.path.getmtime)
     if not found:
         raise MaxEntError(
-            f"There is no checkpoint {pattern} to go on from: start the run first, or give the path of a checkpoint."
+            f"There is no checkpoint {folder.absolute() / below} to go on from: start the run first, or give the path of a "
+            f"checkpoint."
         )
-    return Path(found[-1])
+    return found[-1]
 
 
 def run_folder(checkpoint: Path) -> Path | None:
@@ -152,11 +150,12 @@ def _check_yaml(path: Path) -> None:
 
 
 def resolve_arguments(args: Sequence[str]) -> list[str]:
-    """Replace names of built-in configurations by their paths; give ``--ckpt_path`` its run's configuration.
+    """Turn ``fit sac/pendulum`` into ``fit --config <its path>``; give ``--ckpt_path`` its run's configuration.
 
     Raises:
         MaxEntError: for a command that there is not, or one without anything that says what to train.
     """
+    args = _with_config_options(args)
     _check_command(args)
     resolved, config_next = [], False
     for arg in args:
@@ -170,29 +169,42 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
     has_config = any(arg in ("--config", "-c") or arg.startswith("--config=") for arg in args)
     checkpoint = _option(args, "--ckpt_path")
     if checkpoint and not has_config:
-        runs_dir, name = _option(args, "--runs_dir") or "runs", _option(args, "--name") or "*"
-        path = last_checkpoint(Path(runs_dir) / "*" / "*", name) if checkpoint == "last" else Path(checkpoint)
-        read_checkpoint(path)
-        folder = run_folder(path.absolute())
-        if folder is None:
-            raise MaxEntError(f"{path} does not lie in a run's folder, so name its configuration by --config.")
-        resolved[1:1] = ["--config", find_config(str(folder / "config.yaml"))]
+        folder = Path(_option(args, "--runs_dir") or "runs")
+        path = (
+            last_checkpoint(folder, None, None, _option(args, "--name")) if checkpoint == "last" else Path(checkpoint)
+        )
+        resolved[1:1] = ["--config", _config_beside(path)]
         if checkpoint == "last":
             resolved += ["--ckpt_path", str(path)]
     return resolved
 
 
+def _with_config_options(args: Sequence[str]) -> list[str]:
+    """``fit a b --option`` is ``fit --config a --config b --option``."""
+    configs = list(itertools.takewhile(lambda arg: not arg.startswith("-"), args[1:]))
+    return [*args[:1], *(f"--config={config}" for config in configs), *args[1 + len(configs) :]]
+
+
+def _config_beside(checkpoint: Path) -> str:
+    """The configuration of the run that wrote a checkpoint."""
+    from lightning_maxent.callbacks.checkpoint import read_checkpoint  # imports PyTorch, which takes seconds
+
+    read_checkpoint(checkpoint)
+    folder = run_folder(checkpoint.absolute())
+    if folder is None:
+        raise MaxEntError(f"{checkpoint} does not lie in a run's folder, so name its configuration by --config.")
+    return find_config(str(folder / "config.yaml"))
+
+
 def _check_command(args: Sequence[str]) -> None:
-    commands = ("fit", "validate", "test")
-    if not args or not (args[0] in commands or args[0].startswith("-")):
+    if not args or not (args[0] in COMMANDS or args[0].startswith("-")):
         given = f"There is no command {args[0]!r}" if args else "No command was given"
-        raise MaxEntError(
-            f"{given}: {', '.join(commands)}, compare or verify; e.g. lightning-maxent fit --config sac/pendulum."
-        )
+        raise MaxEntError(f"{given}: {', '.join(COMMANDS)}, compare or verify; e.g. lightning-maxent fit sac/pendulum.")
     says_what = ("--config", "-c", "--model", "--ckpt_path", "--help", "-h", "--print_config")
-    if args[0] in commands and not any(arg.partition("=")[0] in says_what for arg in args):
+    given = [arg.partition("=")[0] for arg in args]
+    if args[0] in COMMANDS and not any(name in says_what or name.endswith(".help") for name in given):
         raise MaxEntError(
-            f"Say what to {args[0]}: --config sac/pendulum, or another built-in name, or a file of your own; or --ckpt_path "
+            f"Say what to {args[0]}: {args[0]} sac/pendulum, or another built-in name, or a file of your own; or --ckpt_path "
             f"with a checkpoint."
         )
 

@@ -1,256 +1,62 @@
-"""The command line: ``lightning-maxent fit --config sac/pendulum``."""
+"""The command line: ``lightning-maxent fit sac/pendulum``.
+
+PyTorch and Lightning take seconds to import.  Nothing here does so before it has said what is being done.
+"""
 
 import argparse
+import glob
 import io
-import logging
 import os
-import re
 import sys
-import tempfile
 import traceback
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from datetime import datetime
+from contextlib import contextmanager, redirect_stdout, suppress
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import pytorch_lightning as pl
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import ProgressBar
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback, _InstantiatorFn
-from pytorch_lightning.utilities.exceptions import SIGTERMException
-
-from lightning_maxent.algorithms.base import AbstractAlgorithm
-from lightning_maxent.arguments import OneSentenceParser, explain, last_checkpoint, resolve_arguments, run_folder
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, StepCheckpoint, read_checkpoint
-from lightning_maxent.callbacks.curves import Curves
-from lightning_maxent.callbacks.interrupt import GracefulInterrupt
-from lightning_maxent.callbacks.progress import EnvStepProgress
-from lightning_maxent.callbacks.training_log import TrainingLog
+from lightning_maxent.arguments import COMMANDS, explain, resolve_arguments
 from lightning_maxent.errors import TRACEBACK, ForeignError, MaxEntError, broken_module
 from lightning_maxent.files import write_whole
-from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
-from lightning_maxent.loggers.wandb import WandbLogger
-from lightning_maxent.trainer_options import check_trainer, refusal_of_lightning
-from lightning_maxent.whole_numbers import accept_whole_numbers
 
+if TYPE_CHECKING:
+    from lightning_maxent.lightning_cli import MaxEntCLI
 
-class SaveRunConfig(SaveConfigCallback):
-    """Writes the exact resolved configuration to ``config.yaml`` in the run's folder, and to W&B.
+HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
 
-    Not before training starts: a resume that fails must not replace the configuration that lies there.
-    """
+  fit        train: lightning-maxent fit sac/pendulum
+  validate   evaluate a checkpoint as training does: lightning-maxent validate --ckpt_path last
+  test       play a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100
+  compare    variants x tasks x seeds side by side, then a table, statistics and a page
+  verify     is a critic right?
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Nothing yet."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        config: Any = self.config.clone()
-        config.ckpt_path = config.name = None  # rerunning a configuration starts anew, in a folder of its own
-        text = self.parser.dump(config, skip_none=False)
-        write_whole(Path(trainer.default_root_dir) / "config.yaml", text)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(config.as_dict())
-
-
-class _Settings:
-    """What Lightning saves as hyperparameters, in place of the command line that holds them.
-
-    jsonargparse puts what makes classes into every builder, such as an optimizer's.  With the command line in there, a copy
-    of a model would be a copy of Trainer and replay buffer too, and would fail on what cannot be copied.
-    """
-
-    def __init__(self, config_dump: dict[str, Any]):
-        self.config_dump = config_dump
-
-    def _dump_config(self) -> None:
-        """Nothing: it is dumped."""
-
-
-class MaxEntCLI(LightningCLI):
-    """LightningCLI with one folder per run, resume by name, and the callbacks that every run wants."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--runs_dir", type=str, default="runs", help="Folder in which runs get their folders.")
-        parser.add_argument("--name", type=str | None, default=None, help="Name of the run's folder; the time if null.")
-        parser.add_lightning_class_args(StepCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(TrainingLog, "training_log")
-        parser.link_arguments("data.obs_dim", "model.init_args.obs_dim", apply_on="instantiate")
-        parser.link_arguments("data.actions", "model.init_args.actions", apply_on="instantiate")
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        commands = LightningCLI.subcommands()
-        return {name: commands[name] for name in ("fit", "validate", "test")}
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = parser.parse_args(args)
-        seed = self.config[str(self.config.subcommand)].seed_everything
-        if not isinstance(seed, bool) and not 0 <= seed < 2**32:
-            raise MaxEntError(f"--seed_everything must lie in [0, 2**32), but is {seed}.")
-
-    def _parse_ckpt_path(self) -> None:
-        """Nothing: a run's configuration is its config.yaml, and flags given on resume win over it."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        with ExitStack() as self._held:
-            super()._run_subcommand(subcommand)
-
-    def _add_instantiators(self) -> None:
-        self._dump_config()
-        settings: Any = _Settings(self.config_dump)
-        for key, kind in (("model", AbstractAlgorithm), ("data", pl.LightningDataModule)):
-            self.parser.add_instantiator(_InstantiatorFn(cli=settings, key=key), kind, subclasses=True)
-
-    def before_instantiate_classes(self) -> None:
-        config = self.config[str(self.subcommand)]
-        group = Path(config.runs_dir) / _snake(config.model.class_path) / _folder(config.data.init_args.env_id)
-        if config.ckpt_path == "last":
-            config.ckpt_path = str(last_checkpoint(group, config.name or "*"))
-        if config.ckpt_path:
-            config.ckpt_path = str(Path(config.ckpt_path).absolute())
-            read_checkpoint(Path(config.ckpt_path))
-        if "/" in (config.name or "") or config.name in (".", ".."):
-            raise MaxEntError(f"--name {config.name} must be one folder's name, without a slash; see --runs_dir.")
-        folder = run_folder(Path(config.ckpt_path)) if config.ckpt_path else None
-        if folder and config.name not in (None, folder.name):
-            folder = None  # a new name branches a new run off the checkpoint
-        self.resumes = folder is not None
-        self.run_dir: Path = folder or group.absolute() / (config.name or f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
-
-    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        given = self._get(self.config_init, "trainer")
-        check_trainer(given, self.model, self.datamodule)
-        plugins = given.plugins or []
-        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
-        kwargs["callbacks"] = self._callbacks(given)
-        kwargs["logger"] = self._loggers(given.logger) if self.subcommand == "fit" else False
-        kwargs["default_root_dir"] = str(self.run_dir)
-        return super().instantiate_trainer(**kwargs)
-
-    @staticmethod
-    def _callbacks(given: Any) -> list[pl.Callback]:
-        """The user's own, and those that every run wants."""
-        callbacks = given.callbacks or []
-        callbacks = [
-            *(callbacks if isinstance(callbacks, list) else [callbacks]),
-            Curves(),
-            GracefulInterrupt(),
-            BestCheckpoint(),
-        ]
-        if given.enable_progress_bar is not False and not any(isinstance(each, ProgressBar) for each in callbacks):
-            callbacks.append(EnvStepProgress())
-        return callbacks
-
-    def _loggers(self, given: Any) -> list[Any]:
-        """The csv first, since it says where the run's folder is; then W&B, or what the user chose instead."""
-        if given is None or given is True:
-            given = WandbLogger()
-        chosen = [] if given is False else given if isinstance(given, list) else [given]
-        for logger in chosen:
-            if isinstance(logger, WandbLogger):
-                logger.place(self.run_dir)
-        return [TidyCSVLogger(self.run_dir), *chosen]
-
-    def before_fit(self) -> None:
-        path = self._get(self.config, "ckpt_path")
-        checkpoint = read_checkpoint(Path(path)) if path else {}
-        if path and "optimizer_states" not in checkpoint:
-            raise MaxEntError(
-                f"{path} holds weights alone: go on from the last.ckpt beside it, or begin a new run with them by the callback "
-                f"WarmStart."
-            )
-        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            print("A dry run: it leaves no folder, no checkpoint and no metrics.")
-            return
-        self._held.enter_context(_claim(self.run_dir, self.resumes))
-        if path:
-            print(
-                f"Going on from {path} at {checkpoint['global_step']:,} environment steps; environments start new episodes."
-            )
-        print(f"The run's folder: {self.run_dir}")
-
-    def before_validate(self) -> None:
-        if not self._get(self.config, "ckpt_path"):
-            print("No --ckpt_path was given: this plays a policy that has learnt nothing.")
-
-    before_test = before_validate
-
-
-@contextmanager
-def _claim(folder: Path, resumes: bool) -> Iterator[None]:
-    """Make the run's folder, and sure that it can be written, that no other run lies in it and none trains in it meanwhile."""
-    if not resumes and (folder / "config.yaml").exists():
-        raise MaxEntError(
-            f"The run {folder} exists already: choose another --name, or go on with it by --ckpt_path last."
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise MaxEntError(
-            f"The run's folder {folder} cannot be written ({error.strerror}): choose another --runs_dir."
-        ) from error
-    with _locked(folder):
-        try:
-            yield
-        finally:
-            _give_back_unless_begun(folder)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from it, on systems that can lock a folder; the lock dies with this process."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MaxEntError(
-                f"The run {folder} is being trained by another process: wait for it or stop it, or branch it off by another "
-                f"--name."
-            ) from error
-        except OSError:  # a file system that cannot
-            pass
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _give_back_unless_begun(folder: Path) -> None:
-    """A run that failed before it left anything leaves its name free."""
-    if {path.name for path in folder.iterdir()} <= {"config.yaml"}:
-        (folder / "config.yaml").unlink(missing_ok=True)
-        folder.rmdir()
-
-
-def _snake(class_path: str) -> str:
-    """``a.b.TargetCriticSAC`` -> ``target_critic_sac``, ``a.b.A2C`` -> ``a2c``."""
-    name = class_path.rpartition(".")[2]
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def _folder(env_id: str) -> str:
-    return env_id.rpartition(":")[2].replace("/", "-")
+A CONFIG is a built-in name, such as sac/pendulum, or a YAML file; the later ones win.
+`lightning-maxent COMMAND --help` lists the options of a command, `fit --model.help SAC` those of a class.
+`lightning-maxent --version` prints the version."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Entry point of the console script ``lightning-maxent``."""
+    """Entry point of the console script ``lightning-maxent`` and of ``python -m lightning_maxent``."""
     args = list(sys.argv[1:] if args is None else args)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where the reader's own critics lie; last, so that they hide nothing installed
     with one_sentence_errors("lightning-maxent"):
-        if args[:1] in (["compare"], ["verify"]):
+        if args[:1] in (["--help"], ["-h"]):
+            print(HELP)
+        elif args[:1] == ["--version"]:
+            print(f"lightning-maxent {version('lightning-maxent')}")
+        elif args[:1] in (["compare"], ["verify"]):
             _own_command(args[0], args[1:])
         else:
+            if args and args[0] in COMMANDS:
+                _announce(args[0])
             run(resolve_arguments(args))
+
+
+def _announce(command: str) -> None:
+    """At once, and on standard error: what a command prints may be read by a program."""
+    text = f"lightning-maxent {version('lightning-maxent')}: {command} is starting; PyTorch and Lightning take seconds to load."
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -266,14 +72,13 @@ def one_sentence_errors(program: str) -> Iterator[None]:
     except KeyboardInterrupt:  # where no run was there to be stopped
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)  # as a shell reports it
-    except SIGTERMException:
-        sys.exit(143)  # as a shell reports it; Lightning's exception would pass for success
     except Exception as error:
         _tell(program, error, _own_error(error))
 
 
 def _own_command(name: str, args: Sequence[str]) -> None:
     """No command of LightningCLI, since it builds no model with data; imported when asked for."""
+    _announce(name)
     if name == "compare":
         from lightning_maxent.comparison.command import compare  # POSIX alone can lock files
 
@@ -292,35 +97,11 @@ def parse(args: Sequence[str]) -> None:
         run(resolve_arguments([*args, "--print_config"]))
 
 
-def run(args: Sequence[str]) -> MaxEntCLI:
-    """Carry out a command, given whole paths of configurations."""
-    accept_whole_numbers()
-    logging.getLogger("torchrl").setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
-    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
-    return MaxEntCLI(
-        AbstractAlgorithm,
-        pl.LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        save_config_callback=SaveRunConfig,
-        auto_configure_optimizers=False,
-        seed_everything_default=0,
-        trainer_defaults={
-            "max_epochs": -1,
-            "devices": 1,
-            "num_sanity_val_steps": 0,
-            "log_every_n_steps": 1,  # of Lightning's own logging, which training does not use
-        },
-        parser_class=OneSentenceParser,
-        parser_kwargs={
-            "prog": "lightning-maxent",
-            "epilog": "Two commands more, with options of their own: `lightning-maxent compare --help` (variants x tasks "
-            "x seeds side by side, then table, statistics and a page) and `lightning-maxent verify --help` (is a critic "
-            "right?).",
-        },
-        args=list(args),
-    )
+def run(args: Sequence[str]) -> "MaxEntCLI":
+    """Carry out ``fit``, ``validate`` or ``test``, given whole paths of configurations."""
+    from lightning_maxent import lightning_cli
+
+    return lightning_cli.run(args)
 
 
 def fit_once(args: Sequence[str], runs_dir: Path, name: str) -> Path:
@@ -335,14 +116,15 @@ def fit_once(args: Sequence[str], runs_dir: Path, name: str) -> Path:
         MaxEntError: if a run of this name lies there, finished or not, that was given other ``args``.
     """
     settings, given = "\n".join(args), runs_dir / f"{name}.arguments"
-    begun = next(runs_dir.glob(f"*/*/{name}"), None)
+    pattern = f"*/*/{glob.escape(name)}"
+    begun = next(runs_dir.glob(pattern), None)
     if begun and not (given.is_file() and given.read_text() == settings):
         raise MaxEntError(f"The run {begun} was begun with other settings: choose another folder, or delete it.")
     if begun and (begun / "finished").exists():
         return begun
     runs_dir.mkdir(parents=True, exist_ok=True)
     write_whole(given, settings)
-    goes_on = [f"--ckpt_path={path}" for path in runs_dir.glob(f"*/*/{name}/checkpoints/last.ckpt")]
+    goes_on = [f"--ckpt_path={path}" for path in runs_dir.glob(f"{pattern}/checkpoints/last.ckpt")]
     cli = run(resolve_arguments(["fit", *args, f"--runs_dir={runs_dir}", f"--name={name}", *goes_on]))
     (cli.run_dir / "finished").touch()
     return cli.run_dir
@@ -350,18 +132,36 @@ def fit_once(args: Sequence[str], runs_dir: Path, name: str) -> Path:
 
 def _own_error(error: BaseException) -> Exception:
     """The sentence for the user, wherever in the chain it is; an error of another kind goes on with its traceback."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, MaxEntError | MisconfigurationException):
+    causes = list(_chain(error))
+    for cause in causes:
+        if isinstance(cause, MaxEntError):
             return cause
-        cause = cause.__cause__ or cause.__context__
+    from lightning_fabric.utilities.exceptions import MisconfigurationException  # takes seconds, so not before
+
+    for cause in causes:
+        if isinstance(cause, MisconfigurationException):
+            return cause
+    from lightning_maxent.trainer_options import refusal_of_lightning
+
     if sentence := refusal_of_lightning(error):
         return ForeignError(sentence)
+    for cause in causes:
+        if isinstance(cause, ModuleNotFoundError):
+            return _missing_package(cause)
     raise error
 
 
-def _no_advertisement(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _missing_package(error: ModuleNotFoundError) -> MaxEntError:
+    said, (*_, raised) = " ".join(str(error).split()), traceback.extract_tb(error.__traceback__)
+    if "pip install" not in said:
+        said += f" ({raised.filename}, line {raised.lineno}); try `pip install {(error.name or '').partition('.')[0]}`."
+    return MaxEntError(f"A part that was asked for needs a package that is not installed: {said}")
 
 
 def _tell(program: str, error: Exception, told: Exception) -> NoReturn:

@@ -24,11 +24,12 @@ from matplotlib.figure import Figure
 
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
 from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import MaxEntCLI, fit_once, one_sentence_errors, run
+from lightning_maxent.cli import fit_once, one_sentence_errors, run
 from lightning_maxent.data.scaling import RawObservations
 from lightning_maxent.environments.multi_goal import draw_rewards
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import MultiGoal, MultiGoalSolution, solve_multi_goal
+from lightning_maxent.lightning_cli import MaxEntCLI
 
 PROBES = np.array([[-2.5, 0.0], [0.0, 0.0], [2.5, 2.5]])
 HORIZON, CELLS, SAMPLES = 30, 16, 10_000

@@ -1070,6 +1070,25 @@ MUTANTS = [
         "self.gradient_steps % delay",
     ),
     Mutant(
+        "several devices are let in",
+        "algorithms/base.py",
+        "if not isinstance(trainer.strategy, SingleDeviceStrategy):",
+        "if trainer.strategy is None:",
+    ),
+    Mutant("an optimizer is not tried", "algorithms/base.py", "        self._try_step(name, parameters)\n", ""),
+    Mutant(
+        "an optimizer is tried on the networks themselves",
+        "algorithms/base.py",
+        "[nn.Parameter(each.detach().clone()) for each in parameters]",
+        "parameters",
+    ),
+    Mutant(
+        "a storage of lists is taken",
+        "data/replay.py",
+        "if not isinstance(storage, LazyTensorStorage):",
+        "if storage is None:",
+    ),
+    Mutant(
         "constraints not applied",
         "algorithms/base.py",
         "                module.project()",

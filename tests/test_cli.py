@@ -463,6 +463,15 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         (["--config=broken.yaml"], "broken.yaml is not valid YAML"),
         (["--data.env_id=HalfCheetah-v3"], "needs a package that is not installed"),
         (["--trainer.precision=64-true"], "choose 32-true or bf16-mixed"),
+        (["--trainer.strategy=nonsense"], "The Trainer cannot be built: You selected an invalid strategy name"),
+        (
+            ["--data.storage=torchrl.data.ListStorage"],
+            "ListStorage cannot be used here: a subclass of LazyTensorStorage",
+        ),
+        (
+            ["critic/redq"],
+            "critic/redq belongs to no option: configurations follow the command, as in fit sac/pendulum",
+        ),
         (["--model.critic=probe_critics.ColumnCritic"], "ColumnCritic.value must return [batch]"),
         (["--ckpt_path=file"], "file is no checkpoint"),
         (["--ckpt_path=last"], "no checkpoint"),
@@ -481,7 +490,7 @@ def test_a_mistake_ends_in_one_sentence(capsys, args, sentence):
     [
         ([], "No command was given: fit, validate, test, compare or verify"),
         (["train", "--config", "sac/pendulum"], "There is no command 'train': fit"),
-        (["fit", "--trainer.max_steps=10"], "Say what to fit: --config sac/pendulum"),
+        (["fit", "--trainer.max_steps=10"], "Say what to fit: fit sac/pendulum"),
         (["fit", "--config=critic/redq"], "comes after a whole configuration, as in --config sac/pendulum --config"),
     ],
 )
@@ -609,11 +618,11 @@ def command(*args: str) -> list[str]:
 
 
 def environment(*folders: Path) -> dict[str, str]:
-    path = os.pathsep.join(map(str, (*folders, TESTS)))
+    path = os.pathsep.join(map(str, (*folders, TESTS, TESTS.parent)))  # the package beside these tests, if no other
     return os.environ | {"PYTHONPATH": path, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(tmp_path, capsys, number, status):
     args = ["fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=1000000", "--name=a"]
     process = subprocess.Popen(

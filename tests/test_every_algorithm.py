@@ -10,8 +10,7 @@ import pytorch_lightning as pl
 import yaml
 from test_cli import metrics, refused, same, saved
 
-import lightning_maxent
-from lightning_maxent import AbstractAlgorithm
+from lightning_maxent import AbstractAlgorithm, exports
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.algorithms.on_policy import OnPolicyAlgorithm
@@ -21,7 +20,7 @@ from lightning_maxent.cli import main
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 ALGORITHMS = {
     name: part
-    for name, part in vars(lightning_maxent).items()
+    for name, part in vars(exports).items()
     if inspect.isclass(part) and issubclass(part, AbstractAlgorithm) and not inspect.isabstract(part)
 }
 KINDS = {"box": None, "joint": [2, 2], "factors": [2, 2]}  # of actions; those of the last as factors

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
@@ -138,18 +139,41 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         """One optimizer for each of ``trained_networks()``, in that order.
 
         Raises:
-            MaxEntError: for arguments that an optimizer refuses.
+            MaxEntError: for arguments that an optimizer refuses, or an optimizer that cannot step these networks.
         """
         return [self._optimizer(name) for name in self.trained_networks()]
 
     def _optimizer(self, name: str) -> Optimizer:
-        try:
-            optimizer = self._optimizer_builders[name](getattr(self, name).parameters())
-        except ValueError as error:
-            raise MaxEntError(f"{name}_optimizer cannot be built: {error}.") from error
+        parameters = list(getattr(self, name).parameters())
+        optimizer = self._built_optimizer(name, parameters)
+        self._try_step(name, parameters)
         optimizer.register_state_dict_post_hook(lambda optimizer, state: state | {"kind": type(optimizer).__name__})
         optimizer.register_load_state_dict_pre_hook(partial(keep_settings, f"{name}_optimizer"))
         return optimizer
+
+    def _built_optimizer(self, name: str, parameters: list[nn.Parameter]) -> Optimizer:
+        try:
+            return self._optimizer_builders[name](parameters)
+        except (RuntimeError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split()).rstrip(".")
+            off = f"--model.{name}_optimizer.init_args.fused=false"
+            advice = f": the built-in configurations set fused, which {off} switches off." if "fused" in said else "."
+            raise MaxEntError(f"{name}_optimizer cannot be built: {said}{advice}") from error
+
+    def _try_step(self, name: str, parameters: list[nn.Parameter]) -> None:
+        """Step copies of the parameters by zero gradients: some optimizers want a closure, others sparse gradients."""
+        copies = [nn.Parameter(each.detach().clone()) for each in parameters]
+        for each in copies:
+            each.grad = torch.zeros_like(each)
+        optimizer = self._built_optimizer(name, copies)
+        try:
+            optimizer.step()
+        except Exception as error:
+            said = " ".join(str(error).split()).rstrip(".")
+            raise MaxEntError(
+                f"{name}_optimizer cannot be {type(optimizer).__name__}, whose step failed ({said}): choose one that steps by "
+                f"dense gradients without a closure, such as torch.optim.Adam."
+            ) from error
 
     def update(self, batch: Any, optimizers: dict[str, Optimizer]) -> None:
         """One gradient step of every network that has a loss, after one shared backward pass.
@@ -197,16 +221,26 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         return self._found[kind, network]
 
     def setup(self, stage: str) -> None:
+        self.check_trainer(self.trainer)
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         check_averaging(self.trainer.callbacks, getattr(data, "steps_per_round", 1))  # type: ignore[attr-defined]
 
-    def on_fit_start(self) -> None:
-        if self.trainer.precision not in ("32-true", "bf16-mixed"):  # a gradient scaler cannot serve several optimizers
-            raise MaxEntError(f"The precision {self.trainer.precision} is not supported: choose 32-true or bf16-mixed.")
-        if self.trainer.world_size > 1:
+    @staticmethod
+    def check_trainer(trainer: pl.Trainer) -> None:
+        """Refuse a Trainer with which nothing here can be right; it may be asked before the Trainer starts processes.
+
+        Raises:
+            MaxEntError: for another precision than 32-true and bf16-mixed, more than one device, or a strategy for several.
+        """
+        if trainer.precision not in ("32-true", "bf16-mixed"):  # a gradient scaler cannot serve several optimizers
+            raise MaxEntError(f"The precision {trainer.precision} is not supported: choose 32-true or bf16-mixed.")
+        if not isinstance(trainer.strategy, SingleDeviceStrategy):
             raise MaxEntError(
-                f"Training runs on one device, but the Trainer was given {self.trainer.world_size}: set devices to 1."
+                f"A run uses one device, but the Trainer was given {trainer.world_size} with the strategy "
+                f"{type(trainer.strategy).__name__}: set devices and num_nodes to 1 and give no strategy."
             )
+
+    def on_fit_start(self) -> None:
         self._trained = self.trained_networks()
         networks = {name: self.get_submodule(name) for name in self._trained}
         check_optimizers(type(self).__name__, networks, self.trainer.optimizers, self.trainer.lr_scheduler_configs)

@@ -1,5 +1,6 @@
 """Ctrl-C between rounds, not within one."""
 
+import shlex
 import signal
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class GracefulInterrupt(pl.Callback):
             path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
             print(
                 f"Stopped at {trainer.global_step:,} environment steps; go on with: "
-                f"lightning-maxent fit --ckpt_path {path}"
+                f"lightning-maxent fit --ckpt_path {shlex.quote(str(path))}"
             )
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

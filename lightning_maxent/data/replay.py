@@ -1,5 +1,6 @@
 """The off-policy DataModule: a replay buffer beside the environments."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,6 @@ from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, ReplayBuffer
 from torchrl.data.replay_buffers.samplers import RandomSampler
-from torchrl.data.replay_buffers.storages import Storage
 from torchrl.data.replay_buffers.writers import RoundRobinWriter
 
 from lightning_maxent.data.environment import EnvironmentDataModule
@@ -22,6 +22,9 @@ from lightning_maxent.transition import Rollout, Transition
 
 FLOAT = 4  # bytes
 ROWS_AT_ONCE = 10_000  # of a saved buffer, so that taking it in needs little memory beside it
+
+# "Initialized LazyTensorStorage with torch.Size([…]) shape" on standard output tells nobody anything.
+logging.getLogger("torchrl").addFilter(lambda record: not record.getMessage().startswith("Initialized Lazy"))
 
 
 class ReplayDataModule(EnvironmentDataModule):
@@ -68,7 +71,7 @@ class ReplayDataModule(EnvironmentDataModule):
         warmup_steps: int = 1_000,
         steps_per_round: int = 1,
         updates_per_round: int = 1,
-        storage: Callable[[int], Storage] = LazyTensorStorage,
+        storage: Callable[[int], LazyTensorStorage] = LazyTensorStorage,
         eval_interval: int = 1_000,
         eval_episodes: int = 10,
         eval_envs: int | None = None,
@@ -110,6 +113,11 @@ class ReplayDataModule(EnvironmentDataModule):
         super().setup(stage)
         if stage == "fit":
             storage = self.make_storage(self.capacity)
+            if not isinstance(storage, LazyTensorStorage):  # others give lists, or cannot be sliced
+                raise MaxEntError(
+                    f"The storage {type(storage).__name__} does not serve as a replay buffer: choose LazyTensorStorage or "
+                    f"LazyMemmapStorage of torchrl.data, or a subclass of one of them."
+                )
             check_room(storage, self._rows_to_come, self._row_bytes, FLOAT * self.obs_dim, self.batch_size)
             self.buffer = ReplayBuffer(storage=storage, sampler=RandomSampler(), writer=RoundRobinWriter())
 

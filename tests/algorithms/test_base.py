@@ -1,7 +1,6 @@
 import re
 import warnings
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from lightning_maxent import (
     Episode,
     FixedTemperature,
     MaxEntError,
+    ReplayDataModule,
     Round,
     SquashedGaussian,
     TwinCritic,
@@ -25,17 +25,53 @@ from lightning_maxent.errors import DivergedError
 
 
 @pytest.mark.parametrize(
-    ("trainer", "sentence"),
+    ("given", "sentence"),
     [
-        (SimpleNamespace(precision="16-mixed", world_size=1), "choose 32-true or bf16-mixed"),
-        (SimpleNamespace(precision="32-true", world_size=2), "given 2: set devices to 1"),
+        ({"precision": "64-true"}, "choose 32-true or bf16-mixed"),
+        ({"devices": 2}, "given 2 with the strategy DDPStrategy: set devices and num_nodes to 1"),
+        ({"num_nodes": 2}, "given 2 with the strategy DDPStrategy: set devices and num_nodes to 1"),
+        ({"strategy": "ddp"}, "given 1 with the strategy DDPStrategy: .* and give no strategy"),
     ],
 )
-def test_what_several_optimizers_behind_one_backward_pass_cannot_do_is_refused(trainer, sentence):
-    algorithm = SAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian)
-    algorithm._trainer = trainer
+def test_a_trainer_with_which_training_cannot_be_right_is_refused(quiet_trainer, given, sentence):
     with pytest.raises(MaxEntError, match=sentence):
-        algorithm.on_fit_start()
+        AbstractAlgorithm.check_trainer(quiet_trainer(**given))
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+def test_a_trainer_is_looked_at_without_the_command_line_too(quiet_trainer, stage):
+    data = ReplayDataModule("probe_envs:probe/Counting-v0")
+    model = SAC(data.obs_dim, data.actions, critic=TwinCritic, policy=SquashedGaussian)
+    with pytest.raises(MaxEntError, match="The precision 64-true is not supported"):
+        getattr(quiet_trainer(precision="64-true"), stage)(model, data)
+
+
+def sac_with(optimizer) -> SAC:
+    return SAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian, critic_optimizer=optimizer)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "sentence"),
+    [
+        (torch.optim.LBFGS, r"cannot be LBFGS, whose step failed \(.*'closure'\): choose one that steps by dense"),
+        (torch.optim.SparseAdam, r"cannot be SparseAdam, whose step failed \(.* dense gradients.*\): choose one"),
+        (partial(torch.optim.Adam, fused=True, foreach=True), "cannot be built: .* together: .*fused=false switches"),
+        (partial(torch.optim.Adam, lr=-1), "cannot be built: Invalid learning rate: -1.$"),
+        (partial(torch.optim.Adam, learning_rate=1), "cannot be built: .* unexpected keyword argument 'learning_rate'"),
+    ],
+)
+def test_an_optimizer_that_cannot_step_the_networks_is_refused_when_it_is_built(optimizer, sentence):
+    with pytest.raises(MaxEntError, match=sentence):
+        sac_with(optimizer).configure_optimizers()
+
+
+def test_trying_an_optimizer_moves_no_parameter_and_leaves_no_state():
+    algorithm = sac_with(partial(torch.optim.AdamW, weight_decay=0.5))  # which moves them without a gradient
+    before = [parameter.clone() for parameter in algorithm.parameters()]
+    optimizers = algorithm.configure_optimizers()
+    assert all(torch.equal(*pair) for pair in zip(before, algorithm.parameters(), strict=True))
+    assert not any(optimizer.state for optimizer in optimizers)
+    assert all(parameter.grad is None for parameter in algorithm.parameters())
 
 
 @pytest.mark.parametrize("way", ["act", "explore"])

@@ -63,13 +63,13 @@ def test_a_mistake_ends_in_one_sentence_without_a_traceback(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["compare", "compare/pendulum", "--jbs", "2"])
     assert stop.value.code == 1
-    assert capsys.readouterr().err.startswith("lightning-maxent: error: There is no option --jbs; did you mean --jobs?")
+    *_, error = capsys.readouterr().err.splitlines()
+    assert error.startswith("lightning-maxent: error: There is no option --jbs; did you mean --jobs?")
 
 
 def test_the_help_mentions_it(capsys):
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert "lightning-maxent compare --help" in " ".join(capsys.readouterr().out.split())
+    main(["--help"])
+    assert "  compare    variants x tasks x seeds side by side" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["compare", "--help"])
     assert "--draw_only" in capsys.readouterr().out

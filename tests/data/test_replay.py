@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchrl.data import LazyMemmapStorage, LazyTensorStorage
+from torchrl.data import LazyMemmapStorage, LazyStackStorage, LazyTensorStorage, ListStorage
 
 from lightning_maxent import MaxEntError, ReplayDataModule, Transition
 from lightning_maxent.data import storage_room
@@ -353,3 +353,10 @@ def test_what_a_best_return_owes_to_luck_is_not_in_its_test():
         tests.append(starts(data, "test_dataloader")[0][0])
     assert sum(bests) / 20 > 0.7  # E max = 1 - 2 / 11
     assert abs(sum(tests) / 20) < 4 * (1 / 3 / 20) ** 0.5  # four standard errors
+
+
+@pytest.mark.parametrize("storage", [ListStorage, LazyStackStorage])
+def test_a_storage_of_lists_is_refused_with_the_names_of_those_that_serve(storage):
+    data = ReplayDataModule("Pendulum-v1", storage=storage)
+    with pytest.raises(MaxEntError, match=f"{storage.__name__} does not serve .* choose LazyTensorStorage or LazyMemm"):
+        data.setup("fit")

@@ -1,0 +1,201 @@
+"""How a command begins: what it says at once, the names it takes, and what it refuses before anything is made."""
+
+import logging
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+import pytorch_lightning as pl
+from test_cli import SMALL, environment, fit, metrics, refused
+
+import lightning_maxent
+from lightning_maxent import exports
+from lightning_maxent.arguments import last_checkpoint, resolve_arguments
+from lightning_maxent.callbacks.interrupt import GracefulInterrupt
+from lightning_maxent.cli import fit_once, main
+from lightning_maxent.errors import MaxEntError
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+WITHOUT_PYTORCH = """
+import sys
+class Nothing:
+    def find_spec(name, *further):
+        if name in ("torch", "lightning_fabric", "pytorch_lightning"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Nothing)
+"""
+
+
+def python(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *args], env=environment(), capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--version"], "lightning-maxent 0.1.0"),
+        (["--help"], "  compare    variants x tasks x seeds side by side"),
+        (["-h"], "  verify     is a critic right?"),
+    ],
+)
+def test_version_and_help_do_not_wait_for_pytorch(args, said):
+    done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli import main; main({args})")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert said in done.stdout
+
+
+def test_a_mistake_in_the_command_or_in_a_name_does_not_wait_for_pytorch():
+    for args, sentence in (
+        (["train"], "There is no command 'train'"),
+        (["fit", "sac/pendulm"], "no configuration 'sac/pendulm', neither a file nor built in; try sac/pendulum"),
+        (["fit", "--ckpt_path=last"], "There is no checkpoint "),
+        (["compare", "--out=x", "--draw_only"], "No comparison was begun in x"),
+    ):
+        done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli import main; main({args})")
+        assert done.returncode == 1
+        assert sentence in done.stderr
+
+
+@pytest.mark.parametrize("args", [["fit", "sac/pendulum", "--print_config"], ["compare", "x"], ["verify", "--json"]])
+def test_a_command_says_what_it_does_before_it_imports_pytorch_and_not_on_standard_output(args):
+    done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli import main; main({args})")
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"lightning-maxent 0.1.0: {args[0]} is starting; PyTorch and Lightning take seconds")
+
+
+def test_python_with_m_is_the_console_script():
+    done = python("-m", "lightning_maxent", "--version")
+    assert (done.returncode, done.stdout) == (0, "lightning-maxent 0.1.0\n")
+
+
+def test_the_package_offers_all_its_names_and_imports_pytorch_for_none_but_those_that_need_it():
+    code = (
+        "import sys, lightning_maxent, gymnasium; from lightning_maxent import errors; assert 'torch' not in sys.modules;"
+        "gymnasium.spec('lightning_maxent/MultiGoal-v0');"
+        "print(lightning_maxent.targets.PolyakTarget.__name__);"
+        "from lightning_maxent import *; print(SAC.__name__, len([n for n in lightning_maxent.__all__ if n in globals()]))"
+    )
+    done = python("-c", code)
+    assert done.stdout.split() == ["PolyakTarget", "SAC", str(len(exports.__all__))], done.stderr
+    assert set(exports.__all__) <= set(dir(lightning_maxent))
+    with pytest.raises(AttributeError, match=r"^module 'lightning_maxent' has no attribute 'SACX'$"):
+        lightning_maxent.SACX  # noqa: B018
+
+
+def test_configurations_may_follow_the_command():
+    pendulum, redq = (resolve_arguments(["fit", "--config", name])[2] for name in ("sac/pendulum", "critic/redq"))
+    args = resolve_arguments(["fit", "sac/pendulum", "critic/redq", "--data.env_id", "Hopper-v5"])
+    assert args == ["fit", f"--config={pendulum}", f"--config={redq}", "--data.env_id", "Hopper-v5"]
+    assert resolve_arguments(["test", "sac/pendulum", "--config=critic/redq"])[1:] == args[1:3]
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "shown"),
+    [
+        ("--model.help", "SAC", "--model.critic_optimizer"),
+        ("--model.help", "lightning_maxent.SAC", "--model.critic_optimizer"),
+        ("--data.help", "ReplayDataModule", "--data.capacity"),
+        ("--data.help", "RolloutDataModule", "--data.env_id"),
+    ],
+)
+def test_the_options_of_a_class_are_shown_by_its_bare_name_without_a_configuration(capsys, option, name, shown):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", option, name])
+    assert stop.value.code == 0
+    assert shown in capsys.readouterr().out
+
+
+PARTS = """
+import pkgutil, sys, lightning_maxent
+from lightning_maxent import lightning_cli
+from lightning_maxent.cli import parse
+rooms = ("algorithms", "callbacks", "critics", "data", "loggers", "networks", "policies")
+names = {f"lightning_maxent.{room}.{each.name}" for room in rooms for each in pkgutil.iter_modules([f"{lightning_maxent.__path__[0]}/{room}"])}
+names |= {f"lightning_maxent.{name}" for name in ("noise", "exploration", "particles", "schedules", "temperature", "targets")}
+print(sorted(names - sys.modules.keys()))
+parse(["fit", "sac/pendulum", "--model=TargetCriticSAC", "--model.critic=EnsembleCritic", "--trainer.callbacks+=WarmStart", "--trainer.callbacks.path=x"])
+"""
+
+
+def test_every_part_of_the_package_may_be_given_by_its_bare_name():
+    done = python("-c", PARTS)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+NAME = "lr[3e-4]*?"  # as a pattern it would match the other, lr3xy
+
+
+def test_names_with_brackets_stars_and_question_marks_are_what_they_are():
+    folder = ["--runs_dir=runs [v1]", f"--name={NAME}"]
+    fit("--name=lr3xy", "--runs_dir=runs [v1]", steps=40)
+    fit(*folder, steps=30)
+    other = Path("runs [v1]/sac/probe-Counting-v0/lr3xy")
+    other.touch()
+    fit(*folder, "--ckpt_path=last", steps=41)
+    main(["fit", *folder, "--ckpt_path=last", "--trainer.max_steps=42"])
+    assert metrics(other.with_name(NAME))[-1]["env_steps"] == 42
+    assert metrics(other)[-1]["env_steps"] == 40
+    with pytest.raises(MaxEntError, match=r"no checkpoint .*/lr\[\*\]/checkpoints/last\.ckpt to go on from"):
+        last_checkpoint(other.parent, "lr[*]")
+
+
+def test_a_run_in_a_script_is_found_by_its_literal_name():
+    args = ["--config=sac/pendulum", *SMALL, "--trainer.max_steps=20"]
+    run = fit_once(args, Path("out [1]"), NAME)
+    (run / "checkpoints" / "last.ckpt").unlink()  # a second run would need it
+    assert fit_once(args, Path("out [1]"), NAME).samefile(run)
+
+
+def test_the_command_to_go_on_with_is_one_that_a_shell_understands(capsys):
+    trainer = Mock(spec=pl.Trainer, default_root_dir="runs [v1]/it's", global_step=3, state=Mock(fn="fit"))
+    GracefulInterrupt().on_exception(trainer, Mock(spec=pl.LightningModule), KeyboardInterrupt())
+    command = capsys.readouterr().out.partition("go on with: ")[2]
+    assert shlex.split(command)[-1] == "runs [v1]/it's/checkpoints/last.ckpt"
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
+@pytest.mark.parametrize("given", ["--trainer.devices=2", "--trainer.num_nodes=2", "--trainer.precision=64-true"])
+def test_a_trainer_that_is_refused_starts_no_process_and_makes_no_folder(capsys, monkeypatch, command, given):
+    monkeypatch.setattr(subprocess, "Popen", Mock(side_effect=AssertionError("a process was started")))
+    error = refused(capsys, command, "sac/pendulum", *SMALL, given, "--name=a")
+    assert "set devices and num_nodes to 1" in error or "choose 32-true or bf16-mixed" in error
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("optimizer", ["torch.optim.LBFGS", "torch.optim.SparseAdam"])
+def test_an_optimizer_that_is_refused_leaves_the_name_free(capsys, optimizer):
+    error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--name=a", f"--model.critic_optimizer={optimizer}")
+    assert "choose one that steps by dense gradients without a closure" in error
+    assert not list(Path("runs").glob("*/*/a"))
+
+
+def test_the_way_out_of_a_fused_optimizer_is_one(capsys):
+    foreach = "--model.critic_optimizer.init_args.foreach=true"
+    error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--name=a", foreach)
+    (way,) = [word for word in error.split() if word.startswith("--model.")]
+    assert metrics(fit(foreach, way, steps=40))[-1]["gradient_steps"] == 20
+
+
+def test_a_part_whose_package_is_missing_ends_in_one_sentence_with_the_pip_command(capsys, monkeypatch):
+    monkeypatch.setattr("pytorch_lightning.callbacks.progress.rich_progress._RICH_AVAILABLE", False)
+    error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--trainer.callbacks+=RichProgressBar", "--name=a")
+    assert "a package that is not installed: `RichProgressBar` requires `rich`" in error
+    assert "`pip install -U rich`" in error
+    Path("lonely.py").write_text(
+        "import pytorch_lightning as pl\n\n\nclass Lonely(pl.Callback):\n    def __init__(self):\n        import nothing.deep\n"
+    )
+    error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--trainer.callbacks+=lonely.Lonely", "--name=a")
+    assert "lonely.py, line 6); try `pip install nothing`." in error
+    assert not Path("runs").exists()
+
+
+def test_torchrl_does_not_tell_the_shape_of_its_buffer(caplog, monkeypatch):
+    logger = logging.getLogger("torchrl")
+    monkeypatch.setattr(logger, "propagate", True)
+    with caplog.at_level(logging.INFO, logger="torchrl"):
+        fit(steps=20)
+        logger.info("Something else")
+    assert {record.getMessage() for record in caplog.records if record.name == "torchrl"} == {"Something else"}
