@@ -16,6 +16,7 @@ REACHES = {  # environment steps of a configuration, and the mean of 10 determin
     "ppo/pendulum": (300_000, -300),
     "soft_q/cartpole": (50_000, 475),
     "sac_discrete/cartpole": (50_000, 475),
+    "dqn/cartpole": (100_000, 475),
     "ppo/cartpole": (100_000, 475),
     "a2c/cartpole": (200_000, 450),
 }
