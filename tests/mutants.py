@@ -273,8 +273,8 @@ MUTANTS = [
     Mutant(
         "a reward of shape (1,) is let through",
         "data/checked_env.py",
-        "    if np.ndim(reward):\n",
-        "    if False:\n",
+        "if np.ndim(reward) or isinstance",
+        "if isinstance",
     ),
     Mutant(
         "an observation of a wrong shape is let through",
@@ -1359,7 +1359,12 @@ MUTANTS = [
         "W&B's line about a setting that was not given", "loggers/wandb.py", 'del self._wandb_init["anonymous"]', "pass"
     ),
     Mutant("WANDB_NAME loses to the folder", "loggers/wandb.py", 'name=name or _environment("NAME")', "name=name"),
-    Mutant("WANDB_RUN_ID loses to the folder", "loggers/wandb.py", '_environment("RUN_ID") or own_id', "own_id"),
+    Mutant(
+        "WANDB_RUN_ID loses to the folder",
+        "loggers/wandb.py",
+        '_environment("RUN_ID") or self._own_id()',
+        "self._own_id()",
+    ),
     Mutant("WANDB_DIR loses to the folder", "loggers/wandb.py", '_environment("DIR") or str(folder)', "str(folder)"),
     Mutant("a log gets a line at every step", "progress.py", "mininterval=SECONDS, ", "mininterval=0, "),
     Mutant("one batch and all batches are the same", "whole_numbers.py", "float in get_args(typehint)", "False"),

@@ -229,6 +229,8 @@ class Breaks(Line):
             raise gym.error.DependencyNotInstalled("run pip install pybullet")
         if how == "InvalidAction":
             raise gym.error.InvalidAction("joint 3 is out of range")
+        if how == "inner":
+            gym.make("CartPole-v1", foo=1)
         if how == "NameNotFound":
             gym.make("NoSuchWorld-v0")
         if how == "AssertionError":

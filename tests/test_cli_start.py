@@ -1,6 +1,7 @@
 """How a command begins: what it says at once, the names it takes, and what it refuses before anything is made."""
 
 import logging
+import re
 import shlex
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import lightning_maxent
 from lightning_maxent import exports
 from lightning_maxent.arguments import last_checkpoint, resolve_arguments
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
-from lightning_maxent.cli import fit_once, main
+from lightning_maxent.cli import _chain, fit_once, main
 from lightning_maxent.errors import MaxEntError
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -199,3 +200,15 @@ def test_torchrl_does_not_tell_the_shape_of_its_buffer(caplog, monkeypatch):
         fit(steps=20)
         logger.info("Something else")
     assert {record.getMessage() for record in caplog.records if record.name == "torchrl"} == {"Something else"}
+
+
+def test_a_type_error_of_a_constructor_ends_in_one_sentence_with_its_line(capsys):
+    world = ["--data.env_id=probe_envs:worlds/Breaks-v0", '--data.env_kwargs={"how": "TypeError"}']
+    said = refused(capsys, "fit", "sac/pendulum", *world)
+    assert re.search(r"'probe_envs:worlds/Breaks-v0' raised TypeError: unsupported .*probe_envs\.py, line \d+", said)
+
+
+def test_causes_that_go_round_in_a_circle_are_looked_through_once():
+    one, other = ValueError("one"), MaxEntError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert list(_chain(one)) == [one, other]

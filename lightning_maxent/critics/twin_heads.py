@@ -18,8 +18,8 @@ class TwinHeadsCritic(AbstractCritic):
 
     For an action of several factors Q is the sum of one output for each, and the minimum is taken factor by factor,
     since that of their sums is none.  Its underestimate grows as the number F of factors, where that of the minimum of
-    sums grows as sqrt(F): with members whose errors are independent and add up to a deviation of 1, it is -1.49 for
-    ten factors in place of -.57.  A ``caution`` of 1 / sqrt(F), .32 for ten, gives -.47.
+    sums grows as sqrt(F): with members whose errors are independent and add up to a deviation of 1, three choices
+    per factor and a uniform policy, it is -1.49 for ten factors in place of -.57.  A ``caution`` of 1 / sqrt(F), .32 for ten, gives -.47.
 
     Args:
         obs_dim: size of the flattened observation.

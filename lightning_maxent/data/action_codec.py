@@ -112,6 +112,8 @@ def bounded(env_id: str, space: spaces.Space, bounds: Sequence[float] | None) ->
         if bounds:
             raise MaxEntError(f"The actions of {env_id} have no infinite bound ({space}): leave out action_bounds.")
         return space
+    if bounds and not bounds[0] < bounds[1]:
+        raise MaxEntError(f"action_bounds must be a low and a high above it, but is {list(bounds)}.")
     low, high = bounds or (-np.inf, np.inf)
     low = np.where(space.bounded_below, space.low.astype(np.float64), low)
     high = np.where(space.bounded_above, space.high.astype(np.float64), high)

@@ -62,7 +62,8 @@ class CheckedEnv(gym.Wrapper):
         try:
             obs, reward, terminated, truncated, _ = answer
             reward = reward if type(reward) is float else _number(reward)
-            terminated, truncated = bool(terminated), bool(truncated)
+            terminated = terminated if type(terminated) is bool else _flag(terminated)
+            truncated = truncated if type(truncated) is bool else _flag(truncated)
         except (TypeError, ValueError) as error:
             raise self._wrong("step", _wrong_step(answer)) from error
         return self._flat("step", obs), reward, terminated, truncated, {}
@@ -112,9 +113,15 @@ class CheckedEnv(gym.Wrapper):
 
 
 def _number(reward: Any) -> float:
-    if np.ndim(reward):
-        raise ValueError("more than a number")
+    if np.ndim(reward) or isinstance(reward, str | bytes):
+        raise ValueError("not a number")
     return float(reward)
+
+
+def _flag(end: Any) -> bool:
+    if end is None or np.ndim(end):
+        raise ValueError("neither True nor False")
+    return bool(end)
 
 
 def _flattened(space: spaces.Space, size: int, obs: Any) -> np.ndarray | None:

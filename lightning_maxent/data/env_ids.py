@@ -42,9 +42,10 @@ def _import(env_id: str, module: str) -> None:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name and f"{module}.".startswith(f"{error.name}."):  # itself, and nothing that it imports
+                known = next((pip for pip, registers in PACKAGES.values() if registers == module), None)
+                way_out = f"pip install {known!r}" if known else "install it, or put it into the working directory"
                 raise MaxEntError(
-                    f"env_id {env_id!r} names a module that cannot be imported: {error}; check its spelling, and that it "
-                    f"is installed or lies in the working directory."
+                    f"env_id {env_id!r} names a module that cannot be imported: {error}; check its spelling, or {way_out}."
                 ) from error
             raise
 

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_maxent.data.checked_env import CheckedEnv
 from lightning_maxent.data.env_ids import registered_name
-from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of
+from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of, to_blame
 
 
 def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: Any) -> gym.Env:
@@ -39,7 +39,12 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
         except TypeError as error:
             cause = error.__cause__ or error  # Gymnasium raises another one from that of the environment
             if not _refuses_arguments(cause, env_kwargs or {}):
-                raise cause from None
+                raise ForeignError(f"Making the environment {env_id!r} raised {described(cause)}.") from cause
+            if missing := re.search(r"missing \d+ required .*: '(\w+)'", str(cause)):
+                raise MaxEntError(
+                    f"The environment {env_id!r} needs more arguments ({cause}): give them by --data.env_kwargs, as in "
+                    f'--data.env_kwargs "{{{missing[1]}: 1}}".'
+                ) from error
             raise MaxEntError(f"The environment {env_id!r} does not take env_kwargs {env_kwargs}: {cause}.") from error
         try:
             check_observation_space(env_id, env.observation_space)
@@ -56,7 +61,8 @@ def _refuses_arguments(error: BaseException, env_kwargs: dict[str, Any]) -> bool
         innermost = innermost.tb_next
     module = innermost.tb_frame.f_globals.get("__name__") if innermost else None
     refused = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    return module in (__name__, "gymnasium.envs.registration") or bool(refused and refused[1] in env_kwargs)
+    by_the_call = module in (__name__, "gymnasium.envs.registration") and to_blame(error) is None
+    return by_the_call or bool(refused and refused[1] in env_kwargs)
 
 
 def check_observation_space(env_id: str, space: spaces.Space) -> None:

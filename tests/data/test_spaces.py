@@ -24,6 +24,10 @@ def test_an_unknown_env_id_names_near_matches(env_id, near):
 def test_a_module_that_cannot_be_imported_is_named():
     with pytest.raises(MaxEntError, match=r"module that cannot be imported: No module named 'no_such_module'; check"):
         make_env("no_such_module:Pendulum-v1")
+    with pytest.raises(
+        MaxEntError, match=r"cannot be imported: No module named 'highway_env'; .* pip install 'highway-env'\.$"
+    ):
+        make_env("highway_env:highway-v0")
 
 
 @pytest.mark.parametrize(
@@ -64,10 +68,24 @@ def test_what_a_constructor_raises_is_told_with_its_own_line_and_not_taken_for_a
         make_env("worlds/Breaks-v0", {"how": how})
 
 
-@pytest.mark.parametrize("env_kwargs", [{}, {"how": "nothing", "sise": 3}, {"how": "nothing", "id": 3}])
+@pytest.mark.parametrize("env_kwargs", [{"how": "nothing", "sise": 3}, {"how": "nothing", "id": 3}])
 def test_arguments_that_a_constructor_does_not_take_are_told_as_such(env_kwargs):
-    with pytest.raises(MaxEntError, match=r"'worlds/Breaks-v0' does not take env_kwargs {.*}: .*(how|sise|id)'\.$"):
+    with pytest.raises(MaxEntError, match=r"'worlds/Breaks-v0' does not take env_kwargs {.*}: .*(sise|id)'\.$"):
         make_env("worlds/Breaks-v0", env_kwargs)
+
+
+def test_arguments_that_a_constructor_needs_are_asked_for():
+    with pytest.raises(
+        MaxEntError, match=r"'worlds/Breaks-v0' needs more arguments .* --data.env_kwargs \"{how: 1}\"\.$"
+    ):
+        make_env("worlds/Breaks-v0")
+
+
+def test_arguments_that_a_world_gives_to_another_one_are_not_taken_for_the_users():
+    with pytest.raises(
+        MaxEntError, match=r"^Making .*'worlds/Breaks-v0' raised TypeError: .*'foo' .*probe_envs\.py, line"
+    ):
+        make_env("worlds/Breaks-v0", {"how": "inner"})
 
 
 def test_the_newest_version_is_meant_where_none_is_said():
