@@ -150,15 +150,10 @@ class MaxEntCLI(LightningCLI):
     def _callbacks(given: Any) -> list[pl.Callback]:
         """The user's own, and those that every run wants."""
         callbacks = given.callbacks or []
-        callbacks = [
-            *(callbacks if isinstance(callbacks, list) else [callbacks]),
-            Curves(),
-            GracefulInterrupt(),
-            BestCheckpoint(),
-        ]
-        if given.enable_progress_bar is not False and not any(isinstance(each, ProgressBar) for each in callbacks):
-            callbacks.append(EnvStepProgress())
-        return callbacks
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        no_bar = given.enable_progress_bar is False or any(isinstance(each, ProgressBar) for each in callbacks)
+        bar = [] if no_bar else [EnvStepProgress()]  # before the interrupt, whose advice is the last that is printed
+        return [*callbacks, Curves(), *bar, GracefulInterrupt(), BestCheckpoint()]
 
     def _loggers(self, given: Any) -> list[Any]:
         """The csv first, since it says where the run's folder is; then W&B, or what the user chose instead."""

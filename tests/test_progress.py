@@ -1,9 +1,12 @@
 import io
 import sys
+from unittest.mock import Mock
 
 import pytest
+import pytorch_lightning as pl
 
 from lightning_maxent import progress as module
+from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.progress import progress
 
 
@@ -62,3 +65,18 @@ def test_a_length_that_is_not_known_is_not_shown(monkeypatch, clock):
         clock[0] += module.SECONDS
         bar.update(60)
     assert sys.stderr.getvalue() == "SAC: 60 env steps, 00:30 passed, 2.0 env steps/s\n"
+
+
+def test_an_exception_ends_the_progress_of_a_run_with_the_step_that_it_reached(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    callback, trainer, model = (
+        EnvStepProgress(),
+        Mock(pl.Trainer, global_step=0, max_steps=100),
+        Mock(pl.LightningModule),
+    )
+    callback.on_train_start(trainer, model)
+    trainer.global_step = 49
+    callback.on_exception(trainer, model, KeyboardInterrupt())
+    callback.teardown(trainer, model, "fit")
+    (said,) = sys.stderr.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert ": 49/100 env steps, " in said

@@ -38,7 +38,16 @@ class EnvStepProgress(ProgressBar):
             mean, std = metrics["eval/return_mean"], metrics["eval/return_std"]
             self._bar.set_postfix_str(f"eval/return {mean:.1f} ± {std:.1f}", refresh=False)
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """End with where the run stands, before anything is said of the exception."""
+        if self._bar is not None:
+            self._bar.update(trainer.global_step - self._bar.n)
+            self._close()
+
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
