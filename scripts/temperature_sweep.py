@@ -40,7 +40,7 @@ from lightning_maxent.exact import (
     read_mdp,
     soft_value_iteration,
 )
-from lightning_maxent.loggers.tidy_csv import read_metrics
+from lightning_maxent.metrics_file import read_metrics
 
 OPTIMA = {"CurrentEntropy": entropy_regularised_policy, "TrajectoryEntropy": soft_value_iteration}
 ALPHAS = (0.0005, 0.002, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0)

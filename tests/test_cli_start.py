@@ -151,7 +151,8 @@ def test_a_run_in_a_script_is_found_by_its_literal_name():
 
 
 def test_the_command_to_go_on_with_is_one_that_a_shell_understands(capsys):
-    trainer = Mock(spec=pl.Trainer, default_root_dir="runs [v1]/it's", global_step=3, state=Mock(fn="fit"))
+    state = Mock(fn="fit")
+    trainer = Mock(pl.Trainer, default_root_dir="runs [v1]/it's", global_step=3, state=state, fast_dev_run=False)
     GracefulInterrupt().on_exception(trainer, Mock(spec=pl.LightningModule), KeyboardInterrupt())
     command = capsys.readouterr().out.partition("go on with: ")[2]
     assert shlex.split(command)[-1] == "runs [v1]/it's/checkpoints/last.ckpt"
@@ -183,8 +184,7 @@ def test_the_way_out_of_a_fused_optimizer_is_one(capsys):
 def test_a_part_whose_package_is_missing_ends_in_one_sentence_with_the_pip_command(capsys, monkeypatch):
     monkeypatch.setattr("pytorch_lightning.callbacks.progress.rich_progress._RICH_AVAILABLE", False)
     error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--trainer.callbacks+=RichProgressBar", "--name=a")
-    assert "a package that is not installed: `RichProgressBar` requires `rich`" in error
-    assert "`pip install -U rich`" in error
+    assert "RichProgressBar needs a package that is not installed: pip install rich" in error
     Path("lonely.py").write_text(
         "import pytorch_lightning as pl\n\n\nclass Lonely(pl.Callback):\n    def __init__(self):\n        import nothing.deep\n"
     )

@@ -7,7 +7,8 @@ import pytorch_lightning as pl
 from matplotlib.figure import Figure
 from pytorch_lightning.utilities import rank_zero_warn
 
-from lightning_maxent.loggers.tidy_csv import STEP, TidyCSVLogger
+from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
+from lightning_maxent.metrics_file import STEP
 
 PANELS = {
     "return": ("eval/return_mean", "eval/sampled_return_mean", "train/return_mean"),

@@ -12,8 +12,8 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_maxent.files import said, write_whole
+from lightning_maxent.metrics_file import STEP, read_metrics
 
-STEP = "env_steps"
 ADVICE = "make room for it, and go on with the run by --ckpt_path"
 
 
@@ -114,14 +114,3 @@ class TidyCSVLogger(Logger):
 
 def _last_step(rows: list[dict[str, Any]]) -> int | None:
     return int(rows[-1][STEP]) if rows else None
-
-
-def read_metrics(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of a ``metrics.csv``, without what a full disk or a power cut has torn: rows that do not fit the header."""
-    lines = path.read_text(errors="replace").splitlines(keepends=True)
-    reader = csv.DictReader(line for line in lines if line.endswith("\n") and "\0" not in line)
-    columns = list(reader.fieldnames or [])
-    if columns[:1] != [STEP] or len(set(columns)) < len(columns):
-        return [STEP], []
-    rows = [row for row in reader if None not in row and None not in row.values() and row[STEP].isdigit()]
-    return columns, rows

@@ -92,7 +92,7 @@ def optimizers_of(algorithm):
 
 @pytest.mark.parametrize("parts", [*POLICIES.values(), *CRITICS.values()], ids=[*POLICIES, *CRITICS])
 def test_each_loss_moves_its_own_network_alone(parts):
-    algorithm = build(temperature=partial(LearnedTemperature, initial_alpha=ALPHA, target_entropy=-1.0), **parts)
+    algorithm = build(temperature=partial(LearnedTemperature, initial_alpha=ALPHA, target_entropy=0.0), **parts)
     losses = algorithm.losses(transitions())
     assert losses.keys() == {"critic", "policy", "temperature"}
     for name, loss in losses.items():
