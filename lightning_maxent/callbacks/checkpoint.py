@@ -62,7 +62,8 @@ class StepCheckpoint(ModelCheckpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_steps = math.inf if trainer.fast_dev_run else trainer.global_step  # type: ignore[attr-defined]
-        self._warn_of_a_full_disk(trainer)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._warn_of_a_full_disk(trainer)
         self._draw_on()
         if trainer.global_step:
             _continue_epochs(trainer)
@@ -101,9 +102,8 @@ class StepCheckpoint(ModelCheckpoint):
     @staticmethod
     def _evaluate(trainer: pl.Trainer) -> None:
         epoch_loop = trainer.fit_loop.epoch_loop
-        epoch_loop._batches_that_stepped = (
-            trainer.global_step
-        )  # the step that loggers get; Lightning has added one to it
+        # The step that loggers get: Lightning has added one to it.
+        epoch_loop._batches_that_stepped = trainer.global_step
         loop = epoch_loop.val_loop
         trainer.validating = True
         loop.run()

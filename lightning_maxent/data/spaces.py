@@ -27,8 +27,8 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
         MaxEntError: for an unknown id (names near matches), arguments the environment refuses, observations that
             cannot be flattened, or whatever the environment's own code raises.
     """
-    name = registered_name(env_id)
-    with errors_of(f"Making the environment {env_id!r}"):
+    name, making = registered_name(env_id), f"Making the environment {env_id!r}"
+    with errors_of(making):
         try:
             env = gym.make(name, **(env_kwargs or {}), **options)
         except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
@@ -39,7 +39,7 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
         except TypeError as error:
             cause = error.__cause__ or error  # Gymnasium raises another one from that of the environment
             if not _refuses_arguments(cause, env_kwargs or {}):
-                raise ForeignError(f"Making the environment {env_id!r} raised {described(cause)}.") from cause
+                raise ForeignError(f"{making} raised {described(cause)}.") from cause
             if missing := re.search(r"missing \d+ required .*: '(\w+)'", str(cause)):
                 raise MaxEntError(
                     f"The environment {env_id!r} needs more arguments ({cause}): give them by --data.env_kwargs, as in "
