@@ -36,7 +36,7 @@ def explain(message: str) -> str:
         return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))
     if stray := re.search(r"[Uu]nrecognized arguments: ([^-\s]\S*)", message):
         return (
-            f"{stray[1]} belongs to no option: configurations follow the command, as in fit sac/pendulum critic/redq, and "
+            f"{stray[1]} belongs to no option: configurations follow the command, as in fit value_sac/pendulum critic/redq, and "
             f"options follow them."
         )
     if unknown := re.search(r"(?:[Uu]nrecognized arguments: |does not accept option )(\S+)", message):
@@ -61,7 +61,7 @@ def explain(message: str) -> str:
     if ownerless := re.search(r"Not a valid subclass of (\w+)\n", message):
         return (
             f"Options are given, but not the {ownerless[1]} that has them: an overlay, such as critic/redq, comes after a "
-            f"whole configuration, as in --config sac/pendulum --config critic/redq."
+            f"whole configuration, as in --config value_sac/pendulum --config critic/redq."
         )
     if subclass := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
         return f"{subclass[1]} cannot be used here: a subclass of {subclass[2]} is needed."
@@ -150,7 +150,7 @@ def _check_yaml(path: Path) -> None:
 
 
 def resolve_arguments(args: Sequence[str]) -> list[str]:
-    """Turn ``fit sac/pendulum`` into ``fit --config <its path>``; give ``--ckpt_path`` its run's configuration.
+    """Turn ``fit value_sac/pendulum`` into ``fit --config <its path>``; give ``--ckpt_path`` its run's configuration.
 
     Raises:
         MaxEntError: for a command that there is not, or one without anything that says what to train.
@@ -199,12 +199,14 @@ def _config_beside(checkpoint: Path) -> str:
 def _check_command(args: Sequence[str]) -> None:
     if not args or not (args[0] in COMMANDS or args[0].startswith("-")):
         given = f"There is no command {args[0]!r}" if args else "No command was given"
-        raise MaxEntError(f"{given}: {', '.join(COMMANDS)}, compare or verify; e.g. lightning-maxent fit sac/pendulum.")
+        raise MaxEntError(
+            f"{given}: {', '.join(COMMANDS)}, compare or verify; e.g. lightning-maxent fit value_sac/pendulum."
+        )
     says_what = ("--config", "-c", "--model", "--ckpt_path", "--help", "-h", "--print_config")
     given = [arg.partition("=")[0] for arg in args]
     if args[0] in COMMANDS and not any(name in says_what or name.endswith(".help") for name in given):
         raise MaxEntError(
-            f"Say what to {args[0]}: {args[0]} sac/pendulum, or another built-in name, or a file of your own; or --ckpt_path "
+            f"Say what to {args[0]}: {args[0]} value_sac/pendulum, or another built-in name, or a file of your own; or --ckpt_path "
             f"with a checkpoint."
         )
 

@@ -1,4 +1,4 @@
-"""The command line: ``lightning-maxent fit sac/pendulum``.
+"""The command line: ``lightning-maxent fit value_sac/pendulum``.
 
 PyTorch and Lightning take seconds to import.  Nothing here does so before it has said what is being done.
 """
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
 
-  fit        train: lightning-maxent fit sac/pendulum
+  fit        train: lightning-maxent fit value_sac/pendulum
   validate   evaluate a checkpoint as training does: lightning-maxent validate --ckpt_path last
   test       play a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100
   compare    variants x tasks x seeds side by side, then a table, statistics and a page
   verify     is a critic right?
 
-A CONFIG is a built-in name, such as sac/pendulum, or a YAML file; the later ones win.
+A CONFIG is a built-in name, such as value_sac/pendulum, or a YAML file; the later ones win.
 `lightning-maxent COMMAND --help` lists the options of a command, `fit --model.help SAC` those of a class.
 `lightning-maxent --version` prints the version."""
 

@@ -16,21 +16,21 @@ class AbstractEntropyObjective(ABC):
     """The weight of the entropy of later states in what an action is worth."""
 
     @abstractmethod
-    def later(self, alpha: Scalar) -> Scalar:
+    def later_entropy_weight(self, alpha: Scalar) -> Scalar:
         """In units of reward per nat."""
 
 
 class CurrentEntropy(AbstractEntropyObjective):
     """(15): none.  Williams & Peng 1991; Mnih et al. 2016 (arXiv 1602.01783v2), section 4."""
 
-    def later(self, alpha: Scalar) -> Scalar:
+    def later_entropy_weight(self, alpha: Scalar) -> Scalar:
         return torch.zeros_like(alpha)
 
 
 class TrajectoryEntropy(AbstractEntropyObjective):
     """(16): alpha, as for rewards.  Ziebart et al. 2008; Schulman et al. 2017a (arXiv 1704.06440v4), section 2."""
 
-    def later(self, alpha: Scalar) -> Scalar:
+    def later_entropy_weight(self, alpha: Scalar) -> Scalar:
         return alpha
 
 

@@ -65,7 +65,7 @@ def broken_module(error: BaseException) -> ForeignError | None:
     root = error
     while cause := root.__cause__ or root.__context__:
         root = cause
-    own = any(ownership(frame.f_code.co_filename) == 2 for frame, _ in traceback.walk_tb(root.__traceback__))
+    own = any(code_owner_rank(frame.f_code.co_filename) == 2 for frame, _ in traceback.walk_tb(root.__traceback__))
     if root is error or not (own or isinstance(root, SyntaxError)):
         return None
     return ForeignError(f"A module that was given raised {described(root)}.")
@@ -75,11 +75,11 @@ def described(error: BaseException) -> str:
     """Kind and text of an error in one line, and the line that is to blame where there is one."""
     text = " ".join((str(error.msg) if isinstance(error, SyntaxError) else str(error)).split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    place = to_blame(error)
+    place = source_line(error)
     return f"{what} ({place})" if place else what
 
 
-def to_blame(error: BaseException) -> str | None:
+def source_line(error: BaseException) -> str | None:
     """File and line of the user's own code that raised; else, of the installed package that did.
 
     None if only the standard library, this package and those that everybody's code passes through were involved.
@@ -87,14 +87,14 @@ def to_blame(error: BaseException) -> str | None:
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
         return f"{error.filename}, line {error.lineno}"
     places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    ranks = [ownership(filename) for filename, _ in places]
+    ranks = [code_owner_rank(filename) for filename, _ in places]
     if not any(ranks):
-        return to_blame(error.__cause__) if error.__cause__ else None
+        return source_line(error.__cause__) if error.__cause__ else None
     filename, line = places[max(range(len(places)), key=lambda depth: (ranks[depth], depth))]
     return f"{filename}, line {line}"
 
 
-def ownership(filename: str) -> int:
+def code_owner_rank(filename: str) -> int:
     """Whose a file of code is: 2 the user's own, 1 another installed package's, 0 nobody's who could mend it."""
     path = Path(filename).resolve()
     if filename.startswith("<") or path.is_relative_to(_OURS):  # "<frozen importlib._bootstrap>" and the like

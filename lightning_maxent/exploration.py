@@ -23,7 +23,7 @@ class AbstractExploration(nn.Module, ABC):
 
 
 class PolicyExploration(AbstractExploration):
-    """Samples of the policy that is learnt.  Haarnoja et al. 2017, section 3.2."""
+    """Samples of the policy that is learned.  Haarnoja et al. 2017, section 3.2."""
 
     def __init__(self, actions: FiniteActions):
         super().__init__()

@@ -13,8 +13,8 @@ from lightning_maxent.algorithms.reinforce import REINFORCE
 from lightning_maxent.algorithms.reppo import REPPO
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
-from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
 from lightning_maxent.algorithms.td3 import TD3
+from lightning_maxent.algorithms.value_sac import ValueSAC
 from lightning_maxent.critics.base import AbstractCritic
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
@@ -112,10 +112,10 @@ __all__ = [
     "StateValue",
     "SteinSampler",
     "SteinUpdate",
-    "TargetCriticSAC",
     "TrajectoryEntropy",
     "Transition",
     "TwinCritic",
     "TwinHeadsCritic",
     "UniformParticles",
+    "ValueSAC",
 ]

@@ -15,12 +15,12 @@ def write_whole(path: Path, text: str, advice: str = "make room for it, and try 
     Raises:
         MaxEntError: with this advice, if it cannot be written.
     """
-    with said(path, advice):
+    with write_errors(path, advice):
         replace(write_temporary(path, lambda file: file.write(text.encode())))
 
 
 @contextlib.contextmanager
-def said(path: Path, advice: str) -> Iterator[None]:
+def write_errors(path: Path, advice: str) -> Iterator[None]:
     """Errors in writing a file, as a sentence with what to do."""
     try:
         yield

@@ -15,7 +15,7 @@ def diverged(weights: Mapping[str, Tensor]) -> list[str]:
 
 
 @contextmanager
-def looked_at(part: nn.Module, asked_for: str) -> Iterator[None]:
+def without_side_effects(part: nn.Module, asked_for: str) -> Iterator[None]:
     """Looking changes neither statistics nor modes, those of parts included, nor the random state.
 
     What the part raises is named with what it was ``asked_for``.

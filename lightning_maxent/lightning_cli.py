@@ -187,7 +187,7 @@ class MaxEntCLI(LightningCLI):
     def before_validate(self) -> None:
         self.model.check_trainer(self.trainer)
         if not self._get(self.config, "ckpt_path"):
-            print("No --ckpt_path was given: this plays a policy that has learnt nothing.")
+            print("No --ckpt_path was given: this plays a policy that has learned nothing.")
 
     before_test = before_validate
 
@@ -245,7 +245,7 @@ def _give_back_unless_begun(folder: Path) -> None:
 
 
 def _snake(class_path: str) -> str:
-    """``a.b.TargetCriticSAC`` -> ``target_critic_sac``, ``a.b.A2C`` -> ``a2c``."""
+    """``a.b.SAC`` -> ``sac``, ``a.b.A2C`` -> ``a2c``."""
     name = class_path.rpartition(".")[2]
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 

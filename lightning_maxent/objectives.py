@@ -1,6 +1,6 @@
 """Every equation of the project, one pure function each.
 
-Maximum entropy reinforcement learning maximises ``E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]``: reward and, weighted
+Maximum entropy reinforcement learning maximizes ``E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]``: reward and, weighted
 by the temperature ``alpha``, the entropy of the policy in every state along the way.  All functions are elementwise
 over their inputs and unreduced: the caller takes the mean.  Shapes: ``batch`` transitions, ``member`` critics of an
 ensemble, ``atom`` numbers that describe one return (one for a scalar critic).
@@ -109,33 +109,33 @@ def quantile_huber(
 
 
 def projection(
-    atoms: Float[Tensor, "*batch atom"], probs: Float[Tensor, "*batch atom"], centres: Float[Tensor, " bin"]
+    atoms: Float[Tensor, "*batch atom"], probs: Float[Tensor, "*batch atom"], centers: Float[Tensor, " bin"]
 ) -> Float[Tensor, "*batch bin"]:
-    """A distribution moved onto equally spaced ``centres``: every atom is shared between the two next to it.
+    """A distribution moved onto equally spaced ``centers``: every atom is shared between the two next to it.
 
     The mean stays, except that atoms beyond the ends are moved there.  Bellemare et al. 2017, eq. 7; of one atom, the
     two-hot encoding.
     """
-    last = len(centres) - 1
-    position = ((atoms - centres[0]) * (last / (centres[-1] - centres[0]))).clamp(0, last)
+    last = len(centers) - 1
+    position = ((atoms - centers[0]) * (last / (centers[-1] - centers[0]))).clamp(0, last)
     below = position.nan_to_num().long().clamp(max=last - 1)  # NaN has no index, but a share
     above = position - below
-    histogram = torch.zeros(*atoms.shape[:-1], len(centres), dtype=atoms.dtype, device=atoms.device)
+    histogram = torch.zeros(*atoms.shape[:-1], len(centers), dtype=atoms.dtype, device=atoms.device)
     histogram.scatter_add_(-1, below, probs * (1 - above))
     return histogram.scatter_add_(-1, below + 1, probs * above)
 
 
 def gaussian_histogram(
-    mean: Float[Tensor, "*batch"], centres: Float[Tensor, " bin"], smear: float
+    mean: Float[Tensor, "*batch"], centers: Float[Tensor, " bin"], sigma: float
 ) -> Float[Tensor, "*batch bin"]:
-    """The mass of ``N(mean, (smear width)^2)`` in bins of equal width around ``centres``, cut off at the outer edges.
+    """The mass of ``N(mean, (sigma width)^2)`` in bins of equal width around ``centers``, cut off at the outer edges.
 
     Imani & White 2018; Farebrother et al. 2024 (arXiv 2403.03950), section 3.2.
     """
-    width = (centres[-1] - centres[0]) / (len(centres) - 1)
-    edges = torch.cat((centres - width / 2, centres[-1:] + width / 2))
+    width = (centers[-1] - centers[0]) / (len(centers) - 1)
+    edges = torch.cat((centers - width / 2, centers[-1:] + width / 2))
     inside = mean.clamp(edges[0], edges[-1]).unsqueeze(-1)
-    mass = torch.special.ndtr((edges - inside) / (smear * width)).diff(dim=-1)
+    mass = torch.special.ndtr((edges - inside) / (sigma * width)).diff(dim=-1)
     return mass / mass.sum(-1, keepdim=True)
 
 
@@ -156,7 +156,7 @@ def value_loss(
 def policy_loss(
     q: Float[Tensor, " batch"], log_prob: Float[Tensor, " batch"], alpha: Scalar
 ) -> Float[Tensor, " batch"]:
-    """``alpha log pi(a|s) - Q(s,a)`` with ``a`` reparameterised: ``alpha`` times the KL divergence to ``exp(Q/alpha)/Z``,
+    """``alpha log pi(a|s) - Q(s,a)`` with ``a`` reparameterized: ``alpha`` times the KL divergence to ``exp(Q/alpha)/Z``,
     less ``alpha log Z``, which no action changes.  Haarnoja et al. 2018b, eq. 9 (2018a, eq. 12, divides by ``alpha``).
     """
     return alpha.detach() * log_prob - q
@@ -230,7 +230,7 @@ def importance_log_probs(
     At ``alpha = 0`` V is the maximum over the particles.
 
     Returns:
-        Logarithms of normalised importance weights ``pi(a_k|s) / p(a_k)``, whose sum is one, and ``log pi(a_k|s)``,
+        Logarithms of normalized importance weights ``pi(a_k|s) / p(a_k)``, whose sum is one, and ``log pi(a_k|s)``,
         which is finite also where the weight is zero.
     """
     log_weights = boltzmann_log_probs(q - alpha * log_density, alpha)
@@ -243,10 +243,10 @@ def stein_direction(
 ) -> Float[Tensor, "batch particle dim"]:
     """``phi(y_i) = mean_j k(x_j, y_i) slope(x_j) + alpha grad_{x_j} k(x_j, y_i)`` over the other particles.
 
-    Attraction along the ``slope``, ``alpha grad log p``, shared with neighbours, and repulsion from them.  Haarnoja et
+    Attraction along the ``slope``, ``alpha grad log p``, shared with neighbors, and repulsion from them.  Haarnoja et
     al. 2017, eq. 13; ``alpha`` times Liu & Wang 2016, eq. 8, with ``k(x, y) = exp(-||x - y||^2 / h)`` and their
     bandwidth: ``h`` is the median of squared distances between two particles over the logarithm of their number, state
-    by state, and at least 1e-3.  There a particle is one of its own neighbours, which attracts and does not repel: of 32,
+    by state, and at least 1e-3.  There a particle is one of its own neighbors, which attracts and does not repel: of 32,
     drawn afresh each time, that makes samples a fifth too short in the multi-goal world.  Here it is not, and samples of
     ``p`` itself stay where they are on average.
     """
@@ -305,7 +305,7 @@ def soft_returns(
 # ---- on policy -------------------------------------------------------------------------------------------------------
 
 
-def generalised_advantages(
+def generalized_advantages(
     error: Float[Tensor, "time *env"], done: Bool[Tensor, "time *env"], decay: float
 ) -> Float[Tensor, "time *env"]:
     """``A_t = delta_t + decay A_{t+1}`` within episodes, of one-step errors ``delta_t = r + gamma V(s') - V(s)``.

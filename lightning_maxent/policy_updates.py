@@ -31,7 +31,7 @@ class AbstractPolicyUpdate(ABC):
 class SteinUpdate(AbstractPolicyUpdate):
     """Samples move along the direction that brings them to ``exp(Q/alpha)`` fastest, within a kernel's reach.
 
-    Amortised Stein variational gradient descent, Haarnoja et al. 2017, eqs. 13 and 14, in the space before tanh: the
+    Amortized Stein variational gradient descent, Haarnoja et al. 2017, eqs. 13 and 14, in the space before tanh: the
     density there is ``exp(Q(s, tanh u)/alpha) prod (1 - tanh(u)^2)``.  In the box itself, as published, samples settle
     at ``exp(Q) prod (1 - a^2)`` instead.
 
@@ -60,13 +60,13 @@ class SteinUpdate(AbstractPolicyUpdate):
         reached = q(obs.repeat_interleave(self.count, dim=0), particles.tanh().flatten(0, 1)).view(u.shape[:2])
         log_density = reached + alpha.detach() * tanh_log_det(particles).sum(-1)  # alpha times it
         (slope,) = torch.autograd.grad(log_density.sum(), particles)
-        with torch.autocast(obs.device.type, enabled=False):  # neighbours differ by less than bfloat16 tells
+        with torch.autocast(obs.device.type, enabled=False):  # neighbors differ by less than bfloat16 tells
             direction = stein_direction(particles.detach(), slope, alpha.detach())
         return -(direction * u).sum(-1).mean(-1)
 
 
 class DivergenceUpdate(AbstractPolicyUpdate):
-    """``alpha KL(pi || exp(Q/alpha)/Z)`` by reparameterised actions, as in SAC.
+    """``alpha KL(pi || exp(Q/alpha)/Z)`` by reparameterized actions, as in SAC.
 
     Args:
         count: actions per state.

@@ -14,8 +14,8 @@ from lightning_maxent.errors import MaxEntError
 
 
 @contextmanager
-def steady(module: nn.Module) -> Iterator[None]:
-    """``module`` normalises by its running statistics and leaves them as they are; dropout goes on."""
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """``module`` normalizes by its running statistics and leaves them as they are; dropout goes on."""
     moving = [each for each in module.modules() if each._buffers and each.training]  # buffers() takes as long as to act
     for each in moving:
         each.training = False
@@ -36,7 +36,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:
-        with steady(module):
+        with frozen_statistics(module):
             yield
     finally:
         for parameter in trainable:
@@ -71,7 +71,7 @@ class AbstractTarget(nn.Module, ABC):
 class AbstractSlowCopy(AbstractTarget, ABC):
     """Holds ``network``, a copy that starts equal to the given network, takes no gradient, and follows it.
 
-    Its running statistics follow too, and it normalises by them.
+    Its running statistics follow too, and it normalizes by them.
     """
 
     def __init__(self, network: nn.Module):
@@ -79,13 +79,13 @@ class AbstractSlowCopy(AbstractTarget, ABC):
         self.network: Any = deepcopy(network).requires_grad_(False)
 
     def forward(self, *inputs: Any) -> Any:
-        with steady(self.network):
+        with frozen_statistics(self.network):
             return self.network(*inputs)
 
     def predictions(
         self, network: nn.Module, ask: Callable[..., Tensor], now: tuple[Tensor, ...], following: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
-        with torch.no_grad(), steady(self.network):
+        with torch.no_grad(), frozen_statistics(self.network):
             believed = ask(self.network, *following)
         return ask(network, *now), believed
 
@@ -145,7 +145,7 @@ class AbstractJointTarget(AbstractTarget, ABC):
 class JointPass(AbstractJointTarget):
     """No slow copy: the network itself, asked of both at once.  Bhatt et al. 2019 (CrossQ, arXiv 1902.05605), section 4.
 
-    In one pass over ``(s, a)`` and ``(s', a')``, batch normalisation takes its statistics from both.
+    In one pass over ``(s, a)`` and ``(s', a')``, batch normalization takes its statistics from both.
     """
 
     def __init__(self, network: nn.Module):
@@ -153,7 +153,7 @@ class JointPass(AbstractJointTarget):
         self._network = [network]  # in a list, so that it is not a part of this module too
 
     def forward(self, *inputs: Any) -> Any:
-        with steady(self._network[0]):
+        with frozen_statistics(self._network[0]):
             return self._network[0](*inputs)
 
     def predictions(
@@ -169,7 +169,7 @@ class JointPass(AbstractJointTarget):
 class JointPolyakTarget(AbstractSlowCopy, AbstractJointTarget):
     """A slow copy, where network and copy are each asked of both at once.  FlashSAC (arXiv 2604.04539), published code.
 
-    Both normalise by the statistics of both pairs; the copy follows as in ``PolyakTarget``.
+    Both normalize by the statistics of both pairs; the copy follows as in ``PolyakTarget``.
 
     Args:
         network: what the copy follows.
@@ -226,6 +226,6 @@ def build_state_target(builder: TargetBuilder, value: nn.Module, instead: str) -
     if isinstance(target, AbstractJointTarget):
         raise MaxEntError(
             f"{type(target).__name__} asks a critic for (s, a) and (s', a') in one pass, but here the target is the slow copy "
-            f"of V, which sees no actions: use {instead}; or PolyakTarget, with a critic that has no batch normalisation."
+            f"of V, which sees no actions: use {instead}; or PolyakTarget, with a critic that has no batch normalization."
         )
     return target

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.errors import MaxEntError, errors_of
-from lightning_maxent.inspection import looked_at
+from lightning_maxent.inspection import without_side_effects
 from lightning_maxent.networks import MLP, NetworkBuilder
 
 ValueBuilder = Callable[[int], nn.Module]
@@ -39,7 +39,7 @@ def build_value(builder: ValueBuilder, obs_dim: int) -> nn.Module:
     """
     with errors_of("Building the value"):
         value = builder(obs_dim)
-    with looked_at(value, "three states"), torch.no_grad():
+    with without_side_effects(value, "three states"), torch.no_grad():
         given = value(torch.randn(3, obs_dim))
     if not isinstance(given, Tensor) or given.shape != (3,):
         what = list(given.shape) if isinstance(given, Tensor) else type(given).__name__

@@ -3,10 +3,10 @@
     pip install -e '.[benchmark]'
     python scripts/benchmark_sb3.py --algorithm td3 --out docs/results/pendulum_td3_vs_sb3.csv
 
-Ours is ``configs/target_critic_sac/pendulum.yaml``, ``configs/td3/pendulum.yaml`` or ``configs/ppo/pendulum.yaml`` through the
+Ours is ``configs/sac/pendulum.yaml``, ``configs/td3/pendulum.yaml`` or ``configs/ppo/pendulum.yaml`` through the
 command line.  Theirs has the same networks, drawn from the same distributions, the same Adam (step size, epsilon), batches,
 number and times of updates, discount, buffer, warm-up, delay and noise; for PPO also the same first deviation in the same
-units (their environment takes actions in [-1, 1] too), lambda, clip, weight of V's loss and, unclipped, standardised
+units (their environment takes actions in [-1, 1] too), lambda, clip, weight of V's loss and, unclipped, standardized
 observations and rewards.  Both bootstrap behind time limits.  What is left, by the source of 2.9.2, no setting of theirs
 removes:
 
@@ -96,7 +96,7 @@ def their_env() -> gym.Env:
 def their_sac(seed: int) -> Any:
     import stable_baselines3 as sb3  # pyright: ignore[reportMissingImports]  # an extra
 
-    return sb3.SAC("MlpPolicy", their_env(), seed=seed, policy_kwargs=their_replay_networks(), **SAC)
+    return sb3.ValueSAC("MlpPolicy", their_env(), seed=seed, policy_kwargs=their_replay_networks(), **ValueSAC)
 
 
 def their_td3(seed: int) -> Any:
@@ -134,7 +134,7 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    "sac": Task("target_critic_sac/pendulum", their_sac, 1_000, 10_000),
+    "value_sac": Task("sac/pendulum", their_sac, 1_000, 10_000),
     "td3": Task("td3/pendulum", their_td3, 1_000, 20_000),
     "ppo": Task("ppo/pendulum", their_ppo, 10_240, 102_400),
 }
@@ -191,7 +191,7 @@ def theirs(task: Task, seed: int, steps: int) -> Iterator[dict[str, Any]]:
 
 
 class Scaled:
-    """Their policy on raw observations: where it learnt from standardised ones, it is shown such."""
+    """Their policy on raw observations: where it learned from standardized ones, it is shown such."""
 
     def __init__(self, model: Any):
         self._model, self._normalize = model, model.get_vec_normalize_env()
@@ -203,7 +203,7 @@ class Scaled:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--algorithm", choices=TASKS, default="sac")
+    parser.add_argument("--algorithm", choices=TASKS, default="value_sac")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="environment steps, a multiple of the interval of evaluations")
     parser.add_argument("--out", type=Path, required=True)

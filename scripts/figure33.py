@@ -3,9 +3,9 @@ r"""Train soft Q-learning and a deterministic agent on the multi-goal world, and
     python scripts/figure33.py --seed 0 --out figure33
 
 Draws ``<out>/figure33.png``: trajectories from the origin over the reward field, and Q's level curves with 100 samples
-of the policy at three states; each for the learnt agent, for the exact soft optimum, and for DDPG with the same critic.
+of the policy at three states; each for the learned agent, for the exact soft optimum, and for DDPG with the same critic.
 Prints one JSON line, also in ``<out>/figure33.json``, with the exact numbers beside the
-learnt ones.  A run that lies finished in ``<out>`` is not trained again.  Soft Q-learning meets 100,000 steps, and DDPG learns
+learned ones.  A run that lies finished in ``<out>`` is not trained again.  Soft Q-learning meets 100,000 steps, and DDPG learns
 from the same transitions at the same times: half an hour on one CPU core and a quarter; ``--trainer.max_steps 20000`` and
 the like go to both, and minutes show the four goals.
 """
@@ -134,7 +134,7 @@ def shares(solution: MultiGoalSolution, goals: np.ndarray) -> list[float]:
 
 @torch.no_grad()
 def soft_values(agent: ActionValueAlgorithm, states: np.ndarray, alpha: float, count: int = 4096) -> np.ndarray:
-    """``alpha log integral exp(Q/alpha)`` of the learnt Q, from many uniform actions."""
+    """``alpha log integral exp(Q/alpha)`` of the learned Q, from many uniform actions."""
     values = []
     for state in torch.as_tensor(states, dtype=torch.float32):
         actions = 2 * torch.rand(count, 2) - 1
@@ -172,18 +172,18 @@ def report(
     """All numbers of the JSON line; ``largest_value_error`` is over 500 of the states visited, drawn at random."""
     rng = np.random.default_rng(seed)
     starts = sigma * rng.standard_normal((1000, 2))
-    learnt = play(solution, lambda states: act(soft, states), starts)
+    learned = play(solution, lambda states: act(soft, states), starts)
     exact = play(solution, lambda states: solution.sample(states, rng), starts)
     deterministic = play(solution, lambda states: act(hard, states), starts)
     origin = play(solution, lambda states: act(hard, states), np.zeros((1, 2)))
-    visited = learnt["path"][:-1].reshape(-1, 2)
+    visited = learned["path"][:-1].reshape(-1, 2)
     visited = visited[~solution.world.there(visited)]
     visited = visited[rng.choice(len(visited), min(500, len(visited)), replace=False)]
     return {
-        "goals": shares(solution, learnt["goal"]),
-        "timeouts": float((learnt["goal"] < 0).mean()),
-        "return": float(learnt["return"].mean()),
-        "length": float(learnt["length"].mean()),
+        "goals": shares(solution, learned["goal"]),
+        "timeouts": float((learned["goal"] < 0).mean()),
+        "return": float(learned["return"].mean()),
+        "length": float(learned["length"].mean()),
         "exact_goals": shares(solution, exact["goal"]),
         "exact_return": float(exact["return"].mean()),
         "exact_length": float(exact["length"].mean()),

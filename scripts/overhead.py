@@ -17,7 +17,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from lightning_maxent import SAC, BoxActions, Round, SquashedGaussian, Transition, TwinCritic
+from lightning_maxent import BoxActions, Round, SquashedGaussian, Transition, TwinCritic, ValueSAC
 from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.callbacks.training_log import TrainingLog
 from lightning_maxent.data.environment import RoundStream
@@ -84,8 +84,8 @@ def random_batches(updates: int) -> Transition:
     return Transition(obs, action, torch.randn(shape), next_obs, torch.zeros(shape, dtype=torch.bool))
 
 
-def new_algorithm() -> SAC:
-    return SAC(OBS_DIM, BoxActions(ACTION_DIM), critic=TwinCritic, policy=SquashedGaussian)
+def new_algorithm() -> ValueSAC:
+    return ValueSAC(OBS_DIM, BoxActions(ACTION_DIM), critic=TwinCritic, policy=SquashedGaussian)
 
 
 def measure(updates_per_round: int, turn: int, pairs: int) -> np.ndarray:

@@ -4,7 +4,7 @@ r"""What do several actions per next state cost, and how far off is the soft val
 
 In the three probe states of the multi-goal world, with the exact Q: bias and deviation of ``V`` from n particles, drawn
 uniformly or from a mixture of Gaussians that was fitted to ``exp(Q/alpha)/Z`` before, and the time that one update of
-``ContinuousSoftQLearning`` takes with as many.  A bias of one state adds up along the way: learnt values inherit that of
+``ContinuousSoftQLearning`` takes with as many.  A bias of one state adds up along the way: learned values inherit that of
 every later state too.  Writes ``<out>.csv`` and ``<out>.png``.
 """
 

@@ -52,26 +52,26 @@ class World:
     def __init__(self, dim: int, weights: tuple[float, ...]):
         self.weights = np.array(weights)
         if dim == 1:
-            self.centres = np.array([[-0.75], [-0.25], [0.25], [0.75]])
+            self.centers = np.array([[-0.75], [-0.25], [0.25], [0.75]])
         else:
             signs = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
-            self.centres = 0.5 * np.tile(signs, (1, (dim + 1) // 2))[:, :dim]
+            self.centers = 0.5 * np.tile(signs, (1, (dim + 1) // 2))[:, :dim]
         self.spread = SPREAD / 2 if dim == 1 else SPREAD
 
     def q(self, obs: Tensor, action: Tensor) -> Tensor:
-        apart = (action.unsqueeze(-2) - torch.as_tensor(self.centres, dtype=torch.float32)) / self.spread
+        apart = (action.unsqueeze(-2) - torch.as_tensor(self.centers, dtype=torch.float32)) / self.spread
         return (-0.5 * apart.square().sum(-1) + torch.as_tensor(self.weights).float().log()).logsumexp(-1)
 
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        low, high = (-1 - self.centres) / self.spread, (1 - self.centres) / self.spread
+        low, high = (-1 - self.centers) / self.spread, (1 - self.centers) / self.spread
         inside = _normal_mass(low, high).prod(-1) * self.weights
         component = rng.choice(len(inside), count, p=inside / inside.sum())
         z = truncnorm.rvs(low[component], high[component], random_state=rng)
-        return self.centres[component] + self.spread * np.asarray(z)
+        return self.centers[component] + self.spread * np.asarray(z)
 
     def shares(self, samples: np.ndarray) -> np.ndarray:
-        """Fractions of the samples that are nearest to each centre."""
-        return np.bincount(cdist(samples, self.centres).argmin(1), minlength=4) / len(samples)
+        """Fractions of the samples that are nearest to each center."""
+        return np.bincount(cdist(samples, self.centers).argmin(1), minlength=4) / len(samples)
 
 
 def _normal_mass(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -35,14 +35,14 @@ from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.exact import (
     FiniteMDP,
     Solution,
-    entropy_regularised_policy,
+    entropy_regularized_policy,
     expected_return,
     read_mdp,
     soft_value_iteration,
 )
 from lightning_maxent.metrics_file import read_metrics
 
-OPTIMA = {"CurrentEntropy": entropy_regularised_policy, "TrajectoryEntropy": soft_value_iteration}
+OPTIMA = {"CurrentEntropy": entropy_regularized_policy, "TrajectoryEntropy": soft_value_iteration}
 ALPHAS = (0.0005, 0.002, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0)
 
 
@@ -141,7 +141,7 @@ def draw(rows: list[dict[str, float | str]], picture: Path) -> None:
         points = [[float(row[name]) for row in rows if row["alpha"] == alpha] for alpha in alphas]
         for alpha, values in zip(alphas, points, strict=True):
             axis.plot([alpha] * len(values), values, "o", color=f"C{index}", alpha=0.5)
-        axis.plot(alphas, [np.mean(values) for values in points], color=f"C{index}", label="learnt, mean of the seeds")
+        axis.plot(alphas, [np.mean(values) for values in points], color=f"C{index}", label="learned, mean of the seeds")
         if exact is not None:
             axis.plot(alphas, exact[:, index], "k--", label="exact optimum")
         axis.set(ylabel=label, xscale="log")

@@ -65,7 +65,7 @@ def carry_out(job: Job) -> Path:
     ]
     if job.goal is not None:
         flags += [f"--data.env_kwargs={{goals: [{list(GOALS[job.goal])}]}}", "--data.eval_interval=125"]
-        flags += ["--data.warmup_steps=64"]
+        flags += ["--data.learning_starts=64"]
     if job.way.endswith("warm"):
         (trained,) = job.runs_dir.glob(f"*/*/{WAYS[job.way]}_all_seed{job.seed}")
         flags += ["--trainer.callbacks+=lightning_maxent.callbacks.warm_start.WarmStart"]

@@ -23,7 +23,7 @@ TESTS = [
     "tests/test_objectives_on_policy.py",
     "tests/test_actions.py",
     "tests/test_schedules.py",
-    "tests/test_room.py",
+    "tests/test_free_space.py",
     "tests/test_exploration.py",
     "tests/test_temperature.py",
     "tests/test_targets.py",
@@ -122,7 +122,7 @@ MUTANTS = [
         "log_prob averaged over the action", "policies/squashed_gaussian.py", "log_std).sum(-1)", "log_std).mean(-1)"
     ),
     Mutant(
-        "sample not reparameterised",
+        "sample not reparameterized",
         "policies/squashed_gaussian.py",
         "return mean + log_std.exp() * noise",
         "return (mean + log_std.exp() * noise).detach()",
@@ -175,13 +175,13 @@ MUTANTS = [
     Mutant("target entropy -1 for every size", "actions.py", "return -float(self.dim)", "return -1.0"),
     Mutant(
         "V regresses on itself instead of its slow copy",
-        "algorithms/sac.py",
+        "algorithms/value_sac.py",
         "next_value = self.target_value(",
         "next_value = self.value(",
     ),
     Mutant(
         "critics not frozen under the policy's loss",
-        "algorithms/sac.py",
+        "algorithms/value_sac.py",
         "with frozen(self.critic):",
         "with torch.enable_grad():",
     ),
@@ -193,32 +193,32 @@ MUTANTS = [
     ),
     Mutant(
         "backup without entropy",
-        "algorithms/target_critic_sac.py",
+        "algorithms/sac.py",
         "soft_value(believed.atoms, next_log_prob.unsqueeze(-1), alpha)",
         "believed.atoms",
     ),
     Mutant(
         "backup with the old action",
-        "algorithms/target_critic_sac.py",
+        "algorithms/sac.py",
         "next_action, next_log_prob = self.policy(batch.next_obs)",
         "next_action, next_log_prob = self.policy(batch.obs)",
     ),
     Mutant(
         "V regresses on what the policy climbs",
-        "algorithms/sac.py",
+        "algorithms/value_sac.py",
         "believed = self.critic.target(fresh).mean()",
         "believed = q",
     ),
     Mutant(
         "the policy climbs what V regresses on",
-        "algorithms/sac.py",
+        "algorithms/value_sac.py",
         "q = self.critic.value(fresh)",
         "q = self.critic.target(fresh).mean()",
     ),
     Mutant(
         "finite: V regresses on what the policy climbs",
         "algorithms/discrete_value_sac.py",
-        "soft_value = self.believed_returns(prediction, log_probs, alpha).mean()",
+        "soft_value = self.state_value_distribution(prediction, log_probs, alpha).mean()",
         "soft_value = -expected_policy_loss(q, log_probs, alpha)",
     ),
     Mutant(
@@ -251,7 +251,7 @@ MUTANTS = [
         "    _wake(critic, pair)\n",
         "",
     ),
-    Mutant("slow copies never follow", "algorithms/sac.py", "self.target_value.follow(self.value)", "pass"),
+    Mutant("slow copies never follow", "algorithms/value_sac.py", "self.target_value.follow(self.value)", "pass"),
     Mutant(
         "weights that are not finite are saved",
         "callbacks/checkpoint.py",
@@ -418,19 +418,19 @@ MUTANTS = [
     Mutant(
         "backups below the range are not counted",
         "critics/categorical.py",
-        "(target.atoms < self.centres[0]) | (target.atoms > self.centres[-1])",
-        "target.atoms > self.centres[-1]",
+        "(target.atoms < self.centers[0]) | (target.atoms > self.centers[-1])",
+        "target.atoms > self.centers[-1]",
     ),
     Mutant(
         "best.ckpt holds other weights than were evaluated",
         "callbacks/checkpoint.py",
-        "        with exchanged(trainer):\n            super()._save_checkpoint",
+        "        with averaged_weights_exchanged(trainer):\n            super()._save_checkpoint",
         "        with contextlib.nullcontext():\n            super()._save_checkpoint",
     ),
     Mutant(
         "an evaluation that breaks exchanges average and weights",
         "callbacks/checkpoint.py",
-        "exchanged(trainer) if self._before_evaluation else contextlib.nullcontext()",
+        "averaged_weights_exchanged(trainer) if self._before_evaluation else contextlib.nullcontext()",
         "contextlib.nullcontext()",
     ),
     Mutant(
@@ -478,13 +478,13 @@ MUTANTS = [
         "-(log_probs.exp() * log_probs)",
     ),
     Mutant(
-        "finite: probabilities normalised over all factors together",
+        "finite: probabilities normalized over all factors together",
         "actions.py",
         "torch.cat([functional.log_softmax(factor, -1) for factor in scores.split(self.counts, -1)], -1)",
         "functional.log_softmax(scores, -1)",
     ),
     Mutant(
-        "finite: Boltzmann normalised over all factors together",
+        "finite: Boltzmann normalized over all factors together",
         "actions.py",
         "torch.cat([boltzmann_log_probs(factor, alpha) for factor in q.split(self.counts, -1)], -1)",
         "boltzmann_log_probs(q, alpha)",
@@ -534,13 +534,13 @@ MUTANTS = [
     Mutant(
         "finite: the mean of both critics as the value",
         "critics/twin_heads.py",
-        "return prediction.mean(0).lerp(prediction.amin(0), self.caution)",
+        "return prediction.mean(0).lerp(prediction.amin(0), self.pessimism)",
         "return prediction.mean(0)",
     ),
     Mutant(
-        "finite: caution ignored",
+        "finite: pessimism ignored",
         "critics/twin_heads.py",
-        "return prediction.mean(0).lerp(prediction.amin(0), self.caution)",
+        "return prediction.mean(0).lerp(prediction.amin(0), self.pessimism)",
         "return prediction.amin(0)",
     ),
     Mutant(
@@ -606,8 +606,8 @@ MUTANTS = [
     Mutant(
         "finite: value regresses on Q without entropy",
         "algorithms/discrete_value_sac.py",
-        "self.believed_returns(prediction, log_probs, alpha).mean()",
-        "self.believed_returns(prediction, log_probs, 0 * alpha).mean()",
+        "self.state_value_distribution(prediction, log_probs, alpha).mean()",
+        "self.state_value_distribution(prediction, log_probs, 0 * alpha).mean()",
     ),
     Mutant(
         "finite: continuous actions are taken for finite ones",
@@ -661,8 +661,8 @@ MUTANTS = [
     Mutant(
         "projection without the clamp at the ends",
         "objectives.py",
-        "(last / (centres[-1] - centres[0]))).clamp(0, last)",
-        "(last / (centres[-1] - centres[0])))",
+        "(last / (centers[-1] - centers[0]))).clamp(0, last)",
+        "(last / (centers[-1] - centers[0])))",
     ),
     Mutant(
         "projection makes an index of NaN",
@@ -671,7 +671,7 @@ MUTANTS = [
         "position.long()",
     ),
     Mutant(
-        "Gaussian histogram not normalised",
+        "Gaussian histogram not normalized",
         "objectives.py",
         "return mass / mass.sum(-1, keepdim=True)",
         "return mass",
@@ -708,7 +708,7 @@ MUTANTS = [
         "(slope * (count - 1) - kernel @ (push * particles)",
     ),
     Mutant(
-        "Stein: a particle is its own neighbour",
+        "Stein: a particle is its own neighbor",
         "objectives.py",
         " - torch.eye(count, dtype=squared.dtype, device=squared.device)",
         "",
@@ -878,34 +878,34 @@ MUTANTS = [
         "        if False:\n            return torch.addcmul",
     ),
     Mutant(
-        "renormalisation's momentum the other way round",
+        "renormalization's momentum the other way round",
         "networks/layers.py",
         "            self.mean.lerp_(mean, self.momentum)\n            self.variance.lerp_(variance, self.momentum)\n",
         "            self.mean.lerp_(mean, 1 - self.momentum)\n            self.variance.lerp_(variance, 1 - self.momentum)\n",
     ),
     Mutant(
-        "renormalisation without warm-up",
+        "renormalization without warm-up",
         "networks/layers.py",
         "self.passes >= self.warmup",
         "self.passes >= 0",
     ),
     Mutant(
-        "renormalisation with a gradient through r and d",
+        "renormalization with a gradient through r and d",
         "networks/layers.py",
         "        with torch.no_grad():\n            warm",
         "        with torch.enable_grad():\n            warm",
     ),
     Mutant(
-        "renormalisation clips r on one side",
+        "renormalization clips r on one side",
         "networks/layers.py",
         ".clamp(1 / self.r_max, self.r_max)",
         ".clamp(max=self.r_max)",
     ),
     Mutant(
-        "renormalisation with unbiased variance",
+        "renormalization with unbiased variance",
         "networks/layers.py",
-        "return centred, mean, centred.square().mean(1, keepdim=True)",
-        "return centred, mean, centred.var(1, keepdim=True)",
+        "return centered, mean, centered.square().mean(1, keepdim=True)",
+        "return centered, mean, centered.var(1, keepdim=True)",
     ),
     Mutant(
         "orthogonal members are tied",
@@ -926,13 +926,13 @@ MUTANTS = [
         "both = self.scale",
     ),
     Mutant(
-        "dropout after the normalisation",
+        "dropout after the normalization",
         "networks/mlp.py",
         "                nn.Dropout(dropout),\n                EnsembleLayerNorm(members, pair[1]),\n",
         "                EnsembleLayerNorm(members, pair[1]),\n                nn.Dropout(dropout),\n",
     ),
     Mutant(
-        "renormalisation before the ReLU",
+        "renormalization before the ReLU",
         "networks/batch_renorm.py",
         "nn.ReLU(), BatchRenorm(members, pair[1], warmup=warmup)",
         "BatchRenorm(members, pair[1], warmup=warmup), nn.ReLU()",
@@ -944,7 +944,7 @@ MUTANTS = [
         "return super().forward(input)",
     ),
     Mutant(
-        "SimBa without its last normalisation",
+        "SimBa without its last normalization",
         "networks/residual.py",
         "            EnsembleLayerNorm(members, width),\n            orthogonal(",
         "            orthogonal(",
@@ -962,9 +962,9 @@ MUTANTS = [
         "            pass",
     ),
     Mutant(
-        "a slow copy normalises by its batch",
+        "a slow copy normalizes by its batch",
         "targets.py",
-        "with torch.no_grad(), steady(self.network):\n            believed",
+        "with torch.no_grad(), frozen_statistics(self.network):\n            believed",
         "with torch.no_grad():\n            believed",
     ),
     Mutant(
@@ -1024,8 +1024,8 @@ MUTANTS = [
     Mutant(
         "two-hot of the whole distribution",
         "critics/categorical.py",
-        "projection(*Returns.certain(returns.mean()), centres)",
-        "projection(returns.atoms, returns.probs, centres)",
+        "projection(*ReturnDistribution.certain(returns.mean()), centers)",
+        "projection(returns.atoms, returns.probs, centers)",
     ),
     Mutant(
         "members alike pass",
@@ -1115,19 +1115,19 @@ MUTANTS = [
     Mutant(
         "playing moves running statistics",
         "algorithms/base.py",
-        "        with steady(self):\n            return self._finite(self._act(",
+        "        with frozen_statistics(self):\n            return self._finite(self._act(",
         "        with torch.no_grad():\n            return self._finite(self._act(",
     ),
     Mutant(
         "the next action moves the policy's statistics",
-        "algorithms/target_critic_sac.py",
-        "with torch.no_grad(), steady(self.policy):",
+        "algorithms/sac.py",
+        "with torch.no_grad(), frozen_statistics(self.policy):",
         "with torch.no_grad():",
     ),
     Mutant(
         "the policy's question moves the critic's statistics",
         "targets.py",
-        "        with steady(module):\n            yield\n    finally:\n        for parameter",
+        "        with frozen_statistics(module):\n            yield\n    finally:\n        for parameter",
         "        yield\n    finally:\n        for parameter",
     ),
     # ---- on policy
@@ -1200,7 +1200,7 @@ MUTANTS = [
     Mutant(
         "advantages without lambda",
         "algorithms/on_policy.py",
-        "rollout.done, self.discount * self.trace_decay)",
+        "rollout.done, self.discount * self.gae_lambda)",
         "rollout.done, self.discount)",
     ),
     Mutant(
@@ -1212,7 +1212,7 @@ MUTANTS = [
     Mutant(
         "gradients are never shortened",
         "algorithms/on_policy.py",
-        "optimizer.register_step_pre_hook(shorten)",
+        "optimizer.register_step_pre_hook(clip)",
         "pass",
     ),
     Mutant(
@@ -1271,7 +1271,7 @@ MUTANTS = [
         "(self._log_probs * action).sum(-1)",
     ),
     Mutant(
-        "rollouts: observations scaled by what was learnt after them",
+        "rollouts: observations scaled by what was learned after them",
         "data/environment.py",
         "        self._store(rollout)\n        for obs, reward, done in zip(rollout.obs, rollout.reward, rollout.done):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n",
         "        for obs, reward, done in zip(rollout.obs, rollout.reward, rollout.done):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n        self._store(rollout)\n",
@@ -1490,7 +1490,7 @@ MUTANTS = [
     ),
     Mutant(
         "a buffer fits wherever it has as many bytes as rows",
-        "data/storage_room.py",
+        "data/storage_space.py",
         "left is None or rows * row <= left",
         "left is None or rows <= left",
     ),

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_maxent import AbstractCritic
-from lightning_maxent.critics.base import Returns
+from lightning_maxent.critics.base import ReturnDistribution
 
 
 class ColumnCritic(AbstractCritic):
@@ -35,7 +35,7 @@ class FailingCritic(AbstractCritic):
     def value(self, prediction: Tensor) -> Tensor:
         return prediction.mean(0)
 
-    def loss(self, prediction: Tensor, target: Returns) -> Tensor:
+    def loss(self, prediction: Tensor, target: ReturnDistribution) -> Tensor:
         self.losses_left -= 1
         if self.losses_left == 0:
             raise ArithmeticError("a mistake on purpose")

@@ -43,17 +43,17 @@ def boltzmann(q: Tensor, alpha: float) -> Tensor:
 def soft_policy_evaluation(mdp: MDP, policy: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Soft Q and V of a policy, ``V = (I - gamma P_pi)^-1 (r_pi + alpha H(pi))``: no sampling, no iteration."""
     entropy = -torch.xlogy(policy, policy).sum(-1)
-    going_on = mdp.transition * (~mdp.terminal)
-    step = torch.einsum("sa,san->sn", policy, going_on)
+    continuation = mdp.transition * (~mdp.terminal)
+    step = torch.einsum("sa,san->sn", policy, continuation)
     own = (policy * mdp.reward).sum(-1) + alpha * entropy
     value = torch.linalg.solve(torch.eye(len(own), dtype=own.dtype) - mdp.discount * step, own)
-    return mdp.reward + mdp.discount * going_on @ value, value
+    return mdp.reward + mdp.discount * continuation @ value, value
 
 
 def soft_value_iteration(mdp: MDP, alpha: float, iterations: int = 1000) -> tuple[Tensor, Tensor]:
     """Soft Q and V of the best policy, iterating ``V(s) = alpha log sum_a exp(Q(s,a) / alpha)``."""
-    going_on = mdp.transition * (~mdp.terminal)
+    continuation = mdp.transition * (~mdp.terminal)
     q = torch.zeros_like(mdp.reward)
     for _ in range(iterations):
-        q = mdp.reward + mdp.discount * going_on @ (alpha * (q / alpha).logsumexp(-1))
+        q = mdp.reward + mdp.discount * continuation @ (alpha * (q / alpha).logsumexp(-1))
     return q, alpha * (q / alpha).logsumexp(-1)

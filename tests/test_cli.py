@@ -19,7 +19,6 @@ import yaml
 from lightning_maxent.arguments import BUILT_IN_CONFIGS, last_checkpoint
 from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, read_checkpoint
 from lightning_maxent.cli import fit_once, main
-from lightning_maxent.data import copies
 from lightning_maxent.errors import MaxEntError
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -28,7 +27,7 @@ SMALL = [
     "--data.env_id=probe_envs:probe/Counting-v0",
     "--data.capacity=500",
     "--data.batch_size=16",
-    "--data.warmup_steps=20",
+    "--data.learning_starts=20",
     "--data.eval_interval=40",
     "--data.eval_episodes=2",
     "--model.critic.init_args.network.init_args.hidden_dims=[16]",
@@ -41,7 +40,7 @@ SMALL = [
 ]
 
 
-def fit(*args: str, algorithm: str = "sac", steps: int = 100) -> Path:
+def fit(*args: str, algorithm: str = "value_sac", steps: int = 100) -> Path:
     main(["fit", "--config", f"{algorithm}/pendulum", *SMALL, f"--trainer.max_steps={steps}", "--name=a", *args])
     return Path("runs") / algorithm / "probe-Counting-v0" / "a"
 
@@ -137,7 +136,7 @@ def test_a_learned_temperature_is_a_fourth_optimizer_chosen_by_a_part():
     assert len(checkpoint["optimizer_states"]) == 4
 
 
-@pytest.mark.parametrize("algorithm", ["sac", "target_critic_sac"])
+@pytest.mark.parametrize("algorithm", ["value_sac", "sac"])
 def test_a_run_goes_on_from_its_last_checkpoint_with_all_it_had(algorithm):
     run = fit(algorithm=algorithm, steps=70)
     before = saved(run)
@@ -205,10 +204,10 @@ def test_a_checkpoint_in_a_run_folder_brings_its_configuration(capsys):
     assert "15.0" in table
 
 
-def test_playing_without_a_checkpoint_says_that_nothing_was_learnt(capsys):
-    main(["test", "--config", "sac/pendulum", *SMALL])
+def test_playing_without_a_checkpoint_says_that_nothing_was_learned(capsys):
+    main(["test", "--config", "value_sac/pendulum", *SMALL])
     shown = capsys.readouterr().out
-    assert "No --ckpt_path was given: this plays a policy that has learnt nothing." in shown
+    assert "No --ckpt_path was given: this plays a policy that has learned nothing." in shown
     assert "test/return_mean" in shown
 
 
@@ -222,11 +221,11 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_sentence(capsys):
     run = fit(steps=60)
     last, config = run / "checkpoints" / "last.ckpt", (run / "config.yaml").read_text()
     wider = ["--model.critic.init_args.network.init_args.hidden_dims=[17]", f"--ckpt_path={last}"]
-    error = refused(capsys, "fit", "--config=sac/pendulum", *SMALL, *wider)
+    error = refused(capsys, "fit", "--config=value_sac/pendulum", *SMALL, *wider)
     assert "holds another model" in error
     assert "critic.network.0.weight is [2, 4, 16] there and [2, 4, 17] here" in error
-    error = refused(capsys, "fit", "--config=target_critic_sac/pendulum", *SMALL, f"--ckpt_path={last}")
-    assert "made by SAC, but this is TargetCriticSAC" in error
+    error = refused(capsys, "fit", "--config=sac/pendulum", *SMALL, f"--ckpt_path={last}")
+    assert "made by ValueSAC, but this is SAC" in error
     assert (run / "config.yaml").read_text() == config
 
 
@@ -272,7 +271,9 @@ def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(capsys, flags, sentenc
 @pytest.mark.parametrize(("poison", "what"), [("poison_reward", "nan as reward"), ("poison_obs", "[inf 11.] as obs")])
 def test_what_is_not_finite_stops_the_run_with_its_checkpoint_saved(capsys, poison, what):
     kwargs = f'--data.env_kwargs={{"{poison}": 57}}'
-    error = refused(capsys, "fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", kwargs)
+    error = refused(
+        capsys, "fit", "--config", "value_sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", kwargs
+    )
     assert f"gave {what}" in error
     assert "at environment step 57: copy 0" in error
     path = last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")
@@ -281,14 +282,14 @@ def test_what_is_not_finite_stops_the_run_with_its_checkpoint_saved(capsys, pois
 
 
 def test_learning_that_diverges_is_stopped_with_the_guilty_parts_named(capsys):
-    error = refused(capsys, "fit", "--config=sac/pendulum", *SMALL, "--model.critic_optimizer.init_args.lr=1e38")
+    error = refused(capsys, "fit", "--config=value_sac/pendulum", *SMALL, "--model.critic_optimizer.init_args.lr=1e38")
     assert "actions are not finite, and neither are the weights of critic and policy and value" in error
     assert not list(Path("runs").rglob("last.ckpt"))
 
 
 def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(capsys):
     """Nor where a policy that follows later plays on unharmed."""
-    run = fit(algorithm="target_critic_sac", steps=40)
+    run = fit(algorithm="sac", steps=40)
     before = saved(run)
     worse = ["--model.critic_optimizer.init_args.lr=1e38", "--model.policy_delay=1000", "--trainer.max_steps=100"]
     error = refused(capsys, "fit", f"--ckpt_path={run}/checkpoints/last.ckpt", *worse)
@@ -301,7 +302,9 @@ def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(capsys):
 
 def test_an_environment_that_raises_is_named_with_the_step_and_the_line_and_nothing_is_lost(capsys):
     breaks = '--data.env_kwargs={"breaks": 57}'
-    error = refused(capsys, "fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", breaks)
+    error = refused(
+        capsys, "fit", "--config", "value_sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", breaks
+    )
     assert (
         "Counting-v0 at environment step 58: copy 0, in step 3 of its episode, raised ValueError: the world broke ("
         in error
@@ -323,14 +326,14 @@ def test_a_module_of_ones_own_that_cannot_be_imported_is_told_with_its_own_line(
     name = f"broken_critic_{abs(hash(text))}"
     Path(f"{name}.py").write_text(f"import torch\n{text}\n")
     monkeypatch.syspath_prepend(os.getcwd())
-    error = refused(capsys, "fit", "--config=sac/pendulum", f"--model.critic={name}.Mine")
+    error = refused(capsys, "fit", "--config=value_sac/pendulum", f"--model.critic={name}.Mine")
     assert f"error: A module that was given raised {sentence}" in error
     assert f"({os.getcwd()}/{name}.py, line 2) (LIGHTNING_MAXENT_TRACEBACK=1" in error
 
 
 def test_an_environment_that_fails_in_evaluation_is_told_so_and_how_to_see_the_whole_traceback(capsys, monkeypatch):
     """Training meets 40 steps of its one copy before the first evaluation, in which one copy plays 20 episodes of 5."""
-    args = ["fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=100", "--data.eval_episodes=20"]
+    args = ["fit", "--config", "value_sac/pendulum", *SMALL, "--trainer.max_steps=100", "--data.eval_episodes=20"]
     args += ['--data.env_kwargs={"breaks": 41}', "--data.eval_envs=1"]
     error = refused(capsys, *args)
     assert (
@@ -346,12 +349,14 @@ def test_an_environment_that_fails_in_evaluation_is_told_so_and_how_to_see_the_w
     assert lines[-1] == error.removesuffix(" (LIGHTNING_MAXENT_TRACEBACK=1 shows the whole traceback).") + "."
 
 
-@pytest.mark.parametrize("algorithm", ["sac", "ppo"])
+@pytest.mark.parametrize("algorithm", ["value_sac", "ppo"])
 @pytest.mark.parametrize("kind", ["array", "mixed", "none", "list"])
-def test_worlds_whose_infos_change_are_learnt_in_and_evaluated(algorithm, kind):
+def test_worlds_whose_infos_change_are_learned_in_and_evaluated(algorithm, kind):
     world = ["--data.env_id=probe_envs:worlds/Talkative-v0", f"--data.env_kwargs={{kind: {kind}}}", "--data.num_envs=2"]
-    if algorithm == "sac":
-        main(["fit", "--config=sac/pendulum", *SMALL, *world, "--data.steps_per_round=2", "--trainer.max_steps=80"])
+    if algorithm == "value_sac":
+        main(
+            ["fit", "--config=value_sac/pendulum", *SMALL, *world, "--data.steps_per_round=2", "--trainer.max_steps=80"]
+        )
     else:
         args = [*world, "--data.steps_per_round=40", "--data.eval_interval=40", "--data.eval_episodes=3"]
         main(
@@ -390,7 +395,7 @@ def test_a_run_cut_at_an_evaluation_in_its_own_environment_ends_as_a_whole_one_t
 
 def test_training_does_not_go_on_with_other_bounds_of_actions(capsys):
     world = ["--data.env_id=probe_envs:worlds/Unbounded-v0", "--data.env_kwargs={low: [0.0], high: [.inf]}"]
-    given = ["fit", "--config=sac/pendulum", *SMALL, *world, "--trainer.max_steps=60", "--name=a"]
+    given = ["fit", "--config=value_sac/pendulum", *SMALL, *world, "--trainer.max_steps=60", "--name=a"]
     main([*given, "--data.action_bounds=[-1, 2]"])
     error = refused(capsys, "fit", "--ckpt_path=last", "--data.action_bounds=[-1, 3]", "--trainer.max_steps=80")
     assert "made with action_bounds [-1.0, 2.0], but it is [-1.0, 3.0] here" in error
@@ -411,7 +416,7 @@ def test_a_critic_in_the_folder_at_hand_is_found(monkeypatch):
 
 def test_a_run_does_not_write_into_the_folder_of_another(capsys):
     fit(steps=40)
-    error = refused(capsys, "fit", "--config", "sac/pendulum", *SMALL, "--name=a")
+    error = refused(capsys, "fit", "--config", "value_sac/pendulum", *SMALL, "--name=a")
     assert "exists already" in error
     assert "--ckpt_path last" in error
 
@@ -453,7 +458,7 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
             "SAC needs continuous actions (a Box), but this environment has finitely many: use SoftQLearning or DiscreteSAC",
         ),
         (["--data.batch_size=1000", "--data.capacity=100"], "does not fit in a buffer of 100"),
-        (["--data.warmup_steps=8"], "warmup_steps 8 is shorter than a batch of 16"),
+        (["--data.learning_starts=8"], "learning_starts 8 is shorter than a batch of 16"),
         (["--model.temperature.init_args.alpha=-1"], "alpha must be finite and not negative"),
         (["--runs_dir=file/below"], "cannot be written"),
         (["--name=a/b"], "without a slash"),
@@ -470,28 +475,34 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         ),
         (
             ["critic/redq"],
-            "critic/redq belongs to no option: configurations follow the command, as in fit sac/pendulum",
+            "critic/redq belongs to no option: configurations follow the command, as in fit value_sac/pendulum",
         ),
         (["--model.critic=probe_critics.ColumnCritic"], "ColumnCritic.value must return [batch]"),
         (["--ckpt_path=file"], "file is no checkpoint"),
         (["--ckpt_path=last"], "no checkpoint"),
-        (["--config=sac/pendulm"], "no configuration 'sac/pendulm', neither a file nor built in; try sac/pendulum"),
+        (
+            ["--config=sac/pendulm"],
+            "no configuration 'sac/pendulm', neither a file nor built in; try value_sac/pendulum",
+        ),
     ],
 )
 def test_a_mistake_ends_in_one_sentence(capsys, args, sentence):
     Path("file").write_text("text")
     Path("broken.yaml").write_text("data: [1, 2")
     small = [arg for arg in SMALL if "model.critic" not in arg]
-    assert sentence in refused(capsys, "fit", "--config=sac/pendulum", *small, *args)
+    assert sentence in refused(capsys, "fit", "--config=value_sac/pendulum", *small, *args)
 
 
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
         ([], "No command was given: fit, validate, test, compare or verify"),
-        (["train", "--config", "sac/pendulum"], "There is no command 'train': fit"),
-        (["fit", "--trainer.max_steps=10"], "Say what to fit: fit sac/pendulum"),
-        (["fit", "--config=critic/redq"], "comes after a whole configuration, as in --config sac/pendulum --config"),
+        (["train", "--config", "value_sac/pendulum"], "There is no command 'train': fit"),
+        (["fit", "--trainer.max_steps=10"], "Say what to fit: fit value_sac/pendulum"),
+        (
+            ["fit", "--config=critic/redq"],
+            "comes after a whole configuration, as in --config value_sac/pendulum --config",
+        ),
     ],
 )
 def test_a_command_that_says_too_little_is_told_what_it_wants(capsys, args, sentence):
@@ -511,13 +522,13 @@ def test_a_command_that_says_too_little_is_told_what_it_wants(capsys, args, sent
 def test_a_run_that_failed_before_it_left_anything_leaves_its_name_free(capsys, args, sentence):
     Path("file").write_text("text")
     small = [arg for arg in SMALL if "capacity" not in arg]
-    assert sentence in refused(capsys, "fit", "--config=sac/pendulum", *small, "--name=a", *args)
+    assert sentence in refused(capsys, "fit", "--config=value_sac/pendulum", *small, "--name=a", *args)
     assert not list(Path("runs").glob("*/*/a"))
     fit(steps=40)
 
 
 def test_compare_names_what_a_variant_cannot_take_before_it_begins_any(capsys):
-    args = ["--variants", "sac/pendulum", "ppo/pendulum", "--seeds=0", "--out=out", "--data.capacity=500"]
+    args = ["--variants", "value_sac/pendulum", "ppo/pendulum", "--seeds=0", "--out=out", "--data.capacity=500"]
     error = refused(capsys, "compare", *args)
     assert "'ppo/pendulum' cannot run on " in error
     assert "no option 'capacity' in the arguments of RolloutDataModule" in error
@@ -526,14 +537,14 @@ def test_compare_names_what_a_variant_cannot_take_before_it_begins_any(capsys):
 
 def test_an_unknown_wandb_mode_ends_in_one_sentence(capsys, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "banana")
-    assert "'banana'" in refused(capsys, "fit", "--config=sac/pendulum", *SMALL)
+    assert "'banana'" in refused(capsys, "fit", "--config=value_sac/pendulum", *SMALL)
 
 
 def test_a_round_torn_by_an_error_in_an_update_leaves_the_checkpoint_before_it():
     small = [arg for arg in SMALL if "model.critic" not in arg]
     args = ["--model.critic=probe_critics.FailingCritic", "--model.critic.init_args.after=45", "--name=a"]
     with pytest.raises(ArithmeticError, match="on purpose"):
-        main(["fit", "--config=sac/pendulum", *small, *args, "--trainer.max_steps=100"])
+        main(["fit", "--config=value_sac/pendulum", *small, *args, "--trainer.max_steps=100"])
     path = last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")
     checkpoint = AtomicCheckpointIO().load_checkpoint(path)
     assert checkpoint["global_step"] == checkpoint["ReplayDataModule"]["env_steps"] == 60
@@ -590,7 +601,7 @@ def test_the_buffer_may_lie_on_disk_where_a_run_goes_on_and_no_other_begins(tmp_
     assert any((tmp_path / "rows").rglob("*"))
     main(["fit", "--ckpt_path=last", "--trainer.max_steps=100"])
     assert len(saved(run)["ReplayDataModule"]["replay"]["obs"]) == 100
-    given = ["fit", "--config=sac/pendulum", *SMALL, "--name=b", *on_disk]
+    given = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=b", *on_disk]
     assert "buffer of 500 transitions cannot be stored (The file" in refused(capsys, *given)
 
 
@@ -604,7 +615,7 @@ def test_the_buffer_may_lie_on_disk_where_a_run_goes_on_and_no_other_begins(tmp_
 )
 def test_a_misspelt_key_in_a_configuration_ends_in_one_sentence(capsys, overlay, sentence):
     Path("overlay.yaml").write_text(yaml.safe_dump(overlay))
-    assert sentence in refused(capsys, "fit", "--config=sac/pendulum", "--config=overlay.yaml", *SMALL)
+    assert sentence in refused(capsys, "fit", "--config=value_sac/pendulum", "--config=overlay.yaml", *SMALL)
 
 
 def test_bf16_mixed_trains_with_float32_targets():
@@ -624,7 +635,7 @@ def environment(*folders: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(tmp_path, capsys, number, status):
-    args = ["fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=1000000", "--name=a"]
+    args = ["fit", "--config", "value_sac/pendulum", *SMALL, "--trainer.max_steps=1000000", "--name=a"]
     process = subprocess.Popen(
         command(*args), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -673,7 +684,7 @@ class MyCritic(AbstractCritic):
 """
 
 
-@pytest.mark.parametrize("algorithm", ["sac", "target_critic_sac"])
+@pytest.mark.parametrize("algorithm", ["value_sac", "sac"])
 def test_a_critic_from_an_installed_package_trains_by_one_flag(tmp_path, algorithm):
     source, site = tmp_path / "source", tmp_path / "site"
     (source / "my_package").mkdir(parents=True)
@@ -707,7 +718,7 @@ def test_the_wheel_installed_elsewhere_trains_from_a_built_in_configuration(tmp_
         "import lightning_maxent.arguments as arguments, lightning_maxent.cli as cli;"
         "print(arguments.BUILT_IN_CONFIGS); cli.main()"
     )
-    args = ["fit", "--config", "sac/pendulum", *SMALL, "--trainer.max_steps=60", "--name=a"]
+    args = ["fit", "--config", "value_sac/pendulum", *SMALL, "--trainer.max_steps=60", "--name=a"]
     done = subprocess.run(
         [sys.executable, "-c", script, *args], env=environment(site), check=True, capture_output=True, text=True
     )
@@ -716,7 +727,7 @@ def test_the_wheel_installed_elsewhere_trains_from_a_built_in_configuration(tmp_
 
 
 def test_a_run_may_begin_with_the_weights_of_another(capsys):
-    standard = "--data.observation_scaling=lightning_maxent.data.scaling.StandardisedObservations"
+    standard = "--data.observation_scaling=lightning_maxent.data.scaling.StandardizedObservations"
     first = fit(standard)
     checkpoint = (first / "checkpoints" / "last.ckpt").absolute()
     warm = [
@@ -738,23 +749,23 @@ def test_a_run_may_begin_with_the_weights_of_another(capsys):
     for name, weights in after["state_dict"].items():
         assert torch.equal(again["state_dict"][name], weights), name
     wide = "--model.policy.init_args.network.init_args.hidden_dims=[8]"
-    sentence = refused(capsys, "fit", "--config=sac/pendulum", *SMALL, *warm, wide, "--name=c")
+    sentence = refused(capsys, "fit", "--config=value_sac/pendulum", *SMALL, *warm, wide, "--name=c")
     assert "The checkpoint holds another model" in sentence
-    assert "made with observation_scaling Standardised" in refused(
-        capsys, "fit", "--config=sac/pendulum", *SMALL, *warm, "--name=d"
+    assert "made with observation_scaling Standardized" in refused(
+        capsys, "fit", "--config=value_sac/pendulum", *SMALL, *warm, "--name=d"
     )
 
 
 @pytest.mark.parametrize("status", ["finished", "begun"])
 def test_no_run_with_other_settings_is_taken_for_the_one_asked_for(tmp_path, status):
-    run = tmp_path / "sac" / "Pendulum-v1" / "a"
+    run = tmp_path / "value_sac" / "Pendulum-v1" / "a"
     run.mkdir(parents=True)
-    (tmp_path / "a.arguments").write_text("--config=sac/pendulum")
+    (tmp_path / "a.arguments").write_text("--config=value_sac/pendulum")
     (run / status).touch()
     with pytest.raises(MaxEntError, match="was begun with other settings"):
-        fit_once(["--config=sac/pendulum", "--model.discount=0.9"], tmp_path, "a")
+        fit_once(["--config=value_sac/pendulum", "--model.discount=0.9"], tmp_path, "a")
     if status == "finished":
-        assert fit_once(["--config=sac/pendulum"], tmp_path, "a") == run
+        assert fit_once(["--config=value_sac/pendulum"], tmp_path, "a") == run
 
 
 def recorded(run: Path) -> list[str]:
@@ -771,9 +782,9 @@ def test_an_agent_learns_from_the_data_of_another_run_step_by_step(envs):
     shared = [f"--data.num_envs={envs}", "--data.steps_per_round=2", scaling]
     first = fit(*shared)
     second = fit(*shared, *recorded(first), "--seed_everything=1", "--name=b", algorithm="td3").with_name("b")
-    met, learnt = (saved(run)["ReplayDataModule"] for run in (first, second))
+    met, learned = (saved(run)["ReplayDataModule"] for run in (first, second))
     for part in ("replay", "reward_scaling"):
-        same(met[part], learnt[part], part)
+        same(met[part], learned[part], part)
     assert saved(second)["gradient_steps"] == saved(first)["gradient_steps"]
     assert {"eval/return_mean", "loss/critic"} <= metrics(second)[-1].keys()
 

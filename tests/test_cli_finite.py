@@ -10,7 +10,7 @@ from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
 from lightning_maxent.cli import main
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
-FOLDERS = {"soft_q": "soft_q_learning", "sac_discrete": "discrete_sac"}
+FOLDERS = {"soft_q": "soft_q_learning", "discrete_sac": "discrete_sac"}
 ANNEALED = [
     "--model.temperature=lightning_maxent.temperature.AnnealedTemperature",
     "--model.temperature.init_args.alpha=lightning_maxent.schedules.LinearSchedule",
@@ -22,7 +22,7 @@ ANNEALED = [
 
 def small(algorithm: str) -> list[str]:
     kept = [option for option in SMALL if "env_id" not in option]
-    return [option for option in kept if algorithm == "sac_discrete" or "model.policy" not in option]
+    return [option for option in kept if algorithm == "discrete_sac" or "model.policy" not in option]
 
 
 def fit(algorithm: str, *args: str, env_id: str = "lightning_maxent/RandomMDP-v0", steps: int = 100) -> Path:
@@ -62,7 +62,7 @@ def test_actions_of_many_factors_are_played_factor_by_factor(algorithm):
     ("args", "sentence"),
     [
         (["--data.env_id=Pendulum-v1"], "needs finitely many actions (Discrete or MultiDiscrete), but this"),
-        (["--data.env_id=Pendulum-v1"], "use SAC or TargetCriticSAC"),
+        (["--data.env_id=Pendulum-v1"], "use SAC or SAC"),
         (["--model.temperature.init_args.alpha=-0.1"], "alpha must be finite and not negative"),
         (
             [

@@ -27,7 +27,7 @@ def overlay(*callbacks: dict) -> str:
 
 
 def fitted(*args: str, name: str = "b", steps: int = 120):
-    given = ["fit", "--config=sac/pendulum", *SMALL, f"--name={name}", f"--trainer.max_steps={steps}", *args]
+    given = ["fit", "--config=value_sac/pendulum", *SMALL, f"--name={name}", f"--trainer.max_steps={steps}", *args]
     return run(resolve_arguments(given))
 
 
@@ -93,7 +93,7 @@ def test_a_run_stops_where_the_column_has_not_improved_for_so_many_judgements(mo
 
 def test_a_column_that_first_comes_after_several_evaluations_is_waited_for():
     """No update before 100 steps, no row before 60, no end of an episode before 90."""
-    late = ["--data.warmup_steps=100", '--data.env_kwargs={"length": 90}', "--training_log.every_n_steps=60"]
+    late = ["--data.learning_starts=100", '--data.env_kwargs={"length": 90}', "--training_log.every_n_steps=60"]
     monitored = ("loss/critic", "entropy", "train/return_mean")
     stops = [early_stopping(monitor=column, patience=100) for column in monitored]
     keeps = [model_checkpoint(monitor=column, filename=column[-4:], save_weights_only=True) for column in monitored]
@@ -112,7 +112,7 @@ def test_a_column_that_first_comes_after_several_evaluations_is_waited_for():
 @pytest.mark.parametrize("callback", [early_stopping, model_checkpoint])
 @pytest.mark.parametrize("monitor", ["val_loss", "eval/return", "loss/actor", "train/return"])
 def test_a_column_that_cannot_come_ends_in_one_sentence_with_all_there_are(capsys, callback, monitor):
-    given = ["fit", "--config=sac/pendulum", *SMALL, "--name=b", "--trainer.max_steps=200"]
+    given = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=b", "--trainer.max_steps=200"]
     error = refused(capsys, *given, overlay(callback(monitor=monitor)))
     assert f"monitors {monitor!r}, but there is no such column; choose one of " in error
     assert "eval/return_mean" in error

@@ -30,19 +30,19 @@ def small(config: str) -> list[str]:
         ("ppo/pendulum", ["--data.env_id=CartPole-v1"], "Gaussian gives continuous actions"),
         (
             "ppo/cartpole",
-            ["--data=lightning_maxent.data.replay.ReplayDataModule", "--data.batch_size=8", "--data.warmup_steps=8"],
+            ["--data=lightning_maxent.data.replay.ReplayDataModule", "--data.batch_size=8", "--data.learning_starts=8"],
             "of the class RolloutDataModule",
         ),
-        ("a2c/cartpole", ["--model.trace_decay=2"], "trace_decay, lambda, must lie in [0, 1]"),
+        ("a2c/cartpole", ["--model.gae_lambda=2"], "gae_lambda, lambda, must lie in [0, 1]"),
         ("a2c/cartpole", ["--model.trace_decy=1"], "trace_decy"),
         ("reinforce/cartpole", ["--data.steps_per_round=2", "--data.eval_interval=2"], "No episode ended"),
     ],
 )
-def test_what_cannot_be_learnt_on_policy_ends_in_one_sentence(capsys, config, args, sentence):
+def test_what_cannot_be_learned_on_policy_ends_in_one_sentence(capsys, config, args, sentence):
     given = [option for option in small(config) if not any(arg.split("=")[0] == option.split("=")[0] for arg in args)]
     assert sentence in refused(capsys, "fit", f"--config={config}", *given, *args)
 
 
 def test_off_policy_algorithms_refuse_rollouts(capsys):
     rollouts = ["--data=lightning_maxent.data.rollout.RolloutDataModule", *SMALL[:4], *SMALL[5:]]
-    assert "of the class ReplayDataModule" in refused(capsys, "fit", "--config=sac/pendulum", *rollouts)
+    assert "of the class ReplayDataModule" in refused(capsys, "fit", "--config=value_sac/pendulum", *rollouts)

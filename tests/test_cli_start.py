@@ -51,7 +51,7 @@ def test_version_and_help_do_not_wait_for_pytorch(args, said):
 def test_a_mistake_in_the_command_or_in_a_name_does_not_wait_for_pytorch():
     for args, sentence in (
         (["train"], "There is no command 'train'"),
-        (["fit", "sac/pendulm"], "no configuration 'sac/pendulm', neither a file nor built in; try sac/pendulum"),
+        (["fit", "sac/pendulm"], "no configuration 'sac/pendulm', neither a file nor built in; try value_sac/pendulum"),
         (["fit", "--ckpt_path=last"], "There is no checkpoint "),
         (["compare", "--out=x", "--draw_only"], "No comparison was begun in x"),
     ):
@@ -60,7 +60,9 @@ def test_a_mistake_in_the_command_or_in_a_name_does_not_wait_for_pytorch():
         assert sentence in done.stderr
 
 
-@pytest.mark.parametrize("args", [["fit", "sac/pendulum", "--print_config"], ["compare", "x"], ["verify", "--json"]])
+@pytest.mark.parametrize(
+    "args", [["fit", "value_sac/pendulum", "--print_config"], ["compare", "x"], ["verify", "--json"]]
+)
 def test_a_command_says_what_it_does_before_it_imports_pytorch_and_not_on_standard_output(args):
     done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli import main; main({args})")
     assert done.stdout == ""
@@ -77,7 +79,7 @@ def test_the_package_offers_all_its_names_and_imports_pytorch_for_none_but_those
         "import sys, lightning_maxent, gymnasium; from lightning_maxent import errors; assert 'torch' not in sys.modules;"
         "gymnasium.spec('lightning_maxent/MultiGoal-v0');"
         "print(lightning_maxent.targets.PolyakTarget.__name__);"
-        "from lightning_maxent import *; print(SAC.__name__, len([n for n in lightning_maxent.__all__ if n in globals()]))"
+        "from lightning_maxent import *; print(ValueSAC.__name__, len([n for n in lightning_maxent.__all__ if n in globals()]))"
     )
     done = python("-c", code)
     assert done.stdout.split() == ["PolyakTarget", "SAC", str(len(exports.__all__))], done.stderr
@@ -87,10 +89,10 @@ def test_the_package_offers_all_its_names_and_imports_pytorch_for_none_but_those
 
 
 def test_configurations_may_follow_the_command():
-    pendulum, redq = (resolve_arguments(["fit", "--config", name])[2] for name in ("sac/pendulum", "critic/redq"))
-    args = resolve_arguments(["fit", "sac/pendulum", "critic/redq", "--data.env_id", "Hopper-v5"])
+    pendulum, redq = (resolve_arguments(["fit", "--config", name])[2] for name in ("value_sac/pendulum", "critic/redq"))
+    args = resolve_arguments(["fit", "value_sac/pendulum", "critic/redq", "--data.env_id", "Hopper-v5"])
     assert args == ["fit", f"--config={pendulum}", f"--config={redq}", "--data.env_id", "Hopper-v5"]
-    assert resolve_arguments(["test", "sac/pendulum", "--config=critic/redq"])[1:] == args[1:3]
+    assert resolve_arguments(["test", "value_sac/pendulum", "--config=critic/redq"])[1:] == args[1:3]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ rooms = ("algorithms", "callbacks", "critics", "data", "loggers", "networks", "p
 names = {f"lightning_maxent.{room}.{each.name}" for room in rooms for each in pkgutil.iter_modules([f"{lightning_maxent.__path__[0]}/{room}"])}
 names |= {f"lightning_maxent.{name}" for name in ("noise", "exploration", "particles", "schedules", "temperature", "targets")}
 print(sorted(names - sys.modules.keys()))
-parse(["fit", "sac/pendulum", "--model=TargetCriticSAC", "--model.critic=EnsembleCritic", "--trainer.callbacks+=WarmStart", "--trainer.callbacks.path=x"])
+parse(["fit", "value_sac/pendulum", "--model=SAC", "--model.critic=EnsembleCritic", "--trainer.callbacks+=WarmStart", "--trainer.callbacks.path=x"])
 """
 
 
@@ -144,7 +146,7 @@ def test_names_with_brackets_stars_and_question_marks_are_what_they_are():
 
 
 def test_a_run_in_a_script_is_found_by_its_literal_name():
-    args = ["--config=sac/pendulum", *SMALL, "--trainer.max_steps=20"]
+    args = ["--config=value_sac/pendulum", *SMALL, "--trainer.max_steps=20"]
     run = fit_once(args, Path("out [1]"), NAME)
     (run / "checkpoints" / "last.ckpt").unlink()  # a second run would need it
     assert fit_once(args, Path("out [1]"), NAME).samefile(run)
@@ -162,33 +164,33 @@ def test_the_command_to_go_on_with_is_one_that_a_shell_understands(capsys):
 @pytest.mark.parametrize("given", ["--trainer.devices=2", "--trainer.num_nodes=2", "--trainer.precision=64-true"])
 def test_a_trainer_that_is_refused_starts_no_process_and_makes_no_folder(capsys, monkeypatch, command, given):
     monkeypatch.setattr(subprocess, "Popen", Mock(side_effect=AssertionError("a process was started")))
-    error = refused(capsys, command, "sac/pendulum", *SMALL, given, "--name=a")
+    error = refused(capsys, command, "value_sac/pendulum", *SMALL, given, "--name=a")
     assert "set devices and num_nodes to 1" in error or "choose 32-true or bf16-mixed" in error
     assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize("optimizer", ["torch.optim.LBFGS", "torch.optim.SparseAdam"])
 def test_an_optimizer_that_is_refused_leaves_the_name_free(capsys, optimizer):
-    error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--name=a", f"--model.critic_optimizer={optimizer}")
+    error = refused(capsys, "fit", "value_sac/pendulum", *SMALL, "--name=a", f"--model.critic_optimizer={optimizer}")
     assert "choose one that steps by dense gradients without a closure" in error
     assert not list(Path("runs").glob("*/*/a"))
 
 
 def test_the_way_out_of_a_fused_optimizer_is_one(capsys):
     foreach = "--model.critic_optimizer.init_args.foreach=true"
-    error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--name=a", foreach)
+    error = refused(capsys, "fit", "value_sac/pendulum", *SMALL, "--name=a", foreach)
     (way,) = [word for word in error.split() if word.startswith("--model.")]
     assert metrics(fit(foreach, way, steps=40))[-1]["gradient_steps"] == 20
 
 
 def test_a_part_whose_package_is_missing_ends_in_one_sentence_with_the_pip_command(capsys, monkeypatch):
     monkeypatch.setattr("pytorch_lightning.callbacks.progress.rich_progress._RICH_AVAILABLE", False)
-    error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--trainer.callbacks+=RichProgressBar", "--name=a")
+    error = refused(capsys, "fit", "value_sac/pendulum", *SMALL, "--trainer.callbacks+=RichProgressBar", "--name=a")
     assert "RichProgressBar needs a package that is not installed: pip install rich" in error
     Path("lonely.py").write_text(
         "import pytorch_lightning as pl\n\n\nclass Lonely(pl.Callback):\n    def __init__(self):\n        import nothing.deep\n"
     )
-    error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--trainer.callbacks+=lonely.Lonely", "--name=a")
+    error = refused(capsys, "fit", "value_sac/pendulum", *SMALL, "--trainer.callbacks+=lonely.Lonely", "--name=a")
     assert "lonely.py, line 6); try `pip install nothing`." in error
     assert not Path("runs").exists()
 
@@ -204,7 +206,7 @@ def test_torchrl_does_not_tell_the_shape_of_its_buffer(caplog, monkeypatch):
 
 def test_a_type_error_of_a_constructor_ends_in_one_sentence_with_its_line(capsys):
     world = ["--data.env_id=probe_envs:worlds/Breaks-v0", '--data.env_kwargs={"how": "TypeError"}']
-    said = refused(capsys, "fit", "sac/pendulum", *world)
+    said = refused(capsys, "fit", "value_sac/pendulum", *world)
     assert re.search(r"'probe_envs:worlds/Breaks-v0' raised TypeError: unsupported .*probe_envs\.py, line \d+", said)
 
 

@@ -45,7 +45,7 @@ def test_the_last_run_is_the_newest_folder_that_holds_a_configuration(capsys):
     main(["fit", "--ckpt_path=last", "--trainer.max_steps=80"])
     assert metrics(run)[-1]["env_steps"] == 80
     shutil.rmtree(run)
-    assert "There is no checkpoint" in refused(capsys, "fit", "--config=sac/pendulum", *SMALL, "--ckpt_path=last")
+    assert "There is no checkpoint" in refused(capsys, "fit", "--config=value_sac/pendulum", *SMALL, "--ckpt_path=last")
 
 
 @pytest.mark.parametrize(("end", "evaluated"), [(120, [80, 120]), (130, [80, 130]), (160, [80, 160])])
@@ -72,7 +72,7 @@ def test_a_sanity_check_does_not_count_as_the_evaluation_that_a_run_owes():
     assert evaluations(run) == [40, 80, 100]
 
 
-FIT = ["fit", "--config=sac/pendulum", *SMALL, "--name=a", "--trainer.max_steps=60"]
+FIT = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=a", "--trainer.max_steps=60"]
 
 
 @pytest.mark.parametrize(
@@ -193,18 +193,18 @@ def test_what_lightning_raises_on_purpose_is_a_sentence_and_what_breaks_inside_i
 
 def parsed(capsys, *args: str) -> dict:
     with pytest.raises(SystemExit):
-        main(["fit", "--config=sac/pendulum", *args, "--print_config"])
+        main(["fit", "--config=value_sac/pendulum", *args, "--print_config"])
     return yaml.safe_load(capsys.readouterr().out)
 
 
 def test_integer_options_take_exponents_and_points_from_flags_and_files_and_others_stay_as_they_are(capsys):
-    flags = ["--data.batch_size=2e1", "--trainer.max_steps=1e4", "--data.warmup_steps=32.0", "--seed_everything=1e1"]
+    flags = ["--data.batch_size=2e1", "--trainer.max_steps=1e4", "--data.learning_starts=32.0", "--seed_everything=1e1"]
     flags += ["--model.critic.init_args.network.init_args.hidden_dims=[2e1, 16]", "--name=1e4"]
     flags += ["--trainer.limit_val_batches=1.0", "--trainer.limit_train_batches=1", "--model.discount=1"]
     Path("overlay.yaml").write_text("data:\n  capacity: 1e5\n  num_envs: 2.0\ntrainer:\n  min_steps: 1e2\n")
     config = parsed(capsys, "--config=overlay.yaml", *flags)
     data, trainer, model = config["data"]["init_args"], config["trainer"], config["model"]["init_args"]
-    read = [data[name] for name in ("batch_size", "warmup_steps", "capacity", "num_envs")]
+    read = [data[name] for name in ("batch_size", "learning_starts", "capacity", "num_envs")]
     read += [trainer["max_steps"], trainer["min_steps"], config["seed_everything"]]
     read += model["critic"]["init_args"]["network"]["init_args"]["hidden_dims"]
     assert read == [20, 32, 100_000, 2, 10_000, 100, 10, 20, 16]
@@ -217,4 +217,4 @@ def test_integer_options_take_exponents_and_points_from_flags_and_files_and_othe
 @pytest.mark.parametrize("written", ["1.5", "1e-1", "true", "many", "inf"])
 def test_what_is_no_whole_number_stays_refused(written):
     with pytest.raises(argparse.ArgumentError, match="Expected a <class 'int'>"):
-        run(resolve_arguments(["fit", "--config=sac/pendulum", f"--data.batch_size={written}", "--print_config"]))
+        run(resolve_arguments(["fit", "--config=value_sac/pendulum", f"--data.batch_size={written}", "--print_config"]))

@@ -58,10 +58,15 @@ def test_the_users_own_line_goes_before_that_of_an_installed_package_and_this_be
 
 
 def test_a_folder_is_installed_by_where_it_lies_and_not_by_its_name(tmp_path):
-    assert errors.ownership(str(tmp_path / "site-packages" / "gymnasium" / "robot.py")) == 2
-    assert errors.ownership(torch.__file__) == errors.ownership(np.__file__) == errors.ownership(random.__file__) == 0
-    assert errors.ownership(errors.__file__) == errors.ownership("<frozen importlib._bootstrap>") == 0
-    assert errors.ownership(pytest.__file__) == 1
+    assert errors.code_owner_rank(str(tmp_path / "site-packages" / "gymnasium" / "robot.py")) == 2
+    assert (
+        errors.code_owner_rank(torch.__file__)
+        == errors.code_owner_rank(np.__file__)
+        == errors.code_owner_rank(random.__file__)
+        == 0
+    )
+    assert errors.code_owner_rank(errors.__file__) == errors.code_owner_rank("<frozen importlib._bootstrap>") == 0
+    assert errors.code_owner_rank(pytest.__file__) == 1
 
 
 def test_an_error_raised_anew_by_a_library_has_the_line_of_the_first(monkeypatch, tmp_path):
@@ -72,7 +77,7 @@ def test_an_error_raised_anew_by_a_library_has_the_line_of_the_first(monkeypatch
         first = error
     again = TypeError("creator failed")
     again.__cause__ = first
-    assert errors.to_blame(again) == f"{tmp_path}/robot.py, line 2"
+    assert errors.source_line(again) == f"{tmp_path}/robot.py, line 2"
 
 
 def test_a_syntax_error_has_a_line_of_its_own(tmp_path, monkeypatch):

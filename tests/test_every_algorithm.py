@@ -27,11 +27,11 @@ KINDS = {"box": None, "joint": [2, 2], "factors": [2, 2]}  # of actions; those o
 POLICIES = {"box": "Gaussian", "joint": "Categorical", "factors": "Categorical"}  # where either may be
 SMALL = {"hidden_dims": [8], "width": 8, "minibatches": 2, "epochs": 2, "count": 4}
 SCALED = {
-    "observation_scaling": "lightning_maxent.data.scaling.StandardisedObservations",
+    "observation_scaling": "lightning_maxent.data.scaling.StandardizedObservations",
     "reward_scaling": "lightning_maxent.data.scaling.ReturnScaledRewards",
 }
 DATA = {"num_envs": 1, "eval_interval": 40, "eval_episodes": 2, "max_joint_actions": 1_000}
-REPLAY = {"capacity": 500, "batch_size": 8, "warmup_steps": 20, "updates_per_round": 1, "steps_per_round": 2}
+REPLAY = {"capacity": 500, "batch_size": 8, "learning_starts": 20, "updates_per_round": 1, "steps_per_round": 2}
 
 
 def configurations() -> dict[str, dict[str, Any]]:

@@ -225,7 +225,7 @@ def evaluate(mdp, policy, alpha, iterations=400):
     return q
 
 
-def optimise(mdp, alpha, iterations=400):
+def optimize(mdp, alpha, iterations=400):
     q = torch.zeros_like(mdp.reward)
     for _ in range(iterations):
         q = backup(mdp, q, (q / alpha).softmax(-1), alpha)
@@ -242,7 +242,7 @@ def test_repeated_backup_of_a_fixed_policy_converges_to_its_soft_q_by_linear_alg
 @pytest.mark.parametrize("seed", SEEDS)
 def test_fixed_point_of_the_optimal_backup_is_the_soft_return_of_its_own_boltzmann_policy(seed):
     mdp = random_mdp(seed)
-    q = optimise(mdp, ALPHA)
+    q = optimize(mdp, ALPHA)
     assert_close(q, soft_policy_evaluation(mdp, boltzmann(q, ALPHA), ALPHA)[0])
     assert_close(q, soft_value_iteration(mdp, ALPHA)[0])
 
@@ -250,7 +250,7 @@ def test_fixed_point_of_the_optimal_backup_is_the_soft_return_of_its_own_boltzma
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_other_policy_has_a_larger_soft_value_than_the_boltzmann_policy_of_the_fixed_point(seed):
     mdp = random_mdp(seed)
-    best = soft_policy_evaluation(mdp, boltzmann(optimise(mdp, ALPHA), ALPHA), ALPHA)[1]
+    best = soft_policy_evaluation(mdp, boltzmann(optimize(mdp, ALPHA), ALPHA), ALPHA)[1]
     for other in range(20):
         assert (best > soft_policy_evaluation(mdp, random_policy(mdp, 100 + other), ALPHA)[1]).all()
 
@@ -258,8 +258,8 @@ def test_no_other_policy_has_a_larger_soft_value_than_the_boltzmann_policy_of_th
 @pytest.mark.parametrize("seed", SEEDS)
 def test_dividing_rewards_by_alpha_and_setting_alpha_to_one_gives_the_same_policy_and_q_over_alpha(seed):
     mdp = random_mdp(seed)
-    q = optimise(mdp, ALPHA)
-    scaled = optimise(mdp._replace(reward=mdp.reward / ALPHA), 1.0)
+    q = optimize(mdp, ALPHA)
+    scaled = optimize(mdp._replace(reward=mdp.reward / ALPHA), 1.0)
     assert_close(scaled, q / ALPHA)
     assert_close(boltzmann(scaled, 1.0), boltzmann(q, ALPHA))
 

@@ -124,10 +124,10 @@ CENTRES = torch.linspace(-2, 2, 9, dtype=torch.float64)
 
 
 def test_projection_equals_numbers_worked_out_by_hand():
-    centres = tensor([-1.0, 0.0, 1.0, 2.0])
+    centers = tensor([-1.0, 0.0, 1.0, 2.0])
     atoms, probs = tensor([[0.25, -5.0, 2.0, 1.5]]), tensor([[0.4, 0.1, 0.2, 0.3]])
     expected = tensor([[0.1, 0.4 * 0.75, 0.4 * 0.25 + 0.15, 0.2 + 0.15]])
-    assert_close(projection(atoms, probs, centres), expected)
+    assert_close(projection(atoms, probs, centers), expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -185,20 +185,20 @@ def test_a_return_that_is_not_a_number_makes_no_histogram_and_no_other_error():
 # ---- histograms of a Gaussian --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("smear", [0.1, 0.75, 3.0])
-def test_gaussian_histogram_is_the_truncated_normal_distribution_of_scipy(smear):
+@pytest.mark.parametrize("sigma", [0.1, 0.75, 3.0])
+def test_gaussian_histogram_is_the_truncated_normal_distribution_of_scipy(sigma):
     mean = double([-1.99, -0.6, 0.0, 0.13, 1.7, 2.2])
-    edges, std = np.linspace(-2.25, 2.25, 10), smear * 0.5
+    edges, std = np.linspace(-2.25, 2.25, 10), sigma * 0.5
     low, high = (-2.25 - mean.numpy()) / std, (2.25 - mean.numpy()) / std
     cdf = scipy.stats.truncnorm(low[:, None], high[:, None], mean.numpy()[:, None], std).cdf(edges)
-    assert_close(gaussian_histogram(mean, CENTRES, smear), torch.as_tensor(np.diff(cdf)))
+    assert_close(gaussian_histogram(mean, CENTRES, sigma), torch.as_tensor(np.diff(cdf)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("smear", [0.01, 0.75, 3.0])
-def test_gaussian_histogram_is_a_distribution_however_far_outside_the_mean_lies(smear, dtype):
+@pytest.mark.parametrize("sigma", [0.01, 0.75, 3.0])
+def test_gaussian_histogram_is_a_distribution_however_far_outside_the_mean_lies(sigma, dtype):
     mean = torch.tensor([-math.inf, -1e30, -50.0, -2.25, -0.3, 0.0, 2.25, 50.0, 1e30, math.inf], dtype=dtype)
-    histogram = gaussian_histogram(mean, CENTRES.to(dtype), smear)
+    histogram = gaussian_histogram(mean, CENTRES.to(dtype), sigma)
     assert histogram.isfinite().all()
     assert (histogram >= 0).all()
     assert_close(histogram.sum(-1), torch.ones(10, dtype=dtype))
@@ -208,10 +208,10 @@ def test_gaussian_histogram_is_a_distribution_however_far_outside_the_mean_lies(
 
 
 def test_mean_of_the_gaussian_histogram_is_close_to_the_number_smeared():
-    centres = torch.linspace(-5, 5, 101, dtype=torch.float64)
+    centers = torch.linspace(-5, 5, 101, dtype=torch.float64)
     mean = torch.linspace(-4.5, 4.5, 333, dtype=torch.float64)
-    histogram = gaussian_histogram(mean, centres, 0.75)
-    assert_close((histogram * centres).sum(-1), mean, rtol=0, atol=1e-5)
+    histogram = gaussian_histogram(mean, centers, 0.75)
+    assert_close((histogram * centers).sum(-1), mean, rtol=0, atol=1e-5)
     assert (histogram > 0.01).sum(-1).amax() <= 6  # bins that share the mass
 
 

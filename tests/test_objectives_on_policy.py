@@ -6,7 +6,7 @@ from torch import tensor
 from torch.testing import assert_close
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
-from lightning_maxent.objectives import clipped_surrogate_loss, generalised_advantages, policy_gradient_loss
+from lightning_maxent.objectives import clipped_surrogate_loss, generalized_advantages, policy_gradient_loss
 
 TIME, ENVS, DISCOUNT, TRACE = 12, 5, 0.9, 0.7
 
@@ -21,7 +21,7 @@ def flags(seed, share):
 
 def test_advantages_are_the_discounted_sum_of_errors_up_to_the_end_of_the_episode():
     error, done = normal(0, TIME), flags(1, 0.2)[:, 0]
-    advantages = generalised_advantages(error, done, 0.6)
+    advantages = generalized_advantages(error, done, 0.6)
     for start in range(TIME):
         total, weight = 0.0, 1.0
         for t in range(start, TIME):
@@ -41,7 +41,7 @@ def test_advantages_are_those_of_torchrl(trace):
     columns = (each.unsqueeze(-1) for each in (value, following, reward, done, terminated))
     expected, _ = generalized_advantage_estimate(DISCOUNT, trace, *columns, time_dim=0)
     assert_close(
-        generalised_advantages(error, done, DISCOUNT * trace), expected.squeeze(-1), rtol=1e-5, atol=1e-6
+        generalized_advantages(error, done, DISCOUNT * trace), expected.squeeze(-1), rtol=1e-5, atol=1e-6
     )  # it discounts in float32
 
 

@@ -13,15 +13,15 @@ from lightning_maxent.cli import main, run
 OVERLAYS = sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml"))
 JOINT = ("crossq", "flash")
 WITH_VALUE = {
-    "sac/pendulum": "target_critic_sac/half_cheetah",
-    "sac_discrete/cartpole_with_value": "sac_discrete/cartpole",
+    "value_sac/pendulum": "sac/half_cheetah",
+    "discrete_value_sac/cartpole": "discrete_sac/cartpole",
 }
 """Configurations that learn V, and what an error names in their place."""
 TASKS = [
-    "target_critic_sac/pendulum",
+    "sac/pendulum",
     "continuous_soft_q/pendulum",
     "soft_q/cartpole",
-    "sac_discrete/cartpole",
+    "discrete_sac/cartpole",
 ]
 PAIRS = [(task, overlay) for task in TASKS for overlay in OVERLAYS]
 PAIRS += [(task, overlay) for task in WITH_VALUE for overlay in OVERLAYS if overlay not in JOINT]
@@ -33,7 +33,7 @@ def a_short_run(tmp_path, *configs) -> list[str]:
         "fit",
         *(f"--config={config}" for config in configs),
         f"--runs_dir={tmp_path}",
-        "--data.init_args.warmup_steps=32",
+        "--data.init_args.learning_starts=32",
         "--data.init_args.batch_size=32",
         "--data.init_args.eval_interval=40",
         "--data.init_args.eval_episodes=1",

@@ -50,7 +50,7 @@ def test_the_direction_is_that_of_liu_and_wang_in_every_state(count, scale):
 
 @pytest.mark.parametrize("count", [8, 32])
 def test_samples_of_the_density_itself_are_neither_drawn_together_nor_apart(count):
-    """Stein's identity; were a particle one of its own neighbours, the mean would be lower by ``1 / count``."""
+    """Stein's identity; were a particle one of its own neighbors, the mean would be lower by ``1 / count``."""
     torch.manual_seed(0)
     particles = torch.randn(20_000, count, 1, dtype=torch.float64)
     direction = stein_direction(particles, -particles, torch.tensor(1.0, dtype=torch.float64))
@@ -115,10 +115,10 @@ def test_policies_learn_both_unequal_hills(build, update):
 
 def test_a_stein_sampler_finds_modes_that_do_not_feel_each_other():
     torch.manual_seed(0)
-    centres = 0.5 * torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [-1, 1, -1, 1], [-1, -1, -1, -1]])
+    centers = 0.5 * torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [-1, 1, -1, 1], [-1, -1, -1, -1]])
 
     def q(obs, action):
-        return (-0.5 * ((action.unsqueeze(1) - centres) / 0.25).square().sum(-1)).logsumexp(-1)
+        return (-0.5 * ((action.unsqueeze(1) - centers) / 0.25).square().sum(-1)).logsumexp(-1)
 
     policy, obs = SteinSampler(1, 4, network=SMALL), torch.zeros(8, 1)
     optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3)
@@ -127,7 +127,7 @@ def test_a_stein_sampler_finds_modes_that_do_not_feel_each_other():
         SteinUpdate(32).loss(policy, q, obs, torch.tensor(1.0)).mean().backward()
         optimizer.step()
     with torch.no_grad():
-        nearest = torch.cdist(policy.unsquashed(obs[:1], 2000)[0].tanh(), centres).argmin(-1)
+        nearest = torch.cdist(policy.unsquashed(obs[:1], 2000)[0].tanh(), centers).argmin(-1)
     assert (torch.bincount(nearest, minlength=4) / 2000 > 0.15).all()
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from probe_envs import Unbounded
 
-from lightning_maxent import BoxActions, TargetCriticSAC, Transition, TwinCritic
+from lightning_maxent import SAC, BoxActions, Transition, TwinCritic
 from lightning_maxent.cli import main
 from lightning_maxent.critics.base import build_critic
 from lightning_maxent.data.action_codec import action_codec, bounded
@@ -47,9 +47,7 @@ def test_the_policy_and_the_temperature_of_the_page_on_policies_train_sac():
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(block, namespace)
     torch.manual_seed(0)
-    algorithm = TargetCriticSAC(
-        3, BoxActions(2), TwinCritic, namespace["BetaPolicy"], temperature=namespace["BinaryTemperature"]
-    )
+    algorithm = SAC(3, BoxActions(2), TwinCritic, namespace["BetaPolicy"], temperature=namespace["BinaryTemperature"])
     with torch.no_grad():
         action, log_prob = algorithm.policy(torch.zeros(100_000, 3))
     inside = ((action > -0.5) & (action < 0.2)).all(-1)
@@ -84,7 +82,7 @@ def test_the_bounds_of_actions_that_the_readme_gives_by_a_wrapper_are_those_of_t
     codec = action_codec("robot", bounded("robot", wrapped.action_space, None), 1)
     wrapped.reset(seed=0)
     for action in (-1.0, 1.0):
-        wrapped.step(codec.native(torch.full((1, 2), action))[0])
+        wrapped.step(codec.to_env(torch.full((1, 2), action))[0])
     assert env.played == [[-3.0, 0.0], [1.0, 2.0]]
 
 

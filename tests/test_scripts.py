@@ -45,7 +45,7 @@ def script(monkeypatch):
 
 
 def small_figure_33(out: Path, *further: str) -> str:
-    small = ["--out", str(out), "--trainer.max_steps=60", "--data.warmup_steps=40", "--data.batch_size=8"]
+    small = ["--out", str(out), "--trainer.max_steps=60", "--data.learning_starts=40", "--data.batch_size=8"]
     small += ["--data.eval_episodes=1", "--trainer.enable_progress_bar=false"]
     return carry_out("figure33.py", *small, *further)
 
@@ -104,7 +104,7 @@ def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_noth
         ("--data.env_kwargs={goals: [[0.3, 0]]}", "the origin, which lies at a goal"),
         ("--data.capacity=50", "max_steps 60 must be positive and at most --data.capacity 50"),
         (
-            "--data.observation_scaling=lightning_maxent.data.scaling.StandardisedObservations",
+            "--data.observation_scaling=lightning_maxent.data.scaling.StandardizedObservations",
             "leave observation_scaling at RawObservations",
         ),
     ],
@@ -147,7 +147,7 @@ def test_the_worlds_of_the_samplers_draw_from_their_own_q(dim, weights, script):
         exact = (function(grid) * density).sum() / density.sum()
         assert function(drawn).mean() == pytest.approx(exact, abs=0.01)
     shares = world.shares(drawn)
-    assert shares == pytest.approx(samplers.WEIGHTS[weights], abs=0.06)  # neighbours overlap, the box cuts
+    assert shares == pytest.approx(samplers.WEIGHTS[weights], abs=0.06)  # neighbors overlap, the box cuts
 
 
 def test_the_energy_distance_is_that_of_its_definition(script):
@@ -191,7 +191,7 @@ def test_the_warm_start_goes_through_every_goal_and_repeats_nothing(tmp_path):
         "--data.eval_episodes=1",
         "--data.updates_per_round=0",
     ]
-    small.append("--data.warmup_steps=64")
+    small.append("--data.learning_starts=64")
     carry_out("warm_start.py", *small)
     with (tmp_path / "found.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -273,7 +273,7 @@ def test_the_benchmark_gives_the_other_library_the_numbers_of_our_configurations
         config = yaml.safe_load((ROOT / "configs" / f"{benchmark.TASKS[algorithm].config}.yaml").read_text())
         return config["trainer"]["max_steps"], *(config[each]["init_args"] for each in ("model", "data"))
 
-    for algorithm, theirs in (("sac", benchmark.SAC), ("td3", benchmark.TD3)):
+    for algorithm, theirs in (("value_sac", benchmark.SAC), ("td3", benchmark.TD3)):
         steps, model, data = parts(algorithm)
         assert steps == benchmark.TASKS[algorithm].steps
         assert data["eval_interval"] == benchmark.TASKS[algorithm].interval
@@ -282,7 +282,7 @@ def test_the_benchmark_gives_the_other_library_the_numbers_of_our_configurations
         assert (model["discount"], model.get("policy_delay", 1)) == (theirs["gamma"], theirs.get("policy_delay", 1))
         assert model["target"]["init_args"]["rate"] == benchmark.TAU
         assert (data["batch_size"], data["capacity"]) == (theirs["batch_size"], theirs["buffer_size"])
-        assert data["warmup_steps"] == theirs["learning_starts"]
+        assert data["learning_starts"] == theirs["learning_starts"]
         assert data["num_envs"] * theirs["train_freq"] == data["steps_per_round"]
         assert data["updates_per_round"] == theirs["gradient_steps"]
     assert model["noise"]["init_args"] == {"std": benchmark.NOISE}
@@ -295,7 +295,7 @@ def test_the_benchmark_gives_the_other_library_the_numbers_of_our_configurations
     assert model["policy_optimizer"]["init_args"] == {"lr": theirs["learning_rate"], "fused": benchmark.ADAM["fused"]}
     for ours, name in {
         "discount": "gamma",
-        "trace_decay": "gae_lambda",
+        "gae_lambda": "gae_lambda",
         "clip": "clip_range",
         "epochs": "n_epochs",
     }.items():

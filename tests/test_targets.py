@@ -7,7 +7,14 @@ from torch.testing import assert_close
 
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, BatchRenormMLP
-from lightning_maxent.targets import JointPass, JointPolyakTarget, PeriodicTarget, PolyakTarget, frozen, steady
+from lightning_maxent.targets import (
+    JointPass,
+    JointPolyakTarget,
+    PeriodicTarget,
+    PolyakTarget,
+    frozen,
+    frozen_statistics,
+)
 
 TARGETS = [PolyakTarget, PeriodicTarget]
 
@@ -182,7 +189,7 @@ def test_a_steady_network_uses_its_running_statistics_and_leaves_them():
     for norm in (network[0], network[2][1]):
         norm.running_var.abs_()
     before, x = snapshot(network), torch.randn(8, 3)
-    with steady(network):
+    with frozen_statistics(network):
         y = network(x)
     assert_close(network.state_dict(), before, rtol=0, atol=0)
     assert y.requires_grad
@@ -191,7 +198,7 @@ def test_a_steady_network_uses_its_running_statistics_and_leaves_them():
 
 def test_dropout_of_a_steady_network_goes_on():
     network = normed_and_dropping()
-    with steady(network):
+    with frozen_statistics(network):
         dropped = network[:2](torch.ones(100, 3)) == 0
     assert 0.3 < dropped.float().mean() < 0.7
 
@@ -200,17 +207,17 @@ def test_steady_restores_exactly_the_modes_that_it_found_also_nested_and_after_a
     network = normed_and_dropping()
     network[0].eval()
     found = modes(network)
-    with steady(network):
+    with frozen_statistics(network):
         inside = modes(network)
-        with steady(network):
+        with frozen_statistics(network):
             assert modes(network) == inside
         assert modes(network) == inside
     assert modes(network) == found
-    with pytest.raises(KeyError), steady(network):
+    with pytest.raises(KeyError), frozen_statistics(network):
         raise KeyError
     assert modes(network) == found
     network.eval()
-    with steady(network):
+    with frozen_statistics(network):
         assert not any(modes(network))
     assert not any(modes(network))
 

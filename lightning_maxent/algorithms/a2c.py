@@ -14,7 +14,7 @@ class A2C(AdvantageAlgorithm):
     """One gradient step of policy and V from every rollout.  Mnih et al. 2016 (arXiv 1602.01783v2), algorithm S3.
 
     The policy climbs ``A log pi(a|s) + alpha H(pi(.|s))``.  A rollout of n steps of each environment and a
-    ``trace_decay`` of 1 give the n-step returns of the paper, without its several learners at once.
+    ``gae_lambda`` of 1 give the n-step returns of the paper, without its several learners at once.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -27,7 +27,7 @@ class A2C(AdvantageAlgorithm):
         policy_optimizer: of the policy.
         temperature_optimizer: of alpha, where alpha is learned.
         discount: gamma; .99 in the paper.
-        trace_decay: lambda in [0, 1]; 1 in the paper.
+        gae_lambda: lambda in [0, 1]; 1 in the paper.
         max_grad_norm: the gradient of each network is shortened to this norm; ours: .5, of many implementations.
     """
 
@@ -43,7 +43,7 @@ class A2C(AdvantageAlgorithm):
         policy_optimizer: OptimizerBuilder = adam,
         temperature_optimizer: OptimizerBuilder = adam,
         discount: float = 0.99,
-        trace_decay: float = 1.0,
+        gae_lambda: float = 1.0,
         max_grad_norm: float = 0.5,
     ):
         super().__init__(
@@ -55,7 +55,7 @@ class A2C(AdvantageAlgorithm):
             entropy_objective,
             {"value": value_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer},
             discount,
-            trace_decay,
+            gae_lambda,
             max_grad_norm,
         )
 

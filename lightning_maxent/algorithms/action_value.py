@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
-from lightning_maxent.critics.base import AbstractCritic, Returns
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import soft_bellman_target, soft_returns
 from lightning_maxent.transition import Episode, Transition
@@ -41,12 +41,14 @@ class ActionValueAlgorithm(AbstractAlgorithm, ABC):
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Soft value ``E_pi[Q - alpha log pi]`` and entropy (nats) of every state; unbiased estimates will do."""
 
-    def backup(self, batch: Transition, following: Returns) -> Returns:
+    def backup(self, batch: Transition, following: ReturnDistribution) -> ReturnDistribution:
         """``r + gamma (1 - d) Z`` of the soft returns Z of the next state."""
         terminated = batch.terminated.unsqueeze(-1)
         atoms = soft_bellman_target(batch.reward.unsqueeze(-1), terminated, following.atoms, self.discount)
-        target = Returns(atoms, following.probs.masked_fill(terminated, 1 / atoms.shape[-1]))  # whatever lies behind
-        if (clipped := self.critic.clipped(target)) is not None:
+        target = ReturnDistribution(
+            atoms, following.probs.masked_fill(terminated, 1 / atoms.shape[-1])
+        )  # whatever lies behind
+        if (clipped := self.critic.clipped_share(target)) is not None:
             self.record({"critic/clipped": clipped.mean()})
         return target
 
@@ -69,7 +71,7 @@ class ActionValueAlgorithm(AbstractAlgorithm, ABC):
         """Whether this update is the last of ``delay`` ones: networks updated less often are updated then."""
         return (self.gradient_steps + 1) % delay == 0
 
-    def foreseen(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
+    def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """``q``, and ``q_bias``: the mean over time of ``Q(s_t, a_t)`` less the discounted soft return that followed.
 
         Where a time limit cut the episode, the soft value of its last state stands for the rest, which hides a share

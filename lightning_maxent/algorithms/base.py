@@ -25,7 +25,7 @@ from lightning_maxent.inspection import diverged
 from lightning_maxent.networks import AbstractConstraint
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.schedules import AbstractSchedule
-from lightning_maxent.targets import steady
+from lightning_maxent.targets import frozen_statistics
 from lightning_maxent.temperature import AbstractTemperature
 from lightning_maxent.transition import Episode, Round
 
@@ -68,7 +68,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
     Args:
         temperature: the weight of entropy.
-        optimizers: how to optimise each network, by its name; one whose network has no parameters is not built.
+        optimizers: how to optimize each network, by its name; one whose network has no parameters is not built.
         discount: gamma in [0, 1].
 
     Raises:
@@ -118,7 +118,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         return self._act(obs, deterministic=False)
 
     @abstractmethod
-    def foreseen(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
+    def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """Of an episode played with the policy's samples: the entropy (nats) of every state in which it acted, and what
         was predicted of its returns beside what came.
         """
@@ -285,7 +285,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         Raises:
             DivergedError: if one is not finite.
         """
-        with steady(self):
+        with frozen_statistics(self):
             return self._finite(self._act(obs.to(self.device), deterministic).cpu())
 
     @torch.no_grad()
@@ -295,7 +295,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         Raises:
             DivergedError: if one is not finite.
         """
-        with steady(self):
+        with frozen_statistics(self):
             return self._finite(self._explore(obs.to(self.device)).cpu())
 
     def _finite(self, action: Tensor) -> Tensor:
@@ -374,7 +374,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         episode_return = episode.reward.sum()
         if episode.deterministic:
             return {"return": episode_return, "length": torch.tensor(float(len(episode.reward)))}
-        entropy, predictions = self.foreseen(episode)
+        entropy, predictions = self.episode_diagnostics(episode)
         return {
             "sampled_return": episode_return,
             "soft_return": episode.learner_reward.sum() + self.temperature() * entropy.sum(),

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
-from lightning_maxent.critics.base import CriticBuilder, Returns
+from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.objectives import Scalar, soft_mixture
 from lightning_maxent.particles import AbstractParticles, UniformParticles
 from lightning_maxent.policies.base import SamplerBuilder, build_sampler, same_noise_each_time
 from lightning_maxent.policy_updates import AbstractPolicyUpdate, SteinUpdate
-from lightning_maxent.targets import PeriodicTarget, TargetBuilder, frozen, steady
+from lightning_maxent.targets import PeriodicTarget, TargetBuilder, frozen, frozen_statistics
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 
@@ -77,7 +77,7 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
         alpha = self.temperature()
         with frozen(self.critic):
             policy_loss = self.policy_update.loss(self.policy, self.q_value, batch.obs, alpha)
-        with torch.no_grad(), steady(self.policy):
+        with torch.no_grad(), frozen_statistics(self.policy):
             particles, log_density = self.particles.draw(self.policy, batch.next_obs, self.action_dim)
         count = particles.shape[1]
         following_pairs = (batch.next_obs.repeat_interleave(count, dim=0), particles.flatten(0, 1))
@@ -87,7 +87,7 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
         with torch.no_grad():
             log_weights, log_prob = self._weigh(self.critic.value(next_prediction), log_density, alpha)
             atoms, probs = (part.unflatten(0, log_prob.shape) for part in self.critic.target(next_prediction))
-            following = Returns(*soft_mixture(atoms, probs, log_weights, log_prob, alpha))
+            following = ReturnDistribution(*soft_mixture(atoms, probs, log_weights, log_prob, alpha))
             entropy = -(log_weights.exp() * log_prob).sum(-1)
             q = self.critic.value(prediction).mean()
         self.record({"entropy": entropy.mean(), "temperature": alpha, "q": q})

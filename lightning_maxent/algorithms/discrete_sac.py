@@ -12,7 +12,7 @@ from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss
 from lightning_maxent.policies.base import FinitePolicyBuilder, build_finite_policy
-from lightning_maxent.targets import PolyakTarget, TargetBuilder, steady
+from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen_statistics
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 
@@ -67,8 +67,8 @@ class DiscreteSAC(FiniteAlgorithm):
         prediction, next_prediction = self.target_critic.predictions(
             self.critic, self.every_action, (batch.obs,), (batch.next_obs,)
         )
-        with torch.no_grad(), steady(self.policy):
-            following = self.believed_returns(next_prediction, self.policy(batch.next_obs), alpha)
+        with torch.no_grad(), frozen_statistics(self.policy):
+            following = self.state_value_distribution(next_prediction, self.policy(batch.next_obs), alpha)
         taken = self.chosen(prediction, batch.action)
         losses = {"critic": self.critic.loss(taken, self.backup(batch, following)).sum(0).mean()}
         if self.due(self.policy_delay):

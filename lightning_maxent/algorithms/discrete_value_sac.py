@@ -8,7 +8,7 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.action_value import check_delay
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
-from lightning_maxent.critics.base import CriticBuilder, Returns
+from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss, squared_error
 from lightning_maxent.policies.base import FinitePolicyBuilder, build_finite_policy
@@ -17,11 +17,11 @@ from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 from lightning_maxent.value import StateValue, ValueBuilder, build_value
 
-INSTEAD = "DiscreteSAC, as in --config sac_discrete/cartpole --config critic/crossq"
+INSTEAD = "DiscreteSAC, as in --config discrete_sac/cartpole --config critic/crossq"
 
 
 class DiscreteValueSAC(FiniteAlgorithm):
-    """V, its slow copy, twin Q over all actions, policy and temperature: ``SAC`` with sums in place of samples.
+    """V, its slow copy, twin Q over all actions, policy and temperature: ``ValueSAC`` with sums in place of samples.
 
     V regresses on ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))``, Q on ``r + gamma V'(s')`` with the copy V', and the
     policy climbs the same sum.  Haarnoja et al. 2018a with the expectations of Christodoulou 2019.
@@ -88,9 +88,9 @@ class DiscreteValueSAC(FiniteAlgorithm):
         prediction = self.every_action(self.critic, batch.obs)
         with torch.no_grad():
             q = self.every_value(prediction)
-            soft_value = self.believed_returns(prediction, log_probs, alpha).mean()
+            soft_value = self.state_value_distribution(prediction, log_probs, alpha).mean()
             next_value = self.target_value(batch.next_obs)
-        target = self.backup(batch, Returns.certain(next_value))
+        target = self.backup(batch, ReturnDistribution.certain(next_value))
         taken = self.chosen(prediction, batch.action)
         self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
         losses = {

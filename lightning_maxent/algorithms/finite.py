@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_maxent.actions import AbstractActions, FiniteActions
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
 from lightning_maxent.algorithms.base import OptimizerBuilder
-from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, Returns, build_finite_critic
+from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, ReturnDistribution, build_finite_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import ExplorationBuilder
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_soft_value, soft_mixture
@@ -40,7 +40,7 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         if not isinstance(actions, FiniteActions):
             raise MaxEntError(
                 f"{type(self).__name__} needs finitely many actions (Discrete or MultiDiscrete), but this environment "
-                f"has continuous ones: use SAC or TargetCriticSAC."
+                f"has continuous ones: use SAC or SAC."
             )
         super().__init__(temperature(actions), optimizers, discount)
         self.actions = actions
@@ -65,12 +65,12 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         """What the policy climbs, for every action."""
         return self.critic.value(prediction.flatten(1, 2)).unflatten(0, prediction.shape[1:3])
 
-    def believed_returns(
+    def state_value_distribution(
         self,
         prediction: Float[Tensor, "member batch action_dim *atom"],
         log_probs: Float[Tensor, "batch action_dim"],
         alpha: Scalar,
-    ) -> Returns:
+    ) -> ReturnDistribution:
         """What the critic's ``target`` says of a state with an action of the policy, less ``alpha log pi``.
 
         The backup is made of it.  Its mean is ``sum_a pi(a|s) E[target(s,a)] + alpha H(pi(.|s))``.
@@ -80,7 +80,9 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         factors = len(self.actions.counts)
         every = self.critic.target(prediction.flatten(1, 2))
         atoms, probs = (part.unflatten(0, prediction.shape[1:3]) for part in every)
-        return Returns(*soft_mixture(factors * atoms, probs, log_probs - math.log(factors), log_probs, factors * alpha))
+        return ReturnDistribution(
+            *soft_mixture(factors * atoms, probs, log_probs - math.log(factors), log_probs, factors * alpha)
+        )
 
     def chosen(
         self,

@@ -14,7 +14,7 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder
 from lightning_maxent.entropy_objectives import EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.objectives import generalised_advantages, soft_bellman_target, soft_returns
+from lightning_maxent.objectives import generalized_advantages, soft_bellman_target, soft_returns
 from lightning_maxent.policies.base import (
     AbstractComparablePolicy,
     AbstractDistribution,
@@ -22,7 +22,7 @@ from lightning_maxent.policies.base import (
     ExplicitPolicyBuilder,
     build_explicit_policy,
 )
-from lightning_maxent.targets import steady
+from lightning_maxent.targets import frozen_statistics
 from lightning_maxent.temperature import TemperatureBuilder
 from lightning_maxent.transition import Episode, Rollout
 from lightning_maxent.value import ValueBuilder, build_value
@@ -52,11 +52,11 @@ def check_norm(norm: float) -> float:
     return norm
 
 
-def check_trace_decay(trace_decay: float) -> float:
+def check_gae_lambda(gae_lambda: float) -> float:
     """Return lambda, or raise ``MaxEntError`` unless it lies in [0, 1]."""
-    if not 0 <= trace_decay <= 1:
-        raise MaxEntError(f"trace_decay, lambda, must lie in [0, 1], but is {trace_decay}.")
-    return trace_decay
+    if not 0 <= gae_lambda <= 1:
+        raise MaxEntError(f"gae_lambda, lambda, must lie in [0, 1], but is {gae_lambda}.")
+    return gae_lambda
 
 
 def check_passes(epochs: int, minibatches: int) -> tuple[int, int]:
@@ -71,7 +71,7 @@ def check_learns_as_it_plays(
 ) -> None:
     """Raise ``MaxEntError`` if a policy that learns is another one than the same policy when it plays.
 
-    With batch normalisation a minibatch would be normalised by its own statistics and the rollout by running ones, with
+    With batch normalization a minibatch would be normalized by its own statistics and the rollout by running ones, with
     dropout another part of it would be left out: a ratio to the policy that played were not 1 before the first step, and the
     mean of ``grad log pi`` over the actions played not zero.
     """
@@ -88,7 +88,7 @@ def check_learns_as_it_plays(
     if moved:
         raise MaxEntError(
             f"{type(algorithm).__name__} learns from what its very policy played, which running statistics such as {moved[0]} "
-            f"of {name} forbid: give it a network without batch normalisation."
+            f"of {name} forbid: give it a network without batch normalization."
         )
     if change.abs().max() > 1e-6:
         raise MaxEntError(
@@ -97,14 +97,14 @@ def check_learns_as_it_plays(
         )
 
 
-def shorten_gradients(optimizers: list[Optimizer], norm: float) -> list[Optimizer]:
+def clip_gradients(optimizers: list[Optimizer], norm: float) -> list[Optimizer]:
     """The same optimizers, each of which shortens its gradient to ``norm`` before a step."""
 
-    def shorten(optimizer: Optimizer, *_: Any) -> None:
+    def clip(optimizer: Optimizer, *_: Any) -> None:
         nn.utils.clip_grad_norm_([each for group in optimizer.param_groups for each in group["params"]], norm)
 
     for optimizer in optimizers:
-        optimizer.register_step_pre_hook(shorten)
+        optimizer.register_step_pre_hook(clip)
     return optimizers
 
 
@@ -132,13 +132,13 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         policy: builds the policy.
         temperature: builds alpha, the source chapter's beta, from ``actions``.
         entropy_objective: builds the weight of later states' entropies.
-        optimizers: how to optimise each network, by its name.
+        optimizers: how to optimize each network, by its name.
         discount: gamma.
         max_grad_norm: the gradient of each network is shortened to this norm.
 
     Raises:
         MaxEntError: for a norm that is not positive, or a policy that cannot tell probabilities or learns as another one than
-            plays, by batch normalisation or dropout.
+            plays, by batch normalization or dropout.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         self.max_grad_norm = check_norm(max_grad_norm)
 
     @abstractmethod
-    def judge(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
+    def estimate_advantages(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
         """What every action of a rollout was worth; without gradients.
 
         Args:
@@ -168,7 +168,7 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         """
 
     def configure_optimizers(self) -> list[Optimizer]:
-        return shorten_gradients(super().configure_optimizers(), self.max_grad_norm)
+        return clip_gradients(super().configure_optimizers(), self.max_grad_norm)
 
     def check_data(self, batch: Any) -> None:
         check_rollout(self, batch)
@@ -180,10 +180,12 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
     @torch.no_grad()
     def sample(self, rollout: Rollout) -> Sample:
         """Judged actions ``[time * env]`` of a rollout."""
-        with steady(self):
-            weight = self.entropy_objective.later(self.temperature())
+        with frozen_statistics(self):
+            weight = self.entropy_objective.later_entropy_weight(self.temperature())
             later = weight * self.distribution(rollout.next_obs).entropy().view_as(rollout.reward)
-            return self.judge(rollout, soft_bellman_target(rollout.reward, rollout.terminated, later, self.discount))
+            return self.estimate_advantages(
+                rollout, soft_bellman_target(rollout.reward, rollout.terminated, later, self.discount)
+            )
 
     def distribution(self, obs: Float[Tensor, "*batch obs_dim"]) -> AbstractDistribution:
         """The policy in every one of the states, of whatever shape."""
@@ -191,18 +193,18 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
 
     def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
         distribution = self.policy.distribution(obs)
-        return distribution.best() if deterministic else distribution.sample()
+        return distribution.mode() if deterministic else distribution.sample()
 
 
 class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
-    """A policy and V, an optimizer each; actions are judged by generalised advantages.
+    """A policy and V, an optimizer each; actions are judged by generalized advantages.
 
     V is what a state is worth before its own entropy: ``V(s) = E_pi[Q(s,a)]``, where Q pays for the entropies of later
     states as the objective wants it.
 
     Args:
         value: builds V from ``obs_dim``.
-        trace_decay: lambda in [0, 1] of Schulman et al. 2016; 1 sums the rewards up to the end of the rollout.
+        gae_lambda: lambda in [0, 1] of Schulman et al. 2016; 1 sums the rewards up to the end of the rollout.
 
     Raises:
         MaxEntError: for a lambda outside [0, 1].
@@ -218,20 +220,20 @@ class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
         entropy_objective: EntropyObjectiveBuilder,
         optimizers: dict[str, OptimizerBuilder],
         discount: float,
-        trace_decay: float,
+        gae_lambda: float,
         max_grad_norm: float,
     ):
         super().__init__(obs_dim, actions, policy, temperature, entropy_objective, optimizers, discount, max_grad_norm)
-        self.value, self.trace_decay = build_value(value, obs_dim), check_trace_decay(trace_decay)
+        self.value, self.gae_lambda = build_value(value, obs_dim), check_gae_lambda(gae_lambda)
 
-    def judge(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
+    def estimate_advantages(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
         value, next_value = (self.value(obs.flatten(0, 1)).view_as(reward) for obs in (rollout.obs, rollout.next_obs))
         error = soft_bellman_target(reward, rollout.terminated, next_value, self.discount) - value
-        advantage = generalised_advantages(error, rollout.done, self.discount * self.trace_decay)
+        advantage = generalized_advantages(error, rollout.done, self.discount * self.gae_lambda)
         obs, action = rollout.obs.flatten(0, 1), rollout.action.flatten(0, 1)
         return Sample(obs, action, advantage.flatten(), (advantage + value).flatten())
 
-    def foreseen(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
+    def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """``value``, and ``value_bias``: the mean over time of ``V(s_t)`` less the discounted return that followed, in
         which later entropies count as in the objective.
 
@@ -239,7 +241,7 @@ class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
         ``gamma^(T - t)`` of the bias at time t.
         """
         value, entropy = self.value(episode.obs), self.distribution(episode.obs).entropy()
-        weight = self.entropy_objective.later(self.temperature())
+        weight = self.entropy_objective.later_entropy_weight(self.temperature())
         bootstrap = torch.zeros_like(value[-1]) if episode.terminated else value[-1] + weight * entropy[-1]
         returns = soft_returns(episode.learner_reward, entropy[:-1], weight, self.discount, bootstrap)
         return entropy[:-1], {"value": value[:-1].mean(), "value_bias": (value[:-1] - returns).mean()}

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation."""
+"""Proximal policy optimization."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from lightning_maxent.transition import Rollout
 from lightning_maxent.value import StateValue, ValueBuilder
 
 
-class PlayedSample(NamedTuple):
+class SampleWithLogProb(NamedTuple):
     """Judged actions, and their log-probabilities under the policy that played them."""
 
     judged: Sample
@@ -32,7 +32,7 @@ class PlayedSample(NamedTuple):
 
 
 class PPO(AdvantageAlgorithm):
-    """Several passes over every rollout, in which the policy may not leave the neighbourhood of the one that played.
+    """Several passes over every rollout, in which the policy may not leave the neighborhood of the one that played.
 
     Schulman et al. 2017b (arXiv 1707.06347v2), algorithm 1, with the entropy bonus of eq. 9.  From each
     advantage of a batch the mean of the others is taken, and the policy's whole loss is divided by their deviation: so
@@ -50,7 +50,7 @@ class PPO(AdvantageAlgorithm):
         policy_optimizer: of the policy.
         temperature_optimizer: of alpha, where alpha is learned.
         discount: gamma; .99 in the paper's table 3.
-        trace_decay: lambda in [0, 1]; .95 there.
+        gae_lambda: lambda in [0, 1]; .95 there.
         clip: how far the ratio of probabilities counts away from 1; .2 there.
         epochs: passes over a rollout; 10 there.
         minibatches: into which a rollout is shuffled in every pass; 32 there.
@@ -72,7 +72,7 @@ class PPO(AdvantageAlgorithm):
         policy_optimizer: OptimizerBuilder = adam,
         temperature_optimizer: OptimizerBuilder = adam,
         discount: float = 0.99,
-        trace_decay: float = 0.95,
+        gae_lambda: float = 0.95,
         clip: float = 0.2,
         epochs: int = 10,
         minibatches: int = 32,
@@ -87,7 +87,7 @@ class PPO(AdvantageAlgorithm):
             entropy_objective,
             {"value": value_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer},
             discount,
-            trace_decay,
+            gae_lambda,
             max_grad_norm,
         )
         if not clip > 0:
@@ -95,22 +95,22 @@ class PPO(AdvantageAlgorithm):
         self.clip = clip
         self.epochs, self.minibatches = check_passes(epochs, minibatches)
 
-    def batches(self, batch: Rollout) -> Iterator[PlayedSample]:
+    def batches(self, batch: Rollout) -> Iterator[SampleWithLogProb]:
         """Shuffled parts of the rollout, once in every pass."""
         whole = self.sample(batch)
         with torch.no_grad():
             played = self.policy.distribution(whole.obs).log_prob(whole.action)
         for part in shuffled_parts(len(played), self.epochs, self.minibatches, played.device):
-            yield PlayedSample(Sample(*(field[part] for field in whole)), played[part])
+            yield SampleWithLogProb(Sample(*(field[part] for field in whole)), played[part])
 
-    def losses(self, batch: PlayedSample) -> dict[str, Scalar]:
+    def losses(self, batch: SampleWithLogProb) -> dict[str, Scalar]:
         judged, played = batch
         alpha, value = self.temperature(), self.value(judged.obs)
         distribution = self.policy.distribution(judged.obs)
         entropy, log_ratio = distribution.entropy(), distribution.log_prob(judged.action) - played
         others = len(played) / (len(played) - 1)  # less the mean of the others, or alpha would weigh so much more
-        centred, deviation = others * (judged.advantage - judged.advantage.mean()), judged.advantage.std() + 1e-8
-        policy_loss = clipped_surrogate_loss(log_ratio, centred, entropy, alpha, self.clip) / deviation
+        centered, deviation = others * (judged.advantage - judged.advantage.mean()), judged.advantage.std() + 1e-8
+        policy_loss = clipped_surrogate_loss(log_ratio, centered, entropy, alpha, self.clip) / deviation
         self.record(
             {
                 "entropy": entropy.mean(),

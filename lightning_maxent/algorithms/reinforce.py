@@ -11,7 +11,7 @@ from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.on_policy import OnPolicyAlgorithm, Sample
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.objectives import Scalar, generalised_advantages, policy_gradient_loss
+from lightning_maxent.objectives import Scalar, generalized_advantages, policy_gradient_loss
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Episode, Rollout
@@ -95,8 +95,8 @@ class REINFORCE(OnPolicyAlgorithm):
     def sample(self, rollout: Rollout) -> Sample:
         return super().sample(rollout._replace(terminated=rollout.done))  # behind a time limit too there is nothing
 
-    def judge(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
-        returns = generalised_advantages(reward, rollout.done, self.discount)
+    def estimate_advantages(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
+        returns = generalized_advantages(reward, rollout.done, self.discount)
         whole = rollout.done.flip(0).cummax(0).values.flip(0)  # an end is still to come
         obs, action, returns = rollout.obs[whole], rollout.action[whole], returns[whole]
         return Sample(obs, action, returns - self.baseline, returns)
@@ -111,6 +111,6 @@ class REINFORCE(OnPolicyAlgorithm):
             "temperature": self.temperature.loss(-entropy.detach()).mean(),
         }
 
-    def foreseen(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
+    def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """Nothing is predicted."""
         return self.distribution(episode.obs[:-1]).entropy(), {}

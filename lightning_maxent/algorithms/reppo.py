@@ -1,4 +1,4 @@
-"""Relative entropy pathwise policy optimisation: a soft Q from the policy's own rollouts, and steps within a divergence."""
+"""Relative entropy pathwise policy optimization: a soft Q from the policy's own rollouts, and steps within a divergence."""
 
 import copy
 import math
@@ -14,30 +14,30 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ActorCritic
 from lightning_maxent.algorithms.on_policy import (
+    check_gae_lambda,
     check_learns_as_it_plays,
     check_norm,
     check_passes,
     check_rollout,
-    check_trace_decay,
-    shorten_gradients,
+    clip_gradients,
     shuffled_parts,
 )
-from lightning_maxent.critics.base import CriticBuilder, Returns
+from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import (
     Scalar,
-    generalised_advantages,
+    generalized_advantages,
     policy_loss,
     soft_bellman_target,
     soft_value,
 )
 from lightning_maxent.policies.base import AbstractComparablePolicy, PolicyBuilder, check_divergence
-from lightning_maxent.targets import frozen, steady
+from lightning_maxent.targets import frozen, frozen_statistics
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Rollout
 
 
-class PlayedReturn(NamedTuple):
+class SoftReturnSample(NamedTuple):
     """Actions played and the soft returns that Q regresses on."""
 
     obs: Float[Tensor, "batch obs_dim"]
@@ -72,13 +72,13 @@ class TrustRegion(nn.Module):
 class REPPO(ActorCritic):
     """Voelcker et al. 2025 (arXiv 2507.11019v4), without its auxiliary loss on the critic's features.
 
-    Q regresses on the soft lambda-returns of every rollout; the policy climbs ``Q - alpha log pi`` by reparameterised
+    Q regresses on the soft lambda-returns of every rollout; the policy climbs ``Q - alpha log pi`` by reparameterized
     actions in the states where it is still within the trust region of the one that played, and returns to it elsewhere.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
-        critic: builds Q; a histogram learnt by cross-entropy in the paper.
+        critic: builds Q; a histogram learned by cross-entropy in the paper.
         policy: builds the policy, one that can tell its divergence from an earlier one.
         temperature: builds alpha from ``actions``; learned in the paper, to ``-dim / 2`` nats in its code.
         trust_region: builds the constraint.
@@ -87,13 +87,13 @@ class REPPO(ActorCritic):
         temperature_optimizer: of alpha, where alpha is learned.
         trust_region_optimizer: of the multiplier.
         discount: gamma; .99 in the published code.
-        trace_decay: lambda in [0, 1]; .95 there.
+        gae_lambda: lambda in [0, 1]; .95 there.
         epochs: passes over a rollout; 4 there.
         minibatches: into which a rollout is shuffled in every pass; 128 there, of 1,024 steps each.
         max_grad_norm: the gradient of each network is shortened to this norm; .5 there.
 
     Raises:
-        MaxEntError: for finite actions, a policy that cannot be compared or has batch normalisation or dropout, or numbers that
+        MaxEntError: for finite actions, a policy that cannot be compared or has batch normalization or dropout, or numbers that
             cannot be.
     """
 
@@ -112,7 +112,7 @@ class REPPO(ActorCritic):
         temperature_optimizer: OptimizerBuilder = adam,
         trust_region_optimizer: OptimizerBuilder = adam,
         discount: float = 0.99,
-        trace_decay: float = 0.95,
+        gae_lambda: float = 0.95,
         epochs: int = 4,
         minibatches: int = 128,
         max_grad_norm: float = 0.5,
@@ -133,21 +133,21 @@ class REPPO(ActorCritic):
         check_learns_as_it_plays(self, self.policy, obs_dim)
         self.played_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.trust_region = trust_region()
-        self.trace_decay, self.max_grad_norm = check_trace_decay(trace_decay), check_norm(max_grad_norm)
+        self.gae_lambda, self.max_grad_norm = check_gae_lambda(gae_lambda), check_norm(max_grad_norm)
         self.epochs, self.minibatches = check_passes(epochs, minibatches)
 
     def configure_optimizers(self) -> list[Optimizer]:
-        return shorten_gradients(super().configure_optimizers(), self.max_grad_norm)
+        return clip_gradients(super().configure_optimizers(), self.max_grad_norm)
 
     def check_data(self, batch: Any) -> None:
         check_rollout(self, batch)
 
-    def batches(self, batch: Rollout) -> Iterator[PlayedReturn]:
+    def batches(self, batch: Rollout) -> Iterator[SoftReturnSample]:
         """Shuffled parts of the rollout, once in every pass."""
         self.played_policy.load_state_dict(self.policy.state_dict())
         obs, action, returns = batch.obs.flatten(0, 1), batch.action.flatten(0, 1), self.soft_returns(batch).flatten()
         for part in shuffled_parts(len(returns), self.epochs, self.minibatches, returns.device):
-            yield PlayedReturn(obs[part], action[part], returns[part])
+            yield SoftReturnSample(obs[part], action[part], returns[part])
 
     @torch.no_grad()
     def soft_returns(self, rollout: Rollout) -> Float[Tensor, "time env"]:
@@ -156,17 +156,17 @@ class REPPO(ActorCritic):
         ``Q(s',a')`` is the mean of the critic's ``target``, since it enters a backup.
         At the end of an episode or of the rollout lambda counts as 0; behind a terminal state is nothing.
         """
-        with steady(self):
+        with frozen_statistics(self):
             next_obs = rollout.next_obs.flatten(0, 1)
             action, log_prob = self.policy(next_obs)
             q = self.critic.target(self.critic(next_obs, action)).mean()
             value = soft_value(q, log_prob, self.temperature()).view_as(rollout.reward)
         target = soft_bellman_target(rollout.reward, rollout.terminated, value, self.discount)
         expected = q.view_as(rollout.reward).roll(1, 0)  # of each row, by the one before; of no account at a start
-        decay = self.discount * self.trace_decay
-        return expected + generalised_advantages(target - expected, rollout.done, decay)
+        decay = self.discount * self.gae_lambda
+        return expected + generalized_advantages(target - expected, rollout.done, decay)
 
-    def losses(self, batch: PlayedReturn) -> dict[str, Scalar]:
+    def losses(self, batch: SoftReturnSample) -> dict[str, Scalar]:
         alpha, multiplier = self.temperature(), self.trust_region()
         action, log_prob = self.policy(batch.obs)
         with frozen(self.critic):
@@ -184,8 +184,8 @@ class REPPO(ActorCritic):
             }
         )
         prediction = self.critic(batch.obs, batch.action)
-        returns = Returns.certain(batch.returns)
-        if (clipped := self.critic.clipped(returns)) is not None:
+        returns = ReturnDistribution.certain(batch.returns)
+        if (clipped := self.critic.clipped_share(returns)) is not None:
             self.record({"critic/clipped": clipped.mean()})
         return {
             "critic": self.critic.loss(prediction, returns).sum(0).mean(),

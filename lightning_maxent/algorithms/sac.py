@@ -1,49 +1,38 @@
-"""Soft Actor-Critic as first published, with a value network."""
+"""Soft Actor-Critic as published later, with V computed from target critics."""
 
 import torch
+from torch import nn
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.action_value import check_delay
 from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ActorCritic
-from lightning_maxent.critics.base import CriticBuilder, Returns
-from lightning_maxent.objectives import Scalar, policy_loss, value_loss
+from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
+from lightning_maxent.objectives import Scalar, policy_loss, soft_value
 from lightning_maxent.policies.base import PolicyBuilder
-from lightning_maxent.targets import PolyakTarget, TargetBuilder, build_state_target, frozen
-from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
+from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen, frozen_statistics
+from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
-from lightning_maxent.value import StateValue, ValueBuilder, build_value
-
-INSTEAD = "TargetCriticSAC, as in --config target_critic_sac/half_cheetah --config critic/crossq"
 
 
 class SAC(ActorCritic):
-    """V, its slow copy, twin Q and policy, an optimizer each.  Haarnoja et al. 2018a (arXiv 1801.01290v2).
+    """Twin Q, their slow copies, policy and temperature.  Haarnoja et al. 2018b (arXiv 1812.05905v2).
 
-    V regresses on ``Q(s,a) - alpha log pi(a|s)`` with a fresh action, Q on ``r + gamma V'(s')`` with the copy V',
-    the policy descends its KL divergence to ``exp(Q/alpha)/Z``, and a learned temperature follows the entropy.
-
-    The critic is asked once about the fresh action and read twice.  V regresses on the mean of its ``target``, since V
-    is what enters the backup; the policy climbs its ``value``.  For the twin both are the minimum.  The published
-    code's policy climbs Q1.
+    Q regresses on ``r + gamma (Q'(s',a') - alpha log pi(a'|s'))`` with the copies Q' and a fresh ``a'``; the policy
+    and the temperature learn as in ``ValueSAC``.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
         critic: builds Q.
         policy: builds the policy.
-        value: builds V from ``obs_dim``.
         temperature: builds alpha from ``actions``.
-        target: builds the slow copy of V; no joint pass, which is for critics.
-        value_optimizer: of V.
+        target: builds the slow copy of Q.
         critic_optimizer: of Q.
         policy_optimizer: of the policy.
         temperature_optimizer: of alpha, where alpha is learned.
         policy_delay: updates of Q for every one of policy and temperature.
         discount: gamma; .99 in table 1.
-
-    Raises:
-        MaxEntError: for finite actions, or a target that needs a joint pass of the critic.
     """
 
     def __init__(
@@ -52,10 +41,8 @@ class SAC(ActorCritic):
         actions: AbstractActions,
         critic: CriticBuilder,
         policy: PolicyBuilder,
-        value: ValueBuilder = StateValue,
-        temperature: TemperatureBuilder = FixedTemperature,
+        temperature: TemperatureBuilder = LearnedTemperature,
         target: TargetBuilder = PolyakTarget,
-        value_optimizer: OptimizerBuilder = adam,
         critic_optimizer: OptimizerBuilder = adam,
         policy_optimizer: OptimizerBuilder = adam,
         temperature_optimizer: OptimizerBuilder = adam,
@@ -68,38 +55,33 @@ class SAC(ActorCritic):
             critic,
             policy,
             temperature,
-            {
-                "value": value_optimizer,
-                "critic": critic_optimizer,
-                "policy": policy_optimizer,
-                "temperature": temperature_optimizer,
-            },
+            {"critic": critic_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer},
             discount,
         )
         self.policy_delay = check_delay(policy_delay)
-        self.value = build_value(value, obs_dim)
-        self.target_value = build_state_target(target, self.value, INSTEAD)
+        self.target_critic = target(self.critic)
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
-        alpha = self.temperature()
-        action, log_prob = self.policy(batch.obs)
-        with frozen(self.critic):
-            fresh = self.critic(batch.obs, action)
-            q = self.critic.value(fresh)
-        with torch.no_grad():
-            believed = self.critic.target(fresh).mean()
-            next_value = self.target_value(batch.next_obs)
-        target = self.backup(batch, Returns.certain(next_value))
-        prediction = self.critic(batch.obs, batch.action)
-        self.record({"entropy": -log_prob.mean(), "temperature": alpha, "q": q.mean()})
-        losses = {
-            "value": value_loss(self.value(batch.obs), believed, log_prob, alpha).mean(),
-            "critic": self.critic.loss(prediction, target).sum(0).mean(),
-        }
+        alpha, losses = self.temperature(), {}
         if self.due(self.policy_delay):
+            action, log_prob = self.policy(batch.obs)
+            with frozen(self.critic):
+                q = self.q_value(batch.obs, action)
+            self.record({"entropy": -log_prob.mean(), "temperature": alpha, "q": q.mean()})
             losses["policy"] = policy_loss(q, log_prob, alpha).mean()
             losses["temperature"] = self.temperature.loss(log_prob).mean()
+        with torch.no_grad(), frozen_statistics(self.policy):
+            next_action, next_log_prob = self.policy(batch.next_obs)
+        prediction, next_prediction = self.target_critic.predictions(
+            self.critic, nn.Module.__call__, (batch.obs, batch.action), (batch.next_obs, next_action)
+        )
+        with torch.no_grad():
+            believed = self.critic.target(next_prediction)
+            following = ReturnDistribution(
+                soft_value(believed.atoms, next_log_prob.unsqueeze(-1), alpha), believed.probs
+            )
+        losses["critic"] = self.critic.loss(prediction, self.backup(batch, following)).sum(0).mean()
         return losses
 
     def follow_targets(self) -> None:
-        self.target_value.follow(self.value)
+        self.target_critic.follow(self.critic)

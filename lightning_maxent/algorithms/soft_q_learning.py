@@ -61,7 +61,7 @@ class SoftQLearning(FiniteAlgorithm):
         with torch.no_grad():
             entropy = categorical_entropy(self.actions.boltzmann(self.every_value(prediction), alpha))
             next_log_probs = self.actions.boltzmann(self.every_value(next_prediction), alpha)
-            following = self.believed_returns(next_prediction, next_log_probs, alpha)
+            following = self.state_value_distribution(next_prediction, next_log_probs, alpha)
         taken = self.chosen(prediction, batch.action)
         self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
         return {

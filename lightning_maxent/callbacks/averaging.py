@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 
 
 @contextmanager
-def exchanged(trainer: pl.Trainer) -> Iterator[None]:
+def averaged_weights_exchanged(trainer: pl.Trainer) -> Iterator[None]:
     """The model holds the averaged weights in place of those that learn, or the other way round, where there are any."""
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     averages = [each for each in callbacks if isinstance(each, WeightAveraging) and each._average_model is not None]

@@ -17,11 +17,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_maxent.callbacks.averaging import exchanged
+from lightning_maxent.callbacks.averaging import averaged_weights_exchanged
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.files import replace, write_temporary
+from lightning_maxent.free_space import bytes_on_disk, disk_left, in_words
 from lightning_maxent.inspection import diverged
-from lightning_maxent.room import bytes_on_disk, disk_left, in_words
 
 BESIDE = ".replay"  # added to a checkpoint's name: the folder of its buffer
 
@@ -133,7 +133,9 @@ class StepCheckpoint(ModelCheckpoint):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         whole = trainer.datamodule is None or trainer.datamodule.env_steps == trainer.global_step  # type: ignore[attr-defined]
         if whole and not isinstance(exception, CheckpointNotSavedError | DivergedError):
-            averaged = exchanged(trainer) if self._before_evaluation else contextlib.nullcontext()  # in an evaluation
+            averaged = (
+                averaged_weights_exchanged(trainer) if self._before_evaluation else contextlib.nullcontext()
+            )  # in an evaluation
             with contextlib.suppress(DivergedError), averaged:  # a DivergedError would hide the exception
                 self._save(trainer)  # a round torn by the exception leaves the checkpoint before it
 
@@ -206,7 +208,7 @@ class BestCheckpoint(ModelCheckpoint):
             super().setup(trainer, pl_module, stage)
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
-        with exchanged(trainer):
+        with averaged_weights_exchanged(trainer):
             super()._save_checkpoint(trainer, filepath)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ class RecordedData(pl.Callback):
             )
         if trainer.max_steps > steps:
             self._refuse(f"ends at {steps:,} environment steps: set max_steps to no more than that")
-        data.learn_from(rows)
+        data.replace_environment_by(rows)
 
     def _refuse(self, why: str) -> NoReturn:
         raise MaxEntError(f"The recording {self.path} {why}.")

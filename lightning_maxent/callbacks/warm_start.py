@@ -11,8 +11,8 @@ from lightning_maxent.callbacks.checkpoint import read_checkpoint
 class WarmStart(pl.Callback):
     """Gives the networks the weights of a checkpoint before training begins; clock, data and optimizers begin anew.
 
-    Scalings of observations and rewards are those of the checkpoint too, since its networks learnt with them.  A run that
-    goes on from its own checkpoint keeps what it has learnt since.
+    Scalings of observations and rewards are those of the checkpoint too, since its networks learned with them.  A run that
+    goes on from its own checkpoint keeps what it has learned since.
 
     Args:
         path: the checkpoint; of a model of the same configuration.

@@ -24,7 +24,7 @@ from lightning_maxent.comparison.results import (
     IMPROVEMENT,
     IQM,
     curves_of,
-    summarise,
+    summarize,
     tidy_rows,
     write_table,
 )
@@ -42,7 +42,7 @@ from lightning_maxent.files import write_whole
 DESCRIPTION = r"""Train variants x tasks x seeds side by side, and put them into one table, statistics and one page.
 
   lightning-maxent compare compare/pendulum
-  lightning-maxent compare --variants sac/pendulum target_critic_sac/pendulum --seeds 0 1 2 --out results/sacs
+  lightning-maxent compare --variants value_sac/pendulum sac/pendulum --seeds 0 1 2 --out results/sacs
   lightning-maxent compare --out results/sacs               # go on with it
   lightning-maxent compare --out results/sacs --draw_only   # look at what there is so far
 
@@ -98,7 +98,7 @@ def draw(comparison: Comparison, out: Path, command: str, reference: Sequence[Re
         return
     write_table(rows, out / "evaluations.csv")
     curves = curves_of(rows, comparison.metric)
-    statistics = summarise(comparison, curves)
+    statistics = summarize(comparison, curves)
     if statistics:
         write_table(statistics, out / "statistics.csv")
     styles = style_of(list(comparison.variants))
@@ -112,7 +112,7 @@ def draw(comparison: Comparison, out: Path, command: str, reference: Sequence[Re
         for task in (ALL_TASKS, *comparison.tasks):
             chosen = [each for each in statistics if (each.task, each.statistic) == (task, name)]
             if chosen:
-                unit = "normalised score" if task == ALL_TASKS else comparison.metric
+                unit = "normalized score" if task == ALL_TASKS else comparison.metric
                 figures[f"{name}, {task}"] = draw_statistic(f"{name}, {task}", chosen, styles, unit)
     if any(each.statistic == IMPROVEMENT for each in statistics):
         figures[IMPROVEMENT] = draw_improvement(statistics, styles)

@@ -253,9 +253,9 @@ def _scores(
         heading = task
         if task == ALL_TASKS:
             scales = {name: scale_of(comparison, name, s) for name in curves if (s := scores_of(curves[name]))}
-            kind = "stated" if comparison.normalisation else "the lowest and highest run of this comparison"
+            kind = "stated" if comparison.normalization else "the lowest and highest run of this comparison"
             pairs = "; ".join(f"{name}: {number(low)}, {number(high)}" for name, (low, high) in scales.items())
-            heading += f", normalised so that these become 0 and 1 ({kind}): {pairs}"
+            heading += f", normalized so that these become 0 and 1 ({kind}): {pairs}"
         yield f"<h3>{escape(heading)}</h3>"
         rows = [
             [

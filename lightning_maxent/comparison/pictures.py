@@ -1,4 +1,4 @@
-"""Learning curves, aggregates and probabilities of improvement as figures; one colour per variant throughout."""
+"""Learning curves, aggregates and probabilities of improvement as figures; one color per variant throughout."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from lightning_maxent.comparison.reference import Reference, seeds_of
 from lightning_maxent.comparison.results import ALL_TASKS, IMPROVEMENT, Curves, Statistic, band
 from lightning_maxent.comparison.statistics import interquartile_mean
 
-# Okabe and Ito's palette, told apart with any colour vision, without the yellow that fades on white.
+# Okabe and Ito's palette, told apart with any color vision, without the yellow that fades on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES = ("-", "--", ":", "-.")  # the next round of colours
+LINES = ("-", "--", ":", "-.")  # the next round of colors
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # of references
 GREYS = ("black", "grey")
 STYLE: dict[Any, Any] = {
@@ -26,7 +26,7 @@ STYLE: dict[Any, Any] = {
 
 
 def style_of(variants: list[str]) -> dict[str, tuple[str, str]]:
-    """Colour and line of each variant."""
+    """Color and line of each variant."""
     rounds = range(len(variants))
     return {
         variant: (COLOURS[i % len(COLOURS)], LINES[i // len(COLOURS) % len(LINES)])
@@ -44,17 +44,17 @@ def draw_curves(
     """Each run faint, their interquartile mean in bold, its interval as a band; the curves of others dashed."""
     with mpl.rc_context(STYLE):
         figure, axes = _axes(6.0 if reference else 4.4)
-        for variant, (colour, line) in styles.items():
+        for variant, (color, line) in styles.items():
             if variant not in variants or not len(variants[variant].steps):
                 continue
             steps, scores, _ = variants[variant]
             runs = scores.shape[1]
-            axes.plot(steps, scores, color=colour, alpha=0.3, linewidth=0.8)
+            axes.plot(steps, scores, color=color, alpha=0.3, linewidth=0.8)
             middle = interquartile_mean(scores)
             marker = "o" if len(steps) == 1 else None
-            axes.plot(steps, middle, line, color=colour, linewidth=2.2, marker=marker, label=f"{variant} ({runs} runs)")
+            axes.plot(steps, middle, line, color=color, linewidth=2.2, marker=marker, label=f"{variant} ({runs} runs)")
             low, high = band(scores)
-            axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
         draw_reference(axes, reference)
         axes.set(title=task, xlabel="environment steps", ylabel=metric)
         axes.grid(alpha=0.25)
@@ -118,9 +118,9 @@ def _axes(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _point(axes: Axes, row: int, statistic: Statistic, colour: str) -> None:
-    axes.plot([statistic.low, statistic.high], [row, row], color=colour, linewidth=7, alpha=0.35, solid_capstyle="butt")
-    axes.plot(statistic.value, row, "o", color=colour)
+def _point(axes: Axes, row: int, statistic: Statistic, color: str) -> None:
+    axes.plot([statistic.low, statistic.high], [row, row], color=color, linewidth=7, alpha=0.35, solid_capstyle="butt")
+    axes.plot(statistic.value, row, "o", color=color)
 
 
 def _rows(axes: Axes, names: list[str]) -> None:

@@ -138,8 +138,8 @@ def scores_of(variants: dict[str, Curves]) -> Scores | None:
     )
 
 
-def summarise(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> list[Statistic]:
-    """Every statistic: of each task; over all tasks, normalised, if there are several; of each pair of variants.
+def summarize(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> list[Statistic]:
+    """Every statistic: of each task; over all tasks, normalized, if there are several; of each pair of variants.
 
     Over all tasks come only variants that were evaluated on each of them.  Pairs are of the seeds that both variants have on
     a task; where there is none, there is nothing to say.
@@ -163,8 +163,8 @@ def summarise(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> l
     everywhere = [variant for variant in comparison.variants if all(variant in each.last for each in scores.values())]
     scales = {task: scale_of(comparison, task, each) for task, each in scores.items()}
     for variant in everywhere if len(scores) > 1 else []:
-        runs = [st.normalise(each.last[variant], *scales[task]) for task, each in scores.items()]
-        area = [st.normalise(each.area[variant], *scales[task]) for task, each in scores.items()]
+        runs = [st.normalize(each.last[variant], *scales[task]) for task, each in scores.items()]
+        area = [st.normalize(each.area[variant], *scales[task]) for task, each in scores.items()]
         result += [
             _estimate(ALL_TASKS, variant, IQM, st.interquartile_mean_over_tasks, runs),
             _estimate(ALL_TASKS, variant, MEAN, st.mean_over_tasks, runs),
@@ -183,7 +183,7 @@ def summarise(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> l
 def scale_of(comparison: Comparison, task: str, scores: Scores) -> tuple[float, float]:
     """What becomes 0 and 1: the pair stated for a task, or the lowest and highest score of all its runs."""
     everyone = np.concatenate(list(scores.last.values()))
-    low, high = comparison.normalisation.get(task, (everyone.min(), everyone.max()))
+    low, high = comparison.normalization.get(task, (everyone.min(), everyone.max()))
     return float(low), float(high)
 
 

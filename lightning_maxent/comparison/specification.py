@@ -31,7 +31,7 @@ class Comparison:
         seeds: one run of each variant on each task per seed.
         metric: column of ``metrics.csv`` that is compared; higher is better.
         settings: settings of every run.
-        normalisation: ``[low, high]`` of each task, which become 0 and 1 where tasks are put together; without it, the
+        normalization: ``[low, high]`` of each task, which become 0 and 1 where tasks are put together; without it, the
             lowest and the highest score of all runs on the task.
         pairs: settings of a variant on a task, by the names of both; only of those pairs that need their own.
         reference: csv with curves that others have published, drawn beside ours; it decides nothing about a run.
@@ -42,7 +42,7 @@ class Comparison:
     seeds: list[int]
     metric: str = "eval/return_mean"
     settings: list[str] = dataclasses.field(default_factory=list)
-    normalisation: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    normalization: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     pairs: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)
     reference: str | None = None
 
@@ -68,14 +68,14 @@ def make_comparison(content: dict[str, Any], where: str) -> Comparison:
         seeds=_seeds(content["seeds"], where),
         metric=str(content.get("metric", Comparison.metric)),
         settings=every_run,
-        normalisation=_normalisation(content.get("normalisation"), tasks, where),
+        normalization=_normalization(content.get("normalization"), tasks, where),
         pairs=_pairs(content.get("pairs") or {}, variants, tasks, where),
         reference=_reference(content.get("reference"), where),
     )
 
 
 def folder_of(name: str) -> str:
-    """``sac/pendulum`` -> ``sac-pendulum``: a name as one folder's."""
+    """``value_sac/pendulum`` -> ``value_sac-pendulum``: a name as one folder's."""
     return re.sub(r"[^\w.=+-]+", "-", name)
 
 
@@ -218,14 +218,14 @@ def _seeds(given: Any, where: str) -> list[int]:
     return seeds
 
 
-def _normalisation(given: Any, tasks: dict[str, list[str]], where: str) -> dict[str, list[float]]:
+def _normalization(given: Any, tasks: dict[str, list[str]], where: str) -> dict[str, list[float]]:
     stated = given or {}
     if not isinstance(stated, dict) or (stated and set(stated) != set(tasks)):
         raise MaxEntError(
-            f"normalisation of {where} must give [low, high] for each of the tasks {', '.join(tasks)}, or be left out."
+            f"normalization of {where} must give [low, high] for each of the tasks {', '.join(tasks)}, or be left out."
         )
     for task, pair in stated.items():
         numbers = isinstance(pair, list) and len(pair) == 2 and all(type(score) in (int, float) for score in pair)
         if not numbers or not -math.inf < pair[0] < pair[1] < math.inf:
-            raise MaxEntError(f"normalisation of {task} in {where} must be [low, high], two numbers, but is {pair!r}.")
+            raise MaxEntError(f"normalization of {task} in {where} must be [low, high], two numbers, but is {pair!r}.")
     return {task: [float(score) for score in pair] for task, pair in stated.items()}

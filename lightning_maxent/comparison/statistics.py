@@ -86,7 +86,7 @@ def area_under_curve(
     return np.trapezoid(scores, steps, axis=-1) / (steps[-1] - steps[0])
 
 
-def normalise(scores: Float[np.ndarray, "..."], low: float, high: float) -> Float[np.ndarray, "..."]:
+def normalize(scores: Float[np.ndarray, "..."], low: float, high: float) -> Float[np.ndarray, "..."]:
     """``(x - low) / (high - low)``; one half where both are the same, since then nothing tells scores apart."""
     return (scores - low) / (high - low) if high != low else np.full_like(scores, 0.5)
 

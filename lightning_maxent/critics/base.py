@@ -10,23 +10,23 @@ from torch import Tensor, nn
 
 from lightning_maxent.actions import FiniteActions
 from lightning_maxent.errors import MaxEntError, errors_of
-from lightning_maxent.inspection import looked_at
+from lightning_maxent.inspection import without_side_effects
 from lightning_maxent.objectives import squared_error
 
 
-class Returns(NamedTuple):
+class ReturnDistribution(NamedTuple):
     """Distributions over returns: values and their probabilities, which sum to one."""
 
     atoms: Float[Tensor, "*batch atom"]
     probs: Float[Tensor, "*batch atom"]
 
     @classmethod
-    def certain(cls, value: Float[Tensor, "*batch"]) -> "Returns":
+    def certain(cls, value: Float[Tensor, "*batch"]) -> "ReturnDistribution":
         """One value for sure."""
         return cls.equally_likely(value.unsqueeze(-1))
 
     @classmethod
-    def equally_likely(cls, atoms: Float[Tensor, "*batch atom"]) -> "Returns":
+    def equally_likely(cls, atoms: Float[Tensor, "*batch atom"]) -> "ReturnDistribution":
         return cls(atoms, torch.full_like(atoms, 1 / atoms.shape[-1]))
 
     def mean(self) -> Float[Tensor, "*batch"]:
@@ -62,19 +62,21 @@ class AbstractCritic(nn.Module, ABC):
     def value(self, prediction: Float[Tensor, "member batch *atom"]) -> Float[Tensor, " batch"]:
         """The one value that the policy climbs; each pair's for itself."""
 
-    def target(self, prediction: Float[Tensor, "member batch *atom"]) -> Returns:
+    def target(self, prediction: Float[Tensor, "member batch *atom"]) -> ReturnDistribution:
         """What of a prediction enters a backup, ``[batch, atom]``; ``value`` unless overridden.  Called without gradients.
 
-        Q regresses on it in the next state, with a fresh action.  Where V is learnt, V regresses on its mean in the same
+        Q regresses on it in the next state, with a fresh action.  Where V is learned, V regresses on its mean in the same
         state, with a fresh action.  It may be random, such as the minimum of a few members.
         """
-        return Returns.certain(self.value(prediction))
+        return ReturnDistribution.certain(self.value(prediction))
 
-    def loss(self, prediction: Float[Tensor, "member batch *atom"], target: Returns) -> Float[Tensor, "member batch"]:
+    def loss(
+        self, prediction: Float[Tensor, "member batch *atom"], target: ReturnDistribution
+    ) -> Float[Tensor, "member batch"]:
         """The error of every member against the backed-up target; squared, against its mean, unless overridden."""
         return squared_error(prediction, target.mean())
 
-    def clipped(self, target: Returns) -> Float[Tensor, " batch"] | None:
+    def clipped_share(self, target: ReturnDistribution) -> Float[Tensor, " batch"] | None:
         """The share of each backed-up target that lies beyond what the critic can predict; None if nothing does."""
         return None
 
@@ -97,7 +99,7 @@ def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> Abs
         MaxEntError: names the method, what it returned and what was expected.
     """
     critic = _keeping_the_contract(builder, obs_dim, action_dim)
-    with looked_at(critic, "three pairs"), torch.enable_grad():
+    with without_side_effects(critic, "three pairs"), torch.enable_grad():
         obs, action = torch.randn(3, obs_dim), (torch.rand(3, action_dim) * 2 - 1).requires_grad_()
         value = critic.value(critic(obs, action)).sum()
         slope = torch.autograd.grad(value, action, allow_unused=True)[0] if value.requires_grad else None
@@ -118,7 +120,7 @@ def _keeping_the_contract(builder: "CriticBuilder", obs_dim: int, action_dim: in
             f"{type(critic).__name__} has nothing to learn: assign its layers to attributes in __init__, after "
             f"super().__init__()."
         )
-    with looked_at(critic, "three pairs"), torch.enable_grad():
+    with without_side_effects(critic, "three pairs"), torch.enable_grad():
         _check_contract(critic, torch.randn(3, obs_dim), torch.rand(3, action_dim) * 2 - 1)
     critic.zero_grad(set_to_none=True)
     return critic
@@ -134,7 +136,7 @@ def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteA
         MaxEntError: as ``build_critic``, or if the two methods disagree.
     """
     critic = _keeping_the_contract(builder, obs_dim, actions.dim)
-    with looked_at(critic, "every action in eight states"), torch.no_grad():
+    with without_side_effects(critic, "every action in eight states"), torch.no_grad():
         obs, action = torch.randn(8, obs_dim), actions.sample(actions.log_softmax(torch.zeros(8, actions.dim)))
         every, one = critic.every_action(obs, torch.eye(actions.dim)), critic(obs, action)
     name, factors = type(critic).__name__, len(actions.counts)
@@ -176,7 +178,7 @@ def _check_contract(
     value = critic.value(prediction)
     check_numbers("value", value, "[batch]", lambda x: x.shape == (batch,))
     target = critic.target(prediction)
-    check("target", isinstance(target, Returns), "Returns", f"returned a {type(target).__name__}")
+    check("target", isinstance(target, ReturnDistribution), "ReturnDistribution", f"returned a {type(target).__name__}")
     shape = "atoms and probabilities [batch, atom]"
     check_numbers(
         "target", target.atoms, shape, lambda x: x.ndim == 2 and len(x) == batch and x.shape == target.probs.shape
@@ -188,7 +190,7 @@ def _check_contract(
         "probabilities that sum to 1",
         f"gave {sums.tolist()}",
     )
-    shifted = Returns(target.atoms.detach() + 1, target.probs.detach())
+    shifted = ReturnDistribution(target.atoms.detach() + 1, target.probs.detach())
     loss = critic.loss(prediction, shifted)
     check_numbers("loss", loss, "[member, batch]", lambda x: x.shape == prediction.shape[:2])
     check("loss", loss.requires_grad, "a loss with a gradient", "was cut off from the parameters")

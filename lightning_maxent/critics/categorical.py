@@ -7,52 +7,52 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic, Returns, ask_members
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution, ask_members
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
 from lightning_maxent.objectives import cross_entropy, gaussian_histogram, projection
 
 
 class AbstractHistogram(ABC):
-    """How a backed-up return becomes the histogram to be learnt."""
+    """How a backed-up return becomes the histogram to be learned."""
 
     @abstractmethod
-    def __call__(self, returns: Returns, centres: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
-        """Probabilities of equal bins around ``centres``."""
+    def __call__(self, returns: ReturnDistribution, centers: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
+        """Probabilities of equal bins around ``centers``."""
 
 
 class ProjectedHistogram(AbstractHistogram):
-    """The whole distribution, moved onto the centres.  Bellemare et al. 2017 (C51, arXiv 1707.06887v1), section 4.1."""
+    """The whole distribution, moved onto the centers.  Bellemare et al. 2017 (C51, arXiv 1707.06887v1), section 4.1."""
 
-    def __call__(self, returns: Returns, centres: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
-        return projection(returns.atoms, returns.probs, centres)
+    def __call__(self, returns: ReturnDistribution, centers: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
+        return projection(returns.atoms, returns.probs, centers)
 
 
 class TwoHotHistogram(AbstractHistogram):
-    """Its mean alone, shared between the two next centres.  Farebrother et al. 2024 (arXiv 2403.03950), section 3.1."""
+    """Its mean alone, shared between the two next centers.  Farebrother et al. 2024 (arXiv 2403.03950), section 3.1."""
 
-    def __call__(self, returns: Returns, centres: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
-        return projection(*Returns.certain(returns.mean()), centres)
+    def __call__(self, returns: ReturnDistribution, centers: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
+        return projection(*ReturnDistribution.certain(returns.mean()), centers)
 
 
 class GaussianHistogram(AbstractHistogram):
     """Its mean alone, smeared over a few bins (HL-Gauss).  Farebrother et al. 2024, section 3.2.
 
     Args:
-        smear: standard deviation in bins; .75 in the paper.
+        sigma: standard deviation in bins; .75 in the paper.
     """
 
-    def __init__(self, smear: float = 0.75):
-        if smear <= 0:
-            raise MaxEntError(f"smear must be positive, but is {smear}; TwoHotHistogram does not smear.")
-        self.smear = smear
+    def __init__(self, sigma: float = 0.75):
+        if sigma <= 0:
+            raise MaxEntError(f"sigma must be positive, but is {sigma}; TwoHotHistogram has no sigma.")
+        self.sigma = sigma
 
-    def __call__(self, returns: Returns, centres: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
-        return gaussian_histogram(returns.mean(), centres, self.smear)
+    def __call__(self, returns: ReturnDistribution, centers: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
+        return gaussian_histogram(returns.mean(), centers, self.sigma)
 
 
 class CategoricalCritic(AbstractCritic):
-    """Histograms learnt by cross-entropy; the one with the smaller mean enters the backup, and the policy climbs that mean.
+    """Histograms learned by cross-entropy; the one with the smaller mean enters the backup, and the policy climbs that mean.
 
     Returns beyond ``low`` and ``high`` cannot be told apart: choose them, or the rewards' scale, so that none are.  Soft
     returns count: where rewards alone give returns of at most G, backups reach ``G + gamma alpha |H| / (1 - gamma)``
@@ -63,11 +63,11 @@ class CategoricalCritic(AbstractCritic):
     Args:
         obs_dim: size of the flattened observation.
         action_dim: size of the action.
-        low: centre of the first bin, in units of soft return.
-        high: centre of the last bin.
+        low: center of the first bin, in units of soft return.
+        high: center of the last bin.
         bins: how many; 101 in Farebrother et al. 2024.
         members: networks.
-        histogram: what is learnt of a backed-up return.
+        histogram: what is learned of a backed-up return.
         network: builds the networks over observation and action.
 
     Raises:
@@ -89,8 +89,8 @@ class CategoricalCritic(AbstractCritic):
         if not (low < high and bins >= 2):
             raise MaxEntError(f"A histogram needs low < high and two bins or more, not {bins} from {low} to {high}.")
         self.members, self.histogram = members, histogram()
-        self.centres: Tensor
-        self.register_buffer("centres", torch.linspace(low, high, bins), persistent=False)
+        self.centers: Tensor
+        self.register_buffer("centers", torch.linspace(low, high, bins), persistent=False)
         self.network = network(members, obs_dim + action_dim, bins)
 
     def forward(
@@ -101,17 +101,19 @@ class CategoricalCritic(AbstractCritic):
     def value(self, prediction: Float[Tensor, "member batch bin"]) -> Float[Tensor, " batch"]:
         return self._means(prediction).amin(0)
 
-    def target(self, prediction: Float[Tensor, "member batch bin"]) -> Returns:
+    def target(self, prediction: Float[Tensor, "member batch bin"]) -> ReturnDistribution:
         smaller = self._means(prediction).argmin(0)
         chosen = prediction[smaller, torch.arange(prediction.shape[1], device=prediction.device)]
-        return Returns(self.centres.expand_as(chosen), chosen.softmax(-1))
+        return ReturnDistribution(self.centers.expand_as(chosen), chosen.softmax(-1))
 
-    def loss(self, prediction: Float[Tensor, "member batch bin"], target: Returns) -> Float[Tensor, "member batch"]:
-        return cross_entropy(prediction, self.histogram(target, self.centres))
+    def loss(
+        self, prediction: Float[Tensor, "member batch bin"], target: ReturnDistribution
+    ) -> Float[Tensor, "member batch"]:
+        return cross_entropy(prediction, self.histogram(target, self.centers))
 
-    def clipped(self, target: Returns) -> Float[Tensor, " batch"]:
-        beyond = (target.atoms < self.centres[0]) | (target.atoms > self.centres[-1])
+    def clipped_share(self, target: ReturnDistribution) -> Float[Tensor, " batch"]:
+        beyond = (target.atoms < self.centers[0]) | (target.atoms > self.centers[-1])
         return (target.probs * beyond).sum(-1)
 
     def _means(self, prediction: Float[Tensor, "member batch bin"]) -> Float[Tensor, "member batch"]:
-        return (prediction.softmax(-1) * self.centres).sum(-1)
+        return (prediction.softmax(-1) * self.centers).sum(-1)

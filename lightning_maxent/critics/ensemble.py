@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic, Returns, ask_members
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution, ask_members
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
 
@@ -42,6 +42,6 @@ class EnsembleCritic(AbstractCritic):
     def value(self, prediction: Float[Tensor, "member batch"]) -> Float[Tensor, " batch"]:
         return prediction.mean(0)
 
-    def target(self, prediction: Float[Tensor, "member batch"]) -> Returns:
+    def target(self, prediction: Float[Tensor, "member batch"]) -> ReturnDistribution:
         drawn = torch.randperm(self.members, device=prediction.device)[: self.subset]
-        return Returns.certain(prediction[drawn].amin(0))
+        return ReturnDistribution.certain(prediction[drawn].amin(0))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic, Returns, ask_members
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution, ask_members
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
 from lightning_maxent.objectives import quantile_huber
@@ -20,7 +20,7 @@ class AbstractPooling(ABC):
         """Atoms of equal probability."""
 
 
-class Truncated(AbstractPooling):
+class TruncatedPooling(AbstractPooling):
     """All quantiles of all members, without the largest.  Kuznetsov et al. 2020 (TQC, arXiv 2005.04269v1), section 4.
 
     Args:
@@ -38,7 +38,7 @@ class Truncated(AbstractPooling):
         return pooled[:, : members * (quantiles - self.dropped)]
 
 
-class Averaged(AbstractPooling):
+class MeanPooling(AbstractPooling):
     """The mean over members of each quantile.  Nauman et al. 2024 (BRO, arXiv 2405.16158), in its published code."""
 
     def __call__(self, prediction: Float[Tensor, "member batch quantile"]) -> Float[Tensor, "batch atom"]:
@@ -46,7 +46,7 @@ class Averaged(AbstractPooling):
 
 
 class QuantileCritic(AbstractCritic):
-    """Quantiles learnt by quantile regression; the policy climbs the mean of them all.
+    """Quantiles learned by quantile regression; the policy climbs the mean of them all.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -63,7 +63,7 @@ class QuantileCritic(AbstractCritic):
         action_dim: int,
         members: int = 5,
         quantiles: int = 25,
-        pooling: Callable[[], AbstractPooling] = Truncated,
+        pooling: Callable[[], AbstractPooling] = TruncatedPooling,
         network: NetworkBuilder = MLP,
     ):
         super().__init__()
@@ -78,10 +78,10 @@ class QuantileCritic(AbstractCritic):
     def value(self, prediction: Float[Tensor, "member batch quantile"]) -> Float[Tensor, " batch"]:
         return prediction.mean((0, 2))
 
-    def target(self, prediction: Float[Tensor, "member batch quantile"]) -> Returns:
-        return Returns.equally_likely(self.pooling(prediction))
+    def target(self, prediction: Float[Tensor, "member batch quantile"]) -> ReturnDistribution:
+        return ReturnDistribution.equally_likely(self.pooling(prediction))
 
     def loss(
-        self, prediction: Float[Tensor, "member batch quantile"], target: Returns
+        self, prediction: Float[Tensor, "member batch quantile"], target: ReturnDistribution
     ) -> Float[Tensor, "member batch"]:
         return quantile_huber(prediction, target.atoms, target.probs)

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic, Returns, ask_members
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution, ask_members
 from lightning_maxent.networks import MLP, NetworkBuilder
 from lightning_maxent.objectives import Error, squared_error
 
@@ -33,5 +33,7 @@ class TwinCritic(AbstractCritic):
     def value(self, prediction: Float[Tensor, "member batch"]) -> Float[Tensor, " batch"]:
         return prediction.amin(0)
 
-    def loss(self, prediction: Float[Tensor, "member batch"], target: Returns) -> Float[Tensor, "member batch"]:
+    def loss(
+        self, prediction: Float[Tensor, "member batch"], target: ReturnDistribution
+    ) -> Float[Tensor, "member batch"]:
         return self.error(prediction, target.mean())

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic, Returns
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
 from lightning_maxent.objectives import Error, squared_error
@@ -19,17 +19,17 @@ class TwinHeadsCritic(AbstractCritic):
     For an action of several factors Q is the sum of one output for each, and the minimum is taken factor by factor,
     since that of their sums is none.  Its underestimate grows as the number F of factors, where that of the minimum of
     sums grows as sqrt(F): with members whose errors are independent and add up to a deviation of 1, three choices
-    per factor and a uniform policy, it is -1.49 for ten factors in place of -.57.  A ``caution`` of 1 / sqrt(F), .32 for ten, gives -.47.
+    per factor and a uniform policy, it is -1.49 for ten factors in place of -.57.  A ``pessimism`` of 1 / sqrt(F), .32 for ten, gives -.47.
 
     Args:
         obs_dim: size of the flattened observation.
         action_dim: number of outputs: of actions, or of the choices of all factors together.
         network: builds the two networks over the observation.
         error: of a prediction against its target; ``objectives.huber_error`` heeds rare catastrophes less.
-        caution: the way from the mean of the two, 0, to their minimum, 1.
+        pessimism: the way from the mean of the two, 0, to their minimum, 1.
 
     Raises:
-        MaxEntError: for a caution outside [0, 1].
+        MaxEntError: for a pessimism outside [0, 1].
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class TwinHeadsCritic(AbstractCritic):
         action_dim: int,
         network: NetworkBuilder = MLP,
         error: Error = squared_error,
-        caution: float = 1.0,
+        pessimism: float = 1.0,
     ):
         super().__init__()
-        if not 0 <= caution <= 1:
-            raise MaxEntError(f"caution must lie between 0, the mean, and 1, the minimum, but is {caution}.")
-        self.error, self.caution = error, caution
+        if not 0 <= pessimism <= 1:
+            raise MaxEntError(f"pessimism must lie between 0, the mean, and 1, the minimum, but is {pessimism}.")
+        self.error, self.pessimism = error, pessimism
         self.network = network(2, obs_dim, action_dim)
 
     def forward(
@@ -62,7 +62,9 @@ class TwinHeadsCritic(AbstractCritic):
         return self.network(obs.expand(2, *obs.shape)).float()
 
     def value(self, prediction: Float[Tensor, "member batch"]) -> Float[Tensor, " batch"]:
-        return prediction.mean(0).lerp(prediction.amin(0), self.caution)
+        return prediction.mean(0).lerp(prediction.amin(0), self.pessimism)
 
-    def loss(self, prediction: Float[Tensor, "member batch"], target: Returns) -> Float[Tensor, "member batch"]:
+    def loss(
+        self, prediction: Float[Tensor, "member batch"], target: ReturnDistribution
+    ) -> Float[Tensor, "member batch"]:
         return self.error(prediction, target.mean())

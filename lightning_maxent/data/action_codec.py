@@ -28,7 +28,7 @@ class AbstractActionCodec(ABC, Generic[Actions]):
         self.actions = actions
 
     @abstractmethod
-    def native(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
+    def to_env(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
         """The environments' own actions, in the form that their vector takes."""
 
     @abstractmethod
@@ -48,7 +48,7 @@ class BoxCodec(AbstractActionCodec[BoxActions]):
         self._shape, self._dtype = space.shape, space.dtype
         self._low, self._high = space.low[np.newaxis], space.high[np.newaxis]
 
-    def native(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
+    def to_env(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
         unit = (action.double().numpy().reshape(len(action), *self._shape) + 1) / 2
         return (self._number if np.issubdtype(self._dtype, np.floating) else self._integer)(unit.clip(0, 1))
 
@@ -83,7 +83,7 @@ class FiniteCodec(AbstractActionCodec[FiniteActions]):
         self._joint = prod(counts) <= max_joint
         super().__init__(FiniteActions((prod(counts),) if self._joint else counts))
 
-    def native(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
+    def to_env(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
         indices = [factor.argmax(-1).numpy() for factor in action.split(self.actions.counts, -1)]
         if self._joint:
             indices = np.unravel_index(indices[0], self._choices.ravel())

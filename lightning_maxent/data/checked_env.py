@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.spaces import flatdim, flatten, flatten_space
 
-from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of, ownership, to_blame
+from lightning_maxent.errors import ForeignError, MaxEntError, code_owner_rank, described, errors_of, source_line
 
 MUST = {
     "reset": "take seed and options and return (observation, info)",
@@ -87,7 +87,7 @@ class CheckedEnv(gym.Wrapper):
         if isinstance(error, MaxEntError):
             return error
         what = f"{self._who} raised {described(error)}"
-        if to_blame(error) is None and (author := self._author(method)):
+        if source_line(error) is None and (author := self._author(method)):
             what += f": {method} must {MUST[method]}; see {author}"
         return ForeignError(f"{what}.")
 
@@ -105,7 +105,7 @@ class CheckedEnv(gym.Wrapper):
         while True:
             for name in (method, "observation", "reward"):
                 code = getattr(getattr(type(layer), name, None), "__code__", None)
-                if code and ownership(code.co_filename):
+                if code and code_owner_rank(code.co_filename):
                     return f"{type(layer).__name__}.{name} ({code.co_filename}, line {code.co_firstlineno})"
             if not isinstance(layer, gym.Wrapper):
                 return None

@@ -72,7 +72,7 @@ class EnvRunner(AbstractRunner):
         """
         if self._env_steps is not None:
             self._env_steps += self.envs.num_envs
-        native = self._codec.native(action)
+        native = self._codec.to_env(action)
         with self._errors():
             obs, reward, terminated, truncated, info = self.envs.step(native)
         done = terminated | truncated

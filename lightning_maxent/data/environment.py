@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.data.action_codec import AbstractActionCodec, action_codec, bounded
-from lightning_maxent.data.copies import Copies
+from lightning_maxent.data.env_copies import EnvCopies
 from lightning_maxent.data.env_runner import AbstractRunner, EnvRunner, play_episodes
 from lightning_maxent.data.scaling import (
     AbstractObservationScaling,
@@ -137,7 +137,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self.reward_scaling = reward_scaling(num_envs)
         self.env_steps = 0
         self.runner: AbstractRunner | None = None
-        self._copies = Copies(self.make_env, num_envs, self.eval_envs)
+        self._copies = EnvCopies(self.make_env, num_envs, self.eval_envs)
         self._finished: list[tuple[float, int]] = []  # episodes of runners that evaluation ended
         self._trains = False
 
@@ -299,7 +299,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self.load_scalings(state_dict)
 
     def load_scalings(self, state_dict: dict[str, Any]) -> None:
-        """Take on the scalings alone of the state of a DataModule, whose networks have learnt with them.
+        """Take on the scalings alone of the state of a DataModule, whose networks have learned with them.
 
         Raises:
             MaxEntError: if they are of another kind.
@@ -322,7 +322,7 @@ def _saved(scaling: AbstractObservationScaling | AbstractRewardScaling) -> dict[
 
 
 def _restore(name: str, scaling: AbstractObservationScaling | AbstractRewardScaling, saved: dict[str, Any]) -> None:
-    """Networks that learnt from observations or rewards of one scale mean nothing on another."""
+    """Networks that learned from observations or rewards of one scale mean nothing on another."""
     if saved.get("kind") != type(scaling).__name__:
         raise MaxEntError(
             f"The checkpoint was made with {name} {saved.get('kind', 'unknown')}, but it is {type(scaling).__name__} "

@@ -16,7 +16,7 @@ from torchrl.data.replay_buffers.writers import RoundRobinWriter
 from lightning_maxent.data.environment import EnvironmentDataModule
 from lightning_maxent.data.recording import Recording
 from lightning_maxent.data.scaling import ObservationScalingBuilder, RawObservations, RawRewards, RewardScalingBuilder
-from lightning_maxent.data.storage_room import check_room
+from lightning_maxent.data.storage_space import check_space
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Rollout, Transition
 
@@ -31,7 +31,7 @@ class ReplayDataModule(EnvironmentDataModule):
     """Environments, a TorchRL replay buffer and evaluation; the Trainer's module plays through ``explore`` and ``act``.
 
     A round is: ``steps_per_round`` environment steps, then one training step with ``updates_per_round`` batches drawn
-    afresh.  During the first ``warmup_steps``, actions are uniform and rounds carry no update.  The state saved is
+    afresh.  During the first ``learning_starts``, actions are uniform and rounds carry no update.  The state saved is
     the buffer and the clock; environments start a new episode on resume.  A run may go on with another capacity: a larger
     buffer holds all that was saved, a smaller one the newest of it.
 
@@ -41,7 +41,7 @@ class ReplayDataModule(EnvironmentDataModule):
         num_envs: copies stepped side by side.
         capacity: transitions that the buffer holds before it overwrites the oldest.
         batch_size: transitions of one update.
-        warmup_steps: environment steps with uniform actions before the first update.
+        learning_starts: environment steps with uniform actions before the first update.
         steps_per_round: environment steps, over all copies, between two rounds of updates.
         updates_per_round: updates in a round.
         storage: builds the buffer's storage from its capacity: ``torchrl.data.LazyTensorStorage`` (with ``device``)
@@ -68,7 +68,7 @@ class ReplayDataModule(EnvironmentDataModule):
         num_envs: int = 1,
         capacity: int = 1_000_000,
         batch_size: int = 256,
-        warmup_steps: int = 1_000,
+        learning_starts: int = 1_000,
         steps_per_round: int = 1,
         updates_per_round: int = 1,
         storage: Callable[[int], LazyTensorStorage] = LazyTensorStorage,
@@ -100,12 +100,12 @@ class ReplayDataModule(EnvironmentDataModule):
             raise MaxEntError(
                 f"A batch of {batch_size} does not fit in a buffer of {capacity}: raise capacity or lower batch_size."
             )
-        if warmup_steps < batch_size:
+        if learning_starts < batch_size:
             raise MaxEntError(
-                f"warmup_steps {warmup_steps} is shorter than a batch of {batch_size}: set it to {batch_size} or more."
+                f"learning_starts {learning_starts} is shorter than a batch of {batch_size}: set it to {batch_size} or more."
             )
         self.capacity, self.batch_size = capacity, batch_size
-        self.warmup_steps, self.updates_per_round = warmup_steps, updates_per_round
+        self.learning_starts, self.updates_per_round = learning_starts, updates_per_round
         self.make_storage = storage
         self.buffer: ReplayBuffer | None = None
 
@@ -118,7 +118,7 @@ class ReplayDataModule(EnvironmentDataModule):
                     f"The storage {type(storage).__name__} does not serve as a replay buffer: choose LazyTensorStorage or "
                     f"LazyMemmapStorage of torchrl.data, or a subclass of one of them."
                 )
-            check_room(storage, self._rows_to_come, self._row_bytes, FLOAT * self.obs_dim, self.batch_size)
+            check_space(storage, self._rows_to_come, self._row_bytes, FLOAT * self.obs_dim, self.batch_size)
             self.buffer = ReplayBuffer(storage=storage, sampler=RandomSampler(), writer=RoundRobinWriter())
 
     @property
@@ -136,13 +136,13 @@ class ReplayDataModule(EnvironmentDataModule):
         """Of two observations, an action, a reward and ``terminated``."""
         return FLOAT * (2 * self.obs_dim + self.actions.dim + 1) + 1
 
-    def learn_from(self, rows: Transition) -> None:
+    def replace_environment_by(self, rows: Transition) -> None:
         """From here on, meet what another run has met, ``[time x env]`` from its start, in place of environments."""
         self._check_resumed()
         self.runner = Recording(rows, self.num_envs, self.env_steps)
 
     def _choose(self, obs: Float[Tensor, "env obs_dim"], env_steps: int) -> Float[Tensor, "env action_dim"]:
-        return self._algorithm.explore(obs) if env_steps >= self.warmup_steps else self._codec.uniform(self.num_envs)
+        return self._algorithm.explore(obs) if env_steps >= self.learning_starts else self._codec.uniform(self.num_envs)
 
     def _store(self, rollout: Rollout) -> None:
         self._extend({name: getattr(rollout, name).flatten(0, 1) for name in Transition._fields}, self.steps_per_round)
@@ -160,7 +160,7 @@ class ReplayDataModule(EnvironmentDataModule):
     def _batch(self) -> Transition:
         """Fresh batches ``[updates, batch]``, observations and rewards scaled as is right by now; at first, none."""
         assert self.buffer is not None
-        updates = self.updates_per_round if self.env_steps > self.warmup_steps else 0
+        updates = self.updates_per_round if self.env_steps > self.learning_starts else 0
         rows = self.buffer.sample(updates * self.batch_size) if updates else self.buffer.storage[:0]
         batch = Transition(
             *(rows[name].reshape(updates, self.batch_size, *rows[name].shape[1:]) for name in Transition._fields)

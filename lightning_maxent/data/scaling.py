@@ -53,7 +53,7 @@ class RawObservations(AbstractObservationScaling):
         pass
 
 
-class StandardisedObservations(AbstractObservationScaling):
+class StandardizedObservations(AbstractObservationScaling):
     """Less their running mean, over their running standard deviation.  Lee et al. 2024 (SimBa), section 4.1.
 
     Args:
@@ -75,8 +75,8 @@ class StandardisedObservations(AbstractObservationScaling):
 
     def __call__(self, obs: Float[Tensor, "*batch obs_dim"]) -> Float[Tensor, "*batch obs_dim"]:
         mean, std = self._statistics.mean, np.sqrt(self._statistics.var + 1e-8)
-        centred = obs - torch.as_tensor(mean, dtype=obs.dtype, device=obs.device)
-        return (centred / torch.as_tensor(std, dtype=obs.dtype, device=obs.device)).clamp(-self.clip, self.clip)
+        centered = obs - torch.as_tensor(mean, dtype=obs.dtype, device=obs.device)
+        return (centered / torch.as_tensor(std, dtype=obs.dtype, device=obs.device)).clamp(-self.clip, self.clip)
 
     def state_dict(self) -> dict[str, Any]:
         return _saved(self._statistics) | {"clip": self.clip}
@@ -235,7 +235,7 @@ class ReturnScaledRewards(AbstractRewardScaling):
 def _check_same(
     scaling: AbstractObservationScaling | AbstractRewardScaling, name: str, saved: dict[str, Any], own: float
 ) -> None:
-    """Raise ``MaxEntError`` if a number of a scaling that networks have learnt with is another one now."""
+    """Raise ``MaxEntError`` if a number of a scaling that networks have learned with is another one now."""
     if (there := saved.get(name, own)) != own:
         raise MaxEntError(
             f"The checkpoint was made with {name} {there:g} of {type(scaling).__name__}, but it is {own:g} here: resume with "

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_maxent.data.checked_env import CheckedEnv
 from lightning_maxent.data.env_ids import registered_name
-from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of, to_blame
+from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of, source_line
 
 
 def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: Any) -> gym.Env:
@@ -61,7 +61,7 @@ def _refuses_arguments(error: BaseException, env_kwargs: dict[str, Any]) -> bool
         innermost = innermost.tb_next
     module = innermost.tb_frame.f_globals.get("__name__") if innermost else None
     refused = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    by_the_call = module in (__name__, "gymnasium.envs.registration") and to_blame(error) is None
+    by_the_call = module in (__name__, "gymnasium.envs.registration") and source_line(error) is None
     return by_the_call or bool(refused and refused[1] in env_kwargs)
 
 

@@ -26,7 +26,7 @@ class LinearQuadraticEnv(gym.Env[Any, Any]):
     edge of the box is more than four standard deviations from the best policy's mean in every state of the start, so
     that neither the box nor a squashing function costs a learner much.
 
-    A learner's actions and entropies are in parts of ``bound``, and its values those of ``world.in_units_of(bound)``;
+    A learner's actions and entropies are in parts of ``bound``, and its values those of ``world.rescaled(bound)``;
     at the default bound of 1, that is ``world`` itself.  A value takes the episode to go on for ever, as does a learner
     that bootstraps from truncated steps.
 

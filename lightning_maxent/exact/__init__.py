@@ -14,7 +14,7 @@ states                                  1,000         5,000         20,000
 ``soft_policy_iteration``               0.04          0.1           0.5
 ``soft_value_iteration``, discount 0.9  0.03          0.15          0.7
 the same, discount 0.99                 0.4           1.7           8
-``entropy_regularised_policy``          0.06          0.2           0.8
+``entropy_regularized_policy``          0.06          0.2           0.8
 ======================================  ============  ============  =============
 
 Time and memory grow with the number of transitions whose probability is not zero; if every state leads to every other
@@ -36,7 +36,7 @@ from lightning_maxent.exact.multi_goal import MultiGoal, MultiGoalSolution, solv
 from lightning_maxent.exact.solve import (
     Solution,
     boltzmann_policy,
-    entropy_regularised_policy,
+    entropy_regularized_policy,
     evaluate_policy,
     expected_return,
     soft_bellman_operator,
@@ -56,7 +56,7 @@ __all__ = [
     "Solution",
     "best_deterministic_policy",
     "boltzmann_policy",
-    "entropy_regularised_policy",
+    "entropy_regularized_policy",
     "evaluate_linear_policy",
     "evaluate_policy",
     "expected_return",

@@ -16,7 +16,7 @@ from lightning_maxent.exact.checks import distribution
 def game_value(payoff: ArrayLike) -> tuple[float, Float64[np.ndarray, " row"]]:
     """The value of the game to the row player, and probabilities of the rows that are sure of it on average.
 
-    Maximises ``v`` such that ``policy @ payoff >= v`` in every column (von Neumann 1928), a linear programme.  Where
+    Maximizes ``v`` such that ``policy @ payoff >= v`` in every column (von Neumann 1928), a linear programme.  Where
     several policies are sure of the value, this is one of them.
 
     Raises:

@@ -17,7 +17,7 @@ regulator at every temperature (certainty equivalence); the temperature is the s
 Purposeful Adaptive Behavior with the Principle of Maximum Causal Entropy" (2010).
 
 Entropies and values are those of densities over the actions of this world.  A learner whose actions live in [-1, 1] and
-are stretched to [-bound, bound] sees ``world.in_units_of(bound)``; at a bound of 1, the two are the same.
+are stretched to [-bound, bound] sees ``world.rescaled(bound)``; at a bound of 1, the two are the same.
 """
 
 from dataclasses import dataclass
@@ -104,7 +104,7 @@ class LinearQuadratic:
         states, actions = _vectors("state", state, self.state_dim), _vectors("action", action, self.action_dim)
         return states @ self.dynamics.T + actions @ self.control.T
 
-    def in_units_of(self, bound: float) -> "LinearQuadratic":
+    def rescaled(self, bound: float) -> "LinearQuadratic":
         """The same world for actions that are given in parts of ``bound``: ``bound B`` and ``bound^2 R``.
 
         Its policies' densities are ``bound^action_dim`` times as high, so that of corresponding policies entropies
@@ -192,8 +192,8 @@ def solve_linear_quadratic(world: LinearQuadratic, alpha: float) -> LinearQuadra
     curvature, discount = _riccati(world), world.discount
     steepness = world.action_cost + discount * world.control.T @ curvature @ world.control
     gain = discount * np.linalg.solve(steepness, world.control.T @ curvature @ world.dynamics)
-    log_normaliser = (world.action_dim * np.log(np.pi * alpha) - np.linalg.slogdet(steepness)[1]) / 2
-    own = alpha * log_normaliser - discount * np.trace(curvature @ world.noise)
+    log_normalizer = (world.action_dim * np.log(np.pi * alpha) - np.linalg.slogdet(steepness)[1]) / 2
+    own = alpha * log_normalizer - discount * np.trace(curvature @ world.noise)
     policy = LinearGaussianPolicy(gain, alpha / 2 * np.linalg.inv(steepness))
     return LinearQuadraticSolution(world, policy, curvature, float(own / (1 - discount)))
 

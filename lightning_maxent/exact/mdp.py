@@ -76,14 +76,14 @@ class FiniteMDP:
         return self.reward.shape[1]
 
     @cached_property
-    def going_on(self) -> csr_array:
+    def continuation(self) -> csr_array:
         """``transition`` with all probabilities into and out of terminal states zero: steps after which more follow."""
         lasting = (~self.terminal).astype(float)
         return _read_only(
             sparse.diags_array(np.repeat(lasting, self.actions)) @ self.transition @ sparse.diags_array(lasting)
         )
 
-    def can_end(self, policy: Float64[np.ndarray, "state action"]) -> Bool[np.ndarray, " state"]:
+    def can_terminate(self, policy: Float64[np.ndarray, "state action"]) -> Bool[np.ndarray, " state"]:
         """From which states a terminal one is reached sooner or later, with positive probability, under ``policy``."""
         if not self.terminal.any():
             return self.terminal
@@ -97,7 +97,7 @@ class FiniteMDP:
                 "At discount 1 without terminal states values would be infinite: give a discount below 1 or terminal "
                 "states."
             )
-        endless = np.flatnonzero(~self.can_end(np.full(self.reward.shape, 1 / self.actions)))
+        endless = np.flatnonzero(~self.can_terminate(np.full(self.reward.shape, 1 / self.actions)))
         if endless.size:
             raise MaxEntError(
                 f"At discount 1 every state must lead to a terminal one, but state {endless[0]} does not: give a "

@@ -117,10 +117,10 @@ class Density(NamedTuple):
         return float((self.weights * self.density * square).sum())
 
     def modes(self) -> Float64[np.ndarray, "mode 2"]:
-        """Actions whose density is higher than that of all their neighbours on the grid."""
-        neighbours = np.ones((3, 3), bool)
-        neighbours[1, 1] = False
-        higher = self.density > maximum_filter(self.density, footprint=neighbours, mode="constant", cval=-np.inf)
+        """Actions whose density is higher than that of all their neighbors on the grid."""
+        neighbors = np.ones((3, 3), bool)
+        neighbors[1, 1] = False
+        higher = self.density > maximum_filter(self.density, footprint=neighbors, mode="constant", cval=-np.inf)
         return self.actions[np.argwhere(higher)]
 
     def draw(self, rng: np.random.Generator) -> Float64[np.ndarray, "2"]:

@@ -20,7 +20,7 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact.checks import check_alpha, check_discount, check_horizon, check_tolerance, distribution
 from lightning_maxent.exact.mdp import FiniteMDP, chain
 
-DIRECT_STATES = 200  # up to here a factorisation is as fast as anything
+DIRECT_STATES = 200  # up to here a factorization is as fast as anything
 LONGEST_EPISODE = 1e10  # steps on average; longer ones are not told from endless ones by float64
 MOST_SWEEPS = 100_000  # at discount 1, where no number of them is sure to be enough
 SOLVED = 1e-12  # of the largest value: as near as linear systems are solved
@@ -107,7 +107,7 @@ def evaluate_policy(mdp: FiniteMDP, policy: ArrayLike, alpha: float = 0.0) -> So
     check_alpha(alpha)
     probabilities = distribution("The policy", policy, mdp.reward.shape)
     own = np.where(mdp.terminal, 0.0, (probabilities * mdp.reward + alpha * entr(probabilities)).sum(-1))
-    step = mdp.discount * chain(mdp.going_on, probabilities)
+    step = mdp.discount * chain(mdp.continuation, probabilities)
     if mdp.discount == 1:
         _check_that_episodes_end(mdp, probabilities, step)
     value = _discounted_sum(step, own)
@@ -135,11 +135,11 @@ def soft_policy_iteration(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10
         policy = np.where((gain > rounding)[:, None], boltzmann_policy(q, alpha), policy)  # of ties, keep what ends
 
 
-def entropy_regularised_policy(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10) -> Solution:
-    """The policy that maximises objective (15), ``E[R + alpha H(pi(.|s))]``, in every state; with its hard values.
+def entropy_regularized_policy(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10) -> Solution:
+    """The policy that maximizes objective (15), ``E[R + alpha H(pi(.|s))]``, in every state; with its hard values.
 
-    This is entropy regularisation as in A3C (Mnih et al. 2016, arXiv 1602.01783): each state is paid for its own
-    entropy only, not for leading to states of high entropy.  There, ``pi(.|s)`` maximises
+    This is entropy regularization as in A3C (Mnih et al. 2016, arXiv 1602.01783): each state is paid for its own
+    entropy only, not for leading to states of high entropy.  There, ``pi(.|s)`` maximizes
     ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))`` with the plain action values ``Q`` of that very policy, so it is a fixed
     point ``pi = softmax(Q / alpha)``.  Without cycles there is exactly one.  With cycles the step is no contraction
     (Asadi & Littman 2017, arXiv 1612.05628): there may be several fixed points, and this returns the one found from the
@@ -193,7 +193,7 @@ def expected_return(
         return float(mdp.start @ evaluate_policy(dataclasses.replace(mdp, discount=discount), policy).value)
     probabilities = distribution("The policy", policy, mdp.reward.shape)
     own = np.where(mdp.terminal, 0.0, (probabilities * mdp.reward).sum(-1))
-    step = discount * chain(mdp.going_on, probabilities)
+    step = discount * chain(mdp.continuation, probabilities)
     value = np.zeros_like(own)
     for _ in range(horizon):
         value = own + step @ value
@@ -201,7 +201,7 @@ def expected_return(
 
 
 def _action_value(mdp: FiniteMDP, value: Float64[np.ndarray, " state"]) -> Float64[np.ndarray, "state action"]:
-    q = mdp.reward + mdp.discount * (mdp.going_on @ value).reshape(mdp.reward.shape)
+    q = mdp.reward + mdp.discount * (mdp.continuation @ value).reshape(mdp.reward.shape)
     return np.where(mdp.terminal[:, None], 0.0, q)
 
 
@@ -214,7 +214,7 @@ def _boltzmann_solution(mdp: FiniteMDP, q: Float64[np.ndarray, "state action"], 
 
 
 def _check_that_episodes_end(mdp: FiniteMDP, policy: Float64[np.ndarray, "state action"], step: csr_array) -> None:
-    ends = mdp.can_end(policy).all()
+    ends = mdp.can_terminate(policy).all()
     if not (ends and (np.abs(_discounted_sum(step, np.ones(mdp.states))) <= LONGEST_EPISODE).all()):
         raise MaxEntError(
             "At discount 1 this policy's values are infinite, because from some state its episodes never end: give a "
@@ -225,9 +225,9 @@ def _check_that_episodes_end(mdp: FiniteMDP, policy: Float64[np.ndarray, "state 
 def _discounted_sum(step: csr_array, own: Float64[np.ndarray, " state"]) -> Float64[np.ndarray, " state"]:
     """``(I - step)^-1 own``, or NaN if that is singular.
 
-    On random graphs a sparse factorisation fills up (5,000 states: 10 seconds, a dense one 6), while BiCGSTAB needs
+    On random graphs a sparse factorization fills up (5,000 states: 10 seconds, a dense one 6), while BiCGSTAB needs
     some 20 products (0.01 seconds); a second pass of it, on what the first left over, brings the residual down to
-    rounding.  On grids and rings at a discount near 1 it may fail, and there the factorisation stays sparse.
+    rounding.  On grids and rings at a discount near 1 it may fail, and there the factorization stays sparse.
     """
     system = csr_array(sparse.eye_array(len(own)) - step)
     if len(own) > DIRECT_STATES:

@@ -11,7 +11,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_maxent.files import said, write_whole
+from lightning_maxent.files import write_errors, write_whole
 from lightning_maxent.metrics_file import STEP, read_metrics
 
 ADVICE = "make room for it, and go on with the run by --ckpt_path"
@@ -96,7 +96,7 @@ class TidyCSVLogger(Logger):
 
     def _append(self) -> None:
         self._whole = False  # until this row is
-        with said(self.path, ADVICE), self.path.open("a", newline="") as file:
+        with write_errors(self.path, ADVICE), self.path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns).writerow(self._row)
         self._whole, self._last = True, self._row[STEP]
 
@@ -105,7 +105,7 @@ class TidyCSVLogger(Logger):
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(rows)
-        with said(self.path, ADVICE):
+        with write_errors(self.path, ADVICE):
             self._save_dir.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, text.getvalue(), ADVICE)
         # Not before that: columns that are not in the file would make the next rows wider than its header.

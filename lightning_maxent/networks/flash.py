@@ -7,10 +7,10 @@ from lightning_maxent.networks.residual import Residual
 
 
 class FlashNet(Float32Output):
-    """Inverted residual blocks with unit-norm weights and batch normalisation before every ReLU.  FlashSAC.
+    """Inverted residual blocks with unit-norm weights and batch normalization before every ReLU.  FlashSAC.
 
-    FlashSAC (arXiv 2604.04539) and its published code: batch normalisation of the input, embedding, blocks
-    ``x + relu(BN(W2 relu(BN(W1 x))))``, RMS normalisation, output with a free bias.  Its critic learns with
+    FlashSAC (arXiv 2604.04539) and its published code: batch normalization of the input, embedding, blocks
+    ``x + relu(BN(W2 relu(BN(W1 x))))``, RMS normalization, output with a free bias.  Its critic learns with
     ``targets.JointPolyakTarget``.
 
     Args:

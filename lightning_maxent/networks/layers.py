@@ -14,7 +14,7 @@ from lightning_maxent.errors import MaxEntError
 class EnsembleLinear(nn.Module):
     """``member`` independent linear layers as one batched product: ``[member, batch, in] -> [member, batch, out]``.
 
-    Each member is initialised on its own, uniformly in ``±1/sqrt(in)`` like ``torch.nn.Linear``.
+    Each member is initialized on its own, uniformly in ``±1/sqrt(in)`` like ``torch.nn.Linear``.
 
     Raises:
         MaxEntError: for a size below one.
@@ -63,7 +63,7 @@ def he_normal(layer: EnsembleLinear) -> EnsembleLinear:
     return layer
 
 
-def centre(
+def center(
     x: Float[Tensor, "member batch dim"],
 ) -> tuple[Float[Tensor, "member batch dim"], Float[Tensor, "member 1 dim"], Float[Tensor, "member 1 dim"]]:
     """The batch without its mean, its mean, and its variance (over all, not all but one).
@@ -71,12 +71,12 @@ def centre(
     ``torch.var_mean`` over the batch took several times as long on a CPU.
     """
     mean = x.mean(1, keepdim=True)
-    centred = x - mean
-    return centred, mean, centred.square().mean(1, keepdim=True)
+    centered = x - mean
+    return centered, mean, centered.square().mean(1, keepdim=True)
 
 
 class EnsembleLayerNorm(nn.Module):
-    """Layer normalisation (Ba et al. 2016, arXiv 1607.06450) with scale and shift for every member."""
+    """Layer normalization (Ba et al. 2016, arXiv 1607.06450) with scale and shift for every member."""
 
     def __init__(self, members: int, dim: int):
         super().__init__()
@@ -88,11 +88,11 @@ class EnsembleLayerNorm(nn.Module):
 
 
 class BatchRenorm(nn.Module):
-    """Batch normalisation that comes to agree with its own running statistics.  Ioffe 2017 (arXiv 1702.03275).
+    """Batch normalization that comes to agree with its own running statistics.  Ioffe 2017 (arXiv 1702.03275).
 
     While training, ``x' = (x - m) / s * r + d`` with mean m and deviation s of the batch, and with
     ``r = s / S`` and ``d = (m - M) / S`` held constant, clipped, from the running M and S; in the first ``warmup`` passes
-    ``r = 1`` and ``d = 0``, which is batch normalisation.  Otherwise ``x' = (x - M) / S``.  Statistics are float32.
+    ``r = 1`` and ``d = 0``, which is batch normalization.  Otherwise ``x' = (x - M) / S``.  Statistics are float32.
 
     Args:
         members: networks side by side.
@@ -101,7 +101,7 @@ class BatchRenorm(nn.Module):
         epsilon: added to variances; .001 in CrossQ's code.
         r_max: largest ``r``, and 1 / its smallest; 3 in CrossQ's code.
         d_max: largest ``|d|``; 5 in CrossQ's code.
-        warmup: passes of plain batch normalisation; 100,000 in CrossQ's code.
+        warmup: passes of plain batch normalization; 100,000 in CrossQ's code.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class BatchRenorm(nn.Module):
         x, std = x.float(), (self.variance + self.epsilon).sqrt()
         if not self.training:
             return torch.addcmul(self.shift, self.scale / std, x - self.mean)
-        centred, mean, variance = centre(x)
+        centered, mean, variance = center(x)
         batch_std = (variance + self.epsilon).sqrt()
         with torch.no_grad():
             warm = self.passes >= self.warmup
@@ -138,7 +138,7 @@ class BatchRenorm(nn.Module):
             self.mean.lerp_(mean, self.momentum)
             self.variance.lerp_(variance, self.momentum)
             self.passes += 1
-        return torch.addcmul(self.shift + self.scale * d, self.scale * r / batch_std, centred)
+        return torch.addcmul(self.shift + self.scale * d, self.scale * r / batch_std, centered)
 
 
 class AbstractConstraint(nn.Module, ABC):
@@ -176,7 +176,7 @@ class UnitLinear(AbstractConstraint):
 
 
 class UnitBatchNorm(AbstractConstraint):
-    """Batch normalisation whose scale and shift together have norm ``sqrt(dim)``.  Statistics are float32.
+    """Batch normalization whose scale and shift together have norm ``sqrt(dim)``.  Statistics are float32.
 
     Args:
         members: networks side by side.
@@ -205,14 +205,14 @@ class UnitBatchNorm(AbstractConstraint):
     def forward(self, x: Float[Tensor, "member batch dim"]) -> Float[Tensor, "member batch dim"]:
         x = x.float()
         if self.training:
-            centred, mean, variance = centre(x)
+            centered, mean, variance = center(x)
             with torch.no_grad():
                 batch = x.shape[1]
                 self.mean.lerp_(mean, self.momentum)
                 self.variance.lerp_(variance * (batch / max(batch - 1, 1)), self.momentum)
         else:
-            centred, variance = x - self.mean, self.variance
-        return torch.addcmul(self.shift, self.scale / (variance + self.epsilon).sqrt(), centred)
+            centered, variance = x - self.mean, self.variance
+        return torch.addcmul(self.shift, self.scale / (variance + self.epsilon).sqrt(), centered)
 
 
 class UnitRMSNorm(AbstractConstraint):

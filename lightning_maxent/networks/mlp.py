@@ -1,4 +1,4 @@
-"""Plain layers, and the same with dropout and layer normalisation."""
+"""Plain layers, and the same with dropout and layer normalization."""
 
 import math
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class TanhMLP(Float32Output):
 
 
 class DropoutMLP(Float32Output):
-    """Every hidden layer is linear, dropout, layer normalisation, ReLU.  Hiraoka et al. 2021 (DroQ), figure 1.
+    """Every hidden layer is linear, dropout, layer normalization, ReLU.  Hiraoka et al. 2021 (DroQ), figure 1.
 
     Dropout stays on whenever the network learns or others learn from it.
 

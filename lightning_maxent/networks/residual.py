@@ -1,4 +1,4 @@
-"""Residual networks with layer normalisation."""
+"""Residual networks with layer normalization."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,9 +14,9 @@ class Residual(nn.Sequential):
 
 
 class SimBa(Float32Output):
-    """A linear path from input to output, on which blocks of normalised features are added.  Lee et al. 2024, section 4.
+    """A linear path from input to output, on which blocks of normalized features are added.  Lee et al. 2024, section 4.
 
-    SimBa (arXiv 2410.09754): embedding, blocks ``x + W2 relu(W1 LayerNorm(x))``, layer normalisation, output.
+    SimBa (arXiv 2410.09754): embedding, blocks ``x + W2 relu(W1 LayerNorm(x))``, layer normalization, output.
 
     Args:
         members: networks side by side.
@@ -45,9 +45,9 @@ class SimBa(Float32Output):
 
 
 class BroNet(Float32Output):
-    """Blocks that end in layer normalisation.  Nauman et al. 2024 (BRO, arXiv 2405.16158), section 3.
+    """Blocks that end in layer normalization.  Nauman et al. 2024 (BRO, arXiv 2405.16158), section 3.
 
-    Linear, layer normalisation, ReLU; blocks ``x + LayerNorm(W2 relu(LayerNorm(W1 x)))``; output.
+    Linear, layer normalization, ReLU; blocks ``x + LayerNorm(W2 relu(LayerNorm(W1 x)))``; output.
 
     Args:
         members: networks side by side.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions, FiniteActions
 from lightning_maxent.errors import MaxEntError, errors_of
-from lightning_maxent.inspection import looked_at
+from lightning_maxent.inspection import without_side_effects
 from lightning_maxent.objectives import categorical_entropy, tanh_log_det
 
 CANDIDATES = 16  # among which the densest is the best guess; ours
@@ -26,7 +26,7 @@ class AbstractPolicy(nn.Module, ABC):
     def forward(
         self, obs: Float[Tensor, "batch obs_dim"]
     ) -> tuple[Float[Tensor, "batch action_dim"], Float[Tensor, " batch"]]:
-        """A reparameterised sample and its log-density in nats, float32 under every precision."""
+        """A reparameterized sample and its log-density in nats, float32 under every precision."""
 
     @abstractmethod
     def act(
@@ -52,7 +52,7 @@ class AbstractSampler(nn.Module, ABC):
 
     @abstractmethod
     def unsquashed(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
-        """``count`` reparameterised samples ``u`` for every state, float32; the actions are ``tanh(u)``."""
+        """``count`` reparameterized samples ``u`` for every state, float32; the actions are ``tanh(u)``."""
 
     def samples(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
         """``count`` actions for every state."""
@@ -66,7 +66,7 @@ class AbstractSquashedPolicy(AbstractPolicy, AbstractSampler, ABC):
     def unsquashed_with_log_prob(
         self, obs: Float[Tensor, "batch obs_dim"], count: int
     ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
-        """``count`` reparameterised samples ``u`` for every state and their log-densities, float32."""
+        """``count`` reparameterized samples ``u`` for every state and their log-densities, float32."""
 
     def unsquashed(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
         return self.unsquashed_with_log_prob(obs, count)[0]
@@ -105,7 +105,7 @@ class AbstractDistribution(ABC):
         """An action for every state, without gradients wanted."""
 
     @abstractmethod
-    def best(self) -> Float[Tensor, "batch action_dim"]:
+    def mode(self) -> Float[Tensor, "batch action_dim"]:
         """The likeliest action of every state."""
 
     @abstractmethod
@@ -126,7 +126,7 @@ class FiniteDistribution(AbstractDistribution):
     def sample(self) -> Float[Tensor, "batch action_dim"]:
         return self._actions.sample(self._log_probs)
 
-    def best(self) -> Float[Tensor, "batch action_dim"]:
+    def mode(self) -> Float[Tensor, "batch action_dim"]:
         return self._actions.greedy(self._log_probs)
 
     def log_prob(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, " batch"]:
@@ -197,7 +197,7 @@ def build_deterministic_policy(builder: Callable[[int, int], nn.Module], obs_dim
     with errors_of("Building the policy"):
         policy = builder(obs_dim, action_dim)
     name = type(policy).__name__
-    with looked_at(policy, "three states"), torch.enable_grad():
+    with without_side_effects(policy, "three states"), torch.enable_grad():
         action = policy(torch.randn(3, obs_dim))
     if not isinstance(action, Tensor):
         raise MaxEntError(
@@ -212,7 +212,7 @@ def build_deterministic_policy(builder: Callable[[int, int], nn.Module], obs_dim
 
 def _check_policy(policy: AbstractPolicy, obs_dim: int, action_dim: int) -> None:
     name = type(policy).__name__
-    with looked_at(policy, "three states"), torch.enable_grad():
+    with without_side_effects(policy, "three states"), torch.enable_grad():
         obs = torch.randn(3, obs_dim)
         action, log_prob = policy(obs)
         _check_reaches(policy, f"{name}.forward", action)
@@ -248,7 +248,7 @@ def build_sampler(builder: "SamplerBuilder", obs_dim: int, action_dim: int) -> A
             f"MixtureOfGaussians or SquashedGaussian, or derive your policy from AbstractPolicy or AbstractSampler."
         )
     if isinstance(sampler, AbstractSampler):
-        with looked_at(sampler, "three states"), torch.enable_grad():
+        with without_side_effects(sampler, "three states"), torch.enable_grad():
             u = sampler.unsquashed(torch.randn(3, obs_dim), 2)
             _check_reaches(sampler, f"{name}.unsquashed", u)
         _check_numbers(f"{name}.unsquashed", "two samples for each of three states", u, (3, 2, action_dim))
@@ -273,13 +273,13 @@ def build_explicit_policy(
             f"{name} cannot tell the probability of a given action, which this algorithm needs: use Gaussian for "
             f"continuous actions and Categorical for finite ones."
         )
-    with looked_at(policy, "three states"), torch.enable_grad():
+    with without_side_effects(policy, "three states"), torch.enable_grad():
         if isinstance(policy, AbstractFinitePolicy):
             _check_probabilities(policy, obs_dim)
         distribution = policy.distribution(torch.randn(3, obs_dim))
         action = distribution.sample()
         _check_numbers(f"{name}.distribution(obs).sample", "an action", action, (3, actions.dim))
-        _check_numbers(f"{name}.distribution(obs).best", "an action", distribution.best(), (3, actions.dim))
+        _check_numbers(f"{name}.distribution(obs).best", "an action", distribution.mode(), (3, actions.dim))
         _check_numbers(f"{name}.distribution(obs).log_prob", "a log-density", distribution.log_prob(action), (3,))
         _check_numbers(f"{name}.distribution(obs).entropy", "an entropy", distribution.entropy(), (3,))
         _check_reaches(policy, f"{name}.distribution(obs).log_prob", distribution.log_prob(action))
@@ -308,7 +308,7 @@ def check_divergence(policy: AbstractComparablePolicy, obs_dim: int) -> None:
         MaxEntError: says what it returned and what was expected.
     """
     name = f"{type(policy).__name__}.divergence"
-    with looked_at(policy, "its divergence in three states"), torch.enable_grad():
+    with without_side_effects(policy, "its divergence in three states"), torch.enable_grad():
         divergence = policy.divergence(torch.randn(3, obs_dim), copy.deepcopy(policy))
     _check_numbers(name, "a divergence", divergence, (3,))
     _check_reaches(policy, name, divergence)

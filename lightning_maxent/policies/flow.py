@@ -1,4 +1,4 @@
-"""A conditional normalising flow squeezed into the box of actions."""
+"""A conditional normalizing flow squeezed into the box of actions."""
 
 from collections.abc import Callable, Sequence
 

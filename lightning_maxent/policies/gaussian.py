@@ -22,7 +22,7 @@ class GaussianDistribution(AbstractDistribution):
     def sample(self) -> Float[Tensor, "batch action_dim"]:
         return self._mean + self._log_std.exp() * torch.randn_like(self._mean)
 
-    def best(self) -> Float[Tensor, "batch action_dim"]:
+    def mode(self) -> Float[Tensor, "batch action_dim"]:
         return self._mean
 
     def log_prob(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, " batch"]:

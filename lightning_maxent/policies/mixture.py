@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
 from lightning_maxent.policies.base import AbstractSquashedPolicy
-from lightning_maxent.policies.squashed_gaussian import AbstractLogStd, Clipped
+from lightning_maxent.policies.squashed_gaussian import AbstractLogStd, ClippedLogStd
 
 
 class MixtureOfGaussians(AbstractSquashedPolicy):
@@ -18,7 +18,7 @@ class MixtureOfGaussians(AbstractSquashedPolicy):
 
     Which Gaussian is drawn cannot be differentiated, but the sample can: coordinate by coordinate,
     ``F(u_d | u_1 .. u_d-1)`` stays the same uniform number while the parameters move, so that
-    ``du_d = -dF / p(u_d | u_1 .. u_d-1)``.  Implicit reparameterisation, Figurnov et al. 2018 (arXiv 1805.08498v4),
+    ``du_d = -dF / p(u_d | u_1 .. u_d-1)``.  Implicit reparameterization, Figurnov et al. 2018 (arXiv 1805.08498v4),
     section 3.
 
     Args:
@@ -38,7 +38,7 @@ class MixtureOfGaussians(AbstractSquashedPolicy):
         action_dim: int,
         components: int = 4,
         network: NetworkBuilder = MLP,
-        log_std: Callable[[], AbstractLogStd] = Clipped,
+        log_std: Callable[[], AbstractLogStd] = ClippedLogStd,
     ):
         super().__init__()
         if components < 1:

@@ -21,7 +21,7 @@ class AbstractLogStd(ABC):
         """Log standard deviations within bounds."""
 
 
-class Clipped(AbstractLogStd):
+class ClippedLogStd(AbstractLogStd):
     """The output itself, clipped.
 
     Args:
@@ -36,7 +36,7 @@ class Clipped(AbstractLogStd):
         return output.clamp(self.low, self.high)
 
 
-class Smooth(AbstractLogStd):
+class TanhLogStd(AbstractLogStd):
     """Its tanh, stretched from ``low`` to ``high``: gradients never vanish altogether.
 
     Args:
@@ -66,7 +66,7 @@ class SquashedGaussian(AbstractSquashedPolicy, AbstractComparablePolicy):
         obs_dim: int,
         action_dim: int,
         network: NetworkBuilder = MLP,
-        log_std: Callable[[], AbstractLogStd] = Clipped,
+        log_std: Callable[[], AbstractLogStd] = ClippedLogStd,
     ):
         super().__init__()
         self.network = network(1, obs_dim, 2 * action_dim)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, Returns, build_critic
+from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, ReturnDistribution, build_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.verification.measurement import Measurement
@@ -59,7 +59,7 @@ def _optimism(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measuremen
 def _gradients(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measurement]:
     prediction = prediction.clone().requires_grad_()
     atoms = torch.randn(BATCH, 5, requires_grad=True)
-    loss = critic.loss(prediction, Returns(atoms, torch.full((BATCH, 5), 0.2)))
+    loss = critic.loss(prediction, ReturnDistribution(atoms, torch.full((BATCH, 5), 0.2)))
     (into_target,) = torch.autograd.grad(loss.sum(), atoms, retain_graph=True, allow_unused=True)
     yield Measurement(
         "contract: detached target",
@@ -84,7 +84,7 @@ def _statistics(critic: AbstractCritic, target: TargetBuilder, pair: tuple[Tenso
     def ask(network: AbstractCritic, obs: Tensor, action: Tensor) -> Tensor:
         return network(obs, action)
 
-    def learnt(following: tuple[Tensor, ...]) -> Tensor:
+    def learned(following: tuple[Tensor, ...]) -> Tensor:
         torch.manual_seed(0)  # the same dropout
         return both.predictions(critic, ask, pair, following)[0].detach()
 
@@ -95,9 +95,9 @@ def _statistics(critic: AbstractCritic, target: TargetBuilder, pair: tuple[Tenso
         wide = tuple(10 * each for each in pair)
         batch = differs(_in_mode(critic, True, pair), _in_mode(critic, False, pair))
         yield Measurement(
-            "contract: batch statistics", batch, 1.0, 0.0, "forward does not normalise by the batch in training mode"
+            "contract: batch statistics", batch, 1.0, 0.0, "forward does not normalize by the batch in training mode"
         )
-        joint = differs(learnt(pair), learnt(wide))
+        joint = differs(learned(pair), learned(wide))
         yield Measurement(
             "contract: statistics of both pairs", joint, 1.0, 0.0, "use targets.JointPass or JointPolyakTarget"
         )
@@ -122,7 +122,7 @@ def _wake(critic: AbstractCritic, pair: tuple[Tensor, Tensor]) -> None:
     optimizer = torch.optim.Adam([parameter for parameter in critic.parameters() if parameter.requires_grad])
     for _ in range(UPDATES):
         optimizer.zero_grad()
-        critic.loss(critic(*pair), Returns.certain(torch.randn(BATCH))).sum(0).mean().backward()
+        critic.loss(critic(*pair), ReturnDistribution.certain(torch.randn(BATCH))).sum(0).mean().backward()
         optimizer.step()
 
 

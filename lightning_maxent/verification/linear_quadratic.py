@@ -1,4 +1,4 @@
-"""The linear-quadratic world: are the Q, the policy and its spread of the closed form learnt?"""
+"""The linear-quadratic world: are the Q, the policy and its spread of the closed form learned?"""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_maxent.actions import BoxActions
 from lightning_maxent.algorithms.continuous import ActorCritic
 from lightning_maxent.algorithms.sac import SAC
-from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
+from lightning_maxent.algorithms.value_sac import ValueSAC
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exact import LinearQuadratic, solve_linear_quadratic
 from lightning_maxent.networks import MLP
@@ -37,7 +37,7 @@ SMALL = partial(MLP, hidden_dims=(64, 64))
 def linear_quadratic(
     critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
 ) -> Iterator[Measurement]:
-    """``TargetCriticSAC`` on transitions drawn evenly from the world's states and actions.
+    """``SAC`` on transitions drawn evenly from the world's states and actions.
 
     Args:
         critic: builds Q.
@@ -45,16 +45,16 @@ def linear_quadratic(
         updates: of 128 transitions each.
         tick: told of every update.
     """
-    yield from _learnt(TargetCriticSAC(critic=critic, target=target, **_parts()), updates, tick)
+    yield from _learned(SAC(critic=critic, target=target, **_parts()), updates, tick)
 
 
 def linear_quadratic_with_value(
     critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
 ) -> Iterator[Measurement]:
-    """The same with ``SAC``, whose target follows V; nothing where the target cannot."""
+    """The same with ``ValueSAC``, whose target follows V; nothing where the target cannot."""
     if follows_v(target):
         value = partial(StateValue, network=SMALL)
-        yield from _learnt(SAC(critic=critic, target=target, value=value, **_parts()), updates, tick)
+        yield from _learned(ValueSAC(critic=critic, target=target, value=value, **_parts()), updates, tick)
     else:
         tick(updates)
 
@@ -69,7 +69,7 @@ def _parts() -> dict[str, Any]:
     }
 
 
-def _learnt(algorithm: ActorCritic, updates: int, tick: Callable[[int], None]) -> Iterator[Measurement]:
+def _learned(algorithm: ActorCritic, updates: int, tick: Callable[[int], None]) -> Iterator[Measurement]:
     name = f"linear-quadratic, {type(algorithm).__name__}"
     train(algorithm, _draw, updates, tick)
     exact = solve_linear_quadratic(WORLD, ALPHA)

@@ -1,4 +1,4 @@
-"""The multi-goal world: are soft values over several modes learnt, and are all modes sampled?"""
+"""The multi-goal world: are soft values over several modes learned, and are all modes sampled?"""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.optim import Adam
 
-from lightning_maxent.critics.base import CriticBuilder, Returns
+from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.verification.measurement import Measurement
 from lightning_maxent.verification.training import set_step
@@ -27,7 +27,7 @@ def regression(
         obs, action = torch.randn(BATCH, OBS_DIM), torch.rand(BATCH, ACTION_DIM) * 2 - 1
         noise = (torch.empty(BATCH).exponential_() - 1) / 2
         optimizer.zero_grad()
-        built.loss(built(obs, action), Returns.certain(_truth(obs, action) + noise)).sum(0).mean().backward()
+        built.loss(built(obs, action), ReturnDistribution.certain(_truth(obs, action) + noise)).sum(0).mean().backward()
         optimizer.step()
         tick(1)
     built.eval()

@@ -1,4 +1,4 @@
-"""A random finite world, in features: is the soft optimum of value iteration learnt, and is Q biased by noise?"""
+"""A random finite world, in features: is the soft optimum of value iteration learned, and is Q biased by noise?"""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -67,7 +67,7 @@ def noisy_tabular(
 ) -> Iterator[Measurement]:
     """``tabular`` with noise of deviation 1 on every reward: the mean error of Q, which a maximum would make positive."""
     algorithm = SoftQLearning(critic=critic, target=target, **_parts())
-    q, _, truth, _ = _learnt_and_exact(algorithm, updates, 1.0, tick)
+    q, _, truth, _ = _learned_and_exact(algorithm, updates, 1.0, tick)
     bias = (q - truth).mean() / (truth.max() - truth.min())
     yield Measurement(
         "noisy tabular: bias of Q over its range",
@@ -89,7 +89,7 @@ def _parts() -> dict[str, Any]:
 
 def _errors(algorithm: FiniteAlgorithm, updates: int, tick: Callable[[int], None]) -> Iterator[Measurement]:
     name = f"tabular, {type(algorithm).__name__}"
-    q, log_probs, truth, policy = _learnt_and_exact(algorithm, updates, 0.0, tick)
+    q, log_probs, truth, policy = _learned_and_exact(algorithm, updates, 0.0, tick)
     error = (q - truth).abs().max() / (truth.max() - truth.min())
     yield Measurement(f"{name}: error of Q over its range", float(error), 0.0, 0.05, LOOK)
     divergence = float((policy * (policy.log() - log_probs)).sum(-1).max())
@@ -98,10 +98,10 @@ def _errors(algorithm: FiniteAlgorithm, updates: int, tick: Callable[[int], None
     )
 
 
-def _learnt_and_exact(
+def _learned_and_exact(
     algorithm: FiniteAlgorithm, updates: int, noise: float, tick: Callable[[int], None]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Q and log-probabilities that were learnt, and Q and policy of soft value iteration, for all lasting states."""
+    """Q and log-probabilities that were learned, and Q and policy of soft value iteration, for all lasting states."""
     world = random_mdp(STATES, ACTIONS, seed=0, discount=DISCOUNT, terminal_states=1)
     exact = soft_value_iteration(world, ALPHA)
     features = torch.linalg.qr(torch.randn(STATES, STATES))[0] * STATES**0.5

@@ -8,7 +8,6 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_maxent import (
-    SAC,
     AbstractAlgorithm,
     AbstractCritic,
     AbstractPolicy,
@@ -20,6 +19,7 @@ from lightning_maxent import (
     Round,
     SquashedGaussian,
     TwinCritic,
+    ValueSAC,
 )
 from lightning_maxent.errors import DivergedError
 
@@ -41,13 +41,13 @@ def test_a_trainer_with_which_training_cannot_be_right_is_refused(quiet_trainer,
 @pytest.mark.parametrize("stage", ["fit", "validate", "test"])
 def test_a_trainer_is_looked_at_without_the_command_line_too(quiet_trainer, stage):
     data = ReplayDataModule("probe_envs:probe/Counting-v0")
-    model = SAC(data.obs_dim, data.actions, critic=TwinCritic, policy=SquashedGaussian)
+    model = ValueSAC(data.obs_dim, data.actions, critic=TwinCritic, policy=SquashedGaussian)
     with pytest.raises(MaxEntError, match="The precision 64-true is not supported"):
         getattr(quiet_trainer(precision="64-true"), stage)(model, data)
 
 
-def sac_with(optimizer) -> SAC:
-    return SAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian, critic_optimizer=optimizer)
+def sac_with(optimizer) -> ValueSAC:
+    return ValueSAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian, critic_optimizer=optimizer)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_trying_an_optimizer_moves_no_parameter_and_leaves_no_state():
 
 @pytest.mark.parametrize("way", ["act", "explore"])
 def test_an_action_that_is_not_finite_is_not_played_and_the_broken_parts_are_named(way):
-    algorithm = SAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian)
+    algorithm = ValueSAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian)
     play = getattr(algorithm, way)
     with pytest.raises(DivergedError, match=r"although all weights are: look into its forward"):
         play(torch.full((1, 3), torch.nan))
@@ -90,7 +90,7 @@ def test_an_action_that_is_not_finite_is_not_played_and_the_broken_parts_are_nam
 @pytest.mark.parametrize("discount", [-0.1, 1.1, float("nan")])
 def test_a_discount_outside_zero_to_one_is_refused(discount):
     with pytest.raises(MaxEntError, match="discount"):
-        SAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian, discount=discount)
+        ValueSAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian, discount=discount)
 
 
 class ConstantPolicy(AbstractPolicy):
@@ -126,7 +126,7 @@ EXACT_Q = (REWARD + DISCOUNT * ALPHA * ENTROPY) / (1 - DISCOUNT)  # the same rew
 
 
 def evaluated(q: float, terminated: bool, deterministic: bool = False) -> dict[str, float]:
-    algorithm = SAC(
+    algorithm = ValueSAC(
         2,
         BoxActions(1),
         critic=partial(ConstantCritic, q=q),
@@ -199,7 +199,7 @@ class Regression(AbstractAlgorithm):
     def _act(self, obs, deterministic):
         return torch.zeros(len(obs), 1)
 
-    def foreseen(self, episode):
+    def episode_diagnostics(self, episode):
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""What batch normalisation takes its statistics from, in the algorithms that replay; CrossQ and FlashSAC written down again."""
+"""What batch normalization takes its statistics from, in the algorithms that replay; CrossQ and FlashSAC written down again."""
 
 from copy import deepcopy
 from functools import partial
@@ -13,7 +13,7 @@ from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
 from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
-from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
+from lightning_maxent.algorithms.value_sac import ValueSAC
 from lightning_maxent.critics.categorical import CategoricalCritic, ProjectedHistogram
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
@@ -39,8 +39,8 @@ def parts(network):
     gaussian, categorical = partial(SquashedGaussian, network=network), partial(Categorical, network=network)
     value = partial(StateValue, network=network)
     return {
-        "sac": partial(SAC, actions=BOX, critic=twin, policy=gaussian, value=value),
-        "target_critic_sac": partial(TargetCriticSAC, actions=BOX, critic=twin, policy=gaussian),
+        "value_sac": partial(ValueSAC, actions=BOX, critic=twin, policy=gaussian, value=value),
+        "sac": partial(SAC, actions=BOX, critic=twin, policy=gaussian),
         "soft_q": partial(SoftQLearning, actions=FINITE, critic=heads),
         "soft_q_of_pairs": partial(SoftQLearning, actions=FINITE, critic=twin),
         "discrete_sac": partial(DiscreteSAC, actions=FINITE, critic=heads, policy=categorical),
@@ -52,7 +52,7 @@ ALGORITHMS = {name: partial(build, OBS, temperature=FIXED, discount=DISCOUNT) fo
 TARGETS = {"polyak": PolyakTarget, "joint_pass": JointPass, "joint_polyak": JointPolyakTarget}
 
 
-OF_V = ("sac", "discrete_value_sac")  # whose target is the slow copy of V, which no joint pass serves
+OF_V = ("value_sac", "discrete_value_sac")  # whose target is the slow copy of V, which no joint pass serves
 PAIRS = {
     f"{name}-{target}": (ALGORITHMS[name], TARGETS[target])
     for name in ALGORITHMS
@@ -166,7 +166,7 @@ RESTLESS = {"critic_optimizer": SGD_LARGE, "policy_optimizer": SGD_LARGE}
 def test_losses_of_crossq_equal_those_of_its_paper(batch, warmup):
     """One pass of the live network over both pairs, halves apart, no copy; the policy asks by running statistics."""
     network = partial(NORMED, warmup=warmup)
-    build = partial(parts(network)["target_critic_sac"], OBS, temperature=FIXED, discount=DISCOUNT)
+    build = partial(parts(network)["sac"], OBS, temperature=FIXED, discount=DISCOUNT)
     algorithm = disturbed(build(target=JointPass, **RESTLESS), batch)
     action, log_prob, next_action, next_log_prob = drawn(algorithm, batch)
     live, asked = deepcopy(algorithm.critic).network, deepcopy(algorithm.critic).network.eval()
@@ -176,9 +176,9 @@ def test_losses_of_crossq_equal_those_of_its_paper(batch, warmup):
         return network(torch.stack((pair, pair)))[..., 0]
 
     q = q_of(live, both(batch.obs, batch.next_obs), both(batch.action, next_action))
-    going_on = (~batch.terminated).float()
+    continuation = (~batch.terminated).float()
     following = q[:, BATCH:].detach().amin(0) - ALPHA * next_log_prob
-    y = batch.reward + DISCOUNT * going_on * following
+    y = batch.reward + DISCOUNT * continuation * following
     expected = {
         "critic": ((q[0, :BATCH] - y) ** 2 + (q[1, :BATCH] - y) ** 2).mean(),
         "policy": (ALPHA * log_prob - q_of(asked, batch.obs, action).amin(0)).mean(),
@@ -197,9 +197,7 @@ LOW, HIGH, BINS = -2.0, 2.0, 5
 def flash_sac(**kwargs):
     critic = partial(CategoricalCritic, low=LOW, high=HIGH, bins=BINS, histogram=ProjectedHistogram, network=FLASH)
     policy = partial(SquashedGaussian, network=FLASH)
-    return TargetCriticSAC(
-        OBS, BOX, critic, policy, FIXED, partial(JointPolyakTarget, rate=RATE), discount=DISCOUNT, **kwargs
-    )
+    return SAC(OBS, BOX, critic, policy, FIXED, partial(JointPolyakTarget, rate=RATE), discount=DISCOUNT, **kwargs)
 
 
 def test_losses_of_flash_sac_equal_those_of_its_code(batch):
@@ -210,7 +208,7 @@ def test_losses_of_flash_sac_equal_those_of_its_code(batch):
     live, asked = deepcopy(critic).network, deepcopy(critic).network.eval()
     copy = deepcopy(algorithm.target_critic.network).network
     assert (copy[1].weight - live[1].weight).abs().max() > 1e-3
-    centres, width = torch.linspace(LOW, HIGH, BINS), (HIGH - LOW) / (BINS - 1)
+    centers, width = torch.linspace(LOW, HIGH, BINS), (HIGH - LOW) / (BINS - 1)
 
     def logits_of(network, obs, action):
         pair = torch.cat((obs, action), -1)
@@ -222,15 +220,15 @@ def test_losses_of_flash_sac_equal_those_of_its_code(batch):
     loss = torch.zeros(())
     for sample in range(BATCH):
         first, second = believed[:, sample]
-        probs = first if (first * centres).sum() < (second * centres).sum() else second
+        probs = first if (first * centers).sum() < (second * centers).sum() else second
         histogram = torch.zeros(BINS)
-        for centre, prob in zip(centres, probs):
-            going_on = 0.0 if batch.terminated[sample] else 1.0
-            z = batch.reward[sample] + DISCOUNT * going_on * (centre - ALPHA * next_log_prob[sample])
-            distance = (z.clamp(LOW, HIGH) - centres).abs() / width
+        for center, prob in zip(centers, probs):
+            continuation = 0.0 if batch.terminated[sample] else 1.0
+            z = batch.reward[sample] + DISCOUNT * continuation * (center - ALPHA * next_log_prob[sample])
+            distance = (z.clamp(LOW, HIGH) - centers).abs() / width
             histogram += prob * (1 - distance).clamp(min=0)
         loss = loss - (histogram * predicted[:, sample]).sum() / BATCH
-    q = (logits_of(asked, batch.obs, action).softmax(-1) * centres).sum(-1).amin(0)
+    q = (logits_of(asked, batch.obs, action).softmax(-1) * centers).sum(-1).amin(0)
     losses = lose(algorithm, batch)
     assert_close(losses["critic"], loss, rtol=1e-4, atol=1e-5)
     assert_close(losses["policy"], (ALPHA * log_prob - q).mean(), rtol=1e-4, atol=1e-5)

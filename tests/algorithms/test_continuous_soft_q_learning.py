@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from lightning_maxent.actions import BoxActions, FiniteActions
 from lightning_maxent.algorithms.continuous_soft_q_learning import ContinuousSoftQLearning
-from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
+from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.critics.categorical import CategoricalCritic
 from lightning_maxent.critics.ensemble import EnsembleCritic
 from lightning_maxent.critics.quantile import QuantileCritic
@@ -247,7 +247,7 @@ def test_finite_actions_are_refused_and_sac_refuses_a_sampler():
     with pytest.raises(MaxEntError, match="needs continuous actions"):
         ContinuousSoftQLearning(OBS, FiniteActions((2,)), critic=TWIN, policy=STEIN)
     with pytest.raises(MaxEntError, match="SteinSampler knows no density"):
-        TargetCriticSAC(OBS, BoxActions(ACTION), critic=TWIN, policy=STEIN)
+        SAC(OBS, BoxActions(ACTION), critic=TWIN, policy=STEIN)
 
 
 def settled_entropy(particles: UniformParticles, target: float) -> float:

@@ -13,8 +13,8 @@ from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
 from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
-from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
-from lightning_maxent.critics.base import Returns
+from lightning_maxent.algorithms.value_sac import ValueSAC
+from lightning_maxent.critics.base import ReturnDistribution
 from lightning_maxent.critics.categorical import (
     CategoricalCritic,
     GaussianHistogram,
@@ -22,7 +22,7 @@ from lightning_maxent.critics.categorical import (
     TwoHotHistogram,
 )
 from lightning_maxent.critics.ensemble import EnsembleCritic
-from lightning_maxent.critics.quantile import Averaged, QuantileCritic, Truncated
+from lightning_maxent.critics.quantile import MeanPooling, QuantileCritic, TruncatedPooling
 from lightning_maxent.networks import MLP
 from lightning_maxent.policies.categorical import Categorical
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
@@ -41,19 +41,19 @@ ACTOR = FINITE | {"policy": partial(Categorical, network=SMALL)}
 VALUE = {"value": partial(StateValue, network=SMALL)}
 
 OF_TARGET_CRITICS = {
-    "target_critic_sac": partial(TargetCriticSAC, OBS, **CONTINUOUS),
+    "sac": partial(SAC, OBS, **CONTINUOUS),
     "soft_q": partial(SoftQLearning, OBS, **FINITE),
     "discrete_sac": partial(DiscreteSAC, OBS, **ACTOR),
 }
 ALGORITHMS = OF_TARGET_CRITICS | {
-    "sac": partial(SAC, OBS, **CONTINUOUS, **VALUE),
+    "value_sac": partial(ValueSAC, OBS, **CONTINUOUS, **VALUE),
     "discrete_value_sac": partial(DiscreteValueSAC, OBS, **ACTOR, **VALUE),
 }
 CATEGORICAL = partial(CategoricalCritic, low=-3.0, high=3.0, bins=11, network=SMALL)
 CRITICS = {
     "ensemble": partial(EnsembleCritic, members=3, network=SMALL),
     "truncated_quantiles": partial(QuantileCritic, members=2, quantiles=5, network=SMALL),
-    "averaged_quantiles": partial(QuantileCritic, members=2, quantiles=5, pooling=Averaged, network=SMALL),
+    "averaged_quantiles": partial(QuantileCritic, members=2, quantiles=5, pooling=MeanPooling, network=SMALL),
     "gaussian_histogram": partial(CATEGORICAL, histogram=GaussianHistogram),
     "two_hot": partial(CATEGORICAL, histogram=TwoHotHistogram),
     "projection": partial(CATEGORICAL, histogram=ProjectedHistogram),
@@ -119,7 +119,7 @@ def test_the_backup_shifts_atoms_and_keeps_probabilities_but_for_terminal_states
     batch = Transition(
         torch.zeros(2, OBS), torch.zeros(2, ACTION), tensor([1.0, -1.0]), torch.zeros(2, OBS), tensor([False, True])
     )
-    following = Returns(tensor([[1.0, 2.0], [3.0, math.nan]]), tensor([[0.3, 0.7], [math.nan, 0.2]]))
+    following = ReturnDistribution(tensor([[1.0, 2.0], [3.0, math.nan]]), tensor([[0.3, 0.7], [math.nan, 0.2]]))
     returns = algorithm.backup(batch, following)
     assert_close(returns.atoms, tensor([[1.9, 2.8], [-1.0, -1.0]]))
     assert_close(returns.probs, tensor([[0.3, 0.7], [0.5, 0.5]]))
@@ -135,7 +135,9 @@ def all_quantiles_alike(critic, scalar):
             own.copy_(other.expand_as(own))
 
 
-@pytest.mark.parametrize("pooling", [partial(Truncated, dropped=0), partial(Truncated, dropped=2), Averaged])
+@pytest.mark.parametrize(
+    "pooling", [partial(TruncatedPooling, dropped=0), partial(TruncatedPooling, dropped=2), Averaged]
+)
 @pytest.mark.parametrize("build", OF_TARGET_CRITICS.values(), ids=OF_TARGET_CRITICS)
 def test_of_equal_atoms_the_target_is_that_of_the_scalar_critic(build, pooling, batch):
     scalar = build(critic=partial(EnsembleCritic, members=1, subset=1, network=SMALL))
@@ -150,7 +152,7 @@ def test_of_equal_atoms_the_target_is_that_of_the_scalar_critic(build, pooling, 
     for name in ("policy", "temperature"):
         if name in lose(scalar, batch):
             assert_close(lose(algorithm, batch)[name], lose(scalar, batch)[name])
-    if isinstance(algorithm, TargetCriticSAC):
+    if isinstance(algorithm, SAC):
         assert_close(returns.atoms, expected.atoms.expand_as(returns.atoms))
     assert expected.mean().std() > 0.1
 
@@ -160,9 +162,9 @@ def test_the_mean_of_the_target_is_the_soft_value_of_the_believed_mean(build, ba
     """Entropy is paid in every atom, weighted by what the policy does."""
     algorithm = build(critic=CRITICS["projection"])
     returns = target_of(algorithm, batch)
-    copy, going_on = algorithm.target_critic.network, (~batch.terminated).float()
+    copy, continuation = algorithm.target_critic.network, (~batch.terminated).float()
     with torch.no_grad():
-        if isinstance(algorithm, TargetCriticSAC):
+        if isinstance(algorithm, SAC):
             torch.manual_seed(7)
             algorithm.policy(batch.obs)  # which is drawn first
             action, log_prob = algorithm.policy(batch.next_obs)
@@ -173,7 +175,7 @@ def test_the_mean_of_the_target_is_the_soft_value_of_the_believed_mean(build, ba
             scores = algorithm.policy(batch.next_obs) if isinstance(algorithm, DiscreteSAC) else q / ALPHA
             log_probs = scores.log_softmax(-1)
             value = (log_probs.exp() * (q - ALPHA * log_probs)).sum(-1)
-    assert_close(returns.mean(), batch.reward + DISCOUNT * going_on * value, rtol=1e-4, atol=1e-5)
+    assert_close(returns.mean(), batch.reward + DISCOUNT * continuation * value, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -187,7 +189,7 @@ def test_the_share_of_backups_beyond_the_range_of_a_histogram_is_recorded(name):
 
 
 def test_a_critic_without_a_range_records_no_share():
-    algorithm = ALGORITHMS["sac"](critic=CRITICS["ensemble"])
+    algorithm = ALGORITHMS["value_sac"](critic=CRITICS["ensemble"])
     obs = torch.randn(BATCH, OBS)
     ended = torch.ones(BATCH, dtype=torch.bool)
     algorithm.losses(Transition(obs, torch.zeros(BATCH, ACTION), torch.full((BATCH,), 1e6), obs, ended))

@@ -20,8 +20,8 @@ from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.dqn import DQN
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
-from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
-from lightning_maxent.critics.base import AbstractCritic, Returns
+from lightning_maxent.algorithms.value_sac import ValueSAC
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.errors import MaxEntError
@@ -277,8 +277,8 @@ EQUATIONS = {
 def expected_losses(algorithm, batch):
     counts, played = algorithm.actions.counts, batch.action.double().numpy()
     equations = EQUATIONS[type(algorithm)](counts)
-    going_on = (~batch.terminated).double().numpy()
-    target = batch.reward.double().numpy() + DISCOUNT * going_on * equations.pop("next_value")
+    continuation = (~batch.terminated).double().numpy()
+    target = batch.reward.double().numpy() + DISCOUNT * continuation * equations.pop("next_value")
     nats = equations.pop("entropy")
     surplus = nats - 0.7 * sum(math.log(count) for count in counts)
     learned = isinstance(algorithm.temperature, LearnedTemperature)
@@ -499,7 +499,7 @@ class Quantiles(AbstractCritic):
         return prediction.mean((0, 2))
 
     def target(self, prediction):
-        return Returns.equally_likely(prediction.transpose(0, 1).flatten(1).sort(-1)[0])
+        return ReturnDistribution.equally_likely(prediction.transpose(0, 1).flatten(1).sort(-1)[0])
 
     def loss(self, prediction, target):
         distance = (prediction.unsqueeze(-1) - target.atoms.unsqueeze(-2)).abs()
@@ -520,7 +520,7 @@ def test_the_backup_is_the_mixture_of_every_action_s_atoms_with_the_entropy_of_c
         atoms = [copy.target(prediction).atoms - ALPHA * policy[:, [a]] for a, prediction in enumerate(predictions)]
         next_value = torch.cat(atoms, -1).masked_fill(batch.terminated.unsqueeze(-1), 0.0)
         probs = torch.repeat_interleave(policy.exp(), 6, dim=-1) / 6
-        target = Returns(batch.reward.unsqueeze(-1) + DISCOUNT * next_value, probs)
+        target = ReturnDistribution(batch.reward.unsqueeze(-1) + DISCOUNT * next_value, probs)
         expected = algorithm.critic.loss(algorithm.critic(obs, batch.action), target).sum(0).mean()
     assert_close(algorithm.losses(batch)["critic"], expected)
 
@@ -533,7 +533,7 @@ def test_continuous_actions_are_refused_and_a_continuous_algorithm_is_named(buil
         build(OBS, BoxActions(2))
 
 
-@pytest.mark.parametrize("kind", [SAC, TargetCriticSAC])
+@pytest.mark.parametrize("kind", [ValueSAC, SAC])
 def test_finite_actions_are_refused_by_continuous_algorithms_and_finite_ones_are_named(actions, kind):
     sentence = rf"^{kind.__name__} needs continuous actions .* use SoftQLearning or DiscreteSAC.*\.$"
     with pytest.raises(MaxEntError, match=sentence):
@@ -639,7 +639,7 @@ def test_in_a_world_of_two_steps_truncation_bootstraps_the_soft_value_and_termin
     assert_value_network_solved(algorithm, 3)
 
 
-def test_on_a_random_decision_process_the_soft_optimum_of_value_iteration_is_learnt(learner):
+def test_on_a_random_decision_process_the_soft_optimum_of_value_iteration_is_learned(learner):
     """Deterministic, so that a batch of every pair is an exact sweep; some pairs end the episode."""
     generator = torch.Generator().manual_seed(5)
     states, count, discount = 4, 3, 0.5
@@ -675,7 +675,7 @@ ADDITIVE = (FACTORS[0].unsqueeze(-1) + FACTORS[1]).flatten().unsqueeze(0)
 """The reward of every combination: the sum of a number for each choice."""
 
 
-def test_a_reward_that_is_a_sum_over_factors_is_learnt_exactly_by_factors(learner):
+def test_a_reward_that_is_a_sum_over_factors_is_learned_exactly_by_factors(learner):
     """The solution is that of the one large choice among all combinations."""
     algorithm, batch = tables(learner, 1, (2, 3)), every_pair(ADDITIVE, (2, 3))
     train(algorithm, batch, updates=120)

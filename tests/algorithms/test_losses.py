@@ -17,7 +17,7 @@ from torchrl.objectives import SACLoss, SoftUpdate
 
 from lightning_maxent.actions import BoxActions
 from lightning_maxent.algorithms.sac import SAC
-from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
+from lightning_maxent.algorithms.value_sac import ValueSAC
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP
@@ -47,20 +47,20 @@ LEARNED = partial(LearnedTemperature, initial_alpha=ALPHA)
 SAC_PARTS = PARTS | {"value": partial(StateValue, network=partial(MLP, hidden_dims=(32, 32)))}
 
 ALGORITHMS = {
-    "sac_fixed": partial(SAC, temperature=FIXED, **SAC_PARTS),
-    "sac_learned": partial(SAC, temperature=LEARNED, **SAC_PARTS),
-    "target_critic_sac_fixed": partial(TargetCriticSAC, temperature=FIXED, **PARTS),
-    "target_critic_sac_learned": partial(TargetCriticSAC, temperature=LEARNED, **PARTS),
+    "value_sac_fixed": partial(ValueSAC, temperature=FIXED, **SAC_PARTS),
+    "value_sac_learned": partial(ValueSAC, temperature=LEARNED, **SAC_PARTS),
+    "sac_fixed": partial(SAC, temperature=FIXED, **PARTS),
+    "sac_learned": partial(SAC, temperature=LEARNED, **PARTS),
 }
 LEARNERS = {
-    "sac": partial(SAC, **SAC_PARTS),
-    "target_critic_sac": partial(TargetCriticSAC, **PARTS),
+    "value_sac": partial(ValueSAC, **SAC_PARTS),
+    "sac": partial(SAC, **PARTS),
 }
 NETWORKS = ("value", "critic", "policy", "temperature")
 
 
 def optimizer_arguments(algorithm, optimizer):
-    has_value = algorithm.func is SAC
+    has_value = algorithm.func is ValueSAC
     return {f"{name}_optimizer": optimizer for name in NETWORKS if name != "value" or has_value}
 
 
@@ -247,21 +247,21 @@ def test_losses_of_constant_networks_equal_the_equations_of_the_papers(build, ba
     constant(algorithm.critic.network, Q1, Q2)
     torch.manual_seed(7)
     log_prob, next_log_prob = sampled_log_prob(), sampled_log_prob()
-    q, reward, going_on = min(Q1, Q2), batch.reward.double(), (~batch.terminated).double()
-    if isinstance(algorithm, SAC):
+    q, reward, continuation = min(Q1, Q2), batch.reward.double(), (~batch.terminated).double()
+    if isinstance(algorithm, ValueSAC):
         constant(algorithm.value.network, V)
         constant(algorithm.target_value.network.network, TARGET_V)
         next_value = TARGET_V
     else:
         constant(algorithm.target_critic.network.network, TARGET_Q1, TARGET_Q2)
         next_value = min(TARGET_Q1, TARGET_Q2) - ALPHA * next_log_prob
-    target = reward + DISCOUNT * going_on * next_value
+    target = reward + DISCOUNT * continuation * next_value
     expected = {
         "critic": ((Q1 - target) ** 2 + (Q2 - target) ** 2).mean(),
         "policy": (ALPHA * log_prob - q).mean(),
         "temperature": -(ALPHA * (log_prob - ACTION)).mean(),
     }
-    if isinstance(algorithm, SAC):
+    if isinstance(algorithm, ValueSAC):
         expected["value"] = ((V - (q - ALPHA * log_prob)) ** 2).mean()
     if isinstance(algorithm.temperature, FixedTemperature):
         expected["temperature"] = torch.zeros((), dtype=torch.float64)
@@ -352,14 +352,14 @@ def torchrl_sac(algorithm, fixed_alpha):
 
 
 @pytest.mark.parametrize("fixed_alpha", [True, False])
-def test_target_critic_sac_agrees_with_the_sac_of_torchrl(batch, fixed_alpha):
+def test_sac_agrees_with_the_sac_of_torchrl(batch, fixed_alpha):
     """Theirs too is summed over the two critics and averaged over the batch; no factor lies between them.
 
     Their temperature loss is ``-log alpha (log pi + H)``, where the paper has ``-alpha (log pi + H)``: its gradient in
     log alpha is the paper's divided by alpha, and its value is not compared.
     """
     torch.manual_seed(0)
-    algorithm = ALGORITHMS[f"target_critic_sac_{'fixed' if fixed_alpha else 'learned'}"](OBS, BoxActions(ACTION))
+    algorithm = ALGORITHMS[f"sac_{'fixed' if fixed_alpha else 'learned'}"](OBS, BoxActions(ACTION))
     disturb(algorithm.target_critic)
     theirs = torchrl_sac(algorithm, fixed_alpha)
     ours = losses_with_the_same_noise(algorithm, batch)
@@ -462,10 +462,10 @@ def test_in_a_world_of_one_step_q_learns_the_reward_and_v_the_soft_maximum(learn
     optimum = alpha * math.log(np.trapezoid(np.exp(-cost * action**2 / alpha), action))
     assert optimum - 0.02 < per_dim < optimum + 1e-3  # the family comes close to the optimum over all distributions
     obs = torch.tensor([[0.5]])
-    value, learnt_entropy = mean_soft_value(algorithm, obs)
-    assert learnt_entropy == pytest.approx(action_dim * entropy, abs=0.12)
+    value, learned_entropy = mean_soft_value(algorithm, obs)
+    assert learned_entropy == pytest.approx(action_dim * entropy, abs=0.12)
     assert value == pytest.approx(action_dim * per_dim, abs=0.08)
-    if isinstance(algorithm, SAC):
+    if isinstance(algorithm, ValueSAC):
         assert float(algorithm.value(obs).detach()) == pytest.approx(action_dim * per_dim, abs=0.1)
     actions = torch.rand(200, action_dim) * 1.6 - 0.8
     q = algorithm.q_value(obs.expand(200, -1), actions)

@@ -33,8 +33,8 @@ from lightning_maxent import (
     Transition,
 )
 from lightning_maxent.algorithms.on_policy import Sample
-from lightning_maxent.algorithms.ppo import PlayedSample
-from lightning_maxent.exact import entropy_regularised_policy, read_mdp, soft_value_iteration
+from lightning_maxent.algorithms.ppo import SampleWithLogProb
+from lightning_maxent.exact import entropy_regularized_policy, read_mdp, soft_value_iteration
 from lightning_maxent.networks import MLP, BatchRenormMLP, DropoutMLP
 
 ALPHA, DISCOUNT = 0.3, 0.9
@@ -96,10 +96,10 @@ def exact_world(alpha, objective):
     logits = torch.randn(mdp.reward.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     policy = logits.softmax(-1)
     q, _ = tabular.soft_policy_evaluation(mdp, policy, alpha if objective is TrajectoryEntropy else 0.0)
-    going_on = torch.einsum("sa,san->sn", policy, mdp.transition * ~mdp.terminal)
+    continuation = torch.einsum("sa,san->sn", policy, mdp.transition * ~mdp.terminal)
     start = torch.zeros(len(q), dtype=torch.float64)
     start[0] = 1.0
-    visits = torch.linalg.solve(torch.eye(len(q), dtype=torch.float64) - DISCOUNT * going_on.T, start)
+    visits = torch.linalg.solve(torch.eye(len(q), dtype=torch.float64) - DISCOUNT * continuation.T, start)
     return mdp, logits, (policy * q).sum(-1), visits
 
 
@@ -149,11 +149,11 @@ def expected_step(algorithm, sample, weight):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
-@pytest.mark.parametrize("trace_decay", [0.0, 0.5, 1.0])
-def test_with_the_true_v_a2c_climbs_the_gradient_of_the_objective(trace_decay, objective):
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.5, 1.0])
+def test_with_the_true_v_a2c_climbs_the_gradient_of_the_objective(gae_lambda, objective):
     """Advantages from two steps in a row, whatever lambda says of the second; losses are linear in them."""
     mdp, logits, value, visits = exact_world(ALPHA, objective)
-    algorithm = learner("a2c", len(value), FiniteActions((3,)), objective, trace_decay=trace_decay)
+    algorithm = learner("a2c", len(value), FiniteActions((3,)), objective, gae_lambda=gae_lambda)
     put_in(algorithm.policy.network, logits.float())
     put_in(algorithm.value.network, value.float())
     rollout, s, a, probability = every_two_steps(mdp, logits.softmax(-1))
@@ -206,7 +206,7 @@ def test_where_nothing_is_worth_more_the_policy_climbs_its_entropy_alone(name):
 def test_v_learns_what_states_are_worth_before_their_own_entropy(name, objective):
     """Its regression has the true V for a fixed point: one more step from there moves it nowhere, on average."""
     mdp, logits, value, _ = exact_world(ALPHA, objective)
-    algorithm = learner(name, len(value), FiniteActions((3,)), objective, trace_decay=0.0)
+    algorithm = learner(name, len(value), FiniteActions((3,)), objective, gae_lambda=0.0)
     put_in(algorithm.policy.network, logits.float())
     put_in(algorithm.value.network, value.float())
     rollout, s, a, probability = every_transition(mdp)
@@ -219,7 +219,7 @@ def test_v_learns_what_states_are_worth_before_their_own_entropy(name, objective
 @pytest.mark.parametrize("name", ["a2c", "ppo"])
 def test_advantages_and_returns_of_a_rollout_are_those_of_torchrl(name):
     actions = FiniteActions((3,))
-    algorithm, rollout = learner(name, 3, actions, trace_decay=0.7), rollout_of(actions)
+    algorithm, rollout = learner(name, 3, actions, gae_lambda=0.7), rollout_of(actions)
     with torch.no_grad():
         value, following = (algorithm.value(obs.flatten(0, 1)).view(8, 6, 1) for obs in (rollout.obs, rollout.next_obs))
     columns = (field.unsqueeze(-1) for field in (rollout.reward, rollout.done, rollout.terminated))
@@ -253,7 +253,7 @@ def play(algorithm, mdp, envs, steps, rng):
 def test_each_objective_ends_at_its_own_policy_where_the_two_differ(name, objective):
     """Narrow to wide at the fork: 1.43 : 1 by the entropy at hand, 1 : 2.66 by that of the trajectory."""
     alpha, mdp = 0.5, read_mdp("lightning_maxent/NarrowOrWide-v0", discount=1.0)
-    solve = entropy_regularised_policy if objective is CurrentEntropy else soft_value_iteration
+    solve = entropy_regularized_policy if objective is CurrentEntropy else soft_value_iteration
     exact = torch.tensor(solve(mdp, alpha).policy).float()
     algorithm = learner(name, mdp.states, FiniteActions((4,)), objective, alpha=alpha, discount=1.0)
     optimizers, rng, rounds = optimizers_of(algorithm), np.random.default_rng(0), 600
@@ -283,7 +283,7 @@ def test_each_objective_ends_at_its_own_policy_where_the_two_differ(name, object
     ids=["discrete", "factors", "box"],
 )
 @pytest.mark.parametrize("name", LEARNERS)
-def test_every_kind_of_action_is_learnt(name, actions, best):
+def test_every_kind_of_action_is_learned(name, actions, best):
     """In a world of one step that pays for being near the best action: there the policy's samples end."""
     algorithm = learner(name, 3, actions, alpha=0.0, policy_optimizer=partial(Adam, lr=0.05))
     optimizers, obs = optimizers_of(algorithm), torch.eye(3).repeat(1, 40, 1)
@@ -386,7 +386,7 @@ def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
 @pytest.mark.parametrize(
     ("name", "kwargs", "sentence"),
     [
-        ("a2c", {"trace_decay": 1.5}, r"lambda, must lie in \[0, 1\]"),
+        ("a2c", {"gae_lambda": 1.5}, r"lambda, must lie in \[0, 1\]"),
         ("a2c", {"max_grad_norm": 0.0}, "max_grad_norm must be positive"),
         ("ppo", {"clip": 0.0}, "clip must be positive"),
         ("ppo", {"clip": math.nan}, "clip must be positive"),
@@ -395,7 +395,7 @@ def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
         (
             "a2c",
             {"policy": partial(Categorical, network=partial(BatchRenormMLP, hidden_dims=(8,)))},
-            r"A2C learns from what its very policy played, .* such as network\..* without batch normalisation",
+            r"A2C learns from what its very policy played, .* such as network\..* without batch normalization",
         ),
         (
             "ppo",
@@ -475,7 +475,7 @@ def test_the_baseline_of_reinforce_adds_nothing_to_the_expected_gradient(episode
     ``E[(b - E[G]) grad log pi(a|s)]``, here for every logit, in standard errors of its mean.
     """
     mdp = read_mdp("lightning_maxent/NarrowOrWide-v0", discount=1.0)
-    policy = torch.tensor(entropy_regularised_policy(mdp, 0.5).policy).float()
+    policy = torch.tensor(entropy_regularized_policy(mdp, 0.5).policy).float()
     algorithm, rng = learner("reinforce", 4, FiniteActions((4,)), alpha=0.5, discount=1.0), np.random.default_rng(0)
     put_in(algorithm.policy.network, policy.log())
     algorithm.baseline.fill_(0.9)
@@ -510,7 +510,7 @@ def test_a_rollout_without_the_end_of_an_episode_tells_reinforce_nothing():
         list(algorithm.batches(endless))
     for batch in algorithm.batches(rollout):
         algorithm.update(batch, optimizers_of(algorithm))
-    assert not list(algorithm.batches(endless))  # a run that has learnt to make episodes last goes on
+    assert not list(algorithm.batches(endless))  # a run that has learned to make episodes last goes on
 
 
 # ---- PPO -------------------------------------------------------------------------------------------------------------
@@ -555,7 +555,7 @@ def test_ppo_takes_from_each_advantage_the_mean_of_the_others():
     with torch.no_grad():
         distribution = algorithm.policy.distribution(obs)
         policy, played = algorithm.policy(obs).exp(), distribution.log_prob(action)
-    algorithm.losses(PlayedSample(Sample(obs, action, advantage, torch.zeros(2)), played))["policy"].backward()
+    algorithm.losses(SampleWithLogProb(Sample(obs, action, advantage, torch.zeros(2)), played))["policy"].backward()
     expected = torch.tensor([[-3.0], [3.0]]) * (action - policy) / 2 / advantage.std()
     assert_close(-algorithm.policy.network[0].weight.grad[0][:2], expected, rtol=1e-4, atol=1e-6)
 

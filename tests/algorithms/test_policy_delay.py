@@ -10,7 +10,7 @@ from lightning_maxent.actions import BoxActions, FiniteActions
 from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
 from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.sac import SAC
-from lightning_maxent.algorithms.target_critic_sac import TargetCriticSAC
+from lightning_maxent.algorithms.value_sac import ValueSAC
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.errors import MaxEntError
@@ -28,8 +28,8 @@ FINITE = {"critic": partial(TwinHeadsCritic, network=SMALL), "policy": partial(C
 VALUE = {"value": partial(StateValue, network=SMALL)}
 
 ALGORITHMS = {
-    "sac": partial(SAC, actions=BoxActions(ACTION), **CONTINUOUS, **VALUE),
-    "target_critic_sac": partial(TargetCriticSAC, actions=BoxActions(ACTION), **CONTINUOUS),
+    "value_sac": partial(ValueSAC, actions=BoxActions(ACTION), **CONTINUOUS, **VALUE),
+    "sac": partial(SAC, actions=BoxActions(ACTION), **CONTINUOUS),
     "discrete_sac": partial(DiscreteSAC, actions=FiniteActions((ACTION,)), **FINITE),
     "discrete_value_sac": partial(DiscreteValueSAC, actions=FiniteActions((ACTION,)), **FINITE, **VALUE),
 }

@@ -22,7 +22,7 @@ from lightning_maxent import (
     Transition,
     TwinCritic,
 )
-from lightning_maxent.algorithms.reppo import PlayedReturn, TrustRegion
+from lightning_maxent.algorithms.reppo import SoftReturnSample, TrustRegion
 from lightning_maxent.networks import MLP, BatchRenormMLP, DropoutMLP
 from lightning_maxent.policies.base import AbstractComparablePolicy
 
@@ -98,16 +98,16 @@ def rollout_of(time=9, envs=4) -> Rollout:
     )
 
 
-@pytest.mark.parametrize("trace_decay", [0.0, 0.7, 1.0])
-def test_returns_are_those_of_the_recursion_with_entropies(trace_decay):
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.7, 1.0])
+def test_returns_are_those_of_the_recursion_with_entropies(gae_lambda):
     rollout = rollout_of()
     assert (rollout.terminated.any(), (rollout.done & ~rollout.terminated).any()) == (True, True)
-    algorithm = learner(critic=SumOfObservation, policy=lambda *_: UniformPolicy(), trace_decay=trace_decay)
+    algorithm = learner(critic=SumOfObservation, policy=lambda *_: UniformPolicy(), gae_lambda=gae_lambda)
     following = torch.full_like(rollout.reward[0], math.nan)
     for t in reversed(range(len(rollout.reward))):
         q = rollout.next_obs[t].sum(-1)
         last = rollout.done[t] | (t == len(rollout.reward) - 1)
-        mixed = torch.where(last, q, trace_decay * following + (1 - trace_decay) * q)
+        mixed = torch.where(last, q, gae_lambda * following + (1 - gae_lambda) * q)
         beyond = torch.where(rollout.terminated[t], 0.0, mixed + ALPHA * math.log(2))
         following = rollout.reward[t] + DISCOUNT * beyond
         assert_close(algorithm.soft_returns(rollout)[t], following)
@@ -123,7 +123,7 @@ def test_the_policy_climbs_within_its_trust_region_and_returns_from_beyond():
     outside = divergence > 0.02
     assert 10 < outside.sum() < 54
     torch.manual_seed(3)
-    losses = algorithm.losses(PlayedReturn(obs, torch.zeros(64, 1), torch.zeros(64)))
+    losses = algorithm.losses(SoftReturnSample(obs, torch.zeros(64, 1), torch.zeros(64)))
     torch.manual_seed(3)
     action, log_prob = algorithm.policy(obs)
     climb = ALPHA * log_prob - algorithm.q_value(obs, action)
@@ -206,7 +206,7 @@ def test_a_learned_temperature_steers_to_its_entropy():
         (lambda: learner(policy=FlowPolicy), "FlowPolicy cannot tell its divergence from an earlier policy"),
         (
             lambda: learner(policy=partial(SquashedGaussian, network=partial(BatchRenormMLP, hidden_dims=(8,)))),
-            r"REPPO learns from .* running statistics such as network\..* without batch normalisation",
+            r"REPPO learns from .* running statistics such as network\..* without batch normalization",
         ),
         (
             lambda: learner(policy=partial(SquashedGaussian, network=partial(DropoutMLP, hidden_dims=(8,)))),
@@ -220,7 +220,7 @@ def test_a_learned_temperature_steers_to_its_entropy():
         (lambda: learner(policy=partial(Elsewhere, network=SMALL)), "from a policy's own copy must be zero, but is"),
         (lambda: learner(trust_region=partial(TrustRegion, bound=0.0)), "must be positive, but are 0.0"),
         (lambda: learner(max_grad_norm=0.0), "max_grad_norm must be positive"),
-        (lambda: learner(trace_decay=1.5), r"lambda, must lie in \[0, 1\]"),
+        (lambda: learner(gae_lambda=1.5), r"lambda, must lie in \[0, 1\]"),
         (lambda: learner(epochs=0), "epochs and minibatches must be at least 1"),
         (lambda: learner().check_data(Transition(*rollout_of()[:5])), "learns from its own rollouts"),
         (lambda: next(learner(minibatches=25).batches(rollout_of())), "36 steps cannot be split into 25 minibatches"),

@@ -23,7 +23,7 @@ def learn(quiet_trainer, env_id, alpha, steps, discount, hidden_dims):
         capacity=steps,
         num_envs=8,
         batch_size=256,
-        warmup_steps=400,
+        learning_starts=400,
         steps_per_round=8,
         updates_per_round=2,
         eval_interval=steps,

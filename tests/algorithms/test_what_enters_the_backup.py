@@ -28,10 +28,10 @@ from lightning_maxent import (
     Rollout,
     SoftQLearning,
     SquashedGaussian,
-    TargetCriticSAC,
     Transition,
+    ValueSAC,
 )
-from lightning_maxent.critics.base import Returns
+from lightning_maxent.critics.base import ReturnDistribution
 from lightning_maxent.critics.ensemble import EnsembleCritic
 from lightning_maxent.networks import MLP
 from lightning_maxent.policies.categorical import Categorical
@@ -111,7 +111,7 @@ def losses(algorithm, batch):
 
 def test_v_of_sac_regresses_on_the_target_of_every_critic_and_the_policy_climbs_its_value(candidate, monkeypatch):
     batch = continuous()
-    algorithm = SAC(OBS, BoxActions(ACTIONS), candidate.critic, target=target_of_v(candidate), **ACTOR, **VALUE)
+    algorithm = ValueSAC(OBS, BoxActions(ACTIONS), candidate.critic, target=target_of_v(candidate), **ACTOR, **VALUE)
     asked = count_targets(monkeypatch, algorithm.critic)
     found = losses(algorithm, batch)
     assert len(asked) == 1
@@ -128,9 +128,9 @@ def test_v_of_sac_regresses_on_the_target_of_every_critic_and_the_policy_climbs_
     assert_close(found["policy"], (ALPHA * log_prob - value).mean())
 
 
-def test_q_of_target_critic_sac_regresses_on_the_target_of_every_critic(candidate, monkeypatch):
+def test_q_of_sac_regresses_on_the_target_of_every_critic(candidate, monkeypatch):
     batch = continuous()
-    algorithm = TargetCriticSAC(OBS, BoxActions(ACTIONS), candidate.critic, target=candidate.target, **ACTOR)
+    algorithm = SAC(OBS, BoxActions(ACTIONS), candidate.critic, target=candidate.target, **ACTOR)
     asked = count_targets(monkeypatch, algorithm.critic)
     found = losses(algorithm, batch)
     assert len(asked) == 1
@@ -140,10 +140,10 @@ def test_q_of_target_critic_sac_regresses_on_the_target_of_every_critic(candidat
         value = algorithm.critic.value(algorithm.critic(batch.obs, action))
         next_action, next_log_prob = algorithm.policy(batch.next_obs)
         target = algorithm.critic.target(algorithm.critic(batch.next_obs, next_action))  # the copy starts equal
-        going_on = (~batch.terminated).float().unsqueeze(-1)
+        continuation = (~batch.terminated).float().unsqueeze(-1)
         soft = target.atoms - ALPHA * next_log_prob.unsqueeze(-1)
-        probs = torch.where(going_on > 0, target.probs, 1 / target.probs.shape[-1])
-        backed_up = Returns(batch.reward.unsqueeze(-1) + DISCOUNT * going_on * soft, probs)
+        probs = torch.where(continuation > 0, target.probs, 1 / target.probs.shape[-1])
+        backed_up = ReturnDistribution(batch.reward.unsqueeze(-1) + DISCOUNT * continuation * soft, probs)
         expected = algorithm.critic.loss(algorithm.critic(batch.obs, batch.action), backed_up).sum(0).mean()
     assert_close(found["critic"], expected, rtol=1e-4, atol=1e-5)
     assert_close(found["policy"], (ALPHA * log_prob - value).mean())
@@ -187,7 +187,7 @@ class Known(AbstractCritic):
 
     def target(self, prediction):
         low = -2 * prediction[0]
-        return Returns(torch.stack((low - 3, low + 1), -1), torch.tensor([0.25, 0.75]).expand(len(low), 2))
+        return ReturnDistribution(torch.stack((low - 3, low + 1), -1), torch.tensor([0.25, 0.75]).expand(len(low), 2))
 
 
 def constant_value(algorithm, number):
@@ -213,7 +213,7 @@ def test_with_factored_actions_v_regresses_on_the_sum_over_factors_of_the_target
 def test_redq_under_sac_gives_v_the_smaller_of_a_random_pair_and_the_policy_the_mean():
     """Members say 1, 2 and 6: the smaller of two is 1 in two of three draws and 2 in the third; their mean is 3."""
     critic = partial(EnsembleCritic, members=3, subset=2, network=partial(MLP, hidden_dims=()))
-    algorithm = SAC(OBS, BoxActions(ACTIONS), critic, **ACTOR, **VALUE)
+    algorithm = ValueSAC(OBS, BoxActions(ACTIONS), critic, **ACTOR, **VALUE)
     constant_value(algorithm, 0.0)
     with torch.no_grad():
         algorithm.critic.network[-1].weight.zero_()
@@ -275,10 +275,10 @@ def test_reppo_backs_up_the_target_of_the_critic():
 @pytest.mark.parametrize(
     ("build", "instead"),
     [
-        (partial(SAC, OBS, BoxActions(2), **ACTOR), "TargetCriticSAC, as in --config target_critic_sac/half_cheetah"),
+        (partial(ValueSAC, OBS, BoxActions(2), **ACTOR), "SAC, as in --config sac/half_cheetah"),
         (
             partial(DiscreteValueSAC, OBS, FiniteActions((2,)), **FINITE_ACTOR),
-            "DiscreteSAC, as in --config sac_discrete/",
+            "DiscreteSAC, as in --config discrete_sac/",
         ),
     ],
     ids=["SAC", "DiscreteValueSAC"],

@@ -12,7 +12,7 @@ from test_cli import saved
 from test_every_algorithm import write
 from torch.testing import assert_close
 
-from lightning_maxent import SAC, BoxActions, MaxEntError, ReplayDataModule, SquashedGaussian, TwinCritic
+from lightning_maxent import BoxActions, MaxEntError, ReplayDataModule, SquashedGaussian, TwinCritic, ValueSAC
 from lightning_maxent.algorithms.checks import check_averaging
 from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.callbacks.checkpoint import BestCheckpoint, StepCheckpoint, read_checkpoint
@@ -29,10 +29,10 @@ class Watch(pl.Callback):
     """The weights after every round and in every evaluation, which may break at one."""
 
     def __init__(self, breaks: int = -1):
-        self.learnt, self.played, self.breaks = [], {}, breaks
+        self.learned, self.played, self.breaks = [], {}, breaks
 
     def on_train_batch_end(self, trainer, pl_module, *args):
-        self.learnt.append(weights(pl_module))
+        self.learned.append(weights(pl_module))
 
     def on_validation_batch_end(self, trainer, pl_module, *args):
         self.played[trainer.global_step] = weights(pl_module)
@@ -43,9 +43,15 @@ class Watch(pl.Callback):
 def watched(quiet_trainer, tmp_path, breaks=-1):
     torch.manual_seed(0)
     data = ReplayDataModule(
-        "probe/Once-v0", num_envs=2, steps_per_round=2, warmup_steps=8, batch_size=8, eval_interval=20, eval_episodes=2
+        "probe/Once-v0",
+        num_envs=2,
+        steps_per_round=2,
+        learning_starts=8,
+        batch_size=8,
+        eval_interval=20,
+        eval_episodes=2,
     )
-    algorithm, watch = SAC(2, BoxActions(2), critic=TwinCritic, policy=SquashedGaussian), Watch(breaks)
+    algorithm, watch = ValueSAC(2, BoxActions(2), critic=TwinCritic, policy=SquashedGaussian), Watch(breaks)
     average, step, best = EMAWeightAveraging(decay=DECAY), StepCheckpoint(every_n_steps=1_000), BestCheckpoint()
     step.dirpath = best.dirpath = str(tmp_path)
     trainer = quiet_trainer(max_steps=60, callbacks=[average, watch, step, best], enable_checkpointing=True)
@@ -53,11 +59,11 @@ def watched(quiet_trainer, tmp_path, breaks=-1):
     return watch
 
 
-def averages(learnt):
+def averages(learned):
     """``w_0``, then ``d m + (1 - d) w`` after every round."""
-    mean = learnt[0]
+    mean = learned[0]
     yield mean
-    for each in learnt[1:]:
+    for each in learned[1:]:
         mean = {name: DECAY * mean[name] + (1 - DECAY) * each[name] for name in mean}
         yield mean
 
@@ -69,7 +75,7 @@ def parameters_of(state, like):
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_the_average_is_evaluated_and_is_the_best_and_what_learns_goes_on_untouched(quiet_trainer, tmp_path):
     watch = watched(quiet_trainer, tmp_path)
-    mean = list(averages(watch.learnt))
+    mean = list(averages(watch.learned))
     assert watch.played.keys() == {20, 40, 60}
     for steps, played in watch.played.items():
         assert_close(played, mean[steps // 2 - 1])
@@ -77,7 +83,7 @@ def test_the_average_is_evaluated_and_is_the_best_and_what_learns_goes_on_untouc
     assert_close(parameters_of(best["state_dict"], mean[0]), watch.played[best["global_step"]], rtol=0, atol=0)
     last = read_checkpoint(tmp_path / "last.ckpt")
     assert_close(parameters_of(last["state_dict"], mean[0]), mean[-1])
-    assert_close(parameters_of(last["current_model_state"], mean[0]), watch.learnt[-1], rtol=0, atol=0)
+    assert_close(parameters_of(last["current_model_state"], mean[0]), watch.learned[-1], rtol=0, atol=0)
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -87,8 +93,8 @@ def test_an_evaluation_that_breaks_leaves_average_and_weights_in_their_places(qu
     watch = watched(quiet_trainer, tmp_path / "whole")
     last = read_checkpoint(tmp_path / "last.ckpt")
     assert last["global_step"] == 40
-    assert_close(parameters_of(last["current_model_state"], watch.learnt[0]), watch.learnt[19], rtol=0, atol=0)
-    assert_close(parameters_of(last["state_dict"], watch.learnt[0]), watch.played[40], rtol=0, atol=0)
+    assert_close(parameters_of(last["current_model_state"], watch.learned[0]), watch.learned[19], rtol=0, atol=0)
+    assert_close(parameters_of(last["state_dict"], watch.learned[0]), watch.played[40], rtol=0, atol=0)
 
 
 def fit(config: str, callback: str, name: str, steps: int, *more: str):
@@ -101,7 +107,7 @@ def fit(config: str, callback: str, name: str, steps: int, *more: str):
 @pytest.mark.parametrize(
     ("algorithm", "kind", "callback"),
     [
-        ("TargetCriticSAC", "box", "EMAWeightAveraging"),
+        ("SAC", "box", "EMAWeightAveraging"),
         ("DQN", "joint", "WeightAveraging"),
         ("PPO", "box", "EMAWeightAveraging"),
     ],
@@ -120,7 +126,7 @@ def test_a_run_with_averages_that_ended_goes_on_as_if_it_had_not(algorithm, kind
 
 @pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_model_that_the_command_line_built_is_pickled_without_the_command_line():
-    model = fit(write("TargetCriticSAC", "box"), "EMAWeightAveraging", "run", 40).model
+    model = fit(write("SAC", "box"), "EMAWeightAveraging", "run", 40).model
     pickled = pickle.dumps(model)
     assert b"MaxEntCLI" not in pickled
     again = pickle.loads(pickled)

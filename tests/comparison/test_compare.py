@@ -17,15 +17,15 @@ OPTIONS = """
   - --data.env_id=probe_envs:probe/Counting-v0
   - --data.capacity=500
   - --data.batch_size=16
-  - --data.warmup_steps=20
+  - --data.learning_starts=20
   - --data.eval_interval=40
   - --data.eval_episodes=1
   - --training_log.every_n_steps=20
   - --trainer.max_steps=80
   - --trainer.accelerator=cpu
 """
-BEGUN = f"variants: {{V: [sac/pendulum], no V: [target_critic_sac/pendulum]}}\nseeds: [0, 1]\nsettings:{OPTIONS}"
-BROKEN = BEGUN.replace("no V:", "broken: [sac/pendulum, --model.discount=2], no V:")
+BEGUN = f"variants: {{V: [value_sac/pendulum], no V: [sac/pendulum]}}\nseeds: [0, 1]\nsettings:{OPTIONS}"
+BROKEN = BEGUN.replace("no V:", "broken: [value_sac/pendulum, --model.discount=2], no V:")
 
 
 def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsys):

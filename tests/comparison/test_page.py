@@ -20,8 +20,8 @@ OUT = Path("out")
 compare = partial(command.compare, parse=lambda arguments: None)  # what the fake takes, the real one does not
 COMPARISON = """
 variants:
-  low <&> plain: [sac/pendulum]
-  high: [target_critic_sac/pendulum, --model.bonus=10]
+  low <&> plain: [value_sac/pendulum]
+  high: [sac/pendulum, --model.bonus=10]
 tasks: [Pendulum-v1, Hopper-v5]
 seeds: [0, 1, 2, 3]
 """
@@ -100,7 +100,7 @@ def test_the_evaluations_are_those_of_the_runs():
 
 
 def test_the_statistics_are_those_of_the_last_evaluations():
-    made(COMPARISON + "normalisation: {Pendulum-v1: [0, 10], Hopper-v5: [0, 100]}")
+    made(COMPARISON + "normalization: {Pendulum-v1: [0, 10], Hopper-v5: [0, 100]}")
     found = {(row["task"], row["variant"], row["statistic"]): row for row in table("statistics.csv")}
     one = found["Hopper-v5", "high", "interquartile mean"]  # of 10, 12, 14, 16
     assert (float(one["value"]), one["runs"]) == (13, "4")
@@ -171,7 +171,7 @@ def test_of_what_is_there_so_far_all_that_runs_share_is_compared():
 
 
 def test_one_task_is_not_put_together_and_one_seed_has_no_interval():
-    text = made("variants: {a: [sac/pendulum], b: [sac/pendulum, --model.bonus=1]}\nseeds: [5]")
+    text = made("variants: {a: [value_sac/pendulum], b: [value_sac/pendulum, --model.bonus=1]}\nseeds: [5]")
     assert {row["task"] for row in table("statistics.csv") if not row["against"]} == {"Pendulum-v1"}
     assert "A single run has no interval" in WellFormed(text).text
     assert "nan" not in WellFormed(text).text
@@ -184,7 +184,7 @@ def test_a_few_seeds_are_said_to_be_few():
 def test_a_variant_that_failed_on_a_task_is_left_out_where_tasks_are_put_together():
     broken = COMPARISON.replace(
         "tasks: [Pendulum-v1, Hopper-v5]",
-        "  third: [sac/pendulum]\ntasks: {one: [--data.env_id=Pendulum-v1], two: [--model.does=fails]}",
+        "  third: [value_sac/pendulum]\ntasks: {one: [--data.env_id=Pendulum-v1], two: [--model.does=fails]}",
     )
     text = WellFormed(made(broken)).text
     assert "Nothing was evaluated on two" in text

@@ -20,7 +20,7 @@ OUT = Path("out")
 ROOT = Path(__file__).parents[2]
 compare = partial(command.compare, parse=lambda arguments: None)  # what the fake takes, the real one does not
 COMPARISON = """
-variants: {a: [sac/pendulum], b: [target_critic_sac/pendulum]}
+variants: {a: [value_sac/pendulum], b: [sac/pendulum]}
 tasks: {swing: [], hop: [--data.env_id=Hopper-v5]}
 seeds: [0, 1]
 reference: others.csv
@@ -106,7 +106,10 @@ def test_the_page_says_what_they_are_and_their_last_step_that_ours_have_too():
         (["Walker2d-v5,sac,40,-300,20,5"], {}),
         ([], {}),
         (ROWS, {"metric": "eval/sampled_return_mean"}),
-        (ROWS, {"tasks": {"swing": []}, "variants": {"a": ["sac/pendulum"], "b": ["sac/hopper"]}}),  # two environments
+        (
+            ROWS,
+            {"tasks": {"swing": []}, "variants": {"a": ["value_sac/pendulum"], "b": ["value_sac/hopper"]}},
+        ),  # two environments
     ],
 )
 def test_what_has_no_curve_beside_ours_is_not_drawn(pictures, rows, changed):
@@ -197,7 +200,7 @@ def test_what_a_spreadsheet_saves_is_read_too():
         b"\xef\xbb\xbfenv,algorithm,env_steps,return_mean,return_std,seeds\r\nx,sac,1,2,3,4\r\n"
     )
     (curve,) = read_reference(Path("others.csv"))
-    assert (curve.env_id, curve.algorithm, curve.points) == ("x", "sac", ((1, 2, 3, 4),))
+    assert (curve.env_id, curve.algorithm, curve.points) == ("x", "value_sac", ((1, 2, 3, 4),))
 
 
 def test_the_reference_that_comes_with_the_comparisons_is_one():
@@ -206,7 +209,7 @@ def test_the_reference_that_comes_with_the_comparisons_is_one():
         rows = list(csv.DictReader(file))
     curves = read_reference(path)
     assert sum(len(curve.points) for curve in curves) == len(rows)
-    assert {curve.algorithm for curve in curves} == {"sac", "td3", "ddpg", "ppo", "a2c"}
+    assert {curve.algorithm for curve in curves} == {"value_sac", "td3", "ddpg", "ppo", "a2c"}
     for curve in curves:
         assert {50_000, 100_000, 1_000_000} <= {point.env_steps for point in curve.points}
 

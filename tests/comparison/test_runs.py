@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("fake_fit")
 
 def comparison(text: str = "", *, seeds: str = "[0, 1]", does: str = "finishes", further: str = "") -> str:
     Path("comparison.yaml").write_text(
-        f"variants:\n  good: [sac/pendulum]\n  other: [target_critic_sac/pendulum, --model.does={does}]\n{further}"
+        f"variants:\n  good: [value_sac/pendulum]\n  other: [sac/pendulum, --model.does={does}]\n{further}"
         f"seeds: {seeds}\n{text}"
     )
     return "comparison.yaml"
@@ -49,7 +49,7 @@ def test_every_variant_runs_on_every_task_with_every_seed_and_none_twice():
     }
     told = first["other/Hopper-v5/seed1"].split()
     wanted = [
-        next(word for word in told if "=target_critic_sac/pendulum" in word),
+        next(word for word in told if "=sac/pendulum" in word),
         "--model.does=finishes",
         "--data.init_args.env_id=Hopper-v5",
         "--data.batch_size=7",
@@ -147,7 +147,7 @@ def test_a_run_with_other_settings_is_not_taken_for_the_old_one():
     assert run_all("comparison.yaml", "--draw_only") == 0
     assert "4 of 4 runs were made with other settings than these" in (OUT / "page.html").read_text()
     Path("mine.yaml").write_text("data: {init_args: {batch_size: 3}}")
-    run_all(comparison(further="  mine: [sac/pendulum, mine.yaml]\n", text="settings: [--data.batch_size=7]"))
+    run_all(comparison(further="  mine: [value_sac/pendulum, mine.yaml]\n", text="settings: [--data.batch_size=7]"))
     Path("mine.yaml").write_text("data: {init_args: {batch_size: 4}}")  # the same name, another content
     with pytest.raises(MaxEntError, match="mine/Pendulum-v1/seed0 was made with other settings"):
         run_all("comparison.yaml")
@@ -218,11 +218,11 @@ def test_two_comparisons_do_not_write_into_one_folder():
         (["compare/pendulum", "--referense=x.csv"], "no option --referense; did you mean --reference?"),
         (["compare/pendulum", "--jobs=0"], "--jobs must be at least 1"),
         (["compare/pendulum", "--jobs=many"], "Argument --jobs: invalid int value: 'many'"),
-        (["compare/pendulum", "--variants", "sac/pendulum"], "not both"),
-        (["--variants", "sac/pendulum", "--seeds", "0"], "Say by --out"),
-        (["--variants", "sac/pendulum", "--out=x"], "The command line names no seeds to compare"),
+        (["compare/pendulum", "--variants", "value_sac/pendulum"], "not both"),
+        (["--variants", "value_sac/pendulum", "--seeds", "0"], "Say by --out"),
+        (["--variants", "value_sac/pendulum", "--out=x"], "The command line names no seeds to compare"),
         (["compare/pendulum", "--out=file/below"], "cannot be written"),
-        (["sac/pendulum", "--out=x"], "no key 'seed_everything'"),
+        (["value_sac/pendulum", "--out=x"], "no key 'seed_everything'"),
     ],
 )
 def test_a_mistake_ends_in_one_sentence(args, sentence):

@@ -9,7 +9,7 @@ import yaml
 from lightning_maxent.comparison.specification import contents, flat, folder_of, joined_options, make_comparison
 from lightning_maxent.errors import MaxEntError
 
-GOOD = {"variants": {"a": ["sac/pendulum"], "b": "target_critic_sac/pendulum"}, "seeds": [0, 1]}
+GOOD = {"variants": {"a": ["value_sac/pendulum"], "b": "sac/pendulum"}, "seeds": [0, 1]}
 
 
 def make(**content):
@@ -18,17 +18,17 @@ def make(**content):
 
 def test_what_is_left_out_has_one_meaning():
     comparison = make()
-    assert comparison.variants == {"a": ["sac/pendulum"], "b": ["target_critic_sac/pendulum"]}
+    assert comparison.variants == {"a": ["value_sac/pendulum"], "b": ["sac/pendulum"]}
     assert comparison.tasks == {"Pendulum-v1": []}  # the environment that all variants play
     assert comparison.metric == "eval/return_mean"
-    assert (comparison.settings, comparison.normalisation) == ([], {})
+    assert (comparison.settings, comparison.normalization) == ([], {})
     assert (comparison.pairs, comparison.reference) == ({}, None)
     assert make(seeds=3).seeds == [3]
 
 
 def test_a_pair_is_a_variant_on_a_task_and_need_not_be_there():
-    assert make(tasks=["Hopper-v5", "Walker2d-v5"], pairs={"b": {"Hopper-v5": "sac/hopper"}}).pairs == {
-        "b": {"Hopper-v5": ["sac/hopper"]}
+    assert make(tasks=["Hopper-v5", "Walker2d-v5"], pairs={"b": {"Hopper-v5": "value_sac/hopper"}}).pairs == {
+        "b": {"Hopper-v5": ["value_sac/hopper"]}
     }
     assert make(pairs={"a": {"Pendulum-v1": []}}).pairs == {"a": {"Pendulum-v1": []}}  # the task without a name
     assert make(pairs=None).pairs == {}
@@ -44,9 +44,9 @@ def test_the_environment_of_a_task_without_name_may_come_from_an_option():
 
 def test_settings_are_read_from_left_to_right_and_the_later_wins():
     Path("over.yaml").write_text("data: {init_args: {batch_size: 8, capacity: 9}}")
-    found = flat(contents(["sac/pendulum", "--data.batch_size=7", "over.yaml", "--data.init_args.capacity=10"]))
+    found = flat(contents(["value_sac/pendulum", "--data.batch_size=7", "over.yaml", "--data.init_args.capacity=10"]))
     assert (found["data.batch_size"], found["data.capacity"], found["data.env_id"]) == (8, 10, "Pendulum-v1")
-    assert found["model"] == "lightning_maxent.algorithms.sac.SAC"
+    assert found["model"] == "lightning_maxent.algorithms.value_sac.SAC"
 
 
 def test_options_are_joined_with_their_values():
@@ -75,20 +75,20 @@ def test_a_name_is_one_folder():
         ({"seeds": [0, 0]}, "hold one seed twice"),
         ({"seeds": ["a"]}, "must be a list of whole numbers"),
         ({"seeds": [True]}, "must be a list of whole numbers"),
-        ({"variants": ["sac/pendulum"]}, "must map names to lists of settings"),
+        ({"variants": ["value_sac/pendulum"]}, "must map names to lists of settings"),
         ({"variants": {"a": [3]}}, "must be a list of configurations and of options"),
         ({"variants": {"a": ["sac/pendulm"]}}, "no configuration 'sac/pendulm', neither a file nor built in"),
-        ({"variants": {"a b": ["sac/pendulum"], "a/b": ["sac/pendulum"]}}, "too much alike"),
-        ({"variants": {"a": ["sac/pendulum"], "b": ["sac/hopper"]}}, "play different environments"),
+        ({"variants": {"a b": ["value_sac/pendulum"], "a/b": ["value_sac/pendulum"]}}, "too much alike"),
+        ({"variants": {"a": ["value_sac/pendulum"], "b": ["value_sac/hopper"]}}, "play different environments"),
         ({"settings": ["--seed_everything=1"]}, "may not set --seed_everything"),
         ({"settings": ["--dta.batch_size=1"]}, "no option --dta.batch_size"),
         ({"settings": ["--data.batch_size 64"]}, "with its value after an equals sign"),
         ({"settings": ["--model.hidden_dims=[64, 64"]}, "is no YAML: is a bracket or a quote open"),
-        ({"normalisation": {"Hopper-v5": [0, 1]}}, "for each of the tasks Pendulum-v1"),
-        ({"normalisation": {"Pendulum-v1": [1, 1]}}, "must be [low, high]"),
-        ({"normalisation": {"Pendulum-v1": [float("nan"), 1]}}, "must be [low, high]"),
-        ({"normalisation": {"Pendulum-v1": [0, float("inf")]}}, "must be [low, high]"),
-        ({"normalisation": {"Pendulum-v1": 3}}, "must be [low, high]"),
+        ({"normalization": {"Hopper-v5": [0, 1]}}, "for each of the tasks Pendulum-v1"),
+        ({"normalization": {"Pendulum-v1": [1, 1]}}, "must be [low, high]"),
+        ({"normalization": {"Pendulum-v1": [float("nan"), 1]}}, "must be [low, high]"),
+        ({"normalization": {"Pendulum-v1": [0, float("inf")]}}, "must be [low, high]"),
+        ({"normalization": {"Pendulum-v1": 3}}, "must be [low, high]"),
         ({"pairs": ["a"]}, "pairs of the file must map the name of a variant"),
         ({"pairs": {"a": ["--data.batch_size=1"]}}, "pairs of a in the file must map the name of a task"),
         ({"pairs": {"banana": {}}}, "name a variant 'banana' that is not compared; known are a, b."),
@@ -96,7 +96,7 @@ def test_a_name_is_one_folder():
             {"pairs": {"a": {"Pendulum-v0": []}}},
             "a task 'Pendulum-v0' that is not compared; did you mean 'Pendulum-v1'?",
         ),
-        ({"variants": {"plain": ["sac/pendulum"]}, "pairs": {"plane": {}}}, "did you mean 'plain'?"),
+        ({"variants": {"plain": ["value_sac/pendulum"]}, "pairs": {"plane": {}}}, "did you mean 'plain'?"),
         ({"pairs": {"a": {"Pendulum-v1": [3]}}}, "The pair of a and Pendulum-v1 of the file must be a list"),
         ({"pairs": {"a": {"Pendulum-v1": ["sac/pendulm"]}}}, "no configuration 'sac/pendulm'"),
         (

@@ -16,7 +16,7 @@ from lightning_maxent.comparison.statistics import (
     mean_difference,
     mean_over_tasks,
     median_over_tasks,
-    normalise,
+    normalize,
     probability_of_improvement,
     resampled,
 )
@@ -127,9 +127,9 @@ def test_area_under_curve_by_hand():
     assert area_under_curve(steps[:1], scores[:, :1]) == pytest.approx([0, 5])
 
 
-def test_normalised_scores_are_zero_and_one_at_the_stated_pair():
-    assert normalise(np.array([-10.0, 0.0, 30.0]), -10.0, 30.0).tolist() == [0, 0.25, 1]
-    assert normalise(np.array([3.0, 3.0]), 3.0, 3.0).tolist() == [0.5, 0.5]
+def test_normalized_scores_are_zero_and_one_at_the_stated_pair():
+    assert normalize(np.array([-10.0, 0.0, 30.0]), -10.0, 30.0).tolist() == [0, 0.25, 1]
+    assert normalize(np.array([3.0, 3.0]), 3.0, 3.0).tolist() == [0.5, 0.5]
 
 
 def test_resampling_keeps_to_the_runs_of_its_task():

@@ -9,10 +9,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from lightning_maxent.actions import FiniteActions
-from lightning_maxent.critics.base import AbstractCritic, Returns, build_critic, build_finite_critic
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution, build_critic, build_finite_critic
 from lightning_maxent.critics.categorical import CategoricalCritic
 from lightning_maxent.critics.ensemble import EnsembleCritic
-from lightning_maxent.critics.quantile import QuantileCritic, Truncated
+from lightning_maxent.critics.quantile import QuantileCritic, TruncatedPooling
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, BatchRenormMLP, DropoutMLP, EnsembleLinear
@@ -109,34 +109,34 @@ class TensorTarget(Right):
 
 class FlatTarget(Right):
     def target(self, prediction):
-        return Returns(self.value(prediction), torch.ones(prediction.shape[1]))
+        return ReturnDistribution(self.value(prediction), torch.ones(prediction.shape[1]))
 
 
 class SharedTarget(Right):
     def target(self, prediction):
-        return Returns(torch.zeros(prediction.shape[1], 4), torch.full((4,), 0.25))
+        return ReturnDistribution(torch.zeros(prediction.shape[1], 4), torch.full((4,), 0.25))
 
 
 class MemberTarget(Right):
     def target(self, prediction):
-        return Returns.equally_likely(prediction)
+        return ReturnDistribution.equally_likely(prediction)
 
 
 class NaNTarget(Right):
     def target(self, prediction):
-        return Returns.certain(self.value(prediction) * torch.nan)
+        return ReturnDistribution.certain(self.value(prediction) * torch.nan)
 
 
 class Improbable(Right):
     def target(self, prediction):
         atoms = torch.zeros(prediction.shape[1], 4)
-        return Returns(atoms, torch.full_like(atoms, 0.5))
+        return ReturnDistribution(atoms, torch.full_like(atoms, 0.5))
 
 
 class NaNProbable(Right):
     def target(self, prediction):
         atoms = torch.zeros(prediction.shape[1], 4)
-        return Returns(atoms, torch.full_like(atoms, torch.nan))
+        return ReturnDistribution(atoms, torch.full_like(atoms, torch.nan))
 
 
 class MeanLoss(Right):
@@ -203,7 +203,7 @@ MISTAKES = {
     ColumnValue: ("value", "must return [batch], but for a batch of 3 it returned [3, 1]."),
     MemberValue: ("value", "must return [batch], but for a batch of 3 it returned [2, 3]."),
     NaNValue: ("value", FINITE),
-    TensorTarget: ("target", "must return Returns, but for a batch of 3 it returned a Tensor."),
+    TensorTarget: ("target", "must return ReturnDistribution, but for a batch of 3 it returned a Tensor."),
     FlatTarget: ("target", f"{TARGET} [3]."),
     SharedTarget: ("target", f"{TARGET} [3, 4]."),
     MemberTarget: ("target", f"{TARGET} [2, 3]."),
@@ -276,7 +276,7 @@ def test_a_critic_without_anything_that_learns_is_refused_with_what_to_do(kind):
 
 def test_a_pooling_that_does_not_fit_is_refused_where_the_critic_is_built():
     network = partial(MLP, hidden_dims=(4,))
-    critic = partial(QuantileCritic, quantiles=3, pooling=partial(Truncated, dropped=3), network=network)
+    critic = partial(QuantileCritic, quantiles=3, pooling=partial(TruncatedPooling, dropped=3), network=network)
     with pytest.raises(MaxEntError, match="below the 3 quantiles"):
         build_critic(critic, OBS, ACTION)
 
@@ -296,7 +296,7 @@ BUILT = {
     "pieces": Pieces,
     "pieces_in_evaluation_mode": lambda *dims: Pieces(*dims).eval(),
     "ensemble": partial(EnsembleCritic, members=3, network=partial(DropoutMLP, hidden_dims=(4,))),
-    "normalised": partial(TwinCritic, network=partial(BatchRenormMLP, hidden_dims=(4,))),
+    "normalized": partial(TwinCritic, network=partial(BatchRenormMLP, hidden_dims=(4,))),
     "categorical": partial(CategoricalCritic, low=-1.0, high=1.0, bins=5, network=partial(MLP, hidden_dims=(4,))),
 }
 

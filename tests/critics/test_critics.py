@@ -7,10 +7,10 @@ import torch
 from torch.testing import assert_close
 
 from lightning_maxent.actions import FiniteActions
-from lightning_maxent.critics.base import AbstractCritic, Returns, build_finite_critic
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution, build_finite_critic
 from lightning_maxent.critics.categorical import CategoricalCritic, ProjectedHistogram, TwoHotHistogram
 from lightning_maxent.critics.ensemble import EnsembleCritic
-from lightning_maxent.critics.quantile import Averaged, QuantileCritic
+from lightning_maxent.critics.quantile import MeanPooling, QuantileCritic
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.errors import MaxEntError
@@ -29,7 +29,7 @@ CRITICS = {
     "dropout": partial(EnsembleCritic, members=2, subset=2, network=partial(DropoutMLP, hidden_dims=(16, 16))),
     "truncated_quantiles": partial(QuantileCritic, members=3, quantiles=5, network=SMALL),
     "averaged_quantiles": partial(
-        QuantileCritic, members=2, quantiles=5, pooling=Averaged, network=partial(BroNet, width=16)
+        QuantileCritic, members=2, quantiles=5, pooling=MeanPooling, network=partial(BroNet, width=16)
     ),
     "gaussian_histogram": partial(CATEGORICAL, network=SMALL),
     "two_hot": partial(CATEGORICAL, histogram=TwoHotHistogram, network=SMALL),
@@ -84,7 +84,7 @@ def test_prediction_depends_on_the_observation_and_on_the_action_of_its_own_tran
 
 def test_loss_of_a_member_does_not_depend_on_the_other_members(critic, pair):
     prediction = critic(*pair).detach().requires_grad_()
-    target = Returns.equally_likely(torch.randn(BATCH, 5))
+    target = ReturnDistribution.equally_likely(torch.randn(BATCH, 5))
     loss = critic.loss(prediction, target)
     for member in range(len(prediction)):
         (gradient,) = torch.autograd.grad(loss[member].sum(), prediction, retain_graph=True)
@@ -95,7 +95,7 @@ def test_loss_of_a_member_does_not_depend_on_the_other_members(critic, pair):
 
 def test_loss_sends_no_gradient_into_the_target(critic, pair):
     prediction = critic(*pair)
-    target = Returns(torch.zeros(BATCH, 4).requires_grad_(), torch.full((BATCH, 4), 0.25).requires_grad_())
+    target = ReturnDistribution(torch.zeros(BATCH, 4).requires_grad_(), torch.full((BATCH, 4), 0.25).requires_grad_())
     critic.loss(prediction, target).sum().backward()
     assert target.atoms.grad is None
     assert target.probs.grad is None
@@ -104,7 +104,7 @@ def test_loss_sends_no_gradient_into_the_target(critic, pair):
 
 def test_descending_the_loss_against_a_constant_brings_the_value_to_that_constant(critic, pair):
     optimizer = torch.optim.Adam(critic.parameters(), lr=1e-2)
-    target = Returns.certain(torch.full((BATCH,), 1.5))
+    target = ReturnDistribution.certain(torch.full((BATCH,), 1.5))
     for _ in range(300):
         optimizer.zero_grad()
         critic.loss(critic(*pair), target).sum(0).mean().backward()
@@ -211,7 +211,7 @@ def test_a_critic_whose_two_methods_disagree_is_refused_and_both_are_named(kind)
 
 
 def test_looking_at_a_critic_changes_no_statistics_of_it():
-    class Normalised(TwinHeadsCritic):
+    class Normalized(TwinHeadsCritic):
         def __init__(self, obs_dim, action_dim):
             super().__init__(obs_dim, action_dim)
             self.norm = torch.nn.BatchNorm1d(obs_dim)
@@ -222,7 +222,7 @@ def test_looking_at_a_critic_changes_no_statistics_of_it():
         def every_action(self, obs, actions):
             return super().every_action(self.norm(obs), actions)
 
-    critic = build_finite_critic(Normalised, OBS, FiniteActions((3,)))
+    critic = build_finite_critic(Normalized, OBS, FiniteActions((3,)))
     assert int(critic.norm.num_batches_tracked) == 0
     assert critic.training
 
@@ -240,14 +240,14 @@ def test_twin_believes_the_smaller_member_for_value_and_target():
 
 def test_twin_loss_is_each_member_s_squared_error_and_zero_at_the_target():
     twin = TwinCritic(1, 1, network=partial(MLP, hidden_dims=()))
-    prediction, target = torch.tensor([[1.0, 5.0], [2.0, -3.0]]), Returns.certain(torch.tensor([1.0, -1.0]))
+    prediction, target = torch.tensor([[1.0, 5.0], [2.0, -3.0]]), ReturnDistribution.certain(torch.tensor([1.0, -1.0]))
     assert_close(twin.loss(prediction, target), torch.tensor([[0.0, 36.0], [1.0, 4.0]]), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("critic", [TwinCritic, TwinHeadsCritic])
 def test_twins_take_another_error(critic):
     twin = critic(1, 1, network=partial(MLP, hidden_dims=()), error=huber_error)
-    prediction, target = torch.tensor([[1.0, 5.0], [2.0, -3.0]]), Returns.certain(torch.tensor([1.5, -1.0]))
+    prediction, target = torch.tensor([[1.0, 5.0], [2.0, -3.0]]), ReturnDistribution.certain(torch.tensor([1.5, -1.0]))
     assert_close(twin.loss(prediction, target), torch.tensor([[0.25, 11.0], [0.25, 3.0]]), rtol=0, atol=0)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from lightning_maxent.critics.base import Returns
+from lightning_maxent.critics.base import ReturnDistribution
 from lightning_maxent.critics.categorical import (
     CategoricalCritic,
     GaussianHistogram,
@@ -18,7 +18,7 @@ from lightning_maxent.critics.categorical import (
     TwoHotHistogram,
 )
 from lightning_maxent.critics.ensemble import EnsembleCritic
-from lightning_maxent.critics.quantile import Averaged, QuantileCritic, Truncated
+from lightning_maxent.critics.quantile import MeanPooling, QuantileCritic, TruncatedPooling
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP
 from lightning_maxent.objectives import quantile_huber
@@ -31,7 +31,7 @@ SMALL = partial(MLP, hidden_dims=())
 
 def test_a_certain_return_is_one_atom_of_probability_one_and_its_mean_is_itself():
     value = torch.randn(2, 5)
-    returns = Returns.certain(value)
+    returns = ReturnDistribution.certain(value)
     assert_close(returns.atoms, value.unsqueeze(-1), rtol=0, atol=0)
     assert_close(returns.probs, torch.ones(2, 5, 1), rtol=0, atol=0)
     assert_close(returns.mean(), value, rtol=0, atol=0)
@@ -39,14 +39,14 @@ def test_a_certain_return_is_one_atom_of_probability_one_and_its_mean_is_itself(
 
 def test_equally_likely_atoms_share_the_probability_and_their_mean_is_the_mean():
     atoms = torch.randn(5, 8)
-    returns = Returns.equally_likely(atoms)
+    returns = ReturnDistribution.equally_likely(atoms)
     assert_close(returns.atoms, atoms, rtol=0, atol=0)
     assert_close(returns.probs, torch.full((5, 8), 1 / 8), rtol=0, atol=0)
     assert_close(returns.mean(), atoms.mean(-1))
 
 
 def test_the_mean_weighs_atoms_by_their_probabilities():
-    returns = Returns(tensor([[1.0, -2.0, 4.0]]), tensor([[0.5, 0.25, 0.25]]))
+    returns = ReturnDistribution(tensor([[1.0, -2.0, 4.0]]), tensor([[0.5, 0.25, 0.25]]))
     assert_close(returns.mean(), tensor([1.0]), rtol=0, atol=0)
 
 
@@ -79,7 +79,7 @@ def test_the_policy_climbs_the_mean_of_an_ensemble_and_each_member_learns_by_its
     critic = EnsembleCritic(1, 1, members=3, subset=2, network=SMALL)
     prediction = tensor([[3.0, 0.0], [1.0, 5.0], [2.0, 4.0]])
     assert_close(critic.value(prediction), tensor([2.0, 3.0]))
-    loss = critic.loss(prediction, Returns.certain(tensor([1.0, 4.0])))
+    loss = critic.loss(prediction, ReturnDistribution.certain(tensor([1.0, 4.0])))
     assert_close(loss, tensor([[4.0, 16.0], [0.0, 1.0], [1.0, 0.0]]))
 
 
@@ -107,7 +107,9 @@ QUANTILES = tensor(
     ],
 )
 def test_truncation_pools_the_quantiles_of_all_members_and_leaves_out_the_largest(dropped, expected):
-    critic = QuantileCritic(1, 1, members=2, quantiles=3, pooling=partial(Truncated, dropped=dropped), network=SMALL)
+    critic = QuantileCritic(
+        1, 1, members=2, quantiles=3, pooling=partial(TruncatedPooling, dropped=dropped), network=SMALL
+    )
     target = critic.target(QUANTILES)
     assert_close(target.atoms, tensor(expected), rtol=0, atol=0)
     assert_close(target.probs, torch.full_like(target.atoms, 1 / target.atoms.shape[1]))
@@ -115,14 +117,16 @@ def test_truncation_pools_the_quantiles_of_all_members_and_leaves_out_the_larges
 
 @pytest.mark.parametrize("dropped", [-1, 3, 7])
 def test_more_quantiles_than_there_are_cannot_be_dropped(dropped):
-    critic = QuantileCritic(1, 1, members=2, quantiles=3, pooling=partial(Truncated, dropped=dropped), network=SMALL)
+    critic = QuantileCritic(
+        1, 1, members=2, quantiles=3, pooling=partial(TruncatedPooling, dropped=dropped), network=SMALL
+    )
     sentence = rf"^dropped must be at least 0 and below the 3 quantiles, but is {dropped}\.$"
     with pytest.raises(MaxEntError, match=sentence):
         critic.target(QUANTILES)
 
 
 def test_averaging_takes_the_mean_over_members_of_each_quantile():
-    critic = QuantileCritic(1, 1, members=2, quantiles=3, pooling=Averaged, network=SMALL)
+    critic = QuantileCritic(1, 1, members=2, quantiles=3, pooling=MeanPooling, network=SMALL)
     target = critic.target(QUANTILES)
     assert_close(target.atoms, tensor([[3.5, 4.5, 6.0], [-0.5, 3.5, 1.5]]), rtol=0, atol=0)
     assert_close(target.probs, torch.full((2, 3), 1 / 3))
@@ -135,7 +139,7 @@ def test_the_policy_climbs_the_mean_of_all_quantiles_untruncated():
 
 def test_every_member_fits_all_atoms_of_the_target_by_quantile_regression():
     critic = QuantileCritic(1, 1, members=2, quantiles=3, network=SMALL)
-    target = Returns(torch.randn(2, 4), torch.rand(2, 4).softmax(-1))
+    target = ReturnDistribution(torch.randn(2, 4), torch.rand(2, 4).softmax(-1))
     loss = critic.loss(QUANTILES, target)
     for member in range(2):
         assert_close(loss[member], quantile_huber(QUANTILES[member], target.atoms, target.probs))
@@ -149,7 +153,7 @@ def test_quantile_regression_learns_the_quantiles_of_a_distribution():
     obs, action = torch.zeros(1, 1), torch.zeros(1, 1)
     for _ in range(1500):
         optimizer.zero_grad()
-        critic.loss(critic(obs, action), Returns.equally_likely(atoms)).sum().backward()
+        critic.loss(critic(obs, action), ReturnDistribution.equally_likely(atoms)).sum().backward()
         optimizer.step()
     expected = 100 * torch.as_tensor(scipy.stats.norm.ppf([1 / 8, 3 / 8, 5 / 8, 7 / 8])).float()
     assert_close(critic(obs, action)[:, 0].detach(), expected.expand(2, 4), rtol=0, atol=2.0)
@@ -180,8 +184,8 @@ def test_the_policy_climbs_the_smaller_of_the_means():
 
 def test_centres_lie_evenly_from_low_to_high_and_a_configuration_rather_than_a_checkpoint_says_where():
     critic = categorical(low=-3.0, high=5.0, bins=5)
-    assert_close(critic.centres, tensor([-3.0, -1.0, 1.0, 3.0, 5.0]))
-    assert "centres" not in critic.state_dict()
+    assert_close(critic.centers, tensor([-3.0, -1.0, 1.0, 3.0, 5.0]))
+    assert "centers" not in critic.state_dict()
     assert critic(torch.zeros(7, 1), torch.zeros(7, 1)).shape == (2, 7, 5)
 
 
@@ -193,13 +197,13 @@ def test_a_histogram_without_a_range_or_without_bins_is_refused(wrong):
         categorical(**wrong)
 
 
-@pytest.mark.parametrize("smear", [0.0, -1.0])
-def test_a_gaussian_that_does_not_smear_is_refused_with_what_does(smear):
-    with pytest.raises(MaxEntError, match=f"^smear must be positive, but is {smear}; TwoHotHistogram"):
-        GaussianHistogram(smear)
+@pytest.mark.parametrize("sigma", [0.0, -1.0])
+def test_a_gaussian_that_does_not_smear_is_refused_with_what_does(sigma):
+    with pytest.raises(MaxEntError, match=f"^sigma must be positive, but is {sigma}; TwoHotHistogram"):
+        GaussianHistogram(sigma)
 
 
-RETURNS = Returns(tensor([[-0.5, 1.0], [0.5, 9.0]]), tensor([[0.5, 0.5], [1.0, 0.0]]))  # means .25 and .5
+RETURNS = ReturnDistribution(tensor([[-0.5, 1.0], [0.5, 9.0]]), tensor([[0.5, 0.5], [1.0, 0.0]]))  # means .25 and .5
 HISTOGRAMS = {
     ProjectedHistogram: tensor([[0.25, 0.25, 0.5], [0.0, 0.5, 0.5]]),  # of the whole distribution
     TwoHotHistogram: tensor([[0.0, 0.75, 0.25], [0.0, 0.5, 0.5]]),  # of its mean
@@ -216,31 +220,31 @@ HISTOGRAMS = {
 
 
 @pytest.mark.parametrize("kind", HISTOGRAMS)
-def test_what_is_learnt_of_a_return_is_its_histogram(kind):
+def test_what_is_learned_of_a_return_is_its_histogram(kind):
     critic = categorical(histogram=kind)
     histogram = HISTOGRAMS[kind]
-    assert_close(critic.histogram(RETURNS, critic.centres), histogram)
+    assert_close(critic.histogram(RETURNS, critic.centers), histogram)
     expected = -(histogram * LOGITS.log_softmax(-1)).sum(-1)
     assert_close(critic.loss(LOGITS, RETURNS), expected)
 
 
 def test_a_gaussian_histogram_is_as_wide_as_asked():
-    centres = torch.linspace(-1, 1, 21)
-    histogram = GaussianHistogram(smear=2.0)(Returns.certain(tensor([0.0])), centres)
-    assert float((histogram * centres.square()).sum().sqrt()) == pytest.approx(0.2, rel=0.03)
+    centers = torch.linspace(-1, 1, 21)
+    histogram = GaussianHistogram(sigma=2.0)(ReturnDistribution.certain(tensor([0.0])), centers)
+    assert float((histogram * centers.square()).sum().sqrt()) == pytest.approx(0.2, rel=0.03)
 
 
 @pytest.mark.parametrize("kind", HISTOGRAMS)
-def test_the_histogram_that_is_learnt_is_the_one_that_is_given(kind):
+def test_the_histogram_that_is_learned_is_the_one_that_is_given(kind):
     torch.manual_seed(0)
     critic = categorical(low=-2.0, high=2.0, bins=5, histogram=kind)
     optimizer = torch.optim.Adam(critic.parameters(), lr=0.1)
     obs, action = torch.zeros(1, 1), torch.zeros(1, 1)
-    returns = Returns(tensor([[-1.0, 0.5]]), tensor([[0.25, 0.75]]))
+    returns = ReturnDistribution(tensor([[-1.0, 0.5]]), tensor([[0.25, 0.75]]))
     for _ in range(400):
         optimizer.zero_grad()
         critic.loss(critic(obs, action), returns).sum().backward()
         optimizer.step()
-    histogram = critic.histogram(returns, critic.centres)
+    histogram = critic.histogram(returns, critic.centers)
     assert_close(critic(obs, action).detach().softmax(-1), histogram.expand(2, 1, 5), rtol=0, atol=0.01)
     assert float(critic.value(critic(obs, action)).detach()) == pytest.approx(0.125, abs=0.05)

@@ -7,7 +7,7 @@ from torch import tensor
 from torch.testing import assert_close
 
 from lightning_maxent.actions import FiniteActions
-from lightning_maxent.critics.base import AbstractCritic, Returns
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP
@@ -69,16 +69,16 @@ def test_the_smaller_member_is_believed_action_by_action():
 
 def test_caution_leads_from_the_mean_of_the_two_to_the_smaller():
     prediction = tensor([[1.0, 5.0], [2.0, -3.0]])
-    for caution, believed in ((0.0, [1.5, 1.0]), (0.25, [1.375, 0.0]), (1.0, [1.0, -3.0])):
-        critic = TwinHeadsCritic(OBS, 2, network=partial(MLP, hidden_dims=()), caution=caution)
+    for pessimism, believed in ((0.0, [1.5, 1.0]), (0.25, [1.375, 0.0]), (1.0, [1.0, -3.0])):
+        critic = TwinHeadsCritic(OBS, 2, network=partial(MLP, hidden_dims=()), pessimism=pessimism)
         assert_close(critic.value(prediction), tensor(believed))
         assert_close(critic.target(prediction).atoms, tensor(believed).unsqueeze(-1))
 
 
-@pytest.mark.parametrize("caution", [-0.1, 1.1, float("nan")])
-def test_a_caution_that_is_no_share_is_refused(caution):
-    with pytest.raises(MaxEntError, match=r"^caution must lie between 0, the mean, and 1, the minimum, but is"):
-        TwinHeadsCritic(OBS, 2, caution=caution)
+@pytest.mark.parametrize("pessimism", [-0.1, 1.1, float("nan")])
+def test_a_caution_that_is_no_share_is_refused(pessimism):
+    with pytest.raises(MaxEntError, match=r"^pessimism must lie between 0, the mean, and 1, the minimum, but is"):
+        TwinHeadsCritic(OBS, 2, pessimism=pessimism)
 
 
 def test_the_underestimate_of_ten_factors_is_that_which_the_docstring_says():
@@ -89,8 +89,8 @@ def test_the_underestimate_of_ten_factors_is_that_which_the_docstring_says():
     errors = actions.balanced(torch.randn(2, states, actions.dim) / factors**0.5)
     played = actions.sample(torch.zeros(states, actions.dim))
 
-    def bias(caution):
-        believed = TwinHeadsCritic(OBS, actions.dim, caution=caution).value(errors.flatten(1, 2))
+    def bias(pessimism):
+        believed = TwinHeadsCritic(OBS, actions.dim, pessimism=pessimism).value(errors.flatten(1, 2))
         return float(believed.view(states, factors, 3).mean(-1).sum(-1).mean())
 
     assert bias(1.0) == pytest.approx(-1.49, abs=0.03)
@@ -100,7 +100,7 @@ def test_the_underestimate_of_ten_factors_is_that_which_the_docstring_says():
 
 def test_loss_is_each_member_s_squared_error_and_zero_at_the_target():
     critic = table(FIRST, SECOND)
-    prediction, target = tensor([[1.0, 5.0], [2.0, -3.0]]), Returns.certain(tensor([1.0, -1.0]))
+    prediction, target = tensor([[1.0, 5.0], [2.0, -3.0]]), ReturnDistribution.certain(tensor([1.0, -1.0]))
     assert_close(critic.loss(prediction, target), tensor([[0.0, 36.0], [1.0, 4.0]]), rtol=0, atol=0)
 
 

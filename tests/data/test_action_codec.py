@@ -22,7 +22,7 @@ from lightning_maxent.data.spaces import make_vector_env
 def test_bounds_are_reached_and_the_middle_is_the_middle_for_every_type_of_box(low, high, dtype):
     box = spaces.Box(low, high, (1,), dtype)
     codec = BoxCodec(box)
-    played = [codec.native(torch.tensor([[action]])) for action in (-1.0, -0.999, 0.0, 0.999, 1.0)]
+    played = [codec.to_env(torch.tensor([[action]])) for action in (-1.0, -0.999, 0.0, 0.999, 1.0)]
     assert all(each.dtype == dtype and box.contains(each[0]) for each in played)
     bottom, near_bottom, middle, near_top, top = (float(each[0, 0]) for each in played)
     assert (bottom, top) == (float(box.low[0]), float(box.high[0]))
@@ -48,7 +48,7 @@ I64, U64 = np.iinfo(np.int64), np.iinfo(np.uint64)
 )
 def test_uniform_actions_of_an_integer_box_are_uniform(low, high, dtype, shape):
     codec = BoxCodec(spaces.Box(low, high, shape, dtype))
-    played = codec.native(codec.uniform(40_000)).astype(np.int64)
+    played = codec.to_env(codec.uniform(40_000)).astype(np.int64)
     assert played.shape == (40_000, *shape)
     choices = high - low + 1
     shares = np.stack([(played == low + choice).mean(0) for choice in range(choices)])
@@ -59,7 +59,7 @@ def test_uniform_actions_of_an_integer_box_are_uniform(low, high, dtype, shape):
 def test_every_dimension_of_an_integer_box_has_its_own_range():
     box = spaces.Box(np.array([0, -5, 3]), np.array([1, 4, 3]), dtype=np.int64)
     codec = BoxCodec(box)
-    played = codec.native(torch.linspace(-1, 1, 2_001).unsqueeze(-1).expand(-1, 3))
+    played = codec.to_env(torch.linspace(-1, 1, 2_001).unsqueeze(-1).expand(-1, 3))
     assert all(box.contains(each) for each in played)
     assert [np.unique(column).tolist() for column in played.T] == [[0, 1], list(range(-5, 5)), [3]]
 
@@ -70,7 +70,7 @@ def test_every_dimension_of_an_integer_box_has_its_own_range():
 )
 def test_the_largest_integers_are_reached_and_none_lies_beyond(low, high, dtype):
     box = spaces.Box(np.array([low], dtype), np.array([high], dtype), dtype=dtype)
-    played = BoxCodec(box).native(torch.tensor([[-1.5], [-1.0], [0.0], [1.0 - 2**-24], [1.0], [1.5]]))
+    played = BoxCodec(box).to_env(torch.tensor([[-1.5], [-1.0], [0.0], [1.0 - 2**-24], [1.0], [1.5]]))
     assert all(box.contains(each) for each in played)
     bottom, first, middle, near_top, top, last = (int(each[0]) for each in played)
     assert (bottom, first, top, last) == (low, low, high, high)
@@ -105,7 +105,7 @@ def test_one_hot_vectors_name_every_action_of_a_finite_space_once(space, max_joi
     codec = FiniteCodec(space, max_joint)
     eyes = [torch.eye(count) for count in codec.actions.counts]
     vectors = torch.stack([torch.cat(rows) for rows in itertools.product(*eyes)])
-    native = codec.native(vectors)
+    native = codec.to_env(vectors)
     assert native.dtype == space.dtype
     assert all(space.contains(each) for each in native)
     named = [tuple(np.ravel(each).tolist()) for each in native]
@@ -134,7 +134,7 @@ def test_a_vector_environment_accepts_what_the_codec_gives(space):
     make = lambda: gym.make("probe/WithSpaces-v0", observation_space=box, action_space=space)  # noqa: E731
     envs = gym.vector.SyncVectorEnv([make] * 3)
     codec = FiniteCodec(space, 1)
-    native = codec.native(codec.uniform(3))
+    native = codec.to_env(codec.uniform(3))
     assert envs.action_space.contains(native)
 
 
@@ -161,7 +161,7 @@ INFINITE = [
 
 @pytest.mark.parametrize(("low", "high", "to_low", "to_high"), INFINITE)
 def test_what_the_refusal_of_infinite_bounds_advises_works(low, high, to_low, to_high):
-    kwargs = {"env_kwargs": {"low": low, "high": high}, "batch_size": 4, "warmup_steps": 4}
+    kwargs = {"env_kwargs": {"low": low, "high": high}, "batch_size": 4, "learning_starts": 4}
     with pytest.raises(MaxEntError, match=r"have infinite bounds .*action_bounds \"\[.*\]\"") as raised:
         _ = ReplayDataModule("worlds/Unbounded-v0", **kwargs).actions
     advised = [float(bound) for bound in json.loads(re.search(r'action_bounds "(.*)"', str(raised.value))[1])]

@@ -6,7 +6,7 @@ import torch
 from torchrl.data import LazyMemmapStorage, LazyStackStorage, LazyTensorStorage, ListStorage
 
 from lightning_maxent import MaxEntError, ReplayDataModule, Transition
-from lightning_maxent.data import storage_room
+from lightning_maxent.data import storage_space
 
 
 class StubTrainer:
@@ -26,7 +26,7 @@ class StubTrainer:
 
 
 def started(**kwargs) -> ReplayDataModule:
-    defaults = {"capacity": 64, "batch_size": 4, "warmup_steps": 8, "eval_interval": 12, "eval_episodes": 2}
+    defaults = {"capacity": 64, "batch_size": 4, "learning_starts": 8, "eval_interval": 12, "eval_episodes": 2}
     data = ReplayDataModule("probe/Counting-v0", **(defaults | kwargs))
     StubTrainer(data)
     data.setup("fit")
@@ -41,7 +41,7 @@ def rounds(data: ReplayDataModule, count: int) -> list:
     ("kwargs", "sentence"),
     [
         ({"batch_size": 100, "capacity": 50}, "batch of 100 does not fit in a buffer of 50"),
-        ({"batch_size": 64, "warmup_steps": 63}, "warmup_steps 63 is shorter than a batch of 64: set it to 64"),
+        ({"batch_size": 64, "learning_starts": 63}, "learning_starts 63 is shorter than a batch of 64: set it to 64"),
         ({"num_envs": 4, "steps_per_round": 6}, "steps_per_round 6 must be a multiple of num_envs 4.*try 8"),
         (
             {"steps_per_round": 7, "eval_interval": 20},
@@ -66,7 +66,7 @@ def test_a_round_is_its_environment_steps_and_its_updates_and_the_clock_counts_e
 
 
 def test_warm_up_actions_are_uniform_and_later_ones_are_the_policys():
-    data = started(capacity=3000, warmup_steps=2000)
+    data = started(capacity=3000, learning_starts=2000)
     rounds(data, 2010)
     actions = data.buffer.storage[:2010]["action"]
     warm = actions[:2000]
@@ -208,9 +208,9 @@ def test_the_bytes_of_a_row_are_those_that_the_storage_holds(storage):
 
 
 def room(monkeypatch, memory=10**15, disk=10**15, shared=10**15):
-    monkeypatch.setattr(storage_room, "memory_left", lambda: memory)
+    monkeypatch.setattr(storage_space, "memory_left", lambda: memory)
     monkeypatch.setattr(
-        storage_room, "disk_left", lambda folder: shared if folder == storage_room.SHARED_MEMORY else disk
+        storage_space, "disk_left", lambda folder: shared if folder == storage_space.SHARED_MEMORY else disk
     )
 
 
@@ -227,7 +227,7 @@ def room(monkeypatch, memory=10**15, disk=10**15, shared=10**15):
 def test_a_buffer_for_which_there_is_no_room_is_refused_at_once_and_the_capacity_advised_fits(
     storage, little, where, monkeypatch, in_an_empty_folder
 ):
-    monkeypatch.setattr(storage_room, "SHARED_MEMORY", Path("/dev"))  # which is there on every system with one
+    monkeypatch.setattr(storage_space, "SHARED_MEMORY", Path("/dev"))  # which is there on every system with one
     room(monkeypatch, **little)
     where = where.replace("/dev/shm", "/dev")
     with pytest.raises(MaxEntError, match=rf"of 10,000 transitions takes 290 kB, but {where}.* has 100 kB left: set"):
@@ -245,7 +245,7 @@ def test_where_not_even_a_batch_fits_the_advice_is_to_make_room(monkeypatch):
 
 def test_only_what_a_run_will_meet_must_fit_since_memory_is_taken_as_rows_come(monkeypatch):
     room(monkeypatch, memory=58_000)
-    data = ReplayDataModule("probe/Counting-v0", capacity=10_000, batch_size=4, warmup_steps=8)
+    data = ReplayDataModule("probe/Counting-v0", capacity=10_000, batch_size=4, learning_starts=8)
     StubTrainer(data).max_steps = 2_000
     data.setup("fit")
     assert data.saved_bytes == 2_000 * ROW
@@ -319,7 +319,7 @@ def starts(data: ReplayDataModule, loader: str) -> list[list[float]]:
 def test_validate_plays_the_episodes_of_the_runs_evaluation_and_test_plays_none_of_them(seed):
     def data() -> ReplayDataModule:
         torch.manual_seed(seed)
-        return ReplayDataModule("probe/Lottery-v0", eval_episodes=20, batch_size=4, warmup_steps=8)
+        return ReplayDataModule("probe/Lottery-v0", eval_episodes=20, batch_size=4, learning_starts=8)
 
     trained = data()
     StubTrainer(trained)
@@ -342,7 +342,7 @@ def test_validate_plays_the_episodes_of_the_runs_evaluation_and_test_plays_none_
 
 def test_what_a_best_return_owes_to_luck_is_not_in_its_test():
     """Every return is luck of mean 0: the best of 10 evaluations of one episode is near 1, and its tests are near 0."""
-    data = ReplayDataModule("probe/Lottery-v0", eval_episodes=1, batch_size=4, warmup_steps=8)
+    data = ReplayDataModule("probe/Lottery-v0", eval_episodes=1, batch_size=4, learning_starts=8)
     bests, tests = [], []
     for first in range(0, 200, 10):
         found = {}

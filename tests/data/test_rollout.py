@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_maxent import MaxEntError, Rollout, RolloutDataModule
-from lightning_maxent.data.scaling import FixedScaleRewards, StandardisedObservations
+from lightning_maxent.data.scaling import FixedScaleRewards, StandardizedObservations
 
 
 class StubTrainer:
@@ -52,7 +52,7 @@ def test_termination_is_told_from_a_time_limit():
 
 
 def test_observations_reach_the_learner_as_the_policy_saw_them():
-    data, trainer = started(observation_scaling=StandardisedObservations)
+    data, trainer = started(observation_scaling=StandardizedObservations)
     data._next_round()
     rollout = data._next_round().batch
     assert torch.equal(torch.stack(trainer.seen[7:]), rollout.obs)
@@ -68,9 +68,9 @@ def test_rewards_are_scaled_for_the_learner():
 
 
 def test_the_clock_and_the_scalings_are_saved():
-    data, _ = started(observation_scaling=StandardisedObservations)
+    data, _ = started(observation_scaling=StandardizedObservations)
     data._next_round()
-    other, _ = started(observation_scaling=StandardisedObservations)
+    other, _ = started(observation_scaling=StandardizedObservations)
     other.load_state_dict(data.state_dict())
     assert other.env_steps == 14
     assert torch.equal(other.observation_scaling(torch.ones(2)), data.observation_scaling(torch.ones(2)))

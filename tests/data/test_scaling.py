@@ -7,13 +7,13 @@ from torch.testing import assert_close
 
 from lightning_maxent import MaxEntError, ReplayDataModule
 from lightning_maxent.arguments import BUILT_IN_CONFIGS
-from lightning_maxent.data.scaling import FixedScaleRewards, RawRewards, ReturnScaledRewards, StandardisedObservations
+from lightning_maxent.data.scaling import FixedScaleRewards, RawRewards, ReturnScaledRewards, StandardizedObservations
 
 
-def test_observations_are_standardised_by_mean_and_deviation_of_all_that_came():
+def test_observations_are_standardized_by_mean_and_deviation_of_all_that_came():
     torch.manual_seed(0)
     seen = torch.randn(400, 8, 3) * torch.tensor([1.0, 10.0, 0.1]) + torch.tensor([0.0, -50.0, 3.0])
-    scaling = StandardisedObservations(3)
+    scaling = StandardizedObservations(3)
     for obs in seen:
         scaling.update(obs)
     everything = scaling(seen.flatten(0, 1))
@@ -24,17 +24,17 @@ def test_observations_are_standardised_by_mean_and_deviation_of_all_that_came():
 
 
 def test_what_was_always_the_same_and_then_is_not_shows_within_the_clip():
-    scaling = StandardisedObservations(1, clip=10.0)
+    scaling = StandardizedObservations(1, clip=10.0)
     for _ in range(100):
         scaling.update(torch.zeros(4, 1))
     assert scaling(torch.tensor([[0.0], [1.0], [-1.0]])).flatten().tolist() == [0.0, 10.0, -10.0]
     with pytest.raises(MaxEntError, match="positive number of deviations, but clip is nan"):
-        StandardisedObservations(1, clip=float("nan"))
+        StandardizedObservations(1, clip=float("nan"))
 
 
 def test_before_anything_came_observations_are_as_they_are():
     obs = torch.randn(4, 3)
-    assert_close(StandardisedObservations(3)(obs), obs)
+    assert_close(StandardizedObservations(3)(obs), obs)
 
 
 def returns_of(rewards, dones, discount):
@@ -111,7 +111,7 @@ def test_without_a_bound_the_first_reward_after_n_silent_steps_is_seen_as_the_ro
     assert scaling.scale() == pytest.approx(100, rel=0.02)
 
 
-SCALED = {"observation_scaling": StandardisedObservations, "reward_scaling": ReturnScaledRewards}
+SCALED = {"observation_scaling": StandardizedObservations, "reward_scaling": ReturnScaledRewards}
 
 
 def test_a_fixed_scale_is_what_it_is_whatever_comes():
@@ -190,7 +190,7 @@ def test_a_checkpoint_of_another_scale_is_refused():
             ReturnScaledRewards(1, largest=10.0),
             "made with largest 5 of ReturnScaledRewards, but",
         ),
-        (StandardisedObservations(2), StandardisedObservations(2, clip=10.0), "made with clip inf of Standardised"),
+        (StandardizedObservations(2), StandardizedObservations(2, clip=10.0), "made with clip inf of Standardized"),
     ],
 )
 def test_networks_do_not_go_on_with_observations_or_rewards_of_another_size(old, new, sentence):

@@ -168,7 +168,7 @@ def test_the_data_module_knows_the_sizes_before_anything_is_set_up():
 
 def test_the_humanoid_with_21_joints_plays_through_its_package(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "disable")  # or it looks for a display
-    data = ReplayDataModule("shimmy:dm_control/humanoid-stand-v0", warmup_steps=256)
+    data = ReplayDataModule("shimmy:dm_control/humanoid-stand-v0", learning_starts=256)
     assert (data.obs_dim, data.actions.dim) == (67, 21)
     data.setup("fit")
     batch = data._next_round().batch

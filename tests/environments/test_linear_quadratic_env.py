@@ -125,7 +125,7 @@ def test_a_learner_whose_actions_are_parts_of_the_bound_plays_the_world_in_units
     env = LinearQuadraticEnv(bound=2.5)
     assert_array_equal(env.action_space.high, [2.5])
     assert_array_equal(env.action_space.low, [-2.5])
-    learned = env.world.in_units_of(env.bound)
+    learned = env.world.rescaled(env.bound)
     env.reset(seed=0)
     state, part = env.state, np.array([-0.3])
     _, reward, *_ = env.step(2.5 * part)

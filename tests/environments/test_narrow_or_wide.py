@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lightning_maxent.environments.narrow_or_wide import END, FORK, NARROW, WIDE, NarrowOrWide
-from lightning_maxent.exact import entropy_regularised_policy, read_mdp, soft_value_iteration
+from lightning_maxent.exact import entropy_regularized_policy, read_mdp, soft_value_iteration
 
 ALPHA = 0.5
 MDP = read_mdp(NarrowOrWide(), discount=1.0)
@@ -31,7 +31,7 @@ def test_paid_for_the_entropy_of_the_state_at_hand_narrow_is_preferred():
     narrow = (good * 1 + 3 * bad * -2) / (good + 3 * bad)  # its value under its own Boltzmann policy
     ratio = math.exp((narrow - 0.8) / ALPHA)
     assert (narrow, ratio) == pytest.approx((0.978, 1.43), abs=0.005)
-    solution = entropy_regularised_policy(MDP, ALPHA)
+    solution = entropy_regularized_policy(MDP, ALPHA)
     np.testing.assert_allclose(solution.value[[NARROW, WIDE]], [narrow, 0.8])
     assert narrow_to_wide(solution.policy) == pytest.approx(ratio)
     np.testing.assert_allclose(solution.policy[NARROW], np.array([good, bad, bad, bad]) / (good + 3 * bad))
@@ -49,17 +49,17 @@ def test_paid_for_the_entropy_of_the_whole_trajectory_wide_is_preferred():
 
 
 def test_at_the_states_after_the_fork_both_policies_are_the_same():
-    one, other = entropy_regularised_policy(MDP, ALPHA), soft_value_iteration(MDP, ALPHA)
+    one, other = entropy_regularized_policy(MDP, ALPHA), soft_value_iteration(MDP, ALPHA)
     np.testing.assert_allclose(one.policy[[NARROW, WIDE]], other.policy[[NARROW, WIDE]])
 
 
 @pytest.mark.parametrize("discount", [0.9, 0.99])
 def test_a_discount_leaves_both_preferences_as_they_are(discount):
     mdp = read_mdp(NarrowOrWide(), discount)
-    assert narrow_to_wide(entropy_regularised_policy(mdp, ALPHA).policy) > 1.3
+    assert narrow_to_wide(entropy_regularized_policy(mdp, ALPHA).policy) > 1.3
     assert narrow_to_wide(soft_value_iteration(mdp, ALPHA).policy) < 0.5
 
 
 def test_with_little_temperature_both_take_what_pays_more():
-    assert narrow_to_wide(entropy_regularised_policy(MDP, 0.05).policy) > 10
+    assert narrow_to_wide(entropy_regularized_policy(MDP, 0.05).policy) > 10
     assert narrow_to_wide(soft_value_iteration(MDP, 0.05).policy) > 2

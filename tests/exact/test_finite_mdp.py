@@ -68,7 +68,7 @@ def test_going_on_leads_neither_into_nor_out_of_terminal_states():
     mdp = FiniteMDP(
         [[[0.2, 0.3, 0.5]], [[0.1, 0.4, 0.5]], [[0.6, 0.2, 0.2]]], np.ones((3, 1)), 0.9, [False, True, False]
     )
-    assert_array_equal(mdp.going_on.toarray(), [[0.2, 0.0, 0.5], [0.0, 0.0, 0.0], [0.6, 0.0, 0.2]])
+    assert_array_equal(mdp.continuation.toarray(), [[0.2, 0.0, 0.5], [0.0, 0.0, 0.0], [0.6, 0.0, 0.2]])
 
 
 @pytest.mark.parametrize("row", [[0.0, 0.0], [0.3, 0.7], [1.0, 0.0]])
@@ -82,7 +82,14 @@ def test_an_mdp_cannot_be_changed_and_keeps_no_hold_of_what_it_was_built_from():
     reward, terminal, start = np.zeros((2, 1)), np.array([False, True]), np.array([1.0, 0.0])
     transition = sparse.csr_array([[0.5, 0.5], [0.0, 1.0]])
     mdp = FiniteMDP(transition, reward, 0.9, terminal, start)
-    for array in (mdp.reward, mdp.terminal, mdp.start, mdp.transition.data, mdp.transition.indices, mdp.going_on.data):
+    for array in (
+        mdp.reward,
+        mdp.terminal,
+        mdp.start,
+        mdp.transition.data,
+        mdp.transition.indices,
+        mdp.continuation.data,
+    ):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
     with pytest.raises(dataclasses.FrozenInstanceError):

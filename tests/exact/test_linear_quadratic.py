@@ -64,11 +64,11 @@ def gaussian_nodes(covariance, points):
     return nodes, weights
 
 
-def grid_around(centre, deviation, points=81, reach=9.0):
+def grid_around(center, deviation, points=81, reach=9.0):
     """Actions ``[node, action]`` of a grid, and its cells' volume."""
-    axes = [np.linspace(c - reach * d, c + reach * d, points) for c, d in zip(centre, deviation)]
+    axes = [np.linspace(c - reach * d, c + reach * d, points) for c, d in zip(center, deviation)]
     volume = math.prod(axis[1] - axis[0] for axis in axes)
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(centre)), volume
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(center)), volume
 
 
 def soft_return_by_hand(world, policy, alpha, state, steps):
@@ -231,7 +231,7 @@ def test_one_dimension_by_hand():
 def test_in_units_of_a_bound_the_policy_is_rescaled_and_the_volume_is_paid_for(seed, bound):
     world = random_world(seed, 3, 2)
     own = solve_linear_quadratic(world, 0.4)
-    scaled = solve_linear_quadratic(world.in_units_of(bound), 0.4)
+    scaled = solve_linear_quadratic(world.rescaled(bound), 0.4)
     assert_allclose(scaled.policy.gain * bound, own.policy.gain)
     assert_allclose(scaled.policy.covariance * bound**2, own.policy.covariance)
     assert scaled.policy.entropy == pytest.approx(own.policy.entropy - 2 * math.log(bound))
@@ -246,7 +246,7 @@ def test_in_units_of_a_bound_the_policy_is_rescaled_and_the_volume_is_paid_for(s
 
 
 def on_a_grid(world, alpha, cell, reach=4.0, action_cell=0.1):
-    """The world with one state and one action, in cells: values of the cells' centres ``[state]``, and the centres.
+    """The world with one state and one action, in cells: values of the cells' centers ``[state]``, and the centers.
 
     Sums over actions take the place of integrals, so every step's soft value lacks ``alpha log(action_cell)``.
     """
@@ -269,7 +269,7 @@ def test_soft_value_iteration_on_a_grid_comes_as_near_as_the_cells_let_it(alpha)
         value, states = on_a_grid(world, alpha, cell)
         inside = np.abs(states) <= 1
         errors.append(value[inside] - solution.value(states[inside, None]))
-        # Rounding to centres adds the variance of a cell, cell^2 / 12, to every next state.
+        # Rounding to centers adds the variance of a cell, cell^2 / 12, to every next state.
         rounding = -0.8 * solution.curvature.item() * cell**2 / 12 / (1 - 0.8)
         assert_allclose(errors[-1], rounding, rtol=0.05)
     assert np.abs(errors[1]).max() < 0.27 * np.abs(errors[0]).max() < 0.03
@@ -437,7 +437,7 @@ def test_states_and_actions_of_another_size_are_refused():
 @pytest.mark.parametrize("bound", [0.0, -1.0, math.nan, math.inf])
 def test_a_bound_that_is_not_positive_is_refused(bound):
     with pytest.raises(MaxEntError, match="The bound must be positive and finite, but is"):
-        world_with().in_units_of(bound)
+        world_with().rescaled(bound)
 
 
 def test_a_world_is_a_copy_that_cannot_be_written_to_and_may_be_replaced_in_part():

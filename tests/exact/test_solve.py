@@ -13,7 +13,7 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import (
     FiniteMDP,
     boltzmann_policy,
-    entropy_regularised_policy,
+    entropy_regularized_policy,
     evaluate_policy,
     expected_return,
     random_mdp,
@@ -109,7 +109,7 @@ def test_soft_value_is_the_most_that_value_and_entropy_amount_to_and_the_boltzma
         assert (objective(policy) <= soft_value(q, alpha)).all()
 
 
-def test_without_entropy_the_value_is_the_largest_and_the_policy_uniform_over_the_maximisers():
+def test_without_entropy_the_value_is_the_largest_and_the_policy_uniform_over_the_maximizers():
     q = np.array([[1.0, 3.0, 3.0], [0.0, -1.0, -2.0]])
     assert_array_equal(soft_value(q, 0.0), [3.0, 0.0])
     assert_array_equal(boltzmann_policy(q, 0.0), [[0, 0.5, 0.5], [1, 0, 0]])
@@ -233,7 +233,7 @@ def test_soft_becomes_hard_as_alpha_falls_at_most_alpha_log_actions_per_step_abo
 def test_reward_at_alpha_is_reward_over_alpha_at_one(seed, alpha):
     mdp = random_mdp(6, 3, seed)
     scaled = dataclasses.replace(mdp, reward=mdp.reward / alpha)
-    for solved in (soft_value_iteration, entropy_regularised_policy):
+    for solved in (soft_value_iteration, entropy_regularized_policy):
         one, other = solved(mdp, alpha), solved(scaled, 1.0)
         assert_allclose(one.q / alpha, other.q, atol=1e-7)
         assert_allclose(one.value / alpha, other.value, atol=1e-7)
@@ -250,7 +250,7 @@ def test_no_policy_has_a_higher_soft_return_in_any_state(seed, alpha):
     others += [
         value_iteration(mdp).policy,
         np.full_like(best.policy, 1 / 3),
-        entropy_regularised_policy(mdp, alpha).policy,
+        entropy_regularized_policy(mdp, alpha).policy,
     ]
     for policy in others:
         value = evaluate_policy(mdp, policy, alpha).value
@@ -271,7 +271,7 @@ def test_at_discount_zero_values_are_rewards():
     assert_array_equal(soft_value_iteration(mdp, 0.5).q[:-1], mdp.reward[:-1])
 
 
-@pytest.mark.parametrize("solved", [soft_value_iteration, soft_policy_iteration, entropy_regularised_policy])
+@pytest.mark.parametrize("solved", [soft_value_iteration, soft_policy_iteration, entropy_regularized_policy])
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 def test_terminal_states_are_worth_nothing_and_their_policy_is_uniform(solved, alpha):
     mdp = random_mdp(6, 3, seed=0, terminal_states=2)
@@ -322,7 +322,7 @@ def test_a_deterministic_policy_has_no_entropy_and_a_uniform_one_log_actions_per
 
 
 def dense_values(mdp, policy, alpha):
-    step = np.einsum("sa,san->sn", policy, mdp.going_on.toarray().reshape(mdp.states, mdp.actions, mdp.states))
+    step = np.einsum("sa,san->sn", policy, mdp.continuation.toarray().reshape(mdp.states, mdp.actions, mdp.states))
     entropy = -np.where(policy > 0, policy * np.log(np.maximum(policy, 1e-300)), 0.0).sum(-1)
     own = np.where(mdp.terminal, 0.0, (policy * mdp.reward).sum(-1) + alpha * entropy)
     return np.linalg.solve(np.eye(mdp.states) - mdp.discount * step, own)
@@ -353,7 +353,7 @@ def test_five_thousand_sparse_states_are_a_matter_of_seconds():
     mdp = random_mdp(5000, 4, seed=0, discount=0.95, branching=5)
     began = time.process_time()
     assert_same(soft_value_iteration(mdp, 0.1), soft_policy_iteration(mdp, 0.1))
-    entropy_regularised_policy(mdp, 0.1)
+    entropy_regularized_policy(mdp, 0.1)
     assert time.process_time() - began < 60  # 2 seconds, and room for a slow machine
 
 
@@ -365,7 +365,7 @@ def test_the_two_objectives_differ_where_one_way_leads_to_a_choice_and_the_other
     # State 0 ends (action 0) or leads to state 1 (action 1), which ends either way; no rewards.
     mdp = graph([[2, 1], [2, 2], [2, 2]], np.zeros((3, 2)), terminal=2)
     # (15) sees values 0 and 0.
-    own_state = entropy_regularised_policy(mdp, alpha)
+    own_state = entropy_regularized_policy(mdp, alpha)
     assert_allclose(own_state.policy[:2], 1 / 2)
     assert_allclose(own_state.q, 0)
     # (16) sees values 0 and alpha log 2; each of the three ways through gets one third.
@@ -381,7 +381,7 @@ def test_the_two_objectives_differ_where_entropy_has_to_be_paid_for(discount):
     # From state 0 to a lottery that pays log 3 or nothing (1), or to one that pays 3/4 log 3 either way (2).
     lottery, sure = math.log(3), 0.75 * math.log(3)
     mdp = graph([[1, 2], [3, 3], [3, 3], [3, 3]], [[0, 0], [lottery, 0], [sure, sure], [0, 0]], 3, discount)
-    own_state = entropy_regularised_policy(mdp, 1.0)
+    own_state = entropy_regularized_policy(mdp, 1.0)
     assert_allclose(own_state.policy[:3], [[1 / 2, 1 / 2], [3 / 4, 1 / 4], [1 / 2, 1 / 2]])  # worth the same
     assert_allclose(own_state.value[:3], [discount * sure, sure, sure])
     narrow, wide = 4**discount, (2 * 3**0.75) ** discount  # exp of the soft values log 4 and log 2 + 3/4 log 3
@@ -394,16 +394,16 @@ def test_the_two_objectives_agree_where_there_is_only_one_decision(seed, alpha):
     rng = np.random.default_rng(seed)
     reward = rng.standard_normal((4, 3))
     mdp = FiniteMDP(np.eye(4)[np.full((4, 3), 3)], reward, 1.0, np.arange(4) == 3)
-    for policy in (entropy_regularised_policy(mdp, alpha).policy, soft_value_iteration(mdp, alpha).policy):
+    for policy in (entropy_regularized_policy(mdp, alpha).policy, soft_value_iteration(mdp, alpha).policy):
         assert_allclose(policy[:3], softmax(reward[:3] / alpha, axis=-1))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("make", [random_mdp, lambda states, actions, seed: layers(seed)])
-def test_the_entropy_regularised_policy_is_best_in_every_state_given_its_own_values(seed, alpha, make):
+def test_the_entropy_regularized_policy_is_best_in_every_state_given_its_own_values(seed, alpha, make):
     mdp = make(6, 3, seed=seed)
-    q, value, policy = entropy_regularised_policy(mdp, alpha)
+    q, value, policy = entropy_regularized_policy(mdp, alpha)
     assert_same(evaluate_policy(mdp, policy), (q, value, policy))
 
     def objective(other):
@@ -416,19 +416,19 @@ def test_the_entropy_regularised_policy_is_best_in_every_state_given_its_own_val
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_without_cycles_the_entropy_regularised_policy_follows_from_the_end_backwards(seed, alpha):
+def test_without_cycles_the_entropy_regularized_policy_follows_from_the_end_backwards(seed, alpha):
     mdp = layers(seed)
     transition = mdp.transition.toarray().reshape(mdp.states, mdp.actions, mdp.states)
     q, value = np.zeros_like(mdp.reward), np.zeros(mdp.states)
     for state in range(mdp.states - 2, -1, -1):
         q[state] = mdp.reward[state] + mdp.discount * transition[state] @ value
         value[state] = softmax(q[state] / alpha) @ q[state]
-    assert_allclose(entropy_regularised_policy(mdp, alpha).q, q, atol=1e-9)
+    assert_allclose(entropy_regularized_policy(mdp, alpha).q, q, atol=1e-9)
 
 
 def test_a_policy_that_leads_away_at_first_is_still_found():
     mdp = random_mdp(7, 3, seed=17, discount=1.0)  # halving steps whenever the gap grows never gets there
-    q, _, policy = entropy_regularised_policy(mdp, 1.0)
+    q, _, policy = entropy_regularized_policy(mdp, 1.0)
     assert_allclose(policy, boltzmann_policy(q, 1.0), atol=1e-9)
 
 
@@ -439,26 +439,26 @@ def test_a_policy_that_goes_round_in_whole_steps_is_found_in_smaller_ones():
     for _ in range(500):
         before, q = q, evaluate_policy(mdp, boltzmann_policy(q, 1.0)).q
     assert np.abs(q - before).max() > 1
-    q, _, policy = entropy_regularised_policy(mdp, 1.0)
+    q, _, policy = entropy_regularized_policy(mdp, 1.0)
     assert_allclose(policy, boltzmann_policy(q, 1.0), atol=1e-9)
 
 
-def test_of_several_entropy_regularised_policies_the_one_nearest_to_uniform_is_found():
+def test_of_several_entropy_regularized_policies_the_one_nearest_to_uniform_is_found():
     # Stay for 0.2 or end: worth it if one is sure to stay on, hardly if one is likely to end next time.
     mdp = dataclasses.replace(loop(0.2), discount=0.999)
     for_ever = evaluate_policy(mdp, [[1.0, 0.0], [0.5, 0.5]])
     assert_allclose(boltzmann_policy(for_ever.q, 1.0), for_ever.policy, atol=1e-12)
-    q, _, policy = entropy_regularised_policy(mdp, 1.0)
+    q, _, policy = entropy_regularized_policy(mdp, 1.0)
     assert_allclose(policy, boltzmann_policy(q, 1.0))
     assert policy[0, 0] == pytest.approx(0.63, abs=0.01)
 
 
-def test_an_entropy_regularised_policy_that_is_not_found_is_refused(monkeypatch):
+def test_an_entropy_regularized_policy_that_is_not_found_is_refused(monkeypatch):
     monkeypatch.setattr(solve, "MOST_DAMPED_STEPS", 3)
     with pytest.raises(
         MaxEntError, match="No policy was found that is the Boltzmann policy of its own values at alpha"
     ):
-        entropy_regularised_policy(random_mdp(6, 3, seed=0), 0.1)
+        entropy_regularized_policy(random_mdp(6, 3, seed=0), 0.1)
 
 
 # Returns
@@ -539,7 +539,7 @@ def test_a_policy_that_never_ends_is_refused_even_if_nothing_is_paid(seed):
     [
         soft_value_iteration,
         soft_policy_iteration,
-        entropy_regularised_policy,
+        entropy_regularized_policy,
         lambda mdp, alpha: evaluate_policy(mdp, random_policy(mdp, 0), alpha),
         lambda mdp, alpha: soft_bellman_operator(mdp, mdp.reward, alpha),
         lambda mdp, alpha: boltzmann_policy(mdp.reward, alpha),
@@ -552,7 +552,7 @@ def test_an_alpha_that_is_negative_or_not_finite_is_refused(asked, alpha):
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, math.nan, math.inf])
-@pytest.mark.parametrize("solved", [soft_value_iteration, soft_policy_iteration, entropy_regularised_policy])
+@pytest.mark.parametrize("solved", [soft_value_iteration, soft_policy_iteration, entropy_regularized_policy])
 def test_a_tolerance_that_is_not_positive_is_refused(solved, tolerance):
     with pytest.raises(MaxEntError, match="The tolerance must be finite and positive, but is"):
         solved(random_mdp(3, 2, seed=0), 0.5, tolerance)

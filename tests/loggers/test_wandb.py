@@ -88,10 +88,10 @@ def test_environment_variables_of_wandb_win_over_the_defaults_and_arguments_win_
         logger.finalize("success")
         return logger
 
-    first = logged(tmp_path / "sac/Pendulum-v1/a")
-    project, entity, name, group, tags, run_id = who(tmp_path / "sac/Pendulum-v1/a")
-    assert (project, entity, name, group, tags) == ("lightning-maxent", "", "sac/Pendulum-v1/a", "", [])
-    assert (tmp_path / "sac/Pendulum-v1/a/wandb/run_id.txt").read_text() == run_id
+    first = logged(tmp_path / "value_sac/Pendulum-v1/a")
+    project, entity, name, group, tags, run_id = who(tmp_path / "value_sac/Pendulum-v1/a")
+    assert (project, entity, name, group, tags) == ("lightning-maxent", "", "value_sac/Pendulum-v1/a", "", [])
+    assert (tmp_path / "value_sac/Pendulum-v1/a/wandb/run_id.txt").read_text() == run_id
     assert first.name == "lightning-maxent"  # as Lightning calls the project
     for variable, value in ENVIRONMENT.items():
         monkeypatch.setenv(variable, value)

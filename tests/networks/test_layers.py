@@ -67,7 +67,7 @@ def test_he_normal_weights_have_variance_two_over_the_inputs_another_draw_for_ev
     assert (layer.bias == 0).all()
 
 
-# ---- normalisation without running statistics ------------------------------------------------------------------------------
+# ---- normalization without running statistics ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_every_member_normalises_like_the_layer_of_torch(layer, kind, kwargs):
         assert_close(ours(x)[member], separate(kind, ours, member, **kwargs)(x[member]))
 
 
-# ---- batch normalisation ---------------------------------------------------------------------------------------------------
+# ---- batch normalization ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("layer", "epsilon", "unbiased"), [(BatchRenorm, 1e-3, False), (UnitBatchNorm, 1e-5, True)])
-def test_every_member_is_batch_normalisation_of_torch_in_output_gradients_and_running_statistics(
+def test_every_member_is_batch_normalization_of_torch_in_output_gradients_and_running_statistics(
     layer, epsilon, unbiased
 ):
     ours = shake(layer(MEMBERS, DIM))
@@ -132,7 +132,7 @@ R = tensor([[[1.0, 3.0, 1 / 3, 2.0]], [[1.0, 1.0, 1.0, 0.5]]])  # unclipped 1, 4
 D = tensor([[[0.0, 0.0, 0.0, -5.0]], [[0.5, 0.0, 5.0, -5.0]]])  # unclipped 0, 0, 0, -9 and .5, 0, 20, -19.5
 
 
-def test_batch_renormalisation_past_its_warm_up_equals_numbers_worked_out_by_hand():
+def test_batch_renormalization_past_its_warm_up_equals_numbers_worked_out_by_hand():
     layer = renorm_past_its_warm_up()
     mean, variance = layer.mean.clone(), layer.variance.clone()
     expected = (CLIPPING_BATCH - BATCH_MEAN) / BATCH_STD * R + D
@@ -141,13 +141,13 @@ def test_batch_renormalisation_past_its_warm_up_equals_numbers_worked_out_by_han
     assert_close(layer.variance, 0.99 * variance + 0.01 * BATCH_STD**2)
 
 
-def test_limits_of_batch_renormalisation_are_those_that_it_is_given():
+def test_limits_of_batch_renormalization_are_those_that_it_is_given():
     layer = renorm_past_its_warm_up(r_max=1.5, d_max=0.25)
     expected = (CLIPPING_BATCH - BATCH_MEAN) / BATCH_STD * R.clamp(1 / 1.5, 1.5) + D.clamp(-0.25, 0.25)
     assert_close(layer(CLIPPING_BATCH), expected * layer.scale + layer.shift)
 
 
-def test_what_ties_batch_renormalisation_to_its_running_statistics_is_a_constant_to_the_gradient():
+def test_what_ties_batch_renormalization_to_its_running_statistics_is_a_constant_to_the_gradient():
     layer, weight = renorm_past_its_warm_up(), torch.randn(2, 2, 4)
     x, alone = (CLIPPING_BATCH.clone().requires_grad_() for _ in range(2))
     (layer(x) * weight).sum().backward()
@@ -157,7 +157,7 @@ def test_what_ties_batch_renormalisation_to_its_running_statistics_is_a_constant
     assert_close(x.grad, alone.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_batch_renormalisation_within_its_limits_gives_while_training_what_it_gives_afterwards():
+def test_batch_renormalization_within_its_limits_gives_while_training_what_it_gives_afterwards():
     layer = shake(BatchRenorm(MEMBERS, DIM, warmup=0))
     layer.mean.copy_(0.3 * torch.randn(MEMBERS, 1, DIM))
     x = torch.randn(MEMBERS, 64, DIM)
@@ -173,8 +173,8 @@ def test_warm_up_counts_the_passes_that_train_and_goes_on_where_a_checkpoint_lef
 
     def plain(layer):
         x = shifted(MEMBERS, BATCH, DIM)
-        normalised = (x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + 1e-3).sqrt()
-        return torch.allclose(layer(x), normalised, atol=1e-4)
+        normalized = (x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + 1e-3).sqrt()
+        return torch.allclose(layer(x), normalized, atol=1e-4)
 
     layer = built()
     assert plain(layer)
@@ -202,7 +202,7 @@ def test_batch_statistics_are_float32_under_bfloat16_autocast(layer):
 
 
 @pytest.mark.parametrize("layer", [BatchRenorm, UnitBatchNorm])
-def test_a_batch_of_one_is_normalised_to_the_shift(layer):
+def test_a_batch_of_one_is_normalized_to_the_shift(layer):
     ours = shake(layer(MEMBERS, DIM))
     assert_close(ours(torch.randn(MEMBERS, 1, DIM)), ours.shift)
     assert all(state.isfinite().all() for state in ours.state_dict().values())

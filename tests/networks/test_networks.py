@@ -227,7 +227,7 @@ def test_members_of_an_mlp_are_linear_relu_linear_relu_linear_each_with_its_own_
 
 
 def test_large_outputs_are_not_rounded_under_bfloat16_autocast(name):
-    """Between 512 and 1,024 neighbours in bfloat16 are 4 apart; around 1,003 they are 1,000 and 1,004."""
+    """Between 512 and 1,024 neighbors in bfloat16 are 4 apart; around 1,003 they are 1,000 and 1,004."""
     network = NETWORKS[name](MEMBERS, IN, OUT).eval()
     with torch.no_grad():
         network[-1].bias += 1003

@@ -30,7 +30,7 @@ def counts(request):
     return request.param
 
 
-def assert_normalised(log_probs, counts):
+def assert_normalized(log_probs, counts):
     for factor in log_probs.split(counts, -1):
         assert_close(factor.exp().sum(-1), torch.ones(len(log_probs)))
 
@@ -38,7 +38,7 @@ def assert_normalised(log_probs, counts):
 def test_probabilities_of_each_factor_sum_to_one(build, counts):
     log_probs = build(OBS, FiniteActions(counts))(3 * torch.randn(BATCH, OBS))
     assert log_probs.shape == (BATCH, sum(counts))
-    assert_normalised(log_probs, counts)
+    assert_normalized(log_probs, counts)
 
 
 def test_probabilities_depend_on_the_observation_of_their_own_row_only(build):
@@ -57,16 +57,16 @@ def test_log_probs_and_the_gradient_of_the_entropy_are_finite_float32_for_extrem
     assert log_probs.dtype == torch.float32
     assert log_probs.isfinite().all()
     assert (log_probs <= 0).all()
-    assert_normalised(log_probs, counts)
+    assert_normalized(log_probs, counts)
     (categorical_entropy(log_probs).mean() + log_probs.mean()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in policy.parameters())
 
 
-def test_log_probs_are_normalised_float32_under_bfloat16_autocast(build, counts):
+def test_log_probs_are_normalized_float32_under_bfloat16_autocast(build, counts):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         log_probs = build(OBS, FiniteActions(counts))(torch.randn(BATCH, OBS))
     assert log_probs.dtype == torch.float32
-    assert_normalised(log_probs, counts)
+    assert_normalized(log_probs, counts)
 
 
 def test_every_weight_can_move_every_factor(build):
@@ -76,7 +76,7 @@ def test_every_weight_can_move_every_factor(build):
         assert all((gradient != 0).any() for gradient in gradients)
 
 
-def test_any_distribution_can_be_learnt_by_gradient_descent(build):
+def test_any_distribution_can_be_learned_by_gradient_descent(build):
     policy, obs = build(1, FiniteActions((2, 3))), torch.ones(1, 1)
     wanted = torch.tensor([[0.9, 0.1, 0.2, 0.05, 0.75]])
     optimizer = torch.optim.Adam(policy.parameters(), lr=0.03)

@@ -23,7 +23,7 @@ def gaussian(dim=2, initial_std=0.6):
 def test_a_gaussian_tells_the_densities_and_entropies_of_torch():
     policy, action = gaussian(), torch.randn(7, 2)
     distribution = policy.distribution(OBS)
-    truth = Independent(Normal(distribution.best(), torch.full((7, 2), 0.6)), 1)
+    truth = Independent(Normal(distribution.mode(), torch.full((7, 2), 0.6)), 1)
     assert_close(distribution.log_prob(action), truth.log_prob(action))
     assert_close(distribution.entropy(), truth.entropy())
 
@@ -31,11 +31,11 @@ def test_a_gaussian_tells_the_densities_and_entropies_of_torch():
 def test_samples_of_a_gaussian_have_its_mean_and_deviation():
     distribution = gaussian().distribution(OBS[:1].expand(20_000, 3))
     samples = distribution.sample()
-    assert_close(samples.mean(0), distribution.best()[0], rtol=0, atol=0.02)
+    assert_close(samples.mean(0), distribution.mode()[0], rtol=0, atol=0.02)
     assert_close(samples.std(0), torch.full((2,), 0.6), rtol=0, atol=0.02)
 
 
-def test_the_deviation_of_a_gaussian_is_learnt():
+def test_the_deviation_of_a_gaussian_is_learned():
     policy = gaussian()
     policy.distribution(OBS).entropy().sum().backward()
     assert_close(policy.log_std.grad, torch.full((2,), 7.0))
@@ -51,7 +51,7 @@ def test_finite_actions_of_several_factors_have_the_products_probabilities():
     chosen = action.split((3, 2), -1)
     assert_close(distribution.log_prob(action), sum(f.log_prob(a) for f, a in zip(factors, chosen)))
     assert_close(distribution.entropy(), sum(factor.entropy() for factor in factors))
-    assert_close(distribution.best(), torch.cat([factor.mode for factor in factors], -1))
+    assert_close(distribution.mode(), torch.cat([factor.mode for factor in factors], -1))
 
 
 def test_an_action_that_is_certain_has_probability_one_beside_impossible_ones():

@@ -16,7 +16,7 @@ from lightning_maxent.networks import MLP
 from lightning_maxent.policies.base import AbstractPolicy, build_policy, build_sampler
 from lightning_maxent.policies.flow import FlowPolicy
 from lightning_maxent.policies.mixture import MixtureOfGaussians
-from lightning_maxent.policies.squashed_gaussian import Clipped, Smooth, SquashedGaussian
+from lightning_maxent.policies.squashed_gaussian import ClippedLogStd, SquashedGaussian, TanhLogStd
 from lightning_maxent.policies.stein_sampler import SteinSampler
 
 OBS = 3
@@ -25,7 +25,7 @@ POLICIES = {
     "squashed_gaussian": partial(SquashedGaussian, network=partial(MLP, hidden_dims=(16,))),
     "mixture": partial(MixtureOfGaussians, components=3, network=partial(MLP, hidden_dims=(16,))),
     "flow": partial(FlowPolicy, transforms=2, bins=4, hidden_dims=(16,)),
-    "smooth": partial(SquashedGaussian, network=partial(MLP, hidden_dims=(16,)), log_std=partial(Smooth, low=-2.0)),
+    "smooth": partial(SquashedGaussian, network=partial(MLP, hidden_dims=(16,)), log_std=partial(TanhLogStd, low=-2.0)),
 }
 
 
@@ -112,13 +112,13 @@ def test_deterministic_actions_do_not_depend_on_the_random_state_and_others_do(b
     assert (policy.act(obs) != sampled).all()
 
 
-def test_actions_played_follow_the_same_distribution_as_actions_learnt_from(build):
+def test_actions_played_follow_the_same_distribution_as_actions_learned_from(build):
     torch.manual_seed(4)
     policy, obs = build(OBS, 2), same_obs(20_000)
     with torch.no_grad():
-        learnt, played = policy(obs)[0], policy.act(obs)
+        learned, played = policy(obs)[0], policy.act(obs)
     for dim in range(2):
-        assert ks_2samp(learnt[:, dim].numpy(), played[:, dim].numpy()).pvalue > 1e-3
+        assert ks_2samp(learned[:, dim].numpy(), played[:, dim].numpy()).pvalue > 1e-3
 
 
 def test_log_prob_is_float32_under_bfloat16_autocast(build):
@@ -235,9 +235,9 @@ def test_log_std_is_clipped_on_both_sides():
 def test_a_clipped_log_std_is_the_output_within_its_bounds_and_the_nearer_bound_beyond():
     output = torch.tensor([-math.inf, -20.5, -20.0, -1.5, 0.0, 2.0, 2.5, math.inf])
     expected = torch.tensor([-20.0, -20.0, -20.0, -1.5, 0.0, 2.0, 2.0, 2.0])
-    assert_close(Clipped()(output), expected, rtol=0, atol=0)
+    assert_close(ClippedLogStd()(output), expected, rtol=0, atol=0)
     expected = torch.tensor([-1.0, -1.0, -1.0, -1.0, 0.0, 0.5, 0.5, 0.5])
-    assert_close(Clipped(-1.0, 0.5)(output), expected, rtol=0, atol=0)
+    assert_close(ClippedLogStd(-1.0, 0.5)(output), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-10.0, 2.0), (-3.0, 1.0)])
@@ -245,16 +245,16 @@ def test_a_smooth_log_std_is_the_tanh_of_the_output_stretched_between_its_bounds
     output = torch.tensor([-math.inf, -0.5, 0.0, 0.5, math.inf], dtype=torch.float64)
     middle, half = (low + high) / 2, (high - low) / 2
     expected = [low, middle - half * math.tanh(0.5), middle, middle + half * math.tanh(0.5), high]
-    assert_close(Smooth(low, high)(output), torch.tensor(expected, dtype=torch.float64))
+    assert_close(TanhLogStd(low, high)(output), torch.tensor(expected, dtype=torch.float64))
 
 
 def test_the_published_bounds_are_the_default():
-    assert (Clipped().low, Clipped().high) == (-20, 2)
-    assert (Smooth().low, Smooth().high) == (-10, 2)
+    assert (ClippedLogStd().low, ClippedLogStd().high) == (-20, 2)
+    assert (TanhLogStd().low, TanhLogStd().high) == (-10, 2)
 
 
 def test_where_a_clipped_log_std_has_no_gradient_a_smooth_one_has():
-    for kind, moves in ((Clipped, False), (Smooth, True)):
+    for kind, moves in ((ClippedLogStd, False), (TanhLogStd, True)):
         output = torch.tensor([3.0, 5.0], requires_grad=True)
         kind()(output).sum().backward()
         assert ((output.grad > 0) == moves).all()
@@ -262,7 +262,7 @@ def test_where_a_clipped_log_std_has_no_gradient_a_smooth_one_has():
 
 def test_the_policy_is_as_wide_as_its_log_std_says():
     torch.manual_seed(0)
-    policy = gaussian([0.0, 0.0], [0.0, -20.0], log_std=partial(Smooth, low=-3.0, high=1.0))
+    policy = gaussian([0.0, 0.0], [0.0, -20.0], log_std=partial(TanhLogStd, low=-3.0, high=1.0))
     with torch.no_grad():
         drawn = policy(torch.zeros(20_000, 1))[0], policy.act(torch.zeros(20_000, 1))
     for action in drawn:
@@ -289,7 +289,7 @@ def on_a_grid(policy, obs, f):
 @pytest.mark.parametrize("action_dim", [1, 2])
 def test_gradient_of_an_expectation_under_the_mixture_agrees_with_quadrature_in_every_parameter(action_dim):
     torch.manual_seed(5)
-    spread = partial(Smooth, low=-2.0, high=0.5)
+    spread = partial(TanhLogStd, low=-2.0, high=0.5)
     policy = MixtureOfGaussians(OBS, action_dim, components=3, network=partial(MLP, hidden_dims=()), log_std=spread)
     with torch.no_grad():
         policy.network[-1].bias.add_(0.7 * torch.randn_like(policy.network[-1].bias))

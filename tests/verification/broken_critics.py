@@ -41,7 +41,7 @@ class WrongSign(QuantileCritic):
 
 
 class Resting(TwinCritic):
-    """Normalises by running statistics even where it learns."""
+    """Normalizes by running statistics even where it learns."""
 
     def __init__(self, obs_dim: int, action_dim: int):
         super().__init__(obs_dim, action_dim, network=BatchRenormMLP)

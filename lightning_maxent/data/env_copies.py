@@ -10,7 +10,7 @@ from lightning_maxent.data.spaces import make_vector_env
 EVALUATION_STEPS = 10_000  # at the most in an episode, where an environment has no time limit of its own
 
 
-class Copies:
+class EnvCopies:
     """Opens copies when they are first asked for.
 
     Args:

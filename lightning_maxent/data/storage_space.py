@@ -9,20 +9,20 @@ from torchrl.data import LazyMemmapStorage, LazyTensorStorage
 from torchrl.data.replay_buffers.storages import Storage
 
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.room import bytes_on_disk, disk_left, in_words, memory_left, rounded_down
+from lightning_maxent.free_space import bytes_on_disk, disk_left, in_words, memory_left, rounded_down
 
 SHARED_MEMORY = Path("/dev/shm")  # where tensordict puts a memory map without a folder, as long as its file fits there
 SPARE = 0.1  # of what is left, which the advice leaves to others
 
 
-class Room(NamedTuple):
+class FreeSpace(NamedTuple):
     """Where the rows of a buffer will lie, and the bytes left there; None where nobody can tell."""
 
     where: str
     left: int | None
 
 
-def check_room(storage: Storage, filled: int, row: int, largest: int, batch_size: int) -> None:
+def check_space(storage: Storage, filled: int, row: int, largest: int, batch_size: int) -> None:
     """Refuse at once what would end a run hours later, since memory and files are taken only as rows come in.
 
     Args:
@@ -37,7 +37,7 @@ def check_room(storage: Storage, filled: int, row: int, largest: int, batch_size
     """
     on_gpu = _device(storage) == "cuda"
     rows = storage.max_size if on_gpu else filled  # a GPU's memory is taken whole, with the first row
-    where, left = _room(storage, rows * largest)
+    where, left = _space(storage, rows * largest)
     if left is None or rows * row <= left:
         return
     fits = rounded_down(int((1 - SPARE) * max(0, left) / row))
@@ -52,23 +52,23 @@ def _device(storage: Storage) -> str:
     return "cpu" if device in (None, "auto") else torch.device(device).type  # "auto": that of the rows
 
 
-def _room(storage: Storage, largest: int) -> Room:
+def _space(storage: Storage, largest: int) -> FreeSpace:
     if isinstance(storage, LazyMemmapStorage):
-        return _room_for_files(storage.scratch_dir, largest)
+        return _space_for_files(storage.scratch_dir, largest)
     if not isinstance(storage, LazyTensorStorage):
-        return Room("", None)
+        return FreeSpace("", None)
     if _device(storage) == "cuda":
-        return Room(f"the memory of {storage.device}", torch.cuda.mem_get_info(storage.device)[0])
-    return Room("memory", memory_left())
+        return FreeSpace(f"the memory of {storage.device}", torch.cuda.mem_get_info(storage.device)[0])
+    return FreeSpace("memory", memory_left())
 
 
-def _room_for_files(folder: str | None, largest: int) -> Room:
+def _space_for_files(folder: str | None, largest: int) -> FreeSpace:
     if folder is not None:
         left = disk_left(Path(folder))
         # Files of the run so far are written over.
-        return Room(f"the disk of {folder}", None if left is None else left + bytes_on_disk(Path(folder)))
+        return FreeSpace(f"the disk of {folder}", None if left is None else left + bytes_on_disk(Path(folder)))
     shared = disk_left(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
     if shared is not None and largest <= shared:
-        return Room(str(SHARED_MEMORY), min(each for each in (shared, memory_left()) if each is not None))
+        return FreeSpace(str(SHARED_MEMORY), min(each for each in (shared, memory_left()) if each is not None))
     folder = tempfile.gettempdir()
-    return Room(f"the disk of {folder}", disk_left(Path(folder)))
+    return FreeSpace(f"the disk of {folder}", disk_left(Path(folder)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_maxent.room import bytes_on_disk, disk_left, in_words, memory_left, rounded_down
+from lightning_maxent.free_space import bytes_on_disk, disk_left, in_words, memory_left, rounded_down
 
 GIB = 1_024**3
 

@@ -26,7 +26,7 @@ class Still(StubTrainer):
 
 
 def started(**kwargs) -> ReplayDataModule:
-    defaults = {"capacity": 64, "batch_size": 4, "warmup_steps": 4, "eval_interval": 10, "eval_episodes": 3}
+    defaults = {"capacity": 64, "batch_size": 4, "learning_starts": 4, "eval_interval": 10, "eval_episodes": 3}
     data = ReplayDataModule("worlds/OnlyOne-v0", **(defaults | kwargs))
     Still(data)
     data.setup("fit")
