@@ -10,13 +10,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
+from lightning_maxent.configurations import find_configs
 from lightning_maxent.errors import MaxEntError
 
 COMMANDS = ("fit", "validate", "test")  # those that carry out a run
-_PACKAGE = Path(__file__).parent
-BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
+_PACKAGE = "lightning_maxent"
 _ELSEWHERE = {"WandbLogger": "lightning_maxent.loggers.wandb.WandbLogger"}  # where people look for it in vain
 
 
@@ -24,7 +22,7 @@ def explain(message: str) -> str:
     """The one line of a nested parse error that a person needs, with near matches for a misspelt option."""
     if several := re.search(r"Multiple subclasses with name (\w+)\. Give the full .*?: (.+)\.\n", message):
         paths = several[2].split(", ")
-        own = [path for path in paths if path.startswith(_PACKAGE.name)]
+        own = [path for path in paths if path.startswith(_PACKAGE)]
         return f"There are several classes {several[1]}: give the whole path, {' or '.join(own or paths)}."
     if lacking := re.search(
         r"Problem with given class_path '(?:[\w.]+\.)?(\w+)':\s+the following arguments are required: ([\w, ]+)",
@@ -36,14 +34,14 @@ def explain(message: str) -> str:
         return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))
     if stray := re.search(r"[Uu]nrecognized arguments: ([^-\s]\S*)", message):
         return (
-            f"{stray[1]} belongs to no option: configurations follow the command, as in fit value_sac/pendulum critic/redq, and "
+            f"{stray[1]} belongs to no option: configurations follow the command, as in fit sac/pendulum critic/redq, and "
             f"options follow them."
         )
     if unknown := re.search(r"(?:[Uu]nrecognized arguments: |does not accept option )(\S+)", message):
         return f"There is no option {unknown[1]}; --help lists all of them."
     if missing := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
         module, name = missing.groups()
-        return f"There is no class {module}.{name}{_meant(name, module, _PACKAGE.name)}"
+        return f"There is no class {module}.{name}{_meant(name, module, _PACKAGE)}"
     if missing := re.search(r"No module named '([^']+)'", message):
         asked = re.search(rf"{re.escape(missing[1])}[\w.]*", message.replace(missing[0], ""))
         name = asked[0] if asked else "that was given"
@@ -57,11 +55,11 @@ def explain(message: str) -> str:
         return f"The option {option!r} must be a number, but is {number[1]!r}."
     if nameless := re.search(r"Expected a dot import path string: (\S+)", message):
         name = nameless[1].rstrip(".")
-        return f"{name} is no class: say in which module it lies{_meant(name, _PACKAGE.name)}"
+        return f"{name} is no class: say in which module it lies{_meant(name, _PACKAGE)}"
     if ownerless := re.search(r"Not a valid subclass of (\w+)\n", message):
         return (
             f"Options are given, but not the {ownerless[1]} that has them: an overlay, such as critic/redq, comes after a "
-            f"whole configuration, as in --config value_sac/pendulum --config critic/redq."
+            f"whole configuration, as in --config sac/pendulum --config critic/redq."
         )
     if subclass := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
         return f"{subclass[1]} cannot be used here: a subclass of {subclass[2]} is needed."
@@ -121,36 +119,8 @@ def run_folder(checkpoint: Path) -> Path | None:
     return folder if checkpoint.parent.name == "checkpoints" and (folder / "config.yaml").is_file() else None
 
 
-def find_config(name: str) -> str:
-    """The path of a configuration: a file as it is, or the built-in one of that name.
-
-    Raises:
-        MaxEntError: if there is neither; names near matches.
-    """
-    if Path(name).is_dir():
-        raise MaxEntError(f"--config {name} is a folder: give a file in it.")
-    if Path(name).is_file():
-        _check_yaml(Path(name))
-        return name
-    built_in = BUILT_IN_CONFIGS / (name if name.endswith(".yaml") else f"{name}.yaml")
-    if built_in.is_file():
-        return str(built_in)
-    names = sorted(str(path.relative_to(BUILT_IN_CONFIGS).with_suffix("")) for path in BUILT_IN_CONFIGS.rglob("*.yaml"))
-    near = difflib.get_close_matches(name.removesuffix(".yaml"), names, n=3, cutoff=0.4) or names
-    raise MaxEntError(f"There is no configuration {name!r}, neither a file nor built in; try {', '.join(near)}.")
-
-
-def _check_yaml(path: Path) -> None:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MaxEntError(f"The configuration {path} is not valid YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict):
-        raise MaxEntError(f"The configuration {path} must map options to values, but holds {content!r}.")
-
-
 def resolve_arguments(args: Sequence[str]) -> list[str]:
-    """Turn ``fit value_sac/pendulum`` into ``fit --config <its path>``; give ``--ckpt_path`` its run's configuration.
+    """Turn ``fit sac/pendulum`` into ``fit --config=<file> …`` for its files; give ``--ckpt_path`` its run's configuration.
 
     Raises:
         MaxEntError: for a command that there is not, or one without anything that says what to train.
@@ -160,12 +130,14 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
     resolved, config_next = [], False
     for arg in args:
         if config_next:
-            arg, config_next = _config_of_a_run(arg), False
+            resolved += _config_options(arg)
+            config_next = False
         elif arg in ("--config", "-c"):
             config_next = True
         elif arg.startswith("--config="):
-            arg = "--config=" + _config_of_a_run(arg.removeprefix("--config="))
-        resolved.append(arg)
+            resolved += _config_options(arg.removeprefix("--config="))
+        else:
+            resolved.append(arg)
     has_config = any(arg in ("--config", "-c") or arg.startswith("--config=") for arg in args)
     checkpoint = _option(args, "--ckpt_path")
     if checkpoint and not has_config:
@@ -173,7 +145,7 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
         path = (
             last_checkpoint(folder, None, None, _option(args, "--name")) if checkpoint == "last" else Path(checkpoint)
         )
-        resolved[1:1] = ["--config", _config_beside(path)]
+        resolved[1:1] = [f"--config={_config_beside(path)}"]
         if checkpoint == "last":
             resolved += ["--ckpt_path", str(path)]
     return resolved
@@ -193,28 +165,27 @@ def _config_beside(checkpoint: Path) -> str:
     folder = run_folder(checkpoint.absolute())
     if folder is None:
         raise MaxEntError(f"{checkpoint} does not lie in a run's folder, so name its configuration by --config.")
-    return find_config(str(folder / "config.yaml"))
+    return find_configs(str(folder / "config.yaml"))[0]
 
 
 def _check_command(args: Sequence[str]) -> None:
     if not args or not (args[0] in COMMANDS or args[0].startswith("-")):
         given = f"There is no command {args[0]!r}" if args else "No command was given"
-        raise MaxEntError(
-            f"{given}: {', '.join(COMMANDS)}, compare or verify; e.g. lightning-maxent fit value_sac/pendulum."
-        )
+        raise MaxEntError(f"{given}: {', '.join(COMMANDS)}, compare or verify; e.g. lightning-maxent fit sac/pendulum.")
     says_what = ("--config", "-c", "--model", "--ckpt_path", "--help", "-h", "--print_config")
     given = [arg.partition("=")[0] for arg in args]
     if args[0] in COMMANDS and not any(name in says_what or name.endswith(".help") for name in given):
         raise MaxEntError(
-            f"Say what to {args[0]}: {args[0]} value_sac/pendulum, or another built-in name, or a file of your own; or --ckpt_path "
+            f"Say what to {args[0]}: {args[0]} sac/pendulum, or another built-in name, or a file of your own; or --ckpt_path "
             f"with a checkpoint."
         )
 
 
-def _config_of_a_run(name: str) -> str:
+def _config_options(name: str) -> list[str]:
+    """An option for each of the files that a name stands for."""
     if name.startswith("compare/") and not Path(name).exists():
         raise MaxEntError(f"{name} is a comparison of several runs: lightning-maxent compare {name}.")
-    return find_config(name)
+    return [f"--config={file}" for file in find_configs(name)]
 
 
 def _option(args: Sequence[str], name: str) -> str | None:

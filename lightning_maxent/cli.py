@@ -1,4 +1,4 @@
-"""The command line: ``lightning-maxent fit value_sac/pendulum``.
+"""The command line: ``lightning-maxent fit sac/pendulum``.
 
 PyTorch and Lightning take seconds to import.  Nothing here does so before it has said what is being done.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from lightning_maxent.arguments import COMMANDS, explain, resolve_arguments
+from lightning_maxent.configurations import listing
 from lightning_maxent.errors import TRACEBACK, ForeignError, MaxEntError, broken_module
 from lightning_maxent.files import write_whole
 
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
 HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
 
-  fit        train: lightning-maxent fit value_sac/pendulum
+  fit        train: lightning-maxent fit sac/pendulum
   validate   evaluate a checkpoint as training does: lightning-maxent validate --ckpt_path last
   test       play a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100
   compare    variants x tasks x seeds side by side, then a table, statistics and a page
   verify     is a critic right?
+  list       what is built in: algorithms, tasks, critics, recipes and other configurations
 
-A CONFIG is a built-in name, such as value_sac/pendulum, or a YAML file; the later ones win.
+A CONFIG is a YAML file or a built-in name: an algorithm on a task (sac/pendulum), an algorithm alone (sac), a task alone
+(task/pendulum), or an overlay (critic/redq).  Where two set the same option, the later one wins.
 `lightning-maxent COMMAND --help` lists the options of a command, `fit --model.help SAC` those of a class.
 `lightning-maxent --version` prints the version."""
 
@@ -45,6 +48,8 @@ def main(args: Sequence[str] | None = None) -> None:
             print(HELP)
         elif args[:1] == ["--version"]:
             print(f"lightning-maxent {version('lightning-maxent')}")
+        elif args == ["list"]:
+            print(listing())
         elif args[:1] in (["compare"], ["verify"]):
             _own_command(args[0], args[1:])
         else:

@@ -33,6 +33,7 @@ from lightning_maxent.policies.base import (
     AbstractSampler,
     AbstractSquashedPolicy,
 )
+from lightning_maxent.policies.by_actions import GaussianOrCategorical
 from lightning_maxent.policies.categorical import Categorical
 from lightning_maxent.policies.flow import FlowPolicy
 from lightning_maxent.policies.gaussian import Gaussian
@@ -93,6 +94,7 @@ __all__ = [
     "FixedTemperature",
     "FlowPolicy",
     "Gaussian",
+    "GaussianOrCategorical",
     "LearnedTemperature",
     "LinearSchedule",
     "MaxEntError",

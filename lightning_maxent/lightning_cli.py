@@ -285,6 +285,7 @@ def run(args: Sequence[str]) -> MaxEntCLI:
         seed_everything_default=0,
         trainer_defaults={
             "max_epochs": -1,
+            "max_steps": 1_000_000,  # environment steps: the length of most published curves
             "devices": 1,
             "num_sanity_val_steps": 0,
             "log_every_n_steps": 1,  # of Lightning's own logging, which training does not use

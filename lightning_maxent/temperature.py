@@ -90,19 +90,32 @@ class LearnedTemperature(AbstractTemperature):
     Args:
         actions: the action space.
         initial_alpha: alpha at the start, positive; 1 in the published code.
-        target_entropy: in nats; the action space's ``target_entropy`` if None: ``-dim`` for continuous actions
-            (Haarnoja et al. 2018b, table 1), ``.7 log n`` for n of them.
+        target_entropy: in nats; if None, ``target_entropy_scale`` times the action space's ``target_entropy``: ``-dim`` for
+            continuous actions (Haarnoja et al. 2018b, table 1), ``.7 log n`` for n of them.
+        target_entropy_scale: 1 in Haarnoja et al. 2018b; 1/2 in SimBa, BRO and REPPO.
 
     Raises:
-        MaxEntError: for an alpha that is not positive, or an entropy that no policy can have.
+        MaxEntError: for an alpha that is not positive, an entropy that no policy can have, or both a target entropy and a
+            scale of it.
     """
 
-    def __init__(self, actions: AbstractActions, initial_alpha: float = 1.0, target_entropy: float | None = None):
+    def __init__(
+        self,
+        actions: AbstractActions,
+        initial_alpha: float = 1.0,
+        target_entropy: float | None = None,
+        target_entropy_scale: float = 1.0,
+    ):
         super().__init__()
         self.target: Tensor
+        if target_entropy is not None and target_entropy_scale != 1:
+            raise MaxEntError(
+                f"target_entropy is {target_entropy}, so target_entropy_scale {target_entropy_scale} has nothing to scale: set "
+                f"target_entropy to null, or leave the scale at 1."
+            )
         if not (math.isfinite(initial_alpha) and initial_alpha > 0):
             raise MaxEntError(f"initial_alpha must be finite and positive, but is {initial_alpha}.")
-        target = actions.target_entropy if target_entropy is None else target_entropy
+        target = target_entropy_scale * actions.target_entropy if target_entropy is None else target_entropy
         if not math.isfinite(target):
             raise MaxEntError(f"target_entropy must be finite, but is {target}.")
         if target >= actions.max_entropy:

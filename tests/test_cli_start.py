@@ -17,6 +17,7 @@ from lightning_maxent import exports
 from lightning_maxent.arguments import last_checkpoint, resolve_arguments
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
 from lightning_maxent.cli import _chain, fit_once, main
+from lightning_maxent.configurations import find_configs
 from lightning_maxent.errors import MaxEntError
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -89,10 +90,10 @@ def test_the_package_offers_all_its_names_and_imports_pytorch_for_none_but_those
 
 
 def test_configurations_may_follow_the_command():
-    pendulum, redq = (resolve_arguments(["fit", "--config", name])[2] for name in ("value_sac/pendulum", "critic/redq"))
-    args = resolve_arguments(["fit", "value_sac/pendulum", "critic/redq", "--data.env_id", "Hopper-v5"])
-    assert args == ["fit", f"--config={pendulum}", f"--config={redq}", "--data.env_id", "Hopper-v5"]
-    assert resolve_arguments(["test", "value_sac/pendulum", "--config=critic/redq"])[1:] == args[1:3]
+    (sac,), (redq,) = (find_configs(name) for name in ("sac", "critic/redq"))
+    args = resolve_arguments(["fit", "sac", "critic/redq", "--data.env_id", "Hopper-v5"])
+    assert args == ["fit", f"--config={sac}", f"--config={redq}", "--data.env_id", "Hopper-v5"]
+    assert resolve_arguments(["test", "sac", "--config=critic/redq"])[1:] == args[1:3]
 
 
 @pytest.mark.parametrize(

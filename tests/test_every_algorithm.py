@@ -1,5 +1,6 @@
 """What holds for every algorithm on the command line; a new one is covered by its built-in configuration."""
 
+import copy
 import importlib
 import inspect
 from pathlib import Path
@@ -14,8 +15,8 @@ from lightning_maxent import AbstractAlgorithm, exports
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.algorithms.on_policy import OnPolicyAlgorithm
-from lightning_maxent.arguments import BUILT_IN_CONFIGS
 from lightning_maxent.cli import main
+from lightning_maxent.configurations import BUILT_IN_CONFIGS
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 ALGORITHMS = {
@@ -25,6 +26,7 @@ ALGORITHMS = {
 }
 KINDS = {"box": None, "joint": [2, 2], "factors": [2, 2]}  # of actions; those of the last as factors
 POLICIES = {"box": "Gaussian", "joint": "Categorical", "factors": "Categorical"}  # where either may be
+NETWORK = {"class_path": "lightning_maxent.networks.MLP", "init_args": {"hidden_dims": [8]}}
 SMALL = {"hidden_dims": [8], "width": 8, "minibatches": 2, "epochs": 2, "count": 4}
 SCALED = {
     "observation_scaling": "lightning_maxent.data.scaling.StandardizedObservations",
@@ -35,12 +37,11 @@ REPLAY = {"capacity": 500, "batch_size": 8, "learning_starts": 20, "updates_per_
 
 
 def configurations() -> dict[str, dict[str, Any]]:
-    """A built-in configuration of each algorithm, by the name of its class."""
+    """The built-in configuration of each algorithm, by the name of its class."""
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted(BUILT_IN_CONFIGS.glob("*/*.yaml")):
+    for path in sorted(BUILT_IN_CONFIGS.glob("algorithm/*.yaml")):
         content = yaml.safe_load(path.read_text())
-        if class_path := content.get("model", {}).get("class_path"):
-            found.setdefault(class_path.rpartition(".")[2], content)
+        found[content["model"]["class_path"].rpartition(".")[2]] = content
     return found
 
 
@@ -66,26 +67,35 @@ def shrunk(part: Any) -> Any:
     return {key: SMALL.get(key, shrunk(value)) for key, value in part.items()}
 
 
+def with_small_network(part: Any) -> dict[str, Any]:
+    """The same critic, policy or V, with a network of its own that is small."""
+    part = part if isinstance(part, dict) else {"class_path": part}
+    return part | {"init_args": {"network": NETWORK} | part.get("init_args", {})}
+
+
 def write(name: str, kind: str) -> str:
     """Write the algorithm's configuration, made small for a world of one step; its path."""
-    config = shrunk(CONFIGURATIONS[name])
+    config = shrunk(copy.deepcopy(CONFIGURATIONS[name]))
+    config["data"].setdefault("init_args", {})
     on_policy = "RolloutDataModule" in config["data"]["class_path"]
     config["data"]["init_args"] |= DATA | ({"steps_per_round": 20} if on_policy else REPLAY)
     config["data"]["init_args"] |= {"env_id": "probe_envs:probe/Once-v0", "env_kwargs": {"choices": KINDS[kind]}}
     parts = config["model"]["init_args"]
-    network = {"network": {"class_path": "lightning_maxent.networks.MLP", "init_args": {"hidden_dims": [8]}}}
+    for part in ("critic", "policy", "value"):
+        if part in parts:
+            parts[part] = with_small_network(parts[part])
     if on_policy:
         config["data"]["init_args"] |= SCALED
     if kind == "factors":
         config["data"]["init_args"]["max_joint_actions"] = 1
         if "critic" in parts:
-            parts["critic"] = {"class_path": "lightning_maxent.TwinHeadsCritic", "init_args": network}
+            parts["critic"] = {"class_path": "lightning_maxent.TwinHeadsCritic", "init_args": {"network": NETWORK}}
     if issubclass(ALGORITHMS[name], OnPolicyAlgorithm):
-        parts["policy"] = {"class_path": f"lightning_maxent.{POLICIES[kind]}", "init_args": network}
+        parts["policy"] = {"class_path": f"lightning_maxent.{POLICIES[kind]}", "init_args": {"network": NETWORK}}
     config["trainer"] = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
     config["trainer"] |= {"enable_model_summary": False}
-    config["checkpoint"]["every_n_steps"] = 40
-    config["training_log"]["every_n_steps"] = 20
+    config["checkpoint"] = {"every_n_steps": 40}
+    config["training_log"] = {"every_n_steps": 20}
     path = Path(f"{name}.yaml")
     path.write_text(yaml.safe_dump(config))
     return str(path)

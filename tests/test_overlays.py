@@ -7,8 +7,9 @@ import re
 import pytest
 import yaml
 
-from lightning_maxent.arguments import BUILT_IN_CONFIGS, resolve_arguments
+from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.cli import main, run
+from lightning_maxent.configurations import BUILT_IN_CONFIGS
 
 OVERLAYS = sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml"))
 JOINT = ("crossq", "flash")

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lightning_maxent.arguments import find_config
+from lightning_maxent.configurations import find_configs
 from lightning_maxent.errors import MaxEntError
 
 OPTIONS = ("--data.", "--model.", "--trainer.", "--checkpoint.", "--training_log.")  # what a run may be told
@@ -75,7 +75,7 @@ def make_comparison(content: dict[str, Any], where: str) -> Comparison:
 
 
 def folder_of(name: str) -> str:
-    """``value_sac/pendulum`` -> ``value_sac-pendulum``: a name as one folder's."""
+    """``sac/pendulum`` -> ``sac-pendulum``: a name as one folder's."""
     return re.sub(r"[^\w.=+-]+", "-", name)
 
 
@@ -100,8 +100,13 @@ def environment_task(env_id: str) -> list[str]:
 
 
 def contents(settings: Sequence[str]) -> list[Any]:
-    """Settings with the content of each configuration in the place of its name: what decides about a run."""
-    return [item if item.startswith("--") else yaml.safe_load(Path(find_config(item)).read_text()) for item in settings]
+    """Settings with the content of each configuration's files in the place of its name: what decides about a run."""
+    found: list[Any] = []
+    for item in settings:
+        found += (
+            [item] if item.startswith("--") else [yaml.safe_load(Path(file).read_text()) for file in find_configs(item)]
+        )
+    return found
 
 
 def flat(settings: Sequence[Any]) -> dict[str, Any]:
@@ -143,7 +148,7 @@ def _settings(items: Any, where: str) -> list[str]:
     for item in items:
         option = item.partition("=")[0]
         if not item.startswith("--"):
-            find_config(item)
+            find_configs(item)
         elif option in OURS:
             raise MaxEntError(f"The {where} may not set {option}, which every run gets of its own.")
         elif not option.startswith(OPTIONS):

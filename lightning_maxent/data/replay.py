@@ -72,7 +72,7 @@ class ReplayDataModule(EnvironmentDataModule):
         steps_per_round: int = 1,
         updates_per_round: int = 1,
         storage: Callable[[int], LazyTensorStorage] = LazyTensorStorage,
-        eval_interval: int = 1_000,
+        eval_interval: int = 5_000,
         eval_episodes: int = 10,
         eval_envs: int | None = None,
         max_joint_actions: int = 1_000,

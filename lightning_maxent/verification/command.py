@@ -9,7 +9,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from lightning_maxent.arguments import BUILT_IN_CONFIGS, find_config
+from lightning_maxent.configurations import BUILT_IN_CONFIGS, find_config
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.progress import progress

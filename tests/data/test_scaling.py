@@ -6,7 +6,7 @@ from test_replay import StubTrainer, rounds, started
 from torch.testing import assert_close
 
 from lightning_maxent import MaxEntError, ReplayDataModule
-from lightning_maxent.arguments import BUILT_IN_CONFIGS
+from lightning_maxent.configurations import BUILT_IN_CONFIGS
 from lightning_maxent.data.scaling import FixedScaleRewards, RawRewards, ReturnScaledRewards, StandardizedObservations
 
 
@@ -91,8 +91,10 @@ def built_in_scalings():
     for path in sorted(BUILT_IN_CONFIGS.rglob("*.yaml")):
         data = (yaml.safe_load(path.read_text()) or {}).get("data", {}).get("init_args", {})
         scaling = data.get("reward_scaling")
-        if isinstance(scaling, dict) and scaling["class_path"].endswith("ReturnScaledRewards"):
-            yield pytest.param(scaling["init_args"], id=f"{path.parent.name}/{path.stem}")
+        class_path = scaling["class_path"] if isinstance(scaling, dict) else str(scaling)
+        if class_path.endswith("ReturnScaledRewards"):
+            settings = scaling["init_args"] if isinstance(scaling, dict) else {}
+            yield pytest.param(settings, id=f"{path.parent.name}/{path.stem}")
 
 
 @pytest.mark.parametrize("settings", list(built_in_scalings()))
@@ -100,8 +102,8 @@ def test_after_a_long_silence_a_built_in_configuration_shows_a_reward_as_ten_at_
     scaling = ReturnScaledRewards(1, **settings)
     for reward in [0.0] * 10_000 + [1.0]:
         scaling.update(torch.tensor([reward]), np.array([True]))
-    assert scaling.scale() == pytest.approx(settings["largest"])
-    assert settings["largest"] <= 10
+    assert scaling.scale() == pytest.approx(settings.get("largest", 5.0))
+    assert scaling.scale() <= 10
 
 
 def test_without_a_bound_the_first_reward_after_n_silent_steps_is_seen_as_the_root_of_n():

@@ -8,8 +8,8 @@ import torch
 from broken_critics import Narrow, OneDimension, StartsAtZero, UpperHalf
 
 from lightning_maxent import AbstractCritic, PolyakTarget, TwinCritic, TwinHeadsCritic
-from lightning_maxent.arguments import BUILT_IN_CONFIGS
 from lightning_maxent.cli import main
+from lightning_maxent.configurations import BUILT_IN_CONFIGS
 from lightning_maxent.exact import MultiGoal, solve_multi_goal
 from lightning_maxent.networks import MLP
 from lightning_maxent.targets import JointPass, JointPolyakTarget

@@ -1,0 +1,146 @@
+"""Built-in configurations: which files a name stands for, and what there is.
+
+A run is an algorithm on a task, with overlays on top.  The folders under ``configs`` are:
+
+- ``algorithm``: a learner and its data, for any task, such as ``sac``.
+- ``recipe``: a published method that is SAC with another critic, such as ``redq``.  The name ``redq`` stands for
+  ``algorithm/sac``, ``critic/redq`` and ``recipe/redq``.
+- ``task``: an environment and the length of a run, such as ``task/half_cheetah``.
+- ``pair``: what an algorithm or a recipe has of its own on one task.  The name ``sac/half_cheetah`` stands for ``sac``,
+  ``task/half_cheetah`` and, if there is one, ``pair/sac/half_cheetah``.
+- ``critic``, ``trainer``, ``logger``: overlays, such as ``critic/redq``.
+- ``compare``: comparisons of several runs.
+"""
+
+import difflib
+from pathlib import Path
+
+import yaml
+
+from lightning_maxent.errors import MaxEntError
+
+_PACKAGE = Path(__file__).parent
+BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
+OVERLAYS = ("critic", "trainer", "logger")
+
+
+def find_configs(name: str) -> list[str]:
+    """The files that a name stands for, in the order in which they count: each wins over those before it.
+
+    Args:
+        name: a file, or a built-in name: an algorithm or recipe (``sac``), a task (``task/hopper``), both together
+            (``sac/hopper``), or an overlay (``critic/redq``).
+
+    Raises:
+        MaxEntError: if there is no such file and no such name; it names near matches.
+    """
+    path = Path(name)
+    if path.is_dir() and not _built_in(name):
+        raise MaxEntError(f"--config {name} is a folder: give a file in it.")
+    if path.is_file():
+        _check_yaml(path)
+        return [name]
+    if files := _built_in(name.removesuffix(".yaml")):
+        return [str(file) for file in files]
+    names = [
+        *methods(),
+        *pairs(),
+        *(f"{kind}/{each}" for kind in ("task", *OVERLAYS, "compare") for each in stems(kind)),
+    ]
+    near = difflib.get_close_matches(name.removesuffix(".yaml"), names, n=3, cutoff=0.4) or [*methods(), "task/…"]
+    raise MaxEntError(
+        f"There is no configuration {name!r}, neither a file nor built in; try {', '.join(near)}, or see lightning-maxent list."
+    )
+
+
+def find_config(name: str) -> str:
+    """The one file that a name stands for.
+
+    Raises:
+        MaxEntError: as ``find_configs``, or if the name stands for several files.
+    """
+    files = find_configs(name)
+    if len(files) > 1:
+        raise MaxEntError(f"{name} stands for several files ({', '.join(map(_short, files))}): give one of them.")
+    return files[0]
+
+
+def methods() -> list[str]:
+    """Names of algorithms and recipes."""
+    return [*stems("algorithm"), *stems("recipe")]
+
+
+def pairs() -> list[str]:
+    """Names of the pairs of a method and a task that have settings of their own, which were chosen for them."""
+    return sorted(str(path.relative_to(BUILT_IN_CONFIGS / "pair").with_suffix("")) for path in _files("pair/*"))
+
+
+def stems(kind: str) -> list[str]:
+    """Names of the configurations in a folder, without the folder."""
+    return sorted(path.stem for path in _files(kind))
+
+
+def listing() -> str:
+    """All built-in configurations, a line each with the first line of its comment."""
+    titles = {
+        "algorithm": "Algorithms, for any task: fit NAME --data.env_id ID, or fit NAME/TASK",
+        "recipe": "Recipes: SAC with the critic and the settings of another paper, used like algorithms",
+        "task": "Tasks: fit ALGORITHM/NAME, or fit ALGORITHM task/NAME",
+        "critic": "Critics, over an algorithm with a critic: fit ALGORITHM/TASK critic/NAME",
+        "trainer": "Ways to train, over all else: fit ALGORITHM/TASK trainer/NAME",
+        "logger": "Loggers: fit ALGORITHM/TASK logger/NAME",
+        "compare": "Comparisons: compare compare/NAME",
+    }
+    blocks = [
+        "\n".join([title, *(f"  {path.stem:<20} {_title(path)}" for path in sorted(_files(kind)))])
+        for kind, title in titles.items()
+    ]
+    chosen = {method: [pair.split("/")[1] for pair in pairs() if pair.startswith(f"{method}/")] for method in methods()}
+    own = "\n".join(f"  {method:<20} {', '.join(tasks)}" for method, tasks in chosen.items() if tasks)
+    return "\n\n".join([*blocks, f"Tasks for which a method has settings of its own\n{own}"])
+
+
+def _built_in(name: str) -> list[Path]:
+    """The files of a built-in name; none if it is no such name."""
+    folder, _, rest = name.rpartition("/")
+    if not folder:
+        return _method(name)
+    if (file := BUILT_IN_CONFIGS / f"{name}.yaml").is_file():
+        return [file]
+    task = BUILT_IN_CONFIGS / "task" / f"{rest}.yaml"
+    if not (_method(folder) and task.is_file()):
+        return []
+    own = BUILT_IN_CONFIGS / "pair" / folder / f"{rest}.yaml"
+    return [*_method(folder), task, *([own] if own.is_file() else [])]
+
+
+def _method(name: str) -> list[Path]:
+    algorithm, recipe = (BUILT_IN_CONFIGS / kind / f"{name}.yaml" for kind in ("algorithm", "recipe"))
+    if algorithm.is_file():
+        return [algorithm]
+    if recipe.is_file():
+        return [BUILT_IN_CONFIGS / "algorithm" / "sac.yaml", BUILT_IN_CONFIGS / "critic" / recipe.name, recipe]
+    return []
+
+
+def _files(kind: str) -> list[Path]:
+    return list((BUILT_IN_CONFIGS).glob(f"{kind}/*.yaml"))
+
+
+def _title(path: Path) -> str:
+    first = path.read_text().partition("\n")[0]
+    return first.removeprefix("# ").rstrip(".") if first.startswith("# ") else ""
+
+
+def _short(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(BUILT_IN_CONFIGS).with_suffix("")) if path.is_relative_to(BUILT_IN_CONFIGS) else file
+
+
+def _check_yaml(path: Path) -> None:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MaxEntError(f"The configuration {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise MaxEntError(f"The configuration {path} must map options to values, but holds {content!r}.")

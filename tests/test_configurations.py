@@ -1,0 +1,182 @@
+"""Built-in configurations compose: a method on a task, with overlays on top, and each fact stands once."""
+
+import importlib
+import inspect
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lightning_maxent.actions import FiniteActions
+from lightning_maxent.arguments import resolve_arguments
+from lightning_maxent.cli import main, run
+from lightning_maxent.configurations import BUILT_IN_CONFIGS, find_configs, listing, methods, pairs, stems
+from lightning_maxent.errors import MaxEntError
+
+FINITE = ("soft_q", "discrete_sac", "discrete_value_sac", "dqn")
+EITHER = ("ppo", "a2c", "reinforce")
+FINITE_TASKS = ("acrobot", "cartpole", "frozen_lake", "lunar_lander")
+ON_POLICY = ("ppo", "a2c", "reinforce", "reppo")
+
+
+def fits(method: str, task: str) -> bool:
+    return method in EITHER or (method in FINITE) == (task in FINITE_TASKS)
+
+
+def resolved(capsys, *args: str) -> dict[str, Any]:
+    """The whole configuration, as ``--print_config`` shows it."""
+    with pytest.raises(SystemExit):
+        main(["fit", *args, "--print_config"])
+    return yaml.safe_load(capsys.readouterr().out.split("\n# ")[0])
+
+
+def short(files: list[str]) -> list[str]:
+    return [str(Path(file).relative_to(BUILT_IN_CONFIGS).with_suffix("")) for file in files]
+
+
+def leaves(part: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(part, dict):
+        return {path: part}
+    found = [leaves(value, f"{path}.{key}" if path else key) for key, value in part.items()]
+    return {name: value for each in found for name, value in each.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("sac", ["algorithm/sac"]),
+        ("task/hopper", ["task/hopper"]),
+        ("critic/redq", ["critic/redq"]),
+        ("sac/hopper", ["algorithm/sac", "task/hopper"]),
+        ("sac/half_cheetah", ["algorithm/sac", "task/half_cheetah", "pair/sac/half_cheetah"]),
+        ("redq", ["algorithm/sac", "critic/redq", "recipe/redq"]),
+        ("redq/hopper", ["algorithm/sac", "critic/redq", "recipe/redq", "task/hopper", "pair/redq/hopper"]),
+        ("simba/humanoid.yaml", ["algorithm/sac", "critic/simba", "recipe/simba", "task/humanoid"]),
+    ],
+)
+def test_a_name_stands_for_files_of_which_the_later_win(name, files):
+    assert short(find_configs(name)) == files
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("sacc", "sac"), ("sac/half_cheeta", "sac/half_cheetah"), ("sac/nowhere", "see lightning-maxent list")],
+)
+def test_a_name_that_there_is_not_ends_with_near_ones(name, near):
+    with pytest.raises(
+        MaxEntError, match=rf"^There is no configuration '{name}', neither a file nor built in; try .*{near}"
+    ):
+        find_configs(name)
+
+
+def test_every_pair_is_one_of_a_method_and_a_task_that_fit_each_other():
+    for pair in pairs():
+        method, task = pair.split("/")
+        assert method in methods()
+        assert task in stems("task")
+        assert fits(method, task)
+
+
+def test_the_parts_of_a_run_may_be_named_one_by_one(capsys):
+    whole = resolved(capsys, "sac/half_cheetah", "critic/redq")
+    parts = resolved(
+        capsys, "--config=sac", "--config=task/half_cheetah", "--config=pair/sac/half_cheetah", "--config=critic/redq"
+    )
+    assert whole == parts
+    assert whole["data"]["init_args"]["env_id"] == "HalfCheetah-v5"
+    assert whole["data"]["init_args"]["learning_starts"] == 10_000
+    assert whole["model"]["init_args"]["critic"]["class_path"].endswith("EnsembleCritic")
+
+
+def test_a_new_environment_needs_no_file(capsys):
+    config = resolved(capsys, "sac", "--data.env_id=Walker2d-v5")
+    assert config["data"]["init_args"]["env_id"] == "Walker2d-v5"
+    assert config["trainer"]["max_steps"] == 1_000_000
+
+
+@pytest.mark.parametrize("method", methods())
+def test_every_method_runs_on_every_task_of_its_kind_of_actions(method, capsys):
+    env_ids = {task: yaml.safe_load((BUILT_IN_CONFIGS / "task" / f"{task}.yaml").read_text()) for task in stems("task")}
+    for task in filter(lambda task: fits(method, task), stems("task")):
+        config = resolved(capsys, method, f"task/{task}")
+        assert config["data"]["init_args"]["env_id"] == env_ids[task]["data"]["init_args"]["env_id"]
+        rounds = config["data"]["init_args"]["steps_per_round"]
+        assert config["data"]["init_args"]["eval_interval"] % rounds == 0
+        assert ("Rollout" in config["data"]["class_path"]) == (method in ON_POLICY)
+
+
+@pytest.mark.parametrize("task", ["pendulum", "cartpole"])
+@pytest.mark.parametrize("method", EITHER)
+def test_the_policy_of_an_on_policy_algorithm_follows_from_the_actions(method, task, tmp_path):
+    quiet = (
+        "logger=false",
+        "enable_progress_bar=false",
+        "enable_model_summary=false",
+        "accelerator=cpu",
+        "max_steps=80",
+    )
+    args = [*(f"--trainer.{option}" for option in quiet), "--data.steps_per_round=80", "--data.eval_interval=80"]
+    small = ["--data.eval_episodes=1", "--data.num_envs=2", f"--runs_dir={tmp_path}"]
+    passes = ["--model.epochs=1", "--model.minibatches=1"] if method == "ppo" else []
+    model = run(resolve_arguments(["fit", method, f"task/{task}", *args, *small, *passes])).model
+    finite = isinstance(model.policy.__dict__.get("actions"), FiniteActions)
+    assert type(model.policy).__name__ == ("Categorical" if finite else "Gaussian")
+    assert finite == (task == "cartpole")
+
+
+@pytest.mark.parametrize("method", ["sac", "ppo"])
+@pytest.mark.parametrize("kind", ["logger", "trainer"])
+def test_overlays_of_a_run_go_over_any_method(method, kind, capsys):
+    suffix = "_on_policy" if method in ON_POLICY else ""
+    for overlay in stems(kind):
+        if kind == "logger" or overlay.endswith("_on_policy") == bool(suffix):
+            overlaid = leaves(yaml.safe_load((BUILT_IN_CONFIGS / kind / f"{overlay}.yaml").read_text()))
+            config = leaves(resolved(capsys, f"{method}/pendulum", f"{kind}/{overlay}"))
+            for option, value in overlaid.items():
+                assert str(config[option]).rpartition(".")[2] == str(value).rpartition(".")[2]
+
+
+def defaults(class_path: str) -> dict[str, Any]:
+    module, _, name = class_path.rpartition(".")
+    signature = inspect.signature(getattr(importlib.import_module(module), name).__init__)
+    return {each.name: each.default for each in signature.parameters.values()}
+
+
+def restated(part: Any) -> list[str]:
+    """Plain values of a configuration that are those of the code anyway."""
+    if not isinstance(part, dict):
+        return []
+    found = [each for value in part.values() for each in restated(value)]
+    if "class_path" in part and part["class_path"].startswith("lightning_maxent."):
+        of_code = defaults(part["class_path"])
+        given = part.get("init_args", {})
+        found += [name for name, value in given.items() if not isinstance(value, dict) and of_code.get(name) == value]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["algorithm", "task"])
+def test_what_the_code_says_is_not_said_again(kind):
+    for name in stems(kind):
+        assert restated(yaml.safe_load((BUILT_IN_CONFIGS / kind / f"{name}.yaml").read_text())) == [], name
+
+
+def test_no_pair_says_again_what_its_method_and_its_task_say():
+    for pair in pairs():
+        *below, own = (leaves(yaml.safe_load(Path(file).read_text())) for file in find_configs(pair))
+        said = dict(itertools.chain(*(layer.items() for layer in below)))
+        assert [option for option, value in own.items() if said.get(option) == value] == [], pair
+
+
+def test_the_listing_names_everything_with_its_title():
+    text = listing()
+    for kind in ("algorithm", "recipe", "task", "critic", "trainer", "logger", "compare"):
+        for name in stems(kind):
+            line = next(line for line in text.splitlines() if line.startswith(f"  {name} "))
+            assert len(line.split(maxsplit=1)[1]) > 10
+
+
+def test_the_command_list_prints_it(capsys):
+    main(["list"])
+    assert capsys.readouterr().out == listing() + "\n"
