@@ -10,14 +10,15 @@ from pytorch_lightning.utilities import rank_zero_info
 from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import LazyMemmapStorage, LazyTensorStorage, ReplayBuffer
-from torchrl.data.replay_buffers.samplers import RandomSampler
+from torchrl.data.replay_buffers.samplers import PrioritizedSampler, RandomSampler, Sampler
 from torchrl.data.replay_buffers.writers import RoundRobinWriter
+from torchrl.envs.transforms import Transform
 
 from lightning_maxent.data.environment import EnvironmentDataModule
 from lightning_maxent.data.recording import Recording
 from lightning_maxent.data.scaling import ObservationScalingBuilder, RawObservations, RawRewards, RewardScalingBuilder
 from lightning_maxent.data.storage_space import check_space
-from lightning_maxent.errors import MaxEntError, check_positive
+from lightning_maxent.errors import MaxEntError, check_positive, errors_of
 from lightning_maxent.transition import Rollout, Transition
 
 FLOAT = 4  # bytes
@@ -46,6 +47,10 @@ class ReplayDataModule(EnvironmentDataModule):
         updates_per_round: updates in a round.
         storage: builds the buffer's storage from its capacity: ``torchrl.data.LazyTensorStorage`` (with ``device``)
             or ``torchrl.data.LazyMemmapStorage`` (with ``scratch_dir``, on disk; a folder of each run's own).
+        sampler: builds how transitions are drawn, one of ``torchrl.data.replay_buffers.samplers``, such as
+            ``SamplerWithoutReplacement``.
+        transform: builds what each drawn batch of transitions goes through, one of ``torchrl.envs.transforms``, such as
+            ``RewardClipping``; none if null.  Its fields are those of ``Transition``.
         eval_interval: environment steps from one evaluation to the next.
         eval_episodes: episodes of one evaluation with the policy's mode, and again as many with its samples.
         eval_envs: copies of the environment that evaluation opens beside those of training, at most one per episode; if
@@ -72,6 +77,8 @@ class ReplayDataModule(EnvironmentDataModule):
         steps_per_round: int = 1,
         updates_per_round: int = 1,
         storage: Callable[[int], LazyTensorStorage] = LazyTensorStorage,
+        sampler: Callable[[], Sampler] = RandomSampler,
+        transform: Callable[[], Transform] | None = None,
         eval_interval: int = 5_000,
         eval_episodes: int = 10,
         eval_envs: int | None = None,
@@ -106,7 +113,7 @@ class ReplayDataModule(EnvironmentDataModule):
             )
         self.capacity, self.batch_size = capacity, batch_size
         self.learning_starts, self.updates_per_round = learning_starts, updates_per_round
-        self.make_storage = storage
+        self.make_storage, self.make_sampler, self.make_transform = storage, sampler, transform
         self.buffer: ReplayBuffer | None = None
 
     def setup(self, stage: str) -> None:
@@ -119,7 +126,22 @@ class ReplayDataModule(EnvironmentDataModule):
                     f"LazyMemmapStorage of torchrl.data, or a subclass of one of them."
                 )
             check_space(storage, self._rows_to_come, self._row_bytes, FLOAT * self.obs_dim, self.batch_size)
-            self.buffer = ReplayBuffer(storage=storage, sampler=RandomSampler(), writer=RoundRobinWriter())
+            self.buffer = ReplayBuffer(
+                storage=storage,
+                sampler=self._sampler(),
+                writer=RoundRobinWriter(),
+                transform=self.make_transform() if self.make_transform else None,
+            )
+
+    def _sampler(self) -> Sampler:
+        with errors_of("Building the sampler"):
+            sampler = self.make_sampler()
+        if isinstance(sampler, PrioritizedSampler):
+            raise MaxEntError(
+                f"The sampler {type(sampler).__name__} needs a priority of every transition, which no algorithm here gives: "
+                f"choose RandomSampler or SamplerWithoutReplacement of torchrl.data.replay_buffers.samplers."
+            )
+        return sampler
 
     @property
     def saved_bytes(self) -> int:
@@ -161,7 +183,7 @@ class ReplayDataModule(EnvironmentDataModule):
         """Fresh batches ``[updates, batch]``, observations and rewards scaled as is right by now; at first, none."""
         assert self.buffer is not None
         updates = self.updates_per_round if self.env_steps > self.learning_starts else 0
-        rows = self.buffer.sample(updates * self.batch_size) if updates else self.buffer.storage[:0]
+        rows = self._draw(updates * self.batch_size) if updates else self.buffer.storage[:0]
         batch = Transition(
             *(rows[name].reshape(updates, self.batch_size, *rows[name].shape[1:]) for name in Transition._fields)
         )
@@ -171,12 +193,21 @@ class ReplayDataModule(EnvironmentDataModule):
             next_obs=self.observation_scaling(batch.next_obs),
         )
 
+    def _draw(self, count: int) -> TensorDict:
+        """So many transitions; a sampler that ends a pass over the buffer may give fewer at a time."""
+        assert self.buffer is not None
+        rows = self.buffer.sample(count)
+        while len(rows) < count:
+            rows = TensorDict.cat([rows, self.buffer.sample(count - len(rows))])
+        return rows
+
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
         if self.buffer is not None and len(self.buffer):
             rows = self.buffer.storage[: len(self.buffer)]
             state["replay"] = {name: rows[name] for name in Transition._fields}
             state["writer"] = dict(self.buffer.writer.state_dict())
+            state["sampler"] = dict(self.buffer.sampler.state_dict())
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -196,6 +227,8 @@ class ReplayDataModule(EnvironmentDataModule):
         if isinstance(self.buffer.storage, LazyMemmapStorage):
             self.buffer.storage.existsok = True  # files of the run so far, whose rows all come from the checkpoint
         self._take(rows, state_dict["writer"]["_cursor"])
+        if len(rows["reward"]) == len(self.buffer):
+            self.buffer.sampler.load_state_dict(state_dict.get("sampler", self.buffer.sampler.state_dict()))
 
     def _take(self, rows: dict[str, Tensor], cursor: int) -> None:
         """Fill the empty buffer with saved rows, of which the one at ``cursor`` is the oldest.

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 from torchrl.data import LazyMemmapStorage, LazyStackStorage, LazyTensorStorage, ListStorage
+from torchrl.data.replay_buffers.samplers import PrioritizedSampler, SamplerWithoutReplacement
+from torchrl.envs.transforms import RewardClipping
 
 from lightning_maxent import MaxEntError, ReplayDataModule, Transition
 from lightning_maxent.data import storage_space
@@ -63,6 +65,59 @@ def test_a_round_is_its_environment_steps_and_its_updates_and_the_clock_counts_e
     assert [len(each.batch.reward) for each in played] == [0, 0, 3, 3]  # warm-up carries no update
     assert played[-1].batch.obs.shape == (3, 4, 2)
     assert len(data.buffer) == 16
+
+
+def numbered(**kwargs) -> ReplayDataModule:
+    """A full buffer whose rewards number its transitions."""
+    data = started(batch_size=4, updates_per_round=16, **kwargs)
+    rounds(data, 64)
+    data.buffer.storage[:64]["reward"].copy_(torch.arange(64.0))
+    return data
+
+
+def test_a_sampler_plugs_in_and_without_replacement_every_transition_is_drawn_once_in_a_pass():
+    data = numbered(sampler=SamplerWithoutReplacement)
+    data.buffer.sampler._empty()  # what was drawn while the buffer was filled is no part of the pass
+    for _ in range(3):
+        assert sorted(data._batch().reward.flatten().tolist()) == list(range(64))
+    torch.manual_seed(0)
+    drawn = numbered()._batch().reward.flatten()  # at random with replacement: 64 (1 - 1/e) = 40 different ones
+    assert len(drawn.unique()) < 50
+
+
+def test_a_pass_that_ends_within_a_round_goes_on_with_the_next_one():
+    data = started(batch_size=5, sampler=SamplerWithoutReplacement, updates_per_round=3)
+    assert {len(each.batch.reward) * 5 for each in rounds(data, 40)} == {0, 15}
+
+
+def test_a_run_goes_on_within_the_pass_of_its_sampler():
+    data, resumed = (
+        numbered(sampler=SamplerWithoutReplacement),
+        started(batch_size=4, sampler=SamplerWithoutReplacement),
+    )
+    data.updates_per_round = resumed.updates_per_round = 5
+    data._batch()
+    state = data.state_dict()
+    resumed.load_state_dict({name: value for name, value in state.items() if name != "obs"})
+    assert data._batch().reward.tolist() == resumed._batch().reward.tolist()
+
+
+class ByPriority(PrioritizedSampler):
+    """Without what it would need to be built, which some builds of TorchRL lack."""
+
+    def __init__(self):
+        pass
+
+
+def test_a_sampler_by_priorities_is_refused_since_nobody_gives_them():
+    with pytest.raises(MaxEntError, match=r"^The sampler ByPriority needs a priority of every transition"):
+        started(sampler=ByPriority)
+
+
+def test_a_transform_changes_what_is_drawn_and_not_what_is_stored():
+    data = numbered(transform=partial(RewardClipping, 0.0, 5.0))
+    assert data._batch().reward.max() == 5
+    assert data.buffer.storage[:64]["reward"].max() == 63
 
 
 def test_warm_up_actions_are_uniform_and_later_ones_are_the_policys():
