@@ -196,9 +196,9 @@ class ReplayDataModule(EnvironmentDataModule):
     def _draw(self, count: int) -> TensorDict:
         """So many transitions; a sampler that ends a pass over the buffer may give fewer at a time."""
         assert self.buffer is not None
-        rows = self.buffer.sample(count)
+        rows: Any = self.buffer.sample(count)
         while len(rows) < count:
-            rows = TensorDict.cat([rows, self.buffer.sample(count - len(rows))])
+            rows = torch.cat([rows, self.buffer.sample(count - len(rows))])
         return rows
 
     def state_dict(self) -> dict[str, Any]:
