@@ -10,19 +10,54 @@ from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.dqn import DQN
 from lightning_maxent.algorithms.ppo import PPO
 from lightning_maxent.algorithms.reinforce import REINFORCE
-from lightning_maxent.algorithms.reppo import REPPO
+from lightning_maxent.algorithms.reppo import REPPO, TrustRegion
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
 from lightning_maxent.algorithms.td3 import TD3
 from lightning_maxent.algorithms.value_sac import ValueSAC
-from lightning_maxent.critics.base import AbstractCritic
+from lightning_maxent.callbacks.recorded_data import RecordedData
+from lightning_maxent.callbacks.warm_start import WarmStart
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution
+from lightning_maxent.critics.categorical import (
+    AbstractHistogram,
+    CategoricalCritic,
+    GaussianHistogram,
+    ProjectedHistogram,
+    TwoHotHistogram,
+)
+from lightning_maxent.critics.ensemble import EnsembleCritic
+from lightning_maxent.critics.quantile import AbstractPooling, MeanPooling, QuantileCritic, TruncatedPooling
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
 from lightning_maxent.data.replay import ReplayDataModule
 from lightning_maxent.data.rollout import RolloutDataModule
+from lightning_maxent.data.scaling import (
+    AbstractObservationScaling,
+    AbstractRewardScaling,
+    FixedScaleRewards,
+    RawObservations,
+    RawRewards,
+    ReturnScaledRewards,
+    StandardizedObservations,
+)
 from lightning_maxent.entropy_objectives import AbstractEntropyObjective, CurrentEntropy, TrajectoryEntropy
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import AbstractExploration, EpsilonGreedy, PolicyExploration, SoftmaxExploration
+from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
+from lightning_maxent.loggers.wandb import WandbLogger
+from lightning_maxent.networks import (
+    MLP,
+    AbstractConstraint,
+    BatchRenormMLP,
+    BroNet,
+    DropoutMLP,
+    EnsembleLinear,
+    FlashNet,
+    Float32Output,
+    SimBa,
+    TanhMLP,
+)
+from lightning_maxent.noise import AbstractNoise, GaussianNoise, NoNoise, OrnsteinUhlenbeckNoise
 from lightning_maxent.particles import AbstractParticles, PolicyExpectation, PolicyParticles, UniformParticles
 from lightning_maxent.policies.base import (
     AbstractComparablePolicy,
@@ -35,20 +70,16 @@ from lightning_maxent.policies.base import (
 )
 from lightning_maxent.policies.by_actions import GaussianOrCategorical
 from lightning_maxent.policies.categorical import Categorical
+from lightning_maxent.policies.deterministic import Deterministic
 from lightning_maxent.policies.flow import FlowPolicy
 from lightning_maxent.policies.gaussian import Gaussian
 from lightning_maxent.policies.mixture import MixtureOfGaussians
-from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
+from lightning_maxent.policies.squashed_gaussian import AbstractLogStd, ClippedLogStd, SquashedGaussian, TanhLogStd
 from lightning_maxent.policies.stein_sampler import SteinSampler
 from lightning_maxent.policy_updates import AbstractPolicyUpdate, DivergenceUpdate, SteinUpdate
 from lightning_maxent.schedules import AbstractSchedule, ConstantSchedule, ExponentialSchedule, LinearSchedule
-from lightning_maxent.targets import AbstractTarget, PeriodicTarget, PolyakTarget
-from lightning_maxent.temperature import (
-    AbstractTemperature,
-    AnnealedTemperature,
-    FixedTemperature,
-    LearnedTemperature,
-)
+from lightning_maxent.targets import AbstractTarget, JointPass, JointPolyakTarget, PeriodicTarget, PolyakTarget
+from lightning_maxent.temperature import AbstractTemperature, AnnealedTemperature, FixedTemperature, LearnedTemperature
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 from lightning_maxent.value import StateValue
 
@@ -56,6 +87,7 @@ __all__ = [
     "A2C",
     "DDPG",
     "DQN",
+    "MLP",
     "PPO",
     "REINFORCE",
     "REPPO",
@@ -64,60 +96,102 @@ __all__ = [
     "AbstractActions",
     "AbstractAlgorithm",
     "AbstractComparablePolicy",
+    "AbstractConstraint",
     "AbstractCritic",
     "AbstractDistribution",
     "AbstractEntropyObjective",
     "AbstractExplicitPolicy",
     "AbstractExploration",
     "AbstractFinitePolicy",
+    "AbstractHistogram",
+    "AbstractLogStd",
+    "AbstractNoise",
+    "AbstractObservationScaling",
     "AbstractParticles",
     "AbstractPolicy",
     "AbstractPolicyUpdate",
+    "AbstractPooling",
+    "AbstractRewardScaling",
     "AbstractSampler",
     "AbstractSchedule",
     "AbstractSquashedPolicy",
     "AbstractTarget",
     "AbstractTemperature",
     "AnnealedTemperature",
+    "BatchRenormMLP",
     "BoxActions",
+    "BroNet",
     "Categorical",
+    "CategoricalCritic",
+    "ClippedLogStd",
     "ConstantSchedule",
     "ContinuousSoftQLearning",
     "CurrentEntropy",
+    "Deterministic",
     "DiscreteSAC",
     "DiscreteValueSAC",
     "DivergenceUpdate",
+    "DropoutMLP",
+    "EnsembleCritic",
+    "EnsembleLinear",
     "Episode",
     "EpsilonGreedy",
     "ExponentialSchedule",
     "FiniteActions",
+    "FixedScaleRewards",
     "FixedTemperature",
+    "FlashNet",
+    "Float32Output",
     "FlowPolicy",
     "Gaussian",
+    "GaussianHistogram",
+    "GaussianNoise",
     "GaussianOrCategorical",
+    "JointPass",
+    "JointPolyakTarget",
     "LearnedTemperature",
     "LinearSchedule",
     "MaxEntError",
+    "MeanPooling",
     "MixtureOfGaussians",
+    "NoNoise",
+    "OrnsteinUhlenbeckNoise",
     "PeriodicTarget",
     "PolicyExpectation",
     "PolicyExploration",
     "PolicyParticles",
     "PolyakTarget",
+    "ProjectedHistogram",
+    "QuantileCritic",
+    "RawObservations",
+    "RawRewards",
+    "RecordedData",
     "ReplayDataModule",
+    "ReturnDistribution",
+    "ReturnScaledRewards",
     "Rollout",
     "RolloutDataModule",
     "Round",
+    "SimBa",
     "SoftQLearning",
     "SoftmaxExploration",
     "SquashedGaussian",
+    "StandardizedObservations",
     "StateValue",
     "SteinSampler",
     "SteinUpdate",
+    "TanhLogStd",
+    "TanhMLP",
+    "TidyCSVLogger",
     "TrajectoryEntropy",
     "Transition",
+    "TruncatedPooling",
+    "TrustRegion",
     "TwinCritic",
     "TwinHeadsCritic",
+    "TwoHotHistogram",
     "UniformParticles",
     "ValueSAC",
+    "WandbLogger",
+    "WarmStart",
 ]

@@ -18,25 +18,18 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback, _InstantiatorFn
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_maxent import exports as exports  # this and other `as` imports: a class imported goes by its bare name
+from lightning_maxent import exports as exports  # a class that is imported may be given by its bare name
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.arguments import last_checkpoint, run_folder
-from lightning_maxent.callbacks import averaging as averaging
-from lightning_maxent.callbacks import recorded_data as recorded_data
-from lightning_maxent.callbacks import warm_start as warm_start
 from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, StepCheckpoint, read_checkpoint
 from lightning_maxent.callbacks.curves import Curves
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
 from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.callbacks.training_log import TrainingLog
-from lightning_maxent.critics import categorical as categorical
-from lightning_maxent.critics import ensemble as ensemble
-from lightning_maxent.critics import quantile as quantile
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
-from lightning_maxent.policies import deterministic as deterministic
 from lightning_maxent.trainer_options import check_trainer
 from lightning_maxent.whole_numbers import accept_whole_numbers
 
