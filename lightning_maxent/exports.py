@@ -23,6 +23,7 @@ from lightning_maxent.data.rollout import RolloutDataModule
 from lightning_maxent.entropy_objectives import AbstractEntropyObjective, CurrentEntropy, TrajectoryEntropy
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import AbstractExploration, EpsilonGreedy, PolicyExploration, SoftmaxExploration
+from lightning_maxent.optimizers import FusedAdam, Optimizers
 from lightning_maxent.particles import AbstractParticles, PolicyExpectation, PolicyParticles, UniformParticles
 from lightning_maxent.policies.base import (
     AbstractComparablePolicy,
@@ -92,11 +93,13 @@ __all__ = [
     "FiniteActions",
     "FixedTemperature",
     "FlowPolicy",
+    "FusedAdam",
     "Gaussian",
     "LearnedTemperature",
     "LinearSchedule",
     "MaxEntError",
     "MixtureOfGaussians",
+    "Optimizers",
     "PeriodicTarget",
     "PolicyExpectation",
     "PolicyExploration",
