@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lightning_maxent.configurations import find_configs
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.old_names import renamed_class, renamed_option
 
 COMMANDS = ("fit", "validate", "test")  # those that carry out a run
 _PACKAGE = "lightning_maxent"
@@ -24,6 +25,12 @@ def explain(message: str) -> str:
         paths = several[2].split(", ")
         own = [path for path in paths if path.startswith(_PACKAGE)]
         return f"There are several classes {several[1]}: give the whole path, {' or '.join(own or paths)}."
+    if lacking := re.search(
+        r"callable class: the following arguments are required: ([\w, ]+)\n.*?class_path='(?:[\w.]+\.)?(\w+)'",
+        message,
+        re.DOTALL,
+    ):
+        return f"{lacking[2]} cannot be built without {lacking[1]}: give it among its init_args."
     if lacking := re.search(
         r"Problem with given class_path '(?:[\w.]+\.)?(\w+)':\s+the following arguments are required: ([\w, ]+)",
         message,
@@ -38,13 +45,18 @@ def explain(message: str) -> str:
             f"options follow them."
         )
     if unknown := re.search(r"(?:[Uu]nrecognized arguments: |does not accept option )(\S+)", message):
-        return f"There is no option {unknown[1]}; --help lists all of them."
+        return renamed_option(unknown[1].lstrip("-").partition("=")[0]) or (
+            f"There is no option {unknown[1]}; --help lists all of them."
+        )
     if missing := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
         module, name = missing.groups()
-        return f"There is no class {module}.{name}{_meant(name, module, _PACKAGE)}"
+        meant = _meant(name, module, _PACKAGE)
+        return renamed_class(f"{module}.{name}") or f"There is no class {module}.{name}{meant}"
     if missing := re.search(r"No module named '([^']+)'", message):
         asked = re.search(rf"{re.escape(missing[1])}[\w.]*", message.replace(missing[0], ""))
         name = asked[0] if asked else "that was given"
+        if sentence := renamed_class(name):
+            return sentence
         if meant := _ELSEWHERE.get(name.rpartition(".")[2]):
             return f"The class {name} cannot be found ({missing[0]}); did you mean {meant}?"
         return (
@@ -55,7 +67,11 @@ def explain(message: str) -> str:
         return f"The option {option!r} must be a number, but is {number[1]!r}."
     if nameless := re.search(r"Expected a dot import path string: (\S+)", message):
         name = nameless[1].rstrip(".")
-        return f"{name} is no class: say in which module it lies{_meant(name, _PACKAGE)}"
+        keys = re.findall(r'Parser key "([\w.]+)\.(\w+)"', message[: nameless.start()])
+        if name == "None" and keys:  # jsonargparse takes a null within a part for a name
+            group, option = keys[-1]
+            return f"The option {option!r} takes null within {group} alone, as in --model.{group}='{{{option}: null}}'."
+        return renamed_class(name) or f"{name} is no class: say in which module it lies{_meant(name, _PACKAGE)}"
     if ownerless := re.search(r"Not a valid subclass of (\w+)\n", message):
         return (
             f"Options are given, but not the {ownerless[1]} that has them: an overlay, such as critic/redq, comes after a "
@@ -84,9 +100,16 @@ def _class_paths(message: str) -> list[str]:
 
 
 def _unknown_option(name: str, class_paths: list[str]) -> str:
+    module, _, class_name = class_paths[-1].rpartition(".") if class_paths else ("", "", "")
+    if sentence := renamed_option(name, class_name):
+        return sentence
     if not class_paths:
         return f"There is no option {name!r}; --help lists all of them."
-    module, _, class_name = class_paths[-1].rpartition(".")
+    if class_name == "Optimizer":
+        return (
+            f"The option {name!r} is for an optimizer that was not chosen: give the class first, as in "
+            f"--model.optimizers.critic=FusedAdam, or set the option of optimizers.default."
+        )
     options = list(inspect.signature(getattr(importlib.import_module(module), class_name)).parameters)
     near = difflib.get_close_matches(name, options, n=1)
     if not near:

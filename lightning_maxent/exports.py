@@ -58,6 +58,7 @@ from lightning_maxent.networks import (
     TanhMLP,
 )
 from lightning_maxent.noise import AbstractNoise, GaussianNoise, NoNoise, OrnsteinUhlenbeckNoise
+from lightning_maxent.optimizers import FusedAdam, Optimizers
 from lightning_maxent.particles import AbstractParticles, PolicyExpectation, PolicyParticles, UniformParticles
 from lightning_maxent.policies.base import (
     AbstractComparablePolicy,
@@ -143,6 +144,7 @@ __all__ = [
     "FlashNet",
     "Float32Output",
     "FlowPolicy",
+    "FusedAdam",
     "Gaussian",
     "GaussianHistogram",
     "GaussianNoise",
@@ -155,6 +157,7 @@ __all__ = [
     "MeanPooling",
     "MixtureOfGaussians",
     "NoNoise",
+    "Optimizers",
     "OrnsteinUhlenbeckNoise",
     "PeriodicTarget",
     "PolicyExpectation",

@@ -45,8 +45,8 @@ def _refusals(given: Any, model: pl.LightningModule, data: pl.LightningDataModul
         yield f"BatchSizeFinder cannot be used, since a batch is no share of a data set: leave it out{_batch_size(data)}."
     if any(isinstance(each, LearningRateFinder) for each in callbacks):
         yield (
-            f"LearningRateFinder cannot be used, since {name} has a learning rate for every network: leave it out, and set "
-            f"them one by one, as in --model.{_network(model)}_optimizer.init_args.lr=0.001."
+            f"LearningRateFinder cannot be used, since {name} has an optimizer for every network: leave it out, and set the "
+            f"learning rate of all of them by --model.optimizers.default.init_args.lr=0.001."
         )
     if given.overfit_batches != 0:
         yield (
@@ -94,10 +94,6 @@ def _clipping(model: pl.LightningModule) -> str:
 
 def _batch_size(data: pl.LightningDataModule) -> str:
     return ", and choose --data.batch_size" if hasattr(data, "batch_size") else ""
-
-
-def _network(model: Any) -> str:
-    return next(iter(model.trained_networks()))
 
 
 def refusal_of_lightning(error: BaseException | None) -> str | None:

@@ -23,6 +23,7 @@ TESTS = [
     "tests/test_objectives_on_policy.py",
     "tests/test_actions.py",
     "tests/test_schedules.py",
+    "tests/test_optimizers.py",
     "tests/test_free_space.py",
     "tests/test_exploration.py",
     "tests/test_temperature.py",
@@ -375,7 +376,17 @@ MUTANTS = [
         "if all(parameter.grad is None for parameter in network.parameters()):",
         "if False:",
     ),
-    Mutant("a scheduler is never stepped", "algorithms/checks.py", "    if schedulers:", "    if False:"),
+    Mutant(
+        "a schedule is never stepped",
+        "optimizers.py",
+        "                    scheduler.step()",
+        "                    pass",
+    ),
+    Mutant("a schedule follows the other clock", "algorithms/base.py", "if clock == self.", "if clock != self."),
+    Mutant(
+        "an exception is no exception", "optimizers.py", "self.exceptions().get(network, self.default)", "self.default"
+    ),
+    Mutant("an optimizer of no network is dropped", "optimizers.py", "if name not in networks:", "if False:"),
     Mutant(
         "optimizers of another number or order are taken by position",
         "algorithms/checks.py",
@@ -1075,10 +1086,10 @@ MUTANTS = [
         "if not isinstance(trainer.strategy, SingleDeviceStrategy):",
         "if trainer.strategy is None:",
     ),
-    Mutant("an optimizer is not tried", "algorithms/base.py", "        self._try_step(name, parameters)\n", ""),
+    Mutant("an optimizer is not tried", "optimizers.py", "        self._try_step(network, parameters)\n", ""),
     Mutant(
         "an optimizer is tried on the networks themselves",
-        "algorithms/base.py",
+        "optimizers.py",
         "[nn.Parameter(each.detach().clone()) for each in parameters]",
         "parameters",
     ),
@@ -1397,7 +1408,7 @@ MUTANTS = [
     ),
     Mutant(
         "an optimizer takes on the moments of another kind",
-        "algorithms/base.py",
+        "optimizers.py",
         'state | {"kind": type(optimizer).__name__}',
         "state",
     ),

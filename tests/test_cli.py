@@ -241,18 +241,32 @@ def test_a_failed_resume_leaves_the_checkpoint_as_it_was(capsys):
 
 def test_flags_given_on_resume_win_over_the_optimizers_settings_in_the_checkpoint():
     run = fit(steps=60)
-    main(["fit", "--ckpt_path=last", "--trainer.max_steps=80", "--model.critic_optimizer.init_args.lr=0.0125"])
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=80", "--model.optimizers.default.init_args.lr=0.0125"])
     states = saved(run)["optimizer_states"]
     steps = {state["param_groups"][0]["lr"] for state in states}
-    assert 0.0125 in steps
-    assert len(steps) == 2  # the other networks' as it was
+    assert steps == {0.0125}
+
+
+def test_a_learning_rate_and_a_schedule_given_on_resume_hold_as_if_they_had_been_given_from_the_start():
+    linear = ["--model.optimizers.schedule=torch.optim.lr_scheduler.LinearLR"]
+    linear += ["--model.optimizers.schedule.start_factor=1.0", "--model.optimizers.schedule.end_factor=0.0"]
+    run = fit(*linear, "--model.optimizers.schedule.total_iters=100", steps=60)
+    assert metrics(run)[-1]["lr/critic"] == pytest.approx(1e-3 * (1 - metrics(run)[-1]["gradient_steps"] / 100))
+    anew = ["--model.optimizers.default.lr=0.5", "--model.optimizers.schedule.total_iters=200"]
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=80", *anew])
+    assert metrics(run)[-1]["lr/critic"] == pytest.approx(0.5 * (1 - metrics(run)[-1]["gradient_steps"] / 200))
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=100", "--model.optimizers={schedule: null}"])
+    assert {state["param_groups"][0]["lr"] for state in saved(run)["optimizer_states"]} == {0.5}
 
 
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--model.critic_optimizer=torch.optim.AdamW"], "made with Adam as critic_optimizer, but it is AdamW here"),
-        (["--model.critic_optimizer.init_args.lr=-1"], "critic_optimizer cannot be built: Invalid learning rate: -1"),
+        (
+            ["--model.optimizers.default=torch.optim.AdamW"],
+            "made with FusedAdam as the optimizer of value, but it is AdamW",
+        ),
+        (["--model.optimizers.default.lr=-1"], "optimizers.default cannot build the optimizer of value: Invalid"),
         (
             ["--ckpt_path=runs/sac/probe-Counting-v0/a/checkpoints/best.ckpt"],
             "best.ckpt holds weights alone: go on from the last",
@@ -282,7 +296,9 @@ def test_what_is_not_finite_stops_the_run_with_its_checkpoint_saved(capsys, pois
 
 
 def test_learning_that_diverges_is_stopped_with_the_guilty_parts_named(capsys):
-    error = refused(capsys, "fit", "--config=value_sac/pendulum", *SMALL, "--model.critic_optimizer.init_args.lr=1e38")
+    error = refused(
+        capsys, "fit", "--config=value_sac/pendulum", *SMALL, "--model.optimizers.default.init_args.lr=1e38"
+    )
     assert "actions are not finite, and neither are the weights of critic and policy and value" in error
     assert not list(Path("runs").rglob("last.ckpt"))
 
@@ -291,7 +307,7 @@ def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(capsys):
     """Nor where a policy that follows later plays on unharmed."""
     run = fit(algorithm="sac", steps=40)
     before = saved(run)
-    worse = ["--model.critic_optimizer.init_args.lr=1e38", "--model.policy_delay=1000", "--trainer.max_steps=100"]
+    worse = ["--model.optimizers.default.init_args.lr=1e38", "--model.policy_delay=1000", "--trainer.max_steps=100"]
     error = refused(capsys, "fit", f"--ckpt_path={run}/checkpoints/last.ckpt", *worse)
     assert (
         "At 60 environment steps the weights of critic and target_critic are not finite, so they are not saved" in error
@@ -441,7 +457,7 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
             ["--model.critic=TwinCritc"],
             "TwinCritc is no class: say in which module it lies; did you mean lightning_maxent.Twin",
         ),
-        (["--model.critic_optimizer.init_args.lr=abc"], "The option 'lr' must be a number, but is 'abc'."),
+        (["--model.optimizers.default.init_args.lr=abc"], "The option 'lr' must be a number, but is 'abc'."),
         (["--model=lightning_maxent.algorithms.SACX"], "did you mean lightning_maxent.SAC?"),
         (["--data=no_such.Data"], "class no_such.Data cannot be found (No module named 'no_such')"),
         (["--seed_everything=-3"], "--seed_everything must lie in [0, 2**32), but is -3"),

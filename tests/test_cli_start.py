@@ -99,8 +99,8 @@ def test_configurations_may_follow_the_command():
 @pytest.mark.parametrize(
     ("option", "name", "shown"),
     [
-        ("--model.help", "SAC", "--model.critic_optimizer"),
-        ("--model.help", "lightning_maxent.SAC", "--model.critic_optimizer"),
+        ("--model.help", "SAC", "--model.optimizers.critic"),
+        ("--model.help", "lightning_maxent.SAC", "--model.optimizers.critic"),
         ("--data.help", "ReplayDataModule", "--data.capacity"),
         ("--data.help", "RolloutDataModule", "--data.env_id"),
     ],
@@ -172,13 +172,13 @@ def test_a_trainer_that_is_refused_starts_no_process_and_makes_no_folder(capsys,
 
 @pytest.mark.parametrize("optimizer", ["torch.optim.LBFGS", "torch.optim.SparseAdam"])
 def test_an_optimizer_that_is_refused_leaves_the_name_free(capsys, optimizer):
-    error = refused(capsys, "fit", "value_sac/pendulum", *SMALL, "--name=a", f"--model.critic_optimizer={optimizer}")
+    error = refused(capsys, "fit", "value_sac/pendulum", *SMALL, "--name=a", f"--model.optimizers.critic={optimizer}")
     assert "choose one that steps by dense gradients without a closure" in error
     assert not list(Path("runs").glob("*/*/a"))
 
 
 def test_the_way_out_of_a_fused_optimizer_is_one(capsys):
-    foreach = "--model.critic_optimizer.init_args.foreach=true"
+    foreach = "--model.optimizers.default.init_args.foreach=true"
     error = refused(capsys, "fit", "value_sac/pendulum", *SMALL, "--name=a", foreach)
     (way,) = [word for word in error.split() if word.startswith("--model.")]
     assert metrics(fit(foreach, way, steps=40))[-1]["gradient_steps"] == 20

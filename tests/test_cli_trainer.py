@@ -88,7 +88,7 @@ FIT = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=a", "--trainer.max_
             "GradientAccumulationScheduler cannot be used, since every update is one batch: leave it out, and choose --data.batch",
         ),
         (["--trainer.callbacks+=BatchSizeFinder"], "BatchSizeFinder cannot be used"),
-        (["--trainer.callbacks+=LearningRateFinder"], "as in --model.value_optimizer.init_args.lr=0.001."),
+        (["--trainer.callbacks+=LearningRateFinder"], "by --model.optimizers.default.init_args.lr=0.001."),
         (["--trainer.overfit_batches=1"], "overfit_batches cannot be used, since there is no data set to overfit"),
         (["--trainer.overfit_batches=0.5"], "overfit_batches cannot be used"),
         (["--trainer.limit_train_batches=1"], "limit_train_batches cannot be used: set --data.eval_interval"),

@@ -3,6 +3,7 @@
 import copy
 import importlib
 import inspect
+import math
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,18 @@ def test_an_evaluation_that_was_cut_short_is_made_up_for(name, steps):
 
 def test_noise_that_remembers_goes_on_in_each_environment():
     cut_ends_as_whole("DDPG", "box", "--data.num_envs=2", "--model.noise=lightning_maxent.noise.OrnsteinUhlenbeckNoise")
+
+
+@pytest.mark.parametrize("clock", ["updates", "env_steps"])
+@pytest.mark.parametrize("name", ["TD3", "PPO"])
+def test_a_learning_rate_schedule_goes_on_where_it_was(name, clock):
+    """Also that of the policy of TD3, which is updated every second time."""
+    schedule = "--model.optimizers.schedule=torch.optim.lr_scheduler.CosineAnnealingLR"
+    settings = ["--model.optimizers.schedule.T_max=150", f"--model.optimizers.schedule_clock={clock}"]
+    *_, before, last = cut_ends_as_whole(name, "box", schedule, *settings, "--model.optimizers.default.lr=1e-3")
+    assert last["lr/policy"] < before["lr/policy"] < 1e-3
+    steps = last["env_steps"] if clock == "env_steps" else last["gradient_steps"]
+    assert last["lr/policy"] == pytest.approx(1e-3 * (1 + math.cos(math.pi * steps / 150)) / 2)
 
 
 @pytest.mark.parametrize(("name", "kind"), FIRST)

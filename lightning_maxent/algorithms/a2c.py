@@ -1,10 +1,10 @@
 """Advantage actor-critic: the synchronous form of A3C."""
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, Sample
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.objectives import Scalar, policy_gradient_loss, squared_error
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.value import StateValue, ValueBuilder
@@ -23,13 +23,13 @@ class A2C(AdvantageAlgorithm):
         value: builds V from ``obs_dim``.
         temperature: builds alpha, the source chapter's beta, from ``actions``; .01 in section 8 of the paper.
         entropy_objective: builds the weight of later states' entropies.
-        value_optimizer: of V.
-        policy_optimizer: of the policy.
-        temperature_optimizer: of alpha, where alpha is learned.
+        optimizers: how to optimize the networks.
         discount: gamma; .99 in the paper.
         gae_lambda: lambda in [0, 1]; 1 in the paper.
         max_grad_norm: the gradient of each network is shortened to this norm; ours: .5, of many implementations.
     """
+
+    networks = ("value", "policy", "temperature")
 
     def __init__(
         self,
@@ -39,9 +39,7 @@ class A2C(AdvantageAlgorithm):
         value: ValueBuilder = StateValue,
         temperature: TemperatureBuilder = FixedTemperature,
         entropy_objective: EntropyObjectiveBuilder = CurrentEntropy,
-        value_optimizer: OptimizerBuilder = adam,
-        policy_optimizer: OptimizerBuilder = adam,
-        temperature_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         discount: float = 0.99,
         gae_lambda: float = 1.0,
         max_grad_norm: float = 0.5,
@@ -53,7 +51,7 @@ class A2C(AdvantageAlgorithm):
             value,
             temperature,
             entropy_objective,
-            {"value": value_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer},
+            optimizers,
             discount,
             gae_lambda,
             max_grad_norm,

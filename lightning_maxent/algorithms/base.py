@@ -1,9 +1,8 @@
 """The one training step and the one clock."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any, ClassVar, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from lightning_maxent.algorithms.checks import (
     check_averaging,
@@ -24,6 +23,8 @@ from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.inspection import diverged
 from lightning_maxent.networks import AbstractConstraint
 from lightning_maxent.objectives import Scalar
+from lightning_maxent.old_names import renamed_maker
+from lightning_maxent.optimizers import Clock, LearningRates, Optimizers
 from lightning_maxent.schedules import AbstractSchedule
 from lightning_maxent.targets import frozen_statistics
 from lightning_maxent.temperature import AbstractTemperature
@@ -33,60 +34,43 @@ LONGEST_DELAY = 1_000  # updates that a network may have to wait for its first l
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
-OptimizerBuilder = Callable[[Iterable[nn.Parameter]], Optimizer]
-
-
-def adam(parameters: Iterable[nn.Parameter], lr: float = 3e-4) -> Optimizer:
-    """Adam with the step size of Haarnoja et al. 2018a, table 1."""
-    return Adam(parameters, lr=lr)
-
-
-def keep_settings(name: str, optimizer: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
-    """What an optimizer loads: moments from a checkpoint, but its settings, such as the step size, as they are now.
-
-    Raises:
-        MaxEntError: if another kind of optimizer saved it.
-    """
-    groups, kind = list(zip(optimizer.param_groups, saved["param_groups"])), type(optimizer).__name__
-    alike = all(theirs.keys() <= own.keys() for own, theirs in groups)
-    if (there := saved.get("kind", kind if alike else "another optimizer")) != kind:
-        raise MaxEntError(
-            f"The checkpoint was made with {there} as {name}, but it is {kind} here: resume with that one, or begin a new run "
-            f"with these weights by the callback WarmStart."
-        )
-    kept = [theirs | {setting: own[setting] for setting in optimizer.defaults} for own, theirs in groups]
-    return saved | {"param_groups": kept}
-
 
 class AbstractAlgorithm(pl.LightningModule, ABC):
     """An algorithm is a dictionary of losses, keyed by the network that each one moves.
 
-    A key is the name of a network attribute, of its optimizer and of its loss in the logs.  A subclass builds the parts
-    and gives the abstract methods; this class steps the optimizers, advances the clock and measures evaluation episodes.
+    A key is the name of a network attribute, of its optimizer and of its loss in the logs.  A subclass names its networks
+    in ``networks``, builds the parts and gives the abstract methods; this class steps optimizers and learning-rate
+    schedules, advances the clock and measures evaluation episodes.
+
     A subclass that overrides ``configure_optimizers`` returns one optimizer for each of ``trained_networks()``, in that
-    order.
+    order, alone or with learning-rate schedulers in one of Lightning's forms.  The schedulers take their steps on
+    ``optimizers.schedule_clock`` like any other; they must depend on the number of steps alone.
 
     Args:
         temperature: the weight of entropy.
-        optimizers: how to optimize each network, by its name; one whose network has no parameters is not built.
+        optimizers: how to optimize the networks.
         discount: gamma in [0, 1].
 
     Raises:
-        MaxEntError: for a discount outside [0, 1].
+        MaxEntError: for a discount outside [0, 1], or an optimizer for a network that is not among ``networks``.
     """
 
-    def __init__(
-        self,
-        temperature: AbstractTemperature,
-        optimizers: dict[str, OptimizerBuilder],
-        discount: float,
-    ):
+    networks: ClassVar[tuple[str, ...]] = ()
+    """Names of the attributes that are trained, in the order of their optimizers."""
+
+    def __init__(self, temperature: AbstractTemperature, optimizers: Optimizers, discount: float):
         super().__init__()
         if not 0 <= discount <= 1:
             raise MaxEntError(f"The discount must lie in [0, 1], but is {discount}.")
+        if not self.networks:
+            raise MaxEntError(
+                f"{type(self).__name__} does not say which networks it trains: name their attributes in the class, as in "
+                f'networks = ("critic", "policy").'
+            )
+        optimizers.check(type(self).__name__, self.networks)
         self.automatic_optimization = False  # one optimizer per network
         self.temperature, self.discount = temperature, discount
-        self._optimizer_builders = optimizers
+        self._optimizers, self._learning_rates = optimizers, LearningRates([])
         self._sums: dict[str, Tensor] = {}  # of what was recorded since the last drain
         self._counts: dict[str, int] = {}
         self.gradient_steps = 0
@@ -126,54 +110,27 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     # ---- learning ---------------------------------------------------------------------------------------------------
 
     def trained_networks(self) -> list[str]:
-        """Names of the networks that have parameters, in the order of their optimizers.
+        """Those of ``networks`` that have parameters, in the same order.
 
         Raises:
-            MaxEntError: for an optimizer whose name is not that of a network.
+            MaxEntError: for a name that is not that of a network.
         """
-        for name in self._optimizer_builders:
+        for name in self.networks:
             check_network(type(self).__name__, name, getattr(self, name, None))
-        return [name for name in self._optimizer_builders if any(True for _ in self.get_submodule(name).parameters())]
+        return [name for name in self.networks if any(True for _ in self.get_submodule(name).parameters())]
 
-    def configure_optimizers(self) -> list[Optimizer]:
-        """One optimizer for each of ``trained_networks()``, in that order.
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        """One optimizer for each of ``trained_networks()``, by the network's name, in that order.
 
         Raises:
             MaxEntError: for arguments that an optimizer refuses, or an optimizer that cannot step these networks.
         """
-        return [self._optimizer(name) for name in self.trained_networks()]
+        parameters = {name: list(self.get_submodule(name).parameters()) for name in self.trained_networks()}
+        return {name: self._optimizers.build(name, of_network) for name, of_network in parameters.items()}
 
-    def _optimizer(self, name: str) -> Optimizer:
-        parameters = list(getattr(self, name).parameters())
-        optimizer = self._built_optimizer(name, parameters)
-        self._try_step(name, parameters)
-        optimizer.register_state_dict_post_hook(lambda optimizer, state: state | {"kind": type(optimizer).__name__})
-        optimizer.register_load_state_dict_pre_hook(partial(keep_settings, f"{name}_optimizer"))
-        return optimizer
-
-    def _built_optimizer(self, name: str, parameters: list[nn.Parameter]) -> Optimizer:
-        try:
-            return self._optimizer_builders[name](parameters)
-        except (RuntimeError, TypeError, ValueError) as error:
-            said = " ".join(str(error).split()).rstrip(".")
-            off = f"--model.{name}_optimizer.init_args.fused=false"
-            advice = f": the built-in configurations set fused, which {off} switches off." if "fused" in said else "."
-            raise MaxEntError(f"{name}_optimizer cannot be built: {said}{advice}") from error
-
-    def _try_step(self, name: str, parameters: list[nn.Parameter]) -> None:
-        """Step copies of the parameters by zero gradients: some optimizers want a closure, others sparse gradients."""
-        copies = [nn.Parameter(each.detach().clone()) for each in parameters]
-        for each in copies:
-            each.grad = torch.zeros_like(each)
-        optimizer = self._built_optimizer(name, copies)
-        try:
-            optimizer.step()
-        except Exception as error:
-            said = " ".join(str(error).split()).rstrip(".")
-            raise MaxEntError(
-                f"{name}_optimizer cannot be {type(optimizer).__name__}, whose step failed ({said}): choose one that steps by "
-                f"dense gradients without a closure, such as torch.optim.Adam."
-            ) from error
+    def configure_optimizers(self) -> Any:
+        """What ``build_optimizers`` built, and a learning-rate scheduler for each where a schedule is set."""
+        return self._optimizers.scheduled(self.build_optimizers())
 
     def update(self, batch: Any, optimizers: dict[str, Optimizer]) -> None:
         """One gradient step of every network that has a loss, after one shared backward pass.
@@ -185,7 +142,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             MaxEntError: for a loss that moves no network.
         """
         losses = self.losses(batch)
-        check_losses(type(self).__name__, losses, self._optimizer_builders, optimizers)
+        check_losses(type(self).__name__, losses, self.networks, optimizers)
         losses = {name: loss for name, loss in losses.items() if name in optimizers}
         if losses:
             self._step(losses, optimizers)
@@ -243,7 +200,18 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     def on_fit_start(self) -> None:
         self._trained = self.trained_networks()
         networks = {name: self.get_submodule(name) for name in self._trained}
-        check_optimizers(type(self).__name__, networks, self.trainer.optimizers, self.trainer.lr_scheduler_configs)
+        check_optimizers(type(self).__name__, networks, self.trainer.optimizers)
+        names = {id(optimizer): name for name, optimizer in zip(self._trained, self.trainer.optimizers)}
+        schedulers: list[Any] = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        self._learning_rates = LearningRates([(names[id(each.optimizer)], each) for each in schedulers])
+
+    def on_train_start(self) -> None:
+        self._advance_learning_rates("updates", self.gradient_steps)
+        self._advance_learning_rates("env_steps", self.trainer.global_step)
+
+    def _advance_learning_rates(self, clock: Clock, steps: int) -> None:
+        if clock == self._optimizers.schedule_clock:
+            self._learning_rates.advance(steps)
 
     def training_step(self, batch: Round, batch_idx: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=False)
@@ -251,6 +219,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self.check_data(batch.batch)
         for each in self.batches(batch.batch):
             self.update(each, named)
+            self._advance_learning_rates("updates", self.gradient_steps)
+        self._advance_learning_rates("env_steps", batch.env_steps)
         self._advance_clock(batch.env_steps)
 
     def _advance_clock(self, env_steps: int) -> None:
@@ -322,17 +292,21 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def drain_metrics(self) -> dict[str, float]:
-        """Means over what was recorded since the last call, and the number of gradient steps so far."""
+        """Means over what was recorded since the last call; learning rates that follow a schedule, as they are; and the
+        number of gradient steps so far.
+        """
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self._sums.clear()
         self._counts.clear()
         target_entropy = self.temperature.target_entropy()
         if target_entropy is not None:
             means["entropy_target"] = float(target_entropy)
-        return means | {"gradient_steps": float(self.gradient_steps)}
+        return means | self._learning_rates.now() | {"gradient_steps": float(self.gradient_steps)}
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint |= {"gradient_steps": self.gradient_steps, "algorithm": type(self).__name__}
+        if "lr_schedulers" in checkpoint:
+            checkpoint["lr_schedulers"] = []  # see LearningRates
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Take on a run of the same algorithm.
@@ -340,7 +314,10 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         Raises:
             MaxEntError: if it was made by another one, or its tensors do not fit.
         """
-        if (made_by := checkpoint.get("algorithm")) not in (None, type(self).__name__):
+        made_by = checkpoint.get("algorithm")
+        if sentence := renamed_maker(made_by, checkpoint.get("state_dict", {})):
+            raise MaxEntError(sentence)
+        if made_by not in (None, type(self).__name__):
             raise MaxEntError(
                 f"The checkpoint was made by {made_by}, but this is {type(self).__name__}: give the configuration that made it, or "
                 f"begin a new run with these weights by the callback WarmStart."

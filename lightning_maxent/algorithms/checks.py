@@ -12,11 +12,11 @@ from lightning_maxent.objectives import Scalar
 
 
 def check_network(algorithm: str, name: str, network: object) -> None:
-    """Raise ``MaxEntError`` unless an optimizer of this name has a network to move."""
+    """Raise ``MaxEntError`` unless what an algorithm names among its networks is one."""
     if not isinstance(network, nn.Module):
         raise MaxEntError(
-            f"{algorithm} has an optimizer for {name!r}, but no network of that name: assign the network to self.{name}, or "
-            f"name the optimizer after the network that it moves."
+            f"{algorithm} names {name!r} among its networks, but has no network of that name: assign the network to "
+            f"self.{name}, or correct the name in networks."
         )
 
 
@@ -53,15 +53,8 @@ def check_reached(algorithm: str, name: str, network: nn.Module) -> None:
         )
 
 
-def check_optimizers(
-    algorithm: str, networks: Mapping[str, nn.Module], optimizers: Sequence[Optimizer], schedulers: Sequence[object]
-) -> None:
+def check_optimizers(algorithm: str, networks: Mapping[str, nn.Module], optimizers: Sequence[Optimizer]) -> None:
     """Raise ``MaxEntError`` unless ``configure_optimizers`` returned one optimizer for each network, in their order."""
-    if schedulers:
-        raise MaxEntError(
-            f"{algorithm}.configure_optimizers returns a learning-rate scheduler, which Lightning does not step under manual "
-            f"optimization: return the optimizers alone, and call the scheduler's step() at the end of training_step."
-        )
     own = [{id(parameter) for parameter in network.parameters()} for network in networks.values()]
     given = [{id(each) for group in optimizer.param_groups for each in group["params"]} for optimizer in optimizers]
     if len(given) != len(own) or not all(moved and moved <= network for moved, network in zip(given, own)):

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions, BoxActions
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
-from lightning_maxent.algorithms.base import OptimizerBuilder
 from lightning_maxent.critics.base import CriticBuilder, build_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import soft_value
+from lightning_maxent.optimizers import Optimizers
 from lightning_maxent.policies.base import PolicyBuilder, build_policy
 from lightning_maxent.temperature import TemperatureBuilder
 
@@ -28,7 +28,7 @@ class ContinuousAlgorithm(ActionValueAlgorithm, ABC):
         actions: AbstractActions,
         critic: CriticBuilder,
         temperature: TemperatureBuilder,
-        optimizers: dict[str, OptimizerBuilder],
+        optimizers: Optimizers,
         discount: float,
     ):
         if not isinstance(actions, BoxActions):
@@ -60,7 +60,7 @@ class ActorCritic(ContinuousAlgorithm, ABC):
         critic: CriticBuilder,
         policy: PolicyBuilder,
         temperature: TemperatureBuilder,
-        optimizers: dict[str, OptimizerBuilder],
+        optimizers: Optimizers,
         discount: float,
     ):
         super().__init__(obs_dim, actions, critic, temperature, optimizers, discount)

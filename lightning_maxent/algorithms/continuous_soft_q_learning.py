@@ -5,10 +5,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
 from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.objectives import Scalar, soft_mixture
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.particles import AbstractParticles, UniformParticles
 from lightning_maxent.policies.base import SamplerBuilder, build_sampler, same_noise_each_time
 from lightning_maxent.policy_updates import AbstractPolicyUpdate, SteinUpdate
@@ -36,15 +36,15 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
         temperature: builds alpha from ``actions``; a learned one steers the entropy that the particles tell: that of
             ``exp(Q/alpha)/Z``, with ``PolicyExpectation`` the policy's own.
         target: builds the copy of Q.
-        critic_optimizer: of Q.
-        policy_optimizer: of the policy.
-        temperature_optimizer: of alpha, where alpha is learned.
+        optimizers: how to optimize the networks.
         discount: gamma; .99 in the paper.
 
     Raises:
         MaxEntError: for finite actions, particles or an update that the policy cannot serve, or a target entropy that the
             particles cannot tell.
     """
+
+    networks = ("critic", "policy", "temperature")
 
     def __init__(
         self,
@@ -56,12 +56,9 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
         policy_update: AbstractPolicyUpdate | None = None,
         temperature: TemperatureBuilder = FixedTemperature,
         target: TargetBuilder = PeriodicTarget,
-        critic_optimizer: OptimizerBuilder = adam,
-        policy_optimizer: OptimizerBuilder = adam,
-        temperature_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         discount: float = 0.99,
     ):
-        optimizers = {"critic": critic_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer}
         super().__init__(obs_dim, actions, critic, temperature, optimizers, discount)
         self.action_dim = actions.dim
         self.policy = build_sampler(policy, obs_dim, actions.dim)

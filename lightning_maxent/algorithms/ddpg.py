@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.action_value import check_delay
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.noise import GaussianNoise, NoiseBuilder, NoNoise
 from lightning_maxent.objectives import Scalar
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import build_deterministic_policy
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen
 from lightning_maxent.temperature import FixedTemperature
@@ -34,11 +34,12 @@ class DDPG(ContinuousAlgorithm):
         noise: builds what is added to the actions played to learn from.
         smoothing: builds what is added to the next action of the backup.
         target: builds the slow copies.
-        critic_optimizer: of Q.
-        policy_optimizer: of the policy.
+        optimizers: how to optimize the networks.
         policy_delay: updates of Q and of the copies for every one of the policy.
         discount: gamma; .99 in the paper.
     """
+
+    networks = ("critic", "policy")
 
     def __init__(
         self,
@@ -49,12 +50,10 @@ class DDPG(ContinuousAlgorithm):
         noise: NoiseBuilder = GaussianNoise,
         smoothing: NoiseBuilder = NoNoise,
         target: TargetBuilder = PolyakTarget,
-        critic_optimizer: OptimizerBuilder = adam,
-        policy_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         policy_delay: int = 1,
         discount: float = 0.99,
     ):
-        optimizers = {"critic": critic_optimizer, "policy": policy_optimizer}
         super().__init__(obs_dim, actions, critic, partial(FixedTemperature, alpha=0.0), optimizers, discount)
         self.policy = build_deterministic_policy(policy, obs_dim, actions.dim)
         self.noise, self.smoothing = noise(actions.dim), smoothing(actions.dim)

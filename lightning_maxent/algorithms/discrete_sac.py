@@ -6,11 +6,11 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.action_value import check_delay
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import FinitePolicyBuilder, build_finite_policy
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen_statistics
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
@@ -34,12 +34,12 @@ class DiscreteSAC(FiniteAlgorithm):
         temperature: builds alpha from ``actions``.
         target: builds the slow copy of Q.
         exploration: builds what plays while learning.
-        critic_optimizer: of Q.
-        policy_optimizer: of the policy.
-        temperature_optimizer: of alpha, where alpha is learned.
+        optimizers: how to optimize the networks.
         policy_delay: updates of Q for every one of policy and temperature.
         discount: gamma.
     """
+
+    networks = ("critic", "policy", "temperature")
 
     def __init__(
         self,
@@ -50,13 +50,10 @@ class DiscreteSAC(FiniteAlgorithm):
         temperature: TemperatureBuilder = LearnedTemperature,
         target: TargetBuilder = PolyakTarget,
         exploration: ExplorationBuilder = PolicyExploration,
-        critic_optimizer: OptimizerBuilder = adam,
-        policy_optimizer: OptimizerBuilder = adam,
-        temperature_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         policy_delay: int = 1,
         discount: float = 0.99,
     ):
-        optimizers = {"critic": critic_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer}
         super().__init__(obs_dim, actions, critic, temperature, exploration, optimizers, discount)
         self.policy = build_finite_policy(policy, obs_dim, self.actions)
         self.policy_delay = check_delay(policy_delay)

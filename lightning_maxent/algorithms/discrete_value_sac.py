@@ -6,11 +6,11 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.action_value import check_delay
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss, squared_error
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import FinitePolicyBuilder, build_finite_policy
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, build_state_target
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
@@ -41,16 +41,15 @@ class DiscreteValueSAC(FiniteAlgorithm):
         temperature: builds alpha from ``actions``.
         target: builds the slow copy of V; no joint pass, which is for critics.
         exploration: builds what plays while learning.
-        value_optimizer: of V.
-        critic_optimizer: of Q.
-        policy_optimizer: of the policy.
-        temperature_optimizer: of alpha, where alpha is learned.
+        optimizers: how to optimize the networks.
         policy_delay: updates of Q for every one of policy and temperature.
         discount: gamma.
 
     Raises:
         MaxEntError: for continuous actions, or a target that needs a joint pass of the critic.
     """
+
+    networks = ("value", "critic", "policy", "temperature")
 
     def __init__(
         self,
@@ -62,19 +61,10 @@ class DiscreteValueSAC(FiniteAlgorithm):
         temperature: TemperatureBuilder = LearnedTemperature,
         target: TargetBuilder = PolyakTarget,
         exploration: ExplorationBuilder = PolicyExploration,
-        value_optimizer: OptimizerBuilder = adam,
-        critic_optimizer: OptimizerBuilder = adam,
-        policy_optimizer: OptimizerBuilder = adam,
-        temperature_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         policy_delay: int = 1,
         discount: float = 0.99,
     ):
-        optimizers = {
-            "value": value_optimizer,
-            "critic": critic_optimizer,
-            "policy": policy_optimizer,
-            "temperature": temperature_optimizer,
-        }
         super().__init__(obs_dim, actions, critic, temperature, exploration, optimizers, discount)
         self.policy = build_finite_policy(policy, obs_dim, self.actions)
         self.policy_delay = check_delay(policy_delay)

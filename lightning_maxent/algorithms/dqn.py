@@ -3,12 +3,14 @@
 from functools import partial
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exploration import ExplorationBuilder
+from lightning_maxent.objectives import Scalar
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.targets import PeriodicTarget, TargetBuilder
 from lightning_maxent.temperature import FixedTemperature
+from lightning_maxent.transition import Transition
 
 
 class DQN(SoftQLearning):
@@ -22,9 +24,11 @@ class DQN(SoftQLearning):
         critic: builds Q.
         exploration: builds what plays while learning, such as ``EpsilonGreedy``; nothing else tries other actions.
         target: builds the slow copy of Q; every 10,000 updates in extended data table 1 of the paper.
-        critic_optimizer: of Q.
+        optimizers: how to optimize the networks.
         discount: gamma; .99 there.
     """
+
+    networks = ("critic",)
 
     def __init__(
         self,
@@ -33,7 +37,7 @@ class DQN(SoftQLearning):
         critic: CriticBuilder,
         exploration: ExplorationBuilder,
         target: TargetBuilder = PeriodicTarget,
-        critic_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         discount: float = 0.99,
     ):
         super().__init__(
@@ -43,6 +47,9 @@ class DQN(SoftQLearning):
             partial(FixedTemperature, alpha=0.0),
             target,
             exploration,
-            critic_optimizer,
+            optimizers,
             discount=discount,
         )
+
+    def losses(self, batch: Transition) -> dict[str, Scalar]:
+        return {"critic": super().losses(batch)["critic"]}

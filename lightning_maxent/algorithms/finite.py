@@ -9,11 +9,11 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions, FiniteActions
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
-from lightning_maxent.algorithms.base import OptimizerBuilder
 from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, ReturnDistribution, build_finite_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import ExplorationBuilder
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_soft_value, soft_mixture
+from lightning_maxent.optimizers import Optimizers
 from lightning_maxent.temperature import TemperatureBuilder
 
 
@@ -34,7 +34,7 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         critic: CriticBuilder,
         temperature: TemperatureBuilder,
         exploration: ExplorationBuilder,
-        optimizers: dict[str, OptimizerBuilder],
+        optimizers: Optimizers,
         discount: float,
     ):
         if not isinstance(actions, FiniteActions):

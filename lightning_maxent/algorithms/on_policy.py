@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import AbstractAlgorithm, OptimizerBuilder
+from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.entropy_objectives import EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import generalized_advantages, soft_bellman_target, soft_returns
+from lightning_maxent.optimizers import Optimizers
 from lightning_maxent.policies.base import (
     AbstractComparablePolicy,
     AbstractDistribution,
@@ -97,13 +98,13 @@ def check_learns_as_it_plays(
         )
 
 
-def clip_gradients(optimizers: list[Optimizer], norm: float) -> list[Optimizer]:
+def clip_gradients(optimizers: dict[str, Optimizer], norm: float) -> dict[str, Optimizer]:
     """The same optimizers, each of which shortens its gradient to ``norm`` before a step."""
 
     def clip(optimizer: Optimizer, *_: Any) -> None:
         nn.utils.clip_grad_norm_([each for group in optimizer.param_groups for each in group["params"]], norm)
 
-    for optimizer in optimizers:
+    for optimizer in optimizers.values():
         optimizer.register_step_pre_hook(clip)
     return optimizers
 
@@ -132,7 +133,7 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         policy: builds the policy.
         temperature: builds alpha, the source chapter's beta, from ``actions``.
         entropy_objective: builds the weight of later states' entropies.
-        optimizers: how to optimize each network, by its name.
+        optimizers: how to optimize the networks.
         discount: gamma.
         max_grad_norm: the gradient of each network is shortened to this norm.
 
@@ -148,7 +149,7 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         policy: ExplicitPolicyBuilder,
         temperature: TemperatureBuilder,
         entropy_objective: EntropyObjectiveBuilder,
-        optimizers: dict[str, OptimizerBuilder],
+        optimizers: Optimizers,
         discount: float,
         max_grad_norm: float,
     ):
@@ -167,8 +168,8 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
             reward: its rewards, each with what the entropy of the state behind it is worth.
         """
 
-    def configure_optimizers(self) -> list[Optimizer]:
-        return clip_gradients(super().configure_optimizers(), self.max_grad_norm)
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        return clip_gradients(super().build_optimizers(), self.max_grad_norm)
 
     def check_data(self, batch: Any) -> None:
         check_rollout(self, batch)
@@ -218,7 +219,7 @@ class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
         value: ValueBuilder,
         temperature: TemperatureBuilder,
         entropy_objective: EntropyObjectiveBuilder,
-        optimizers: dict[str, OptimizerBuilder],
+        optimizers: Optimizers,
         discount: float,
         gae_lambda: float,
         max_grad_norm: float,

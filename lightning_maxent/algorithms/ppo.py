@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.on_policy import (
     AdvantageAlgorithm,
     Sample,
@@ -18,6 +17,7 @@ from lightning_maxent.algorithms.on_policy import (
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, clipped_surrogate_loss, squared_error
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Rollout
@@ -46,9 +46,7 @@ class PPO(AdvantageAlgorithm):
         value: builds V from ``obs_dim``.
         temperature: builds alpha, the source chapter's beta, from ``actions``.
         entropy_objective: builds the weight of later states' entropies.
-        value_optimizer: of V.
-        policy_optimizer: of the policy.
-        temperature_optimizer: of alpha, where alpha is learned.
+        optimizers: how to optimize the networks.
         discount: gamma; .99 in the paper's table 3.
         gae_lambda: lambda in [0, 1]; .95 there.
         clip: how far the ratio of probabilities counts away from 1; .2 there.
@@ -60,6 +58,8 @@ class PPO(AdvantageAlgorithm):
         MaxEntError: for numbers that cannot be.
     """
 
+    networks = ("value", "policy", "temperature")
+
     def __init__(
         self,
         obs_dim: int,
@@ -68,9 +68,7 @@ class PPO(AdvantageAlgorithm):
         value: ValueBuilder = StateValue,
         temperature: TemperatureBuilder = FixedTemperature,
         entropy_objective: EntropyObjectiveBuilder = CurrentEntropy,
-        value_optimizer: OptimizerBuilder = adam,
-        policy_optimizer: OptimizerBuilder = adam,
-        temperature_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         discount: float = 0.99,
         gae_lambda: float = 0.95,
         clip: float = 0.2,
@@ -85,7 +83,7 @@ class PPO(AdvantageAlgorithm):
             value,
             temperature,
             entropy_objective,
-            {"value": value_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer},
+            optimizers,
             discount,
             gae_lambda,
             max_grad_norm,

@@ -7,11 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.on_policy import OnPolicyAlgorithm, Sample
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, generalized_advantages, policy_gradient_loss
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Episode, Rollout
@@ -37,8 +37,7 @@ class REINFORCE(OnPolicyAlgorithm):
         policy: builds the policy.
         temperature: builds alpha, the source chapter's beta, from ``actions``.
         entropy_objective: builds the weight of later states' entropies.
-        policy_optimizer: of the policy.
-        temperature_optimizer: of alpha, where alpha is learned.
+        optimizers: how to optimize the networks.
         discount: gamma.
         max_grad_norm: the gradient of each network is shortened to this norm.
         baseline_decay: what is left of b after an episode, in [0, 1); .9 in Williams & Peng 1991.
@@ -47,6 +46,8 @@ class REINFORCE(OnPolicyAlgorithm):
         MaxEntError: for a decay outside [0, 1).
     """
 
+    networks = ("policy", "temperature")
+
     def __init__(
         self,
         obs_dim: int,
@@ -54,8 +55,7 @@ class REINFORCE(OnPolicyAlgorithm):
         policy: ExplicitPolicyBuilder,
         temperature: TemperatureBuilder = FixedTemperature,
         entropy_objective: EntropyObjectiveBuilder = CurrentEntropy,
-        policy_optimizer: OptimizerBuilder = adam,
-        temperature_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         discount: float = 0.99,
         max_grad_norm: float = 0.5,
         baseline_decay: float = 0.9,
@@ -66,7 +66,7 @@ class REINFORCE(OnPolicyAlgorithm):
             policy,
             temperature,
             entropy_objective,
-            {"policy": policy_optimizer, "temperature": temperature_optimizer},
+            optimizers,
             discount,
             max_grad_norm,
         )

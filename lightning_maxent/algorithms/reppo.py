@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ActorCritic
 from lightning_maxent.algorithms.on_policy import (
     check_gae_lambda,
@@ -31,6 +30,7 @@ from lightning_maxent.objectives import (
     soft_bellman_target,
     soft_value,
 )
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import AbstractComparablePolicy, PolicyBuilder, check_divergence
 from lightning_maxent.targets import frozen, frozen_statistics
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
@@ -82,10 +82,7 @@ class REPPO(ActorCritic):
         policy: builds the policy, one that can tell its divergence from an earlier one.
         temperature: builds alpha from ``actions``; learned in the paper, to ``-dim / 2`` nats in its code.
         trust_region: builds the constraint.
-        critic_optimizer: of Q.
-        policy_optimizer: of the policy.
-        temperature_optimizer: of alpha, where alpha is learned.
-        trust_region_optimizer: of the multiplier.
+        optimizers: how to optimize the networks.
         discount: gamma; .99 in the published code.
         gae_lambda: lambda in [0, 1]; .95 there.
         epochs: passes over a rollout; 4 there.
@@ -97,6 +94,7 @@ class REPPO(ActorCritic):
             cannot be.
     """
 
+    networks = ("critic", "policy", "temperature", "trust_region")
     policy: AbstractComparablePolicy
 
     def __init__(
@@ -107,22 +105,13 @@ class REPPO(ActorCritic):
         policy: PolicyBuilder,
         temperature: TemperatureBuilder = LearnedTemperature,
         trust_region: Callable[[], TrustRegion] = TrustRegion,
-        critic_optimizer: OptimizerBuilder = adam,
-        policy_optimizer: OptimizerBuilder = adam,
-        temperature_optimizer: OptimizerBuilder = adam,
-        trust_region_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         discount: float = 0.99,
         gae_lambda: float = 0.95,
         epochs: int = 4,
         minibatches: int = 128,
         max_grad_norm: float = 0.5,
     ):
-        optimizers = {
-            "critic": critic_optimizer,
-            "policy": policy_optimizer,
-            "temperature": temperature_optimizer,
-            "trust_region": trust_region_optimizer,
-        }
         super().__init__(obs_dim, actions, critic, policy, temperature, optimizers, discount)
         if not isinstance(self.policy, AbstractComparablePolicy):
             raise MaxEntError(
@@ -136,8 +125,8 @@ class REPPO(ActorCritic):
         self.gae_lambda, self.max_grad_norm = check_gae_lambda(gae_lambda), check_norm(max_grad_norm)
         self.epochs, self.minibatches = check_passes(epochs, minibatches)
 
-    def configure_optimizers(self) -> list[Optimizer]:
-        return clip_gradients(super().configure_optimizers(), self.max_grad_norm)
+    def build_optimizers(self) -> dict[str, Optimizer]:
+        return clip_gradients(super().build_optimizers(), self.max_grad_norm)
 
     def check_data(self, batch: Any) -> None:
         check_rollout(self, batch)

@@ -5,10 +5,10 @@ from torch import nn
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.action_value import check_delay
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ActorCritic
 from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.objectives import Scalar, policy_loss, soft_value
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import PolicyBuilder
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen, frozen_statistics
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
@@ -28,12 +28,12 @@ class SAC(ActorCritic):
         policy: builds the policy.
         temperature: builds alpha from ``actions``.
         target: builds the slow copy of Q.
-        critic_optimizer: of Q.
-        policy_optimizer: of the policy.
-        temperature_optimizer: of alpha, where alpha is learned.
+        optimizers: how to optimize the networks.
         policy_delay: updates of Q for every one of policy and temperature.
         discount: gamma; .99 in table 1.
     """
+
+    networks = ("critic", "policy", "temperature")
 
     def __init__(
         self,
@@ -43,9 +43,7 @@ class SAC(ActorCritic):
         policy: PolicyBuilder,
         temperature: TemperatureBuilder = LearnedTemperature,
         target: TargetBuilder = PolyakTarget,
-        critic_optimizer: OptimizerBuilder = adam,
-        policy_optimizer: OptimizerBuilder = adam,
-        temperature_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         policy_delay: int = 1,
         discount: float = 0.99,
     ):
@@ -55,7 +53,7 @@ class SAC(ActorCritic):
             critic,
             policy,
             temperature,
-            {"critic": critic_optimizer, "policy": policy_optimizer, "temperature": temperature_optimizer},
+            optimizers,
             discount,
         )
         self.policy_delay = check_delay(policy_delay)

@@ -5,11 +5,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import Scalar, categorical_entropy
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.targets import PolyakTarget, TargetBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
@@ -32,10 +32,11 @@ class SoftQLearning(FiniteAlgorithm):
         temperature: builds alpha from ``actions``.
         target: builds the slow copy of Q.
         exploration: builds what plays while learning.
-        critic_optimizer: of Q.
-        temperature_optimizer: of alpha, where alpha is learned.
+        optimizers: how to optimize the networks.
         discount: gamma.
     """
+
+    networks = ("critic", "temperature")
 
     def __init__(
         self,
@@ -45,11 +46,9 @@ class SoftQLearning(FiniteAlgorithm):
         temperature: TemperatureBuilder = FixedTemperature,
         target: TargetBuilder = PolyakTarget,
         exploration: ExplorationBuilder = PolicyExploration,
-        critic_optimizer: OptimizerBuilder = adam,
-        temperature_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         discount: float = 0.99,
     ):
-        optimizers = {"critic": critic_optimizer, "temperature": temperature_optimizer}
         super().__init__(obs_dim, actions, critic, temperature, exploration, optimizers, discount)
         self.target_critic = target(self.critic)
 

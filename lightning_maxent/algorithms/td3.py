@@ -5,10 +5,10 @@ from collections.abc import Callable
 from torch import nn
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.ddpg import DDPG
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.noise import GaussianNoise, NoiseBuilder
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.targets import PolyakTarget, TargetBuilder
 
 
@@ -32,8 +32,7 @@ class TD3(DDPG):
         noise: builds what is added to the actions played to learn from; a deviation of .1 in appendix C.
         smoothing: builds what is added to the next action of the backup.
         target: builds the slow copies.
-        critic_optimizer: of Q.
-        policy_optimizer: of the policy.
+        optimizers: how to optimize the networks.
         policy_delay: updates of Q for every one of the policy; 2 in section 6.1.
         discount: gamma; .99 in the paper.
     """
@@ -47,8 +46,7 @@ class TD3(DDPG):
         noise: NoiseBuilder = GaussianNoise,
         smoothing: NoiseBuilder = clipped_noise,
         target: TargetBuilder = PolyakTarget,
-        critic_optimizer: OptimizerBuilder = adam,
-        policy_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         policy_delay: int = 2,
         discount: float = 0.99,
     ):
@@ -60,8 +58,7 @@ class TD3(DDPG):
             noise,
             smoothing,
             target,
-            critic_optimizer,
-            policy_optimizer,
+            optimizers,
             policy_delay,
             discount,
         )

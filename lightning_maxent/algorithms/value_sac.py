@@ -4,10 +4,10 @@ import torch
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.action_value import check_delay
-from lightning_maxent.algorithms.base import OptimizerBuilder, adam
 from lightning_maxent.algorithms.continuous import ActorCritic
 from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.objectives import Scalar, policy_loss, value_loss
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import PolicyBuilder
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, build_state_target, frozen
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
@@ -35,16 +35,15 @@ class ValueSAC(ActorCritic):
         value: builds V from ``obs_dim``.
         temperature: builds alpha from ``actions``.
         target: builds the slow copy of V; no joint pass, which is for critics.
-        value_optimizer: of V.
-        critic_optimizer: of Q.
-        policy_optimizer: of the policy.
-        temperature_optimizer: of alpha, where alpha is learned.
+        optimizers: how to optimize the networks.
         policy_delay: updates of Q for every one of policy and temperature.
         discount: gamma; .99 in table 1.
 
     Raises:
         MaxEntError: for finite actions, or a target that needs a joint pass of the critic.
     """
+
+    networks = ("value", "critic", "policy", "temperature")
 
     def __init__(
         self,
@@ -55,10 +54,7 @@ class ValueSAC(ActorCritic):
         value: ValueBuilder = StateValue,
         temperature: TemperatureBuilder = FixedTemperature,
         target: TargetBuilder = PolyakTarget,
-        value_optimizer: OptimizerBuilder = adam,
-        critic_optimizer: OptimizerBuilder = adam,
-        policy_optimizer: OptimizerBuilder = adam,
-        temperature_optimizer: OptimizerBuilder = adam,
+        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         policy_delay: int = 1,
         discount: float = 0.99,
     ):
@@ -68,12 +64,7 @@ class ValueSAC(ActorCritic):
             critic,
             policy,
             temperature,
-            {
-                "value": value_optimizer,
-                "critic": critic_optimizer,
-                "policy": policy_optimizer,
-                "temperature": temperature_optimizer,
-            },
+            optimizers,
             discount,
         )
         self.policy_delay = check_delay(policy_delay)

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch.optim import SGD
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from lightning_maxent import (
     AbstractAlgorithm,
@@ -15,6 +15,7 @@ from lightning_maxent import (
     Episode,
     FixedTemperature,
     MaxEntError,
+    Optimizers,
     ReplayDataModule,
     Round,
     SquashedGaussian,
@@ -47,7 +48,9 @@ def test_a_trainer_is_looked_at_without_the_command_line_too(quiet_trainer, stag
 
 
 def sac_with(optimizer) -> ValueSAC:
-    return ValueSAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian, critic_optimizer=optimizer)
+    return ValueSAC(
+        3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian, optimizers=Optimizers(critic=optimizer)
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,9 +58,15 @@ def sac_with(optimizer) -> ValueSAC:
     [
         (torch.optim.LBFGS, r"cannot be LBFGS, whose step failed \(.*'closure'\): choose one that steps by dense"),
         (torch.optim.SparseAdam, r"cannot be SparseAdam, whose step failed \(.* dense gradients.*\): choose one"),
-        (partial(torch.optim.Adam, fused=True, foreach=True), "cannot be built: .* together: .*fused=false switches"),
-        (partial(torch.optim.Adam, lr=-1), "cannot be built: Invalid learning rate: -1.$"),
-        (partial(torch.optim.Adam, learning_rate=1), "cannot be built: .* unexpected keyword argument 'learning_rate'"),
+        (
+            partial(torch.optim.Adam, fused=True, foreach=True),
+            r"optimizers.critic cannot build .* together: .*--model.optimizers.critic.init_args.fused=false switches",
+        ),
+        (partial(torch.optim.Adam, lr=-1), "cannot build the optimizer of critic: Invalid learning rate: -1.$"),
+        (
+            partial(torch.optim.Adam, learning_rate=1),
+            "cannot build the optimizer of critic: .* unexpected keyword argument 'learning_rate'",
+        ),
     ],
 )
 def test_an_optimizer_that_cannot_step_the_networks_is_refused_when_it_is_built(optimizer, sentence):
@@ -181,8 +190,10 @@ def test_a_deterministic_episode_shows_return_and_length_only():
 class Regression(AbstractAlgorithm):
     """Two tables that regress on zero; ``mistake`` is done to its losses."""
 
-    def __init__(self, mistake=lambda losses: losses, names=("critic", "value", "temperature")):
-        super().__init__(FixedTemperature(BoxActions(1)), dict.fromkeys(names, partial(SGD, lr=0.1)), 0.9)
+    networks = ("critic", "value", "temperature")
+
+    def __init__(self, mistake=lambda losses: losses, **settings):
+        super().__init__(FixedTemperature(BoxActions(1)), Optimizers(partial(SGD, lr=0.1), **settings), 0.9)
         self.critic, self.value = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
         self.mistake = mistake
 
@@ -240,9 +251,20 @@ def test_an_update_without_any_loss_moves_nothing_and_counts():
     assert updated(Regression(lambda losses: {})).gradient_steps == 1
 
 
-def test_an_optimizer_without_a_network_is_refused():
-    with pytest.raises(MaxEntError, match=r"optimizer for 'polcy', but no network of that name: assign the network to"):
-        Regression(names=("critic", "polcy")).configure_optimizers()
+def test_a_name_among_the_networks_without_a_network_is_refused():
+    class Misspelled(Regression):
+        networks = ("critic", "polcy")
+
+    with pytest.raises(MaxEntError, match=r"names 'polcy' among its networks, but has no network of that name: assign"):
+        Misspelled().configure_optimizers()
+
+
+def test_an_algorithm_that_names_no_network_is_told_how_to():
+    class Nameless(Regression):
+        networks = ()
+
+    with pytest.raises(MaxEntError, match=r'Nameless does not say .* as in networks = \("critic", "policy"\)\.$'):
+        Nameless()
 
 
 def test_a_network_that_never_has_a_loss_is_named_and_one_that_waits_for_long_is_not():
@@ -295,12 +317,8 @@ def decay(optimizer):
     ("make", "sentence"),
     [
         (
-            lambda critic, value: ([critic, value], [decay(critic)]),
-            r"Subclass.configure_optimizers returns a learning-rate",
-        ),
-        (
-            lambda critic, value: ({"optimizer": critic, "lr_scheduler": decay(critic)}, {"optimizer": value}),
-            r"call the scheduler's step\(\) at the end of training_step",
+            lambda critic, value: ([critic, value], [ReduceLROnPlateau(value)]),
+            r"of value cannot follow ReduceLROnPlateau",
         ),
         (lambda critic, value: critic, r"in the order critic, value, but it returns 1 for 2 networks"),
         (lambda critic, value: {"optimizer": critic}, r"it returns 1 for 2 networks"),
@@ -316,17 +334,32 @@ def test_optimizers_that_would_not_be_stepped_as_they_are_meant_are_refused(make
 @pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*validation_step", "ignore:.*val_dataloader"
 )
-def test_a_scheduler_that_is_stepped_as_advised_changes_the_step_size(quiet_trainer):
-    class Scheduled(Regression):
-        def configure_optimizers(self):
-            optimizers = super().configure_optimizers()
-            self.scheduler = decay(optimizers[0])
-            return optimizers
-
-        def training_step(self, batch, batch_idx):
-            super().training_step(batch, batch_idx)
-            self.scheduler.step()
-
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda critic, value: ([critic, value], [decay(critic)]),
+        lambda critic, value: ({"optimizer": critic, "lr_scheduler": decay(critic)}, {"optimizer": value}),
+    ],
+)
+def test_the_schedulers_of_a_subclass_are_stepped_after_every_update(make, quiet_trainer):
     trainer = quiet_trainer(max_epochs=1)
-    fit(Scheduled(), trainer)
-    assert [each.param_groups[0]["lr"] for each in trainer.optimizers] == [0.1 * 0.5**2, 0.1]
+    fit(with_optimizers(make), trainer)
+    assert [each.param_groups[0]["lr"] for each in trainer.optimizers] == [0.1 * 0.5**6, 0.1]
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*validation_step", "ignore:.*val_dataloader"
+)
+@pytest.mark.parametrize(("clock", "steps"), [("updates", 6), ("env_steps", 2)])
+def test_all_learning_rates_follow_the_clock_also_where_a_network_has_no_loss(clock, steps, quiet_trainer):
+    trainer = quiet_trainer(max_epochs=1)
+    algorithm = Regression(lambda losses: {"critic": losses["critic"]}, schedule=decay, schedule_clock=clock)
+    fit(algorithm, trainer)  # two rounds of three updates and one environment step
+    assert [each.param_groups[0]["lr"] for each in trainer.optimizers] == [0.1 * 0.5**steps] * 2
+    rates = {name: value for name, value in algorithm.drain_metrics().items() if name.startswith("lr/")}
+    assert rates == {"lr/critic": 0.1 * 0.5**steps, "lr/value": 0.1 * 0.5**steps}
+    assert [config.name for config in trainer.lr_scheduler_configs] == ["critic_lr", "value_lr"]
+
+
+def test_without_a_schedule_no_learning_rate_is_logged():
+    assert not any(name.startswith("lr/") for name in updated(Regression()).drain_metrics())

@@ -8,6 +8,7 @@ import torch
 from torch.optim import SGD
 from torch.testing import assert_close
 
+from lightning_maxent import Optimizers
 from lightning_maxent.actions import BoxActions, FiniteActions
 from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
 from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
@@ -159,7 +160,7 @@ def drawn(algorithm, batch):
 
 
 SGD_LARGE = partial(SGD, lr=0.1)
-RESTLESS = {"critic_optimizer": SGD_LARGE, "policy_optimizer": SGD_LARGE}
+RESTLESS = {"optimizers": Optimizers(critic=SGD_LARGE, policy=SGD_LARGE)}
 
 
 @pytest.mark.parametrize("warmup", [0, 100])
@@ -239,7 +240,7 @@ def test_losses_of_flash_sac_equal_those_of_its_code(batch):
 
 def test_after_every_update_constraints_hold_and_slow_copies_follow_by_their_formula_untouched(batch):
     large = partial(SGD, lr=1.0)
-    algorithm = flash_sac(critic_optimizer=large, policy_optimizer=large)
+    algorithm = flash_sac(optimizers=Optimizers(critic=large, policy=large))
     optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
     for _ in range(3):
         before = {name: p.detach().clone() for name, p in algorithm.target_critic.network.named_parameters()}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from lightning_maxent import Optimizers
 from lightning_maxent.actions import BoxActions, FiniteActions
 from lightning_maxent.algorithms.continuous_soft_q_learning import ContinuousSoftQLearning
 from lightning_maxent.algorithms.sac import SAC
@@ -204,8 +205,7 @@ def test_in_a_world_of_one_step_q_value_entropy_and_policy_become_the_exact_ones
         policy_update=SteinUpdate(16) if name == "stein_sampler" else DivergenceUpdate(8),
         particles=UniformParticles(2),  # of no account where every step ends
         temperature=partial(FixedTemperature, alpha=alpha),
-        critic_optimizer=optimizer,
-        policy_optimizer=optimizer,
+        optimizers=Optimizers(optimizer),
     )
     optimizers = optimizers_of(algorithm)
     for _ in range(1200):

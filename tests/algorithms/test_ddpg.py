@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from lightning_maxent import Optimizers
 from lightning_maxent.actions import BoxActions, FiniteActions
 from lightning_maxent.algorithms.ddpg import DDPG
 from lightning_maxent.algorithms.td3 import TD3
@@ -95,9 +96,7 @@ def test_noise_is_for_exploring_alone():
 
 
 def test_in_a_world_of_one_step_the_policy_finds_the_best_action_of_every_state():
-    algorithm = build(
-        critic_optimizer=partial(torch.optim.Adam, lr=3e-3), policy_optimizer=partial(torch.optim.Adam, lr=3e-3)
-    )
+    algorithm = build(optimizers=Optimizers(partial(torch.optim.Adam, lr=3e-3)))
     optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
     for _ in range(600):
         obs, action = torch.rand(128, OBS) * 2 - 1, torch.rand(128, ACTION) * 2 - 1

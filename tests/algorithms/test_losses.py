@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from torchrl.modules import ProbabilisticActor, TanhNormal, ValueOperator
 from torchrl.objectives import SACLoss, SoftUpdate
 
+from lightning_maxent import Optimizers
 from lightning_maxent.actions import BoxActions
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.value_sac import ValueSAC
@@ -59,11 +60,6 @@ LEARNERS = {
 NETWORKS = ("value", "critic", "policy", "temperature")
 
 
-def optimizer_arguments(algorithm, optimizer):
-    has_value = algorithm.func is ValueSAC
-    return {f"{name}_optimizer": optimizer for name in NETWORKS if name != "value" or has_value}
-
-
 @pytest.fixture(params=ALGORITHMS)
 def build(request):
     torch.manual_seed(0)
@@ -99,16 +95,18 @@ def losses_with_the_same_noise(algorithm, batch):
 
 def test_an_optimizer_keeps_its_own_step_size_and_refuses_the_moments_of_another_kind(build):
     def critic_optimizer(optimizer):
-        return named_optimizers(build(OBS, BoxActions(ACTION), **optimizer_arguments(build, optimizer)))["critic"]
+        return named_optimizers(build(OBS, BoxActions(ACTION), optimizers=Optimizers(optimizer)))["critic"]
 
     saved, own = critic_optimizer(partial(Adam, lr=0.1)).state_dict(), critic_optimizer(partial(Adam, lr=0.3))
     own.load_state_dict(saved)
     assert own.param_groups[0]["lr"] == 0.3
-    with pytest.raises(MaxEntError, match="made with Adam as critic_optimizer, but it is AdamW here: resume with that"):
+    with pytest.raises(
+        MaxEntError, match="made with Adam as the optimizer of critic, but it is AdamW here: resume with"
+    ):
         critic_optimizer(AdamW).load_state_dict(saved)
     del saved["kind"]  # as in checkpoints that do not tell it
     own.load_state_dict(saved)
-    with pytest.raises(MaxEntError, match="made with another optimizer as critic_optimizer, but it is SGD here"):
+    with pytest.raises(MaxEntError, match="made with another optimizer as the optimizer of critic, but it is SGD here"):
         critic_optimizer(partial(SGD, lr=0.1)).load_state_dict(saved)
 
 
@@ -157,7 +155,7 @@ def test_update_steps_every_network_once_down_its_gradient_and_the_slow_copy_fol
     build, batch
 ):
     lr = 0.1
-    algorithm = build(OBS, BoxActions(ACTION), **optimizer_arguments(build, partial(SGD, lr=lr)))
+    algorithm = build(OBS, BoxActions(ACTION), optimizers=Optimizers(partial(SGD, lr=lr)))
     for copy in slow_copies(algorithm).values():
         disturb(copy)
     for name in algorithm.trained_networks():
@@ -272,7 +270,7 @@ def test_losses_of_constant_networks_equal_the_equations_of_the_papers(build, ba
 
 
 def test_drained_metrics_are_means_over_the_updates_since_the_last_drain(build, batch):
-    algorithm = build(OBS, BoxActions(ACTION), **optimizer_arguments(build, partial(SGD, lr=0.0)))
+    algorithm = build(OBS, BoxActions(ACTION), optimizers=Optimizers(partial(SGD, lr=0.0)))
     constant(algorithm.policy.network, *MEAN, *LOG_STD)
     constant(algorithm.critic.network, Q1, Q2)
     optimizers = named_optimizers(algorithm)
@@ -454,7 +452,7 @@ def test_in_a_world_of_one_step_q_learns_the_reward_and_v_the_soft_maximum(learn
         1,
         BoxActions(action_dim),
         temperature=partial(FixedTemperature, alpha=alpha),
-        **optimizer_arguments(build, partial(Adam, lr=1e-2)),
+        optimizers=Optimizers(partial(Adam, lr=1e-2)),
     )
     train(algorithm, one_step_world(cost, action_dim), updates=250)
     per_dim, entropy = best_of_family(cost, alpha)
@@ -481,7 +479,7 @@ def test_in_a_world_of_two_steps_truncation_bootstraps_the_soft_value_and_termin
         3,
         BoxActions(1),
         temperature=partial(FixedTemperature, alpha=alpha),
-        **optimizer_arguments(build, partial(Adam, lr=1e-2)),
+        optimizers=Optimizers(partial(Adam, lr=1e-2)),
     )
     truncated, terminal, second = range(3)
 
@@ -510,7 +508,7 @@ def test_a_learned_temperature_settles_where_the_best_policy_has_the_target_entr
         1,
         BoxActions(1),
         temperature=partial(LearnedTemperature, initial_alpha=0.5, target_entropy=target_entropy),
-        **optimizer_arguments(build, partial(Adam, lr=1e-2)),
+        optimizers=Optimizers(partial(Adam, lr=1e-2)),
     )
     train(algorithm, one_step_world(cost, 1), updates=400)
     alpha = brentq(lambda alpha: best_of_family(cost, alpha)[1] - target_entropy, 0.05, 2)

@@ -27,6 +27,7 @@ from lightning_maxent import (
     LearnedTemperature,
     LinearSchedule,
     MaxEntError,
+    Optimizers,
     Rollout,
     StateValue,
     TrajectoryEntropy,
@@ -285,7 +286,7 @@ def test_each_objective_ends_at_its_own_policy_where_the_two_differ(name, object
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_kind_of_action_is_learned(name, actions, best):
     """In a world of one step that pays for being near the best action: there the policy's samples end."""
-    algorithm = learner(name, 3, actions, alpha=0.0, policy_optimizer=partial(Adam, lr=0.05))
+    algorithm = learner(name, 3, actions, alpha=0.0, optimizers=Optimizers(policy=partial(Adam, lr=0.05)))
     optimizers, obs = optimizers_of(algorithm), torch.eye(3).repeat(1, 40, 1)
     done = torch.ones(1, 120, dtype=torch.bool)
 
@@ -345,7 +346,7 @@ def test_an_annealed_temperature_weighs_the_entropy_as_the_clock_says(name):
 @pytest.mark.parametrize("name", LEARNERS)
 def test_entropy_beyond_the_box_does_not_drive_the_deviation_to_infinity(name):
     """Out there rewards change no more, and at a large alpha nothing else would hold it back."""
-    algorithm = learner(name, 3, BoxActions(2), alpha=5.0, policy_optimizer=partial(Adam, lr=0.1))
+    algorithm = learner(name, 3, BoxActions(2), alpha=5.0, optimizers=Optimizers(policy=partial(Adam, lr=0.1)))
     optimizers, obs = optimizers_of(algorithm), torch.eye(3).repeat(1, 40, 1)
     done = torch.ones(1, 120, dtype=torch.bool)
     for _ in range(60):
@@ -357,7 +358,9 @@ def test_entropy_beyond_the_box_does_not_drive_the_deviation_to_infinity(name):
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_gradients_are_shortened_to_the_norm_that_was_asked_for(name):
-    algorithm = learner(name, 3, FiniteActions((3,)), max_grad_norm=1e-3, policy_optimizer=partial(SGD, lr=1.0))
+    algorithm = learner(
+        name, 3, FiniteActions((3,)), max_grad_norm=1e-3, optimizers=Optimizers(policy=partial(SGD, lr=1.0))
+    )
     before = algorithm.policy.network[0].weight.detach().clone(), algorithm.policy.network[0].bias.detach().clone()
     algorithm.update(next(algorithm.batches(rollout_of(FiniteActions((3,))))), optimizers_of(algorithm))
     after = algorithm.policy.network[0].weight, algorithm.policy.network[0].bias
@@ -531,7 +534,7 @@ def test_ppo_sees_every_step_once_in_every_pass():
 
 def test_ppo_holds_the_policy_against_the_one_that_played():
     actions = FiniteActions((3,))
-    algorithm = learner("ppo", 3, actions, epochs=4, policy_optimizer=partial(Adam, lr=0.1))
+    algorithm = learner("ppo", 3, actions, epochs=4, optimizers=Optimizers(policy=partial(Adam, lr=0.1)))
     optimizers, rollout = optimizers_of(algorithm), rollout_of(actions)
     played = algorithm.policy.distribution(rollout.obs.flatten(0, 1)).log_prob(rollout.action.flatten(0, 1)).detach()
     divergences = []

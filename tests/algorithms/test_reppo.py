@@ -17,6 +17,7 @@ from lightning_maxent import (
     FlowPolicy,
     LearnedTemperature,
     MaxEntError,
+    Optimizers,
     Rollout,
     SquashedGaussian,
     Transition,
@@ -156,7 +157,7 @@ def test_the_divergence_of_squashed_gaussians_is_that_of_their_densities_over_ac
 
 
 def test_every_rollout_is_held_against_the_policy_that_played_it():
-    algorithm = learner(epochs=3, policy_optimizer=partial(Adam, lr=0.01))
+    algorithm = learner(epochs=3, optimizers=Optimizers(policy=partial(Adam, lr=0.01)))
     optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
     divergences = []
     for _ in range(2):
@@ -173,9 +174,7 @@ def test_it_ends_at_the_soft_optimum_of_a_world_of_one_step():
     adam = partial(Adam, lr=3e-3)
     algorithm = learner(
         temperature=partial(FixedTemperature, alpha=0.1),
-        critic_optimizer=adam,
-        policy_optimizer=adam,
-        trust_region_optimizer=adam,
+        optimizers=Optimizers(critic=adam, policy=adam, trust_region=adam),
     )
     optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
     ends = torch.ones(64, 4, dtype=torch.bool)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim import Adam
 
-from lightning_maxent import EpsilonGreedy, FixedTemperature, PolyakTarget, ReplayDataModule, SoftQLearning
+from lightning_maxent import EpsilonGreedy, FixedTemperature, Optimizers, PolyakTarget, ReplayDataModule, SoftQLearning
 from lightning_maxent import TwinHeadsCritic as Critic
 from lightning_maxent.exact import best_deterministic_policy, expected_return, exploitability, lift, read_mdp
 from lightning_maxent.networks import MLP
@@ -36,7 +36,7 @@ def learn(quiet_trainer, env_id, alpha, steps, discount, hidden_dims):
         critic=partial(Critic, network=partial(MLP, hidden_dims=hidden_dims)),
         temperature=partial(FixedTemperature, alpha=alpha),
         target=partial(PolyakTarget, rate=0.1),
-        critic_optimizer=partial(Adam, lr=5e-3),
+        optimizers=Optimizers(critic=partial(Adam, lr=5e-3)),
         discount=discount,
         **exploration,
     )

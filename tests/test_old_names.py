@@ -1,0 +1,120 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from test_cli import SMALL, fit, refused
+
+from lightning_maxent import MaxEntError, exports
+from lightning_maxent.arguments import BUILT_IN_CONFIGS, find_config
+from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.cli import main
+from lightning_maxent.critics import quantile
+from lightning_maxent.data import scaling
+from lightning_maxent.old_names import CLASSES, CONFIGURATIONS, OPTIONS, renamed_class, renamed_maker, renamed_option
+from lightning_maxent.optimizers import Optimizers
+from lightning_maxent.policies import squashed_gaussian
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+
+
+def test_every_present_name_is_one_and_no_old_one_is():
+    here = [exports, quantile, scaling, squashed_gaussian]
+    for old, new in CLASSES.items():
+        assert any(hasattr(module, new) for module in here), new
+        assert not any(hasattr(module, old) for module in here), old
+    for old, new in CONFIGURATIONS.items():
+        assert (BUILT_IN_CONFIGS / new).exists() or (BUILT_IN_CONFIGS / f"{new}.yaml").exists(), new
+        assert not (BUILT_IN_CONFIGS / old).exists()
+        assert not (BUILT_IN_CONFIGS / f"{old}.yaml").exists()
+    for new in OPTIONS.values():
+        if new.startswith("optimizers."):
+            assert new.removeprefix("optimizers.") in Optimizers.__dataclass_fields__
+
+
+def test_an_option_is_known_with_or_without_what_lies_within_it():
+    assert renamed_option("critic_optimizer") == "critic_optimizer is now optimizers.critic."
+    assert (
+        renamed_option("model.init_args.policy_optimizer.init_args.lr") == "policy_optimizer is now optimizers.policy."
+    )
+    assert renamed_option("caution") == "caution is now pessimism."
+    assert renamed_option("optimizers.critic.lr") is None
+    assert renamed_option("value", "SAC") == "SAC with a value network is now ValueSAC: choose that class."
+    assert renamed_option("value", "PPO") is None
+
+
+def test_a_class_of_somebody_else_may_have_an_old_name_of_ours():
+    assert renamed_class("lightning_maxent.policies.squashed_gaussian.Smooth") == "Smooth is now TanhLogStd."
+    assert renamed_class("Smooth") == "Smooth is now TanhLogStd."
+    assert renamed_class("my_package.Smooth") is None
+    assert renamed_class("lightning_maxent.SAC") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "present"),
+    [
+        ("target_critic_sac/hopper", "sac/hopper"),
+        ("sac_discrete/acrobot.yaml", "discrete_sac/acrobot"),
+        ("sac_discrete/cartpole_with_value", "discrete_value_sac/cartpole"),
+        ("critic/tqc", "critic/quantile"),
+    ],
+)
+def test_an_old_configuration_says_the_present_one_which_there_is(name, present):
+    with pytest.raises(MaxEntError, match=f"^The configuration {re.escape(name)} is now {present}.$"):
+        find_config(name)
+    assert find_config(present)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["--model.critic_optimizer.init_args.lr=0.1"], "critic_optimizer is now optimizers.critic."),
+        (["--data.warmup_steps=10"], "warmup_steps is now learning_starts."),
+        (["--model=TargetCriticSAC"], "TargetCriticSAC is now SAC."),
+        (["--model=lightning_maxent.TargetCriticSAC"], "TargetCriticSAC is now SAC."),
+        (["--data.observation_scaling=StandardisedObservations"], "StandardisedObservations is now StandardizedO"),
+        (["--config=old.yaml"], "critic_optimizer is now optimizers.critic."),
+        (["--config=older.yaml"], "SAC with a value network is now ValueSAC: choose that class."),
+    ],
+)
+def test_an_old_name_on_the_command_line_or_in_a_file_ends_in_the_present_one(given, sentence, capsys):
+    adam = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.001}}
+    for name, option in (("old", {"critic_optimizer": adam}), ("older", {"value": "lightning_maxent.StateValue"})):
+        model = {"class_path": "lightning_maxent.SAC", "init_args": option}
+        Path(f"{name}.yaml").write_text(yaml.safe_dump({"model": model}))
+    assert f"error: {sentence}" in refused(capsys, "fit", "sac/pendulum", *SMALL, *given)
+
+
+def test_an_option_without_its_class_and_a_class_without_its_option_are_named(capsys):
+    error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--model.optimizers.critic.lr=0.1")
+    assert (
+        "'lr' is for an optimizer that was not chosen: give the class first, as in --model.optimizers.critic=Fus"
+        in error
+    )
+    error = refused(
+        capsys, "fit", "sac/pendulum", *SMALL, "--model.optimizers.schedule=torch.optim.lr_scheduler.StepLR"
+    )
+    assert error.endswith("StepLR cannot be built without step_size: give it among its init_args.")
+    error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--model.optimizers.schedule=null")
+    assert error.endswith("takes null within optimizers alone, as in --model.optimizers='{schedule: null}'.")
+
+
+def test_a_checkpoint_says_what_its_algorithm_is_called_now():
+    assert renamed_maker("SAC", ["critic.weight", "policy.weight"]) is None
+    assert renamed_maker("PPO", ["value.weight"]) is None
+    assert renamed_maker(None, ["value.weight"]) is None
+    assert "made by SAC with a value network, which is now ValueSAC: begin" in str(
+        renamed_maker("SAC", ["value.weight", "target_value.weight"])
+    )
+
+
+@pytest.mark.parametrize(("was", "now"), [("TargetCriticSAC", "sac"), ("SAC", "value_sac")])
+def test_the_weights_of_an_old_checkpoint_begin_a_new_run_as_advised(was, now, capsys):
+    path = fit(algorithm=now, steps=40) / "checkpoints" / "last.ckpt"
+    io = AtomicCheckpointIO()
+    io.save_checkpoint(io.load_checkpoint(path) | {"algorithm": was}, path)
+    error = refused(capsys, "fit", f"--ckpt_path={path}", "--trainer.max_steps=60")
+    assert f"made by {was}" in error
+    assert "with its weights by the callback WarmStart" in error
+    warm = ["--trainer.callbacks+=lightning_maxent.callbacks.warm_start.WarmStart", f"--trainer.callbacks.path={path}"]
+    main(["fit", f"{now}/pendulum", *SMALL, "--trainer.max_steps=40", "--name=b", *warm])
