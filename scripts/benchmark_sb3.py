@@ -3,7 +3,7 @@
     pip install -e '.[benchmark]'
     python scripts/benchmark_sb3.py --algorithm td3 --out docs/results/pendulum_td3_vs_sb3.csv
 
-Ours is ``configs/sac/pendulum.yaml``, ``configs/td3/pendulum.yaml`` or ``configs/ppo/pendulum.yaml`` through the
+Ours is the configuration ``sac/pendulum``, ``td3/pendulum`` or ``ppo/pendulum`` through the
 command line.  Theirs has the same networks, drawn from the same distributions, the same Adam (step size, epsilon), batches,
 number and times of updates, discount, buffer, warm-up, delay and noise; for PPO also the same first deviation in the same
 units (their environment takes actions in [-1, 1] too), lambda, clip, weight of V's loss and, unclipped, standardized
@@ -96,7 +96,7 @@ def their_env() -> gym.Env:
 def their_sac(seed: int) -> Any:
     import stable_baselines3 as sb3  # pyright: ignore[reportMissingImports]  # an extra
 
-    return sb3.ValueSAC("MlpPolicy", their_env(), seed=seed, policy_kwargs=their_replay_networks(), **ValueSAC)
+    return sb3.SAC("MlpPolicy", their_env(), seed=seed, policy_kwargs=their_replay_networks(), **SAC)
 
 
 def their_td3(seed: int) -> Any:
@@ -134,7 +134,7 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    "value_sac": Task("sac/pendulum", their_sac, 1_000, 10_000),
+    "sac": Task("sac/pendulum", their_sac, 1_000, 10_000),
     "td3": Task("td3/pendulum", their_td3, 1_000, 20_000),
     "ppo": Task("ppo/pendulum", their_ppo, 10_240, 102_400),
 }
@@ -203,7 +203,7 @@ class Scaled:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--algorithm", choices=TASKS, default="value_sac")
+    parser.add_argument("--algorithm", choices=TASKS, default="sac")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="environment steps, a multiple of the interval of evaluations")
     parser.add_argument("--out", type=Path, required=True)

@@ -40,7 +40,7 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         if not isinstance(actions, FiniteActions):
             raise MaxEntError(
                 f"{type(self).__name__} needs finitely many actions (Discrete or MultiDiscrete), but this environment "
-                f"has continuous ones: use SAC or SAC."
+                f"has continuous ones: use SAC or ValueSAC."
             )
         super().__init__(temperature(actions), optimizers, discount)
         self.actions = actions
