@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.objectives import soft_bellman_target, soft_returns
+from lightning_maxent.objectives import Scalar, soft_bellman_target, soft_returns
 from lightning_maxent.transition import Episode, Transition
 
 
@@ -51,6 +51,12 @@ class ActionValueAlgorithm(AbstractAlgorithm, ABC):
         if (clipped := self.critic.clipped_share(target)) is not None:
             self.record({"critic/clipped": clipped.mean()})
         return target
+
+    def critic_loss(
+        self, prediction: Float[Tensor, "member batch *atom"], batch: Transition, following: ReturnDistribution
+    ) -> Scalar:
+        """The error of the predictions against ``r + gamma (1 - d) Z``, summed over members, mean over the batch."""
+        return self.critic.loss(prediction, self.backup(batch, following)).sum(0).mean()
 
     @abstractmethod
     def follow_targets(self) -> None:

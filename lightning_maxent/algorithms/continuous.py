@@ -3,7 +3,7 @@
 from abc import ABC
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions, BoxActions
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
@@ -12,7 +12,9 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import soft_value
 from lightning_maxent.optimizers import Optimizers
 from lightning_maxent.policies.base import PolicyBuilder, build_policy
+from lightning_maxent.targets import AbstractTarget
 from lightning_maxent.temperature import TemperatureBuilder
+from lightning_maxent.transition import Transition
 
 
 class ContinuousAlgorithm(ActionValueAlgorithm, ABC):
@@ -21,6 +23,8 @@ class ContinuousAlgorithm(ActionValueAlgorithm, ABC):
     Raises:
         MaxEntError: for finite actions.
     """
+
+    target_critic: AbstractTarget  # where there is one
 
     def __init__(
         self,
@@ -39,6 +43,16 @@ class ContinuousAlgorithm(ActionValueAlgorithm, ABC):
             )
         super().__init__(temperature(actions), optimizers, discount)
         self.critic = build_critic(critic, obs_dim, actions.dim)
+
+    def predictions(
+        self,
+        batch: Transition,
+        next_obs: Float[Tensor, "pair obs_dim"],
+        next_action: Float[Tensor, "pair action_dim"],
+    ) -> tuple[Float[Tensor, "member batch *atom"], Float[Tensor, "member pair *atom"]]:
+        """What Q predicts of the transitions' actions, and what the target critic predicts next, without gradient."""
+        pairs = (batch.obs, batch.action), (next_obs, next_action)
+        return self.target_critic.predictions(self.critic, nn.Module.__call__, *pairs)
 
     def q_value(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]

@@ -2,7 +2,7 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
@@ -77,19 +77,17 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
         with torch.no_grad(), frozen_statistics(self.policy):
             particles, log_density = self.particles.draw(self.policy, batch.next_obs, self.action_dim)
         count = particles.shape[1]
-        following_pairs = (batch.next_obs.repeat_interleave(count, dim=0), particles.flatten(0, 1))
-        prediction, next_prediction = self.target_critic.predictions(
-            self.critic, nn.Module.__call__, (batch.obs, batch.action), following_pairs
-        )
+        next_obs = batch.next_obs.repeat_interleave(count, dim=0)
+        prediction, next_prediction = self.predictions(batch, next_obs, particles.flatten(0, 1))
         with torch.no_grad():
             log_weights, log_prob = self._weigh(self.critic.value(next_prediction), log_density, alpha)
             atoms, probs = (part.unflatten(0, log_prob.shape) for part in self.critic.target(next_prediction))
-            following = ReturnDistribution(*soft_mixture(atoms, probs, log_weights, log_prob, alpha))
+            next_value = ReturnDistribution(*soft_mixture(atoms, probs, log_weights, log_prob, alpha))
             entropy = -(log_weights.exp() * log_prob).sum(-1)
             q = self.critic.value(prediction).mean()
         self.record({"entropy": entropy.mean(), "temperature": alpha, "q": q})
         return {
-            "critic": self.critic.loss(prediction, self.backup(batch, following)).sum(0).mean(),
+            "critic": self.critic_loss(prediction, batch, next_value),
             "policy": policy_loss.mean(),
             "temperature": self.temperature.loss(-entropy).mean(),
         }

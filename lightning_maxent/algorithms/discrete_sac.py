@@ -61,13 +61,11 @@ class DiscreteSAC(FiniteAlgorithm):
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
         alpha = self.temperature()
-        prediction, next_prediction = self.target_critic.predictions(
-            self.critic, self.every_action, (batch.obs,), (batch.next_obs,)
-        )
+        prediction, next_prediction = self.predictions(batch)
         with torch.no_grad(), frozen_statistics(self.policy):
-            following = self.state_value_distribution(next_prediction, self.policy(batch.next_obs), alpha)
+            next_value = self.state_value_distribution(next_prediction, self.policy(batch.next_obs), alpha)
         taken = self.chosen(prediction, batch.action)
-        losses = {"critic": self.critic.loss(taken, self.backup(batch, following)).sum(0).mean()}
+        losses = {"critic": self.critic_loss(taken, batch, next_value)}
         if self.due(self.policy_delay):
             log_probs = self.policy(batch.obs)
             entropy = categorical_entropy(log_probs)

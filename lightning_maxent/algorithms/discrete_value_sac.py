@@ -79,13 +79,12 @@ class DiscreteValueSAC(FiniteAlgorithm):
         with torch.no_grad():
             q = self.every_value(prediction)
             soft_value = self.state_value_distribution(prediction, log_probs, alpha).mean()
-            next_value = self.target_value(batch.next_obs)
-        target = self.backup(batch, ReturnDistribution.certain(next_value))
+            next_value = ReturnDistribution.certain(self.target_value(batch.next_obs))
         taken = self.chosen(prediction, batch.action)
         self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
         losses = {
             "value": squared_error(self.value(batch.obs), soft_value).mean(),
-            "critic": self.critic.loss(taken, target).sum(0).mean(),
+            "critic": self.critic_loss(taken, batch, next_value),
         }
         if self.due(self.policy_delay):
             losses["policy"] = expected_policy_loss(q, log_probs, alpha).mean()

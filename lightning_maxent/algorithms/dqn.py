@@ -3,17 +3,15 @@
 from functools import partial
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
+from lightning_maxent.algorithms.q_learning import QLearning
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exploration import ExplorationBuilder
-from lightning_maxent.objectives import Scalar
 from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.targets import PeriodicTarget, TargetBuilder
 from lightning_maxent.temperature import FixedTemperature
-from lightning_maxent.transition import Transition
 
 
-class DQN(SoftQLearning):
+class DQN(QLearning):
     """Soft Q-learning at ``alpha = 0``: the maximum in the backup, the best action as policy, and noise to explore.
 
     Mnih et al. 2015, algorithm 1, with any critic in the place of theirs.
@@ -40,16 +38,5 @@ class DQN(SoftQLearning):
         optimizers: Optimizers = DEFAULT_OPTIMIZERS,
         discount: float = 0.99,
     ):
-        super().__init__(
-            obs_dim,
-            actions,
-            critic,
-            partial(FixedTemperature, alpha=0.0),
-            target,
-            exploration,
-            optimizers,
-            discount=discount,
-        )
-
-    def losses(self, batch: Transition) -> dict[str, Scalar]:
-        return {"critic": super().losses(batch)["critic"]}
+        hard = partial(FixedTemperature, alpha=0.0)
+        super().__init__(obs_dim, actions, critic, hard, target, exploration, optimizers, discount)

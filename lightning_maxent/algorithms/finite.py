@@ -14,7 +14,9 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import ExplorationBuilder
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_soft_value, soft_mixture
 from lightning_maxent.optimizers import Optimizers
+from lightning_maxent.targets import AbstractTarget
 from lightning_maxent.temperature import TemperatureBuilder
+from lightning_maxent.transition import Transition
 
 
 class FiniteAlgorithm(ActionValueAlgorithm, ABC):
@@ -49,6 +51,8 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         self._one_hots: Tensor
         self.register_buffer("_one_hots", torch.eye(actions.dim), persistent=False)
 
+    target_critic: AbstractTarget  # where there is one
+
     @abstractmethod
     def log_probs(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
         """``log pi(a|s)`` of every action, or of every choice of each factor."""
@@ -58,6 +62,12 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
     ) -> Float[Tensor, "member batch action_dim *atom"]:
         """A critic's predictions for every action."""
         return self.actions.balanced(critic.every_action(obs, self._one_hots))
+
+    def predictions(
+        self, batch: Transition
+    ) -> tuple[Float[Tensor, "member batch action_dim *atom"], Float[Tensor, "member batch action_dim *atom"]]:
+        """What Q predicts of every action, and what the target critic predicts in the next state, without gradient."""
+        return self.target_critic.predictions(self.critic, self.every_action, (batch.obs,), (batch.next_obs,))
 
     def every_value(
         self, prediction: Float[Tensor, "member batch action_dim *atom"]

@@ -1,12 +1,11 @@
 """Soft Actor-Critic as published later, with V computed from target critics."""
 
 import torch
-from torch import nn
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.action_value import check_delay
 from lightning_maxent.algorithms.continuous import ActorCritic
-from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
+from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.objectives import Scalar, policy_loss, soft_value
 from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import PolicyBuilder
@@ -70,15 +69,11 @@ class SAC(ActorCritic):
             losses["temperature"] = self.temperature.loss(log_prob).mean()
         with torch.no_grad(), frozen_statistics(self.policy):
             next_action, next_log_prob = self.policy(batch.next_obs)
-        prediction, next_prediction = self.target_critic.predictions(
-            self.critic, nn.Module.__call__, (batch.obs, batch.action), (batch.next_obs, next_action)
-        )
+        prediction, next_prediction = self.predictions(batch, batch.next_obs, next_action)
         with torch.no_grad():
-            believed = self.critic.target(next_prediction)
-            following = ReturnDistribution(
-                soft_value(believed.atoms, next_log_prob.unsqueeze(-1), alpha), believed.probs
-            )
-        losses["critic"] = self.critic.loss(prediction, self.backup(batch, following)).sum(0).mean()
+            next_q = self.critic.target(next_prediction)
+            next_value = soft_value(next_q.atoms, next_log_prob.unsqueeze(-1), alpha)
+        losses["critic"] = self.critic_loss(prediction, batch, next_q._replace(atoms=next_value))
         return losses
 
     def follow_targets(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.ddpg import DDPG
+from lightning_maxent.algorithms.deterministic import DeterministicAlgorithm
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.noise import GaussianNoise, NoiseBuilder
 from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
@@ -17,7 +17,7 @@ def clipped_noise(dim: int) -> GaussianNoise:
     return GaussianNoise(dim, std=0.2, clip=0.5)
 
 
-class TD3(DDPG):
+class TD3(DeterministicAlgorithm):
     """DDPG with a twin critic, noise in the next action of the backup, and a policy that learns at every second update.
 
     Fujimoto et al. 2018 (arXiv 1802.09477v3), algorithm 1.  Its policy climbs Q1 and its copies follow with the policy;
@@ -50,15 +50,4 @@ class TD3(DDPG):
         policy_delay: int = 2,
         discount: float = 0.99,
     ):
-        super().__init__(
-            obs_dim,
-            actions,
-            critic,
-            policy,
-            noise,
-            smoothing,
-            target,
-            optimizers,
-            policy_delay,
-            discount,
-        )
+        super().__init__(obs_dim, actions, critic, policy, noise, smoothing, target, optimizers, policy_delay, discount)

@@ -78,14 +78,12 @@ class ValueSAC(ActorCritic):
             fresh = self.critic(batch.obs, action)
             q = self.critic.value(fresh)
         with torch.no_grad():
-            believed = self.critic.target(fresh).mean()
-            next_value = self.target_value(batch.next_obs)
-        target = self.backup(batch, ReturnDistribution.certain(next_value))
-        prediction = self.critic(batch.obs, batch.action)
+            target_q = self.critic.target(fresh).mean()
+            next_value = ReturnDistribution.certain(self.target_value(batch.next_obs))
         self.record({"entropy": -log_prob.mean(), "temperature": alpha, "q": q.mean()})
         losses = {
-            "value": value_loss(self.value(batch.obs), believed, log_prob, alpha).mean(),
-            "critic": self.critic.loss(prediction, target).sum(0).mean(),
+            "value": value_loss(self.value(batch.obs), target_q, log_prob, alpha).mean(),
+            "critic": self.critic_loss(self.critic(batch.obs, batch.action), batch, next_value),
         }
         if self.due(self.policy_delay):
             losses["policy"] = policy_loss(q, log_prob, alpha).mean()
