@@ -7,7 +7,15 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.spaces import flatdim, flatten, flatten_space
 
-from lightning_maxent.errors import FOREIGN, ForeignError, MaxEntError, code_owner_rank, described, errors_of, source_line
+from lightning_maxent.errors import (
+    FOREIGN,
+    ForeignError,
+    MaxEntError,
+    code_owner_rank,
+    described,
+    errors_of,
+    source_line,
+)
 
 MUST = {
     "reset": "take seed and options and return (observation, info)",
