@@ -7,7 +7,7 @@ import inspect
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lightning_maxent.configurations import find_configs
@@ -15,6 +15,19 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.old_names import renamed_class, renamed_option
 
 COMMANDS = ("fit", "validate", "test")  # those that carry out a run
+OPTIONS = (  # of these, or the beginnings of them
+    *(
+        "--config",
+        "--model",
+        "--data",
+        "--trainer",
+        "--checkpoint",
+        "--training_log",
+        "--seed_everything",
+        "--runs_dir",
+    ),
+    *("--name", "--ckpt_path", "--weights_only", "--verbose", "--print_config", "--help"),
+)
 _PACKAGE = "lightning_maxent"
 _ELSEWHERE = {"WandbLogger": "lightning_maxent.loggers.wandb.WandbLogger"}  # where people look for it in vain
 
@@ -32,10 +45,12 @@ def explain(message: str) -> str:
     ):
         return f"{lacking[2]} cannot be built without {lacking[1]}: give it among its init_args."
     if lacking := re.search(
-        r"Problem with given class_path '(?:[\w.]+\.)?(\w+)':\s+the following arguments are required: ([\w, ]+)",
+        r"Problem with given class_path '((?:[\w.]+\.)?(\w+))':\s+the following arguments are required: ([\w, ]+)",
         message,
     ):
-        return f"{lacking[1]} cannot be built without {lacking[2]}: give it among its init_args."
+        if package := _missing_package(lacking[1], lacking[3].split(", ")):
+            return package
+        return f"{lacking[2]} cannot be built without {lacking[3]}: give it among its init_args."
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         asked = re.match(r"\. Got value: Namespace\(.*?class_path='([^']+)'", message[unknown.end() :])
         return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))
@@ -99,6 +114,22 @@ def _class_paths(message: str) -> list[str]:
     return re.findall(r"class_path '([^']+)'", message)
 
 
+def _missing_package(class_path: str, arguments: Sequence[str]) -> str | None:
+    """What a class of Lightning says of a package that it lacks, for which it looks before it reads its arguments."""
+    from lightning_maxent.trainer_options import LIGHTNING, refusal_of_lightning
+
+    module, _, name = class_path.rpartition(".")
+    if module.partition(".")[0] not in LIGHTNING:
+        return None
+    try:
+        getattr(importlib.import_module(module), name)(**dict.fromkeys(arguments, ""))
+    except ModuleNotFoundError as error:
+        return refusal_of_lightning(error)
+    except Exception:  # of an argument that means nothing
+        return None
+    return None
+
+
 def _unknown_option(name: str, class_paths: list[str]) -> str:
     module, _, class_name = class_paths[-1].rpartition(".") if class_paths else ("", "", "")
     if sentence := renamed_option(name, class_name):
@@ -110,11 +141,37 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
             f"The option {name!r} is for an optimizer that was not chosen: give the class first, as in "
             f"--model.optimizers.critic=FusedAdam, or set the option of optimizers.default."
         )
-    options = list(inspect.signature(getattr(importlib.import_module(module), class_name)).parameters)
+    given = getattr(importlib.import_module(module), class_name)
+    options, option = list(inspect.signature(given).parameters), name.partition(".")[0]
+    if option not in options and (others := _with_option(option, given)):
+        if option == "critic":
+            return (
+                f"{class_name} has no critic, so overlays such as critic/redq do not fit it: leave the critic out, or choose "
+                f"an algorithm with one ({', '.join(others)})."
+            )
+        return (
+            f"{class_name} has no option {option!r} ({', '.join(others)} {'have' if others[1:] else 'has'} it): leave it out, "
+            f"or the overlay that sets it."
+        )
     near = difflib.get_close_matches(name, options, n=1)
     if not near:
         return f"There is no option {name!r} in the arguments of {class_name}: check its spelling and its indentation."
     return f"{class_name} has no option {name!r}; did you mean {near[0]!r}?"
+
+
+def _with_option(option: str, given: type) -> list[str]:
+    """Names of the classes of this package that could stand in the place of a given one and have that option."""
+    (*_, base) = [each for each in (object, *given.__mro__) if each.__module__.partition(".")[0] == _PACKAGE] or [given]
+    offered = inspect.getmembers(importlib.import_module(f"{_PACKAGE}.exports"), inspect.isclass)
+    fitting = [(name, each) for name, each in offered if issubclass(each, base) and not inspect.isabstract(each)]
+    return [name for name, each in fitting if option in inspect.signature(each).parameters]
+
+
+def no_such_option(name: str, options: Collection[str]) -> MaxEntError:
+    """Says that there is no option of this name, and which of these are near it."""
+    near = difflib.get_close_matches(name, options, n=3)
+    meant = f"did you mean {' or '.join(near)}?" if near else "--help lists all of them."
+    return MaxEntError(f"There is no option {name}; {meant}")
 
 
 def last_checkpoint(folder: Path, *names: str | None) -> Path:
@@ -198,6 +255,9 @@ def _check_command(args: Sequence[str]) -> None:
     says_what = ("--config", "-c", "--model", "--ckpt_path", "--help", "-h", "--print_config")
     given = [arg.partition("=")[0] for arg in args]
     if args[0] in COMMANDS and not any(name in says_what or name.endswith(".help") for name in given):
+        for name in (each.partition(".")[0].rstrip("+") for each in given if each.startswith("--")):
+            if name not in OPTIONS:
+                raise no_such_option(name, OPTIONS)
         raise MaxEntError(
             f"Say what to {args[0]}: {args[0]} sac/pendulum, or another built-in name, or a file of your own; or --ckpt_path "
             f"with a checkpoint."

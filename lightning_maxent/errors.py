@@ -19,6 +19,7 @@ _INSTALLED = {
     )
 }
 _STANDARD = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
+FOREIGN = (Exception, SystemExit)  # what somebody else's code may raise; Ctrl-C passes
 # Installed packages that everybody's code passes through: what is wrong lies with whoever called them.
 _PASSED_THROUGH = (
     *("gymnasium", "jsonargparse", "lightning_fabric", "lightning_utilities", "numpy", "pytorch_lightning"),
@@ -56,7 +57,7 @@ def errors_of(who: str) -> Iterator[None]:
         yield
     except MaxEntError:
         raise
-    except Exception as error:
+    except FOREIGN as error:
         raise ForeignError(f"{who} raised {described(error)}.") from error
 
 

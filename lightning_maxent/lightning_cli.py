@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_maxent import exports as exports  # a class that is imported may be given by its bare name
 from lightning_maxent.algorithms.base import AbstractAlgorithm
-from lightning_maxent.arguments import last_checkpoint, run_folder
+from lightning_maxent.arguments import last_checkpoint, no_such_option, run_folder
 from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, StepCheckpoint, read_checkpoint
 from lightning_maxent.callbacks.curves import Curves
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
@@ -92,7 +92,13 @@ class MaxEntCLI(LightningCLI):
         return {name: commands[name] for name in ("fit", "validate", "test")}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except argparse.ArgumentError as error:
+            if unknown := re.search(r"[Uu]nrecognized arguments: (--[^\s=]+)", str(error)):
+                options = self._subcommand_parsers[args[0]]._option_string_actions
+                raise no_such_option(unknown[1], options) from error
+            raise
         seed = self.config[str(self.config.subcommand)].seed_everything
         if not isinstance(seed, bool) and not 0 <= seed < 2**32:
             raise MaxEntError(f"--seed_everything must lie in [0, 2**32), but is {seed}.")

@@ -164,6 +164,8 @@ class Mistaken(Line):
 
     def reset(self, *, seed=None, options=None):
         obs, info = super().reset(seed=seed)
+        if self.how == "exits_in_reset":
+            raise SystemExit(3)
         return {"reset_without_info": obs, "reset_obs": (self.value, info)}.get(self.how, (obs, info))
 
     def step(self, action):
@@ -172,6 +174,8 @@ class Mistaken(Line):
             return obs, reward, terminated, truncated, info
         if self.how == "raises":
             random.choice([])
+        if self.how == "exits":
+            raise SystemExit("the window was closed")
         return {
             "obs": (self.value, reward, terminated, truncated, info),
             "reward": (obs, self.value, terminated, truncated, info),
@@ -217,6 +221,8 @@ class Breaks(Line):
         super().__init__()
         if how == "TypeError":
             None + size
+        if how == "SystemExit":
+            raise SystemExit(3)
         if how == "KeyError":
             {}["joint"]
         if how == "FileNotFoundError":
@@ -235,6 +241,17 @@ class Breaks(Line):
             gym.make("NoSuchWorld-v0")
         if how == "AssertionError":
             assert size == 3
+
+
+class Spaceless(gym.Env):
+    """Has only the spaces that it is given."""
+
+    def __init__(self, **given: spaces.Space):
+        for name, space in given.items():
+            setattr(self, name, space)
+
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.sample(), {}
 
 
 class Unbounded(Line):
@@ -291,6 +308,7 @@ for _name, _entry in {
     "Parts": Parts,
     "Seedless": Seedless,
     "OldStep": OldStep,
+    "Spaceless": Spaceless,
 }.items():
     gym.register(f"worlds/{_name}-v0", _entry)  # with Gymnasium's own wrappers, as users have them
 
@@ -300,6 +318,7 @@ for _name, _entry in {
     "Factors": Factors,
     "Lottery": Lottery,
     "Once": Once,
+    "Spaceless": Spaceless,
     "WithSpaces": WithSpaces,
 }.items():
     gym.register(f"probe/{_name}-v0", _entry, disable_env_checker=True, order_enforce=False)

@@ -547,7 +547,7 @@ def test_compare_names_what_a_variant_cannot_take_before_it_begins_any(capsys):
     args = ["--variants", "value_sac/pendulum", "ppo/pendulum", "--seeds=0", "--out=out", "--data.capacity=500"]
     error = refused(capsys, "compare", *args)
     assert "'ppo/pendulum' cannot run on " in error
-    assert "no option 'capacity' in the arguments of RolloutDataModule" in error
+    assert "RolloutDataModule has no option 'capacity'" in error
     assert not Path("out/runs").exists()
 
 

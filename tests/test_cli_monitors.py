@@ -1,5 +1,6 @@
 """Every column of ``metrics.csv`` can be monitored, as Lightning's documentation says of what is logged."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,32 @@ def test_what_training_did_not_log_before_a_callback_stopped_it_is_logged_at_the
     run = fit("--training_log.every_n_steps=1000", "--trainer.max_epochs=2")
     (row,) = [row for row in metrics(run) if "loss/critic" in row]
     assert row["env_steps"] == 80
+
+
+def warned(*args: str) -> list[str]:
+    """What a run of 60 steps warns of that it monitors in vain."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(resolve_arguments(["fit", "--config=value_sac", *SMALL, "--trainer.max_steps=60", *args]))
+    return [str(each.message) for each in caught if "never appeared in this run" in str(each.message)]
+
+
+@pytest.mark.parametrize("callback", [early_stopping, model_checkpoint])
+@pytest.mark.parametrize("monitor", ["los/critic", "loss/critic"])
+def test_a_column_that_never_appeared_before_the_run_ended_is_told_in_one_sentence(callback, monitor):
+    chosen = callback(monitor=monitor)
+    (said,) = warned("--data.learning_starts=100", overlay(chosen))
+    name = chosen["class_path"].rpartition(".")[2]
+    assert said.startswith(f"{name} monitors {monitor!r}, which never appeared in this run, so it decided nothing: ")
+    assert {"eval/return_mean", "train/return_mean"} <= set(said.removesuffix(".").split("one of ")[1].split(", "))
+    assert "loss/critic," not in said
+
+
+def test_columns_that_appeared_and_dry_runs_are_not_warned_of():
+    columns = ("loss/critic", "eval/return_mean", "train/return_mean", "gradient_steps_per_env_step")
+    callbacks = [kind(monitor=column) for column in columns for kind in (early_stopping, model_checkpoint)]
+    for number, callback in enumerate(callbacks):
+        if "ModelCheckpoint" in callback["class_path"]:
+            callback["init_args"]["filename"] = str(number)
+    assert warned(overlay(*callbacks), "--training_log.every_n_steps=1000") == []
+    assert warned("--trainer.fast_dev_run=30", overlay(early_stopping(monitor="los"))) == []

@@ -99,6 +99,15 @@ def shown_fits() -> list[str]:
     return sorted({line.partition("#")[0].strip() for line in lines if "my_" not in line})
 
 
+def test_every_snippet_that_a_command_names_a_class_of_says_in_which_file_it_lies():
+    for path in [Path("README.md"), *Path("docs").glob("*.md")]:
+        page = (Path(__file__).parent.parent / path).read_text()
+        for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+            for name in re.findall(r"^class (\w+)", block, re.MULTILINE):
+                for module in re.findall(rf"\b(my_\w+)\.{name}\b", page):
+                    assert block.startswith(f"# {module}.py\n"), f"{path}: {name}"
+
+
 @pytest.mark.parametrize("command", shown_fits())
 def test_every_command_shown_is_a_configuration_that_holds_together(command, capsys):
     _, *arguments = command.split()

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_warn
 
 from lightning_maxent.callbacks.checkpoint import BestCheckpoint
 from lightning_maxent.errors import MaxEntError
@@ -33,6 +34,8 @@ class Monitors:
             for each in callbacks
             if isinstance(each, ModelCheckpoint) and not isinstance(each, BestCheckpoint) and each.monitor is not None
         }
+        self._watches = [*(each for each in callbacks if isinstance(each, EarlyStopping)), *self._keeps]
+        self._evaluated: set[str] = set()  # columns of evaluations so far
         for callback in self._stops:
             callback.strict = False  # it would end the run; ``judge`` does so where no such column can come
 
@@ -63,12 +66,23 @@ class Monitors:
             MaxEntError: for a column that neither is measured nor can come.
         """
         self._judged = True
-        known = self._measured | trainer.callback_metrics.keys()
+        self._evaluated |= trainer.callback_metrics.keys() - self._measured
+        known = self._measured | self._evaluated
         for callback in (*self._stops, *self._keeps):
             if callback.monitor not in known and not self._may_come(str(callback.monitor)):
                 raise MaxEntError(
                     f"{type(callback).__name__} monitors {callback.monitor!r}, but there is no such column; choose one of "
                     f"{', '.join(sorted(known))}."
+                )
+
+    def warn_of_missing(self) -> None:
+        """At the end of a run, name each callback whose column never appeared: it may have come later, or be misspelt."""
+        known = self._measured | self._evaluated
+        for callback in self._watches:
+            if callback.monitor not in known:
+                rank_zero_warn(
+                    f"{type(callback).__name__} monitors {callback.monitor!r}, which never appeared in this run, so it decided "
+                    f"nothing: train longer, or choose one of {', '.join(sorted(known))}."
                 )
 
     def forget(self, trainer: pl.Trainer) -> None:

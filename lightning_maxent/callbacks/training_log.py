@@ -69,7 +69,10 @@ class TrainingLog(pl.Callback):
             self._log(trainer, pl_module)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._monitors.warn_of_missing()
         self._monitors.release()
+        self._monitors = Monitors([], [])
 
     def _log(self, trainer: pl.Trainer, pl_module: Any) -> None:
         steps = trainer.global_step

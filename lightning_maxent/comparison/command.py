@@ -5,7 +5,6 @@ import dataclasses
 import difflib
 import os
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -87,7 +86,8 @@ def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int
     if stopped:
         print(f"Go on with: lightning-maxent compare --out {shlex.quote(str(out))}")
         return STATUS_INTERRUPTED
-    return 0 if args.draw_only else _report_failures(runs)
+    failed = any(run.status == "failed" for run in runs)  # of which each was told when it failed
+    return int(failed and not args.draw_only)
 
 
 def draw(comparison: Comparison, out: Path, command: str, reference: Sequence[Reference]) -> None:
@@ -205,10 +205,3 @@ def _check_arguments(runs: Sequence[Run], parse: Callable[[list[str]], None]) ->
             parse(fit_arguments(run, None))
         except (argparse.ArgumentError, MaxEntError) as error:
             raise MaxEntError(f"The variant {run.variant!r} cannot run on {run.task}: {explain(str(error))}") from error
-
-
-def _report_failures(runs: Sequence[Run]) -> int:
-    failed = [run for run in runs if run.status == "failed"]
-    for run in failed:
-        print(f"Failed: {run.name} ({run.reason}); its log is {run.log}.", file=sys.stderr)
-    return 1 if failed else 0

@@ -7,7 +7,15 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.spaces import flatdim, flatten, flatten_space
 
-from lightning_maxent.errors import ForeignError, MaxEntError, code_owner_rank, described, errors_of, source_line
+from lightning_maxent.errors import (
+    FOREIGN,
+    ForeignError,
+    MaxEntError,
+    code_owner_rank,
+    described,
+    errors_of,
+    source_line,
+)
 
 MUST = {
     "reset": "take seed and options and return (observation, info)",
@@ -20,7 +28,7 @@ class CheckedEnv(gym.Wrapper):
 
     Infos may hold anything: nobody reads them, and a vector environment cannot join those of its copies in general.
 
-    Its errors begin with the copy's number; who steps it says which environment and when.
+    Errors of ``reset`` and ``step`` begin with the copy's number; who steps it says which environment and when.
     """
 
     def __init__(self, env: gym.Env):
@@ -40,7 +48,7 @@ class CheckedEnv(gym.Wrapper):
         self._steps = 0
         try:
             answer = self.env.reset(seed=seed, options=options)
-        except Exception as error:
+        except FOREIGN as error:
             raise self._raised("reset", error) from error
         if not (isinstance(answer, tuple | list) and len(answer) == 2 and isinstance(answer[1], dict)):
             raise self._wrong(
@@ -57,7 +65,7 @@ class CheckedEnv(gym.Wrapper):
         self._steps += 1
         try:
             answer = self.env.step(action)
-        except Exception as error:
+        except FOREIGN as error:
             raise self._raised("step", error) from error
         try:
             obs, reward, terminated, truncated, _ = answer
@@ -74,7 +82,9 @@ class CheckedEnv(gym.Wrapper):
         Raises:
             MaxEntError: if it raises.
         """
-        with errors_of(f"copy {self.copy}, in close,"):
+        spec = self.unwrapped.spec
+        name = spec.id if spec else type(self.unwrapped).__name__
+        with errors_of(f"{name}: copy {self.copy}, in close,"):
             super().close()
 
     def _flat(self, method: str, obs: Any) -> np.ndarray:
@@ -83,7 +93,7 @@ class CheckedEnv(gym.Wrapper):
             raise self._wrong(method, _wrong_observation("observation", self._space, obs))
         return flat
 
-    def _raised(self, method: str, error: Exception) -> MaxEntError:
+    def _raised(self, method: str, error: BaseException) -> MaxEntError:
         if isinstance(error, MaxEntError):
             return error
         what = f"{self._who} raised {described(error)}"
@@ -126,13 +136,26 @@ def _flag(end: Any) -> bool:
 
 def _flattened(space: spaces.Space, size: int, obs: Any) -> np.ndarray | None:
     """None if it is no observation of the space."""
-    if obs is None:  # which NumPy takes for not a number
-        return None
     try:
-        flat = np.asarray(flatten(space, obs))
+        flat = np.asarray(flatten(space, obs)) if _fits(space, obs) else None
     except Exception:  # whatever comes of treating it as what it is not
         return None
-    return flat if len(flat) == size else None
+    return flat if flat is not None and len(flat) == size else None
+
+
+def _fits(space: spaces.Space, obs: Any) -> bool:
+    """Whether every part has the shape of its space, and finite ones lie within it: ``flatten`` would not notice."""
+    if isinstance(space, spaces.Dict):
+        return all(_fits(part, obs[key]) for key, part in space.items())
+    if isinstance(space, spaces.Tuple):
+        return len(obs) == len(space) and all(map(_fits, space, obs))
+    if obs is None or np.shape(obs) != space.shape:  # NumPy takes None for not a number
+        return False
+    if isinstance(space, spaces.Discrete):
+        return bool(0 <= obs - space.start < space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return bool(np.all((obs >= space.start) & (obs < space.start + space.nvec)))
+    return True
 
 
 def _wrong_step(answer: Any) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.data.action_codec import AbstractActionCodec
-from lightning_maxent.errors import ForeignError, MaxEntError, described
+from lightning_maxent.errors import FOREIGN, ForeignError, MaxEntError, described
 from lightning_maxent.transition import Episode, Transition
 
 
@@ -131,7 +131,7 @@ class EnvRunner(AbstractRunner):
         except MaxEntError as error:
             error.args = (f"{self._when()}: {error}",)
             raise
-        except Exception as error:
+        except FOREIGN as error:
             raise ForeignError(f"{self._when()}: the environments raised {described(error)}.") from error
 
     def _when(self) -> str:

@@ -1,5 +1,6 @@
 """Environments as algorithms see them: with flat observations."""
 
+import inspect
 import re
 from collections.abc import Callable
 from functools import partial
@@ -7,12 +8,16 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_maxent.data.checked_env import CheckedEnv
 from lightning_maxent.data.env_ids import registered_name
 from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of, source_line
+
+# What Gymnasium says where one is missing or is something else.
+NO_SPACE = re.compile(r"The environment must specify an (\w+) space|(\w+) space does not inherit from")
 
 
 def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: Any) -> gym.Env:
@@ -36,7 +41,11 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
                 f"The environment {env_id!r} needs a package that is not installed, or imports it by a wrong name: "
                 f"{described(error)}."
             ) from error
-        except TypeError as error:
+        except (AttributeError, TypeError) as error:
+            if lacking := NO_SPACE.match(str(error)):
+                raise _no_space(env_id, name, f"{lacking[1] or lacking[2]}_space") from error
+            if isinstance(error, AttributeError):
+                raise
             cause = error.__cause__ or error  # Gymnasium raises another one from that of the environment
             if not _refuses_arguments(cause, env_kwargs or {}):
                 raise ForeignError(f"{making} raised {described(cause)}.") from cause
@@ -47,11 +56,26 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
                 ) from error
             raise MaxEntError(f"The environment {env_id!r} does not take env_kwargs {env_kwargs}: {cause}.") from error
         try:
+            for space in ("observation_space", "action_space"):
+                if not isinstance(getattr(env, space, None), spaces.Space):
+                    raise _no_space(env_id, name, space)
             check_observation_space(env_id, env.observation_space)
         except Exception:
             env.close()
             raise
         return CheckedEnv(env)
+
+
+def _no_space(env_id: str, name: str, space: str) -> MaxEntError:
+    """Says where the class of the environment begins, if that is known."""
+    sentence = f"The environment {env_id!r} must set {space} to one of gymnasium.spaces in its constructor"
+    try:
+        maker = gym.spec(name).entry_point
+        maker = load_env_creator(maker) if isinstance(maker, str) else maker
+        file, (_, line) = inspect.getfile(maker), inspect.getsourcelines(maker)  # type: ignore[arg-type]
+    except (gym.error.Error, TypeError, OSError):  # without a version; no class or function; no source
+        return MaxEntError(f"{sentence}.")
+    return MaxEntError(f"{sentence}: see {getattr(maker, '__name__', name)} ({file}, line {line}).")
 
 
 def _refuses_arguments(error: BaseException, env_kwargs: dict[str, Any]) -> bool:

@@ -24,6 +24,8 @@ def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measureme
     - ``separate members``: the gradient of one member's loss in the prediction of another.
     - ``batch statistics``: if the critic keeps running statistics, by how much learning predictions differ from those
       that use them, on inputs of another scale; 1 if they do.
+    - ``every observation entry counts``: the share of states in which another value of one entry changes the prediction, of
+      the entry where it is lowest.  It is 1 for smooth networks, less for narrow ReLUs, and 0 where an entry is left out.
     - ``every action counts``: the box of each action dimension is cut into ten intervals; the share of states in which
       a small move within it changes the prediction, of the interval where it is lowest.  It is 1 for smooth networks,
       .9 or more for ReLUs four wide (where all are off, nothing changes), near 0 where actions are clipped, rounded or
@@ -42,6 +44,9 @@ def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measureme
     yield from _optimism(built, prediction)
     yield from _gradients(built, prediction)
     yield from _statistics(built.train(), target, (obs, action))
+    _wake(built, (obs, action))
+    built.eval()
+    yield _seen(built, (obs, action))
     yield _reach(built, (obs, action))
 
 
@@ -103,9 +108,20 @@ def _statistics(critic: AbstractCritic, target: TargetBuilder, pair: tuple[Tenso
         )
 
 
+def _seen(critic: AbstractCritic, pair: tuple[Tensor, Tensor]) -> Measurement:
+    shares = []
+    for entry in range(OBS_DIM):
+        changed = pair[0].clone()
+        changed[:, entry] = torch.randn(BATCH)
+        shares.append(_share_changed(critic, pair, (changed, pair[1])))
+    lowest = min(shares)
+    advice = (
+        f"predictions hardly change with entry {shares.index(lowest)} of the observation: let forward use every entry"
+    )
+    return Measurement("contract: every observation entry counts", lowest, 1.0, 0.75, advice)
+
+
 def _reach(critic: AbstractCritic, pair: tuple[Tensor, Tensor]) -> Measurement:
-    _wake(critic, pair)
-    critic.eval()
     places = [(dim, interval) for dim in range(ACTION_DIM) for interval in range(INTERVALS)]
     shares = {place: _share_moved(critic, pair, *place) for place in places}
     dim, interval = min(shares, key=lambda place: shares[place])
@@ -126,14 +142,19 @@ def _wake(critic: AbstractCritic, pair: tuple[Tensor, Tensor]) -> None:
         optimizer.step()
 
 
-@torch.no_grad()
 def _share_moved(critic: AbstractCritic, pair: tuple[Tensor, Tensor], dim: int, interval: int) -> float:
     """In how many states a small move of one dimension, from somewhere in an interval, changes any prediction."""
     obs, start = pair[0], pair[1].clone()
     start[:, dim] = -1 + 2 * (interval + (1 - MOVE * INTERVALS / 2) * torch.rand(BATCH)) / INTERVALS
     end = start.clone()
     end[:, dim] += MOVE
-    before, after = (critic(obs, action).transpose(0, 1).flatten(1) for action in (start, end))
+    return _share_changed(critic, (obs, start), (obs, end))
+
+
+@torch.no_grad()
+def _share_changed(critic: AbstractCritic, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> float:
+    """In how many rows any prediction differs."""
+    before, after = (critic(*pair).transpose(0, 1).flatten(1) for pair in (start, end))
     return float(((after - before).abs() > 1e-6 * before.std(0)).any(1).float().mean())
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import probe_envs
 import pytest
 import torch
+from gymnasium import spaces
 
 from lightning_maxent import MaxEntError, Transition
 from lightning_maxent.data.action_codec import BoxCodec
@@ -51,6 +52,7 @@ def test_infos_of_any_kind_change_nothing_of_what_is_met(kind):
     [
         ("obs", np.zeros(3, np.float64), r"gave an array of shape \(3,\) and dtype float64 as observation, but its space is Box\(.*\(2,\), float32\)"),
         ("obs", np.zeros(1, np.float32), r"gave an array of shape \(1,\) and dtype float32 as observation"),
+        ("obs", np.zeros((2, 1), np.float32), r"gave an array of shape \(2, 1\) and dtype float32 as observation"),
         ("obs", None, r"gave None as observation"),
         ("obs", "far", r"gave 'far' of type str as observation"),
         ("reward", np.ones(1), r"gave an array of shape \(1,\) and dtype float64 as reward, but a reward is one number"),
@@ -62,6 +64,7 @@ def test_infos_of_any_kind_change_nothing_of_what_is_met(kind):
         ("terminated", np.array([True, False]), r"gave an array of shape \(2,\) and dtype bool as terminated and False of type bool as"),
         ("four", None, r"returned a tuple of 4, but step must return \(observation, reward, terminated, truncated, info\)"),
         ("raises", None, r"raised IndexError: Cannot choose from an empty sequence \("),
+        ("exits", None, r"raised SystemExit: the window was closed \("),
     ],
 )  # fmt: skip
 def test_a_wrong_answer_is_told_with_what_it_is_its_copy_its_step_and_the_line_that_gave_it(how, value, sentence):
@@ -69,7 +72,7 @@ def test_a_wrong_answer_is_told_with_what_it_is_its_copy_its_step_and_the_line_t
     runs.envs.envs[1].unwrapped.how, runs.envs.envs[1].unwrapped.value = how, value
     play(runs, 2)
     when = r"^Mistaken at environment step 106: copy 1, in step 3 of its episode, "
-    where = rf"{FILE}\)\.$" if how == "raises" else rf".* see Mistaken\.step \({FILE}\)\.$"
+    where = rf"{FILE}\)\.$" if how in ("raises", "exits") else rf".* see Mistaken\.step \({FILE}\)\.$"
     with pytest.raises(MaxEntError, match=when + sentence + where):
         play(runs, 1)
 
@@ -80,13 +83,13 @@ def test_a_wrong_answer_is_told_with_what_it_is_its_copy_its_step_and_the_line_t
     [
         ("Mistaken", {"how": "reset_without_info"}, r"returned an array of shape \(2,\) and dtype float32, but reset must .*see Mistaken\.reset"),
         ("Mistaken", {"how": "reset_obs", "value": np.zeros(5)}, r"gave an array of shape \(5,\) and dtype float64 as observation.*see Mistaken\.reset"),
+        ("Mistaken", {"how": "exits_in_reset"}, r"raised SystemExit: 3 \(.*probe_envs\.py, line \d+\)\.$"),
         ("Seedless", {}, r"unexpected keyword argument 'seed': reset must take seed and options.*see Seedless\.reset"),
     ],
 )  # fmt: skip
 def test_a_wrong_reset_is_told_with_the_line_that_gave_it(world, kwargs, sentence):
-    with pytest.raises(
-        MaxEntError, match=rf"^{world} at environment step 100: copy 0, in reset, .*{sentence} \({FILE}\)"
-    ):
+    where = "" if sentence.endswith("$") else rf" \({FILE}\)"
+    with pytest.raises(MaxEntError, match=rf"^{world} at environment step 100: copy 0, in reset, .*{sentence}{where}"):
         runner(world, **kwargs)
 
 
@@ -110,13 +113,48 @@ def test_whatever_is_one_number_is_a_reward(reward):
     assert play(runs, 3)[-1][0].reward.item() == float(reward)
 
 
-def test_what_an_environment_raises_when_it_is_closed_is_told_with_its_line():
+@pytest.mark.parametrize("raised", [OSError, SystemExit])
+def test_what_an_environment_raises_when_it_is_closed_is_told_with_its_line_and_its_id(raised):
     class Stuck(probe_envs.Line):
         def close(self):
-            raise OSError("the arm is stuck")
+            raise raised("the arm is stuck")
 
-    with pytest.raises(MaxEntError, match=r"in close, raised OSError: the arm is stuck \(.*test_checked_env\.py, line"):
+    said = rf"in close, raised {raised.__name__}: the arm is stuck \(.*test_checked_env\.py, line"
+    with pytest.raises(MaxEntError, match=rf"^Stuck: copy 0, {said}"):
         CheckedEnv(Stuck()).close()
+    gym.register("worlds/Stuck-v0", Stuck)
+    try:
+        envs = make_vector_env(env_maker("worlds/Stuck-v0", None), 1)
+        with pytest.raises(MaxEntError, match=rf"^worlds/Stuck-v0: copy 0, {said}"):
+            envs.close()
+    finally:
+        del gym.registry["worlds/Stuck-v0"]
+
+
+@pytest.mark.parametrize(
+    ("space", "right", "wrong"),
+    [
+        (spaces.Box(-1, 1, (2,)), np.zeros(2), [np.zeros((2, 1)), np.zeros((1, 2)), np.zeros(3), None]),
+        (spaces.Box(-1, 1, (1,)), [0.5], [0.5, np.zeros(()), [[0.5]]]),
+        (spaces.Box(-1, 1, (2, 3)), np.zeros((2, 3)), [np.zeros((3, 2)), np.zeros(6)]),
+        (spaces.Discrete(3, start=1), np.int64(3), [np.array([1, 2]), np.array([1]), 0, 4, None]),
+        (spaces.MultiDiscrete([2, 3]), np.array([1, 2]), [np.array([2, 0]), np.array([0, -1]), np.array([[1], [2]])]),
+        (spaces.MultiBinary(4), np.ones(4), [np.ones((2, 2)), np.ones(1)]),
+        (spaces.Tuple([spaces.Box(-1, 1, (2,)), spaces.Discrete(2)]), (np.zeros(2), 1), [(np.zeros((2, 1)), 1), (np.zeros(2), -1), (np.zeros(2), 1, 0)]),
+        (spaces.Dict(a=spaces.Box(-1, 1, (2,))), {"a": np.zeros(2), "more": 1}, [{"a": np.zeros((1, 2))}, {"b": np.zeros(2)}]),
+    ],
+)  # fmt: skip
+def test_an_observation_has_the_shape_of_its_space_and_finite_ones_lie_within_it(space, right, wrong):
+    class Shows(probe_envs.WithSpaces):
+        def reset(self, *, seed=None, options=None):
+            return self.shown, {}
+
+    env = Shows(space, spaces.Box(-1, 1, (1,)))
+    env.shown = right
+    assert CheckedEnv(env).reset()[0].shape == (spaces.flatdim(space),)
+    for env.shown in wrong:
+        with pytest.raises(MaxEntError, match="as observation"):
+            CheckedEnv(env).reset()
 
 
 class Slides(gym.ObservationWrapper):

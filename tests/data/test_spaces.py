@@ -1,4 +1,8 @@
+import re
+from pathlib import Path
+
 import numpy as np
+import probe_envs
 import pytest
 from gymnasium import spaces
 
@@ -35,6 +39,7 @@ def test_a_module_that_cannot_be_imported_is_named():
     [
         ("from gymnasium import sapces\n", r"raised ImportError: cannot import name 'sapces' .*"),
         ("import no_such_package\n", r"raised ModuleNotFoundError: No module named 'no_such_package' "),
+        ("raise SystemExit(3)\n", r"raised SystemExit: 3 "),
         ("x = spaces\n", r"raised NameError: name 'spaces' is not defined "),
         ("class E(object)\n", r"raised SyntaxError: expected ':' "),
     ],
@@ -53,6 +58,7 @@ def test_a_module_that_fails_while_it_is_imported_is_told_with_its_own_line(tmp_
     ("how", "sentence"),
     [
         ("TypeError", r"raised TypeError: unsupported operand type\(s\) for \+: 'NoneType' and 'int' \("),
+        ("SystemExit", r"raised SystemExit: 3 \("),
         ("KeyError", r"raised KeyError: 'joint' \("),
         ("FileNotFoundError", r"raised FileNotFoundError: .*'/nowhere/robot.xml' \("),
         ("ImportError", r"raised ImportError: cannot import name 'no_such_thing' .* \("),
@@ -66,6 +72,19 @@ def test_a_module_that_fails_while_it_is_imported_is_told_with_its_own_line(tmp_
 def test_what_a_constructor_raises_is_told_with_its_own_line_and_not_taken_for_a_wrong_id(how, sentence):
     with pytest.raises(MaxEntError, match=rf"'worlds/Breaks-v0' {sentence}.*probe_envs\.py, line \d+\)\.$"):
         make_env("worlds/Breaks-v0", {"how": how})
+
+
+@pytest.mark.parametrize("namespace", ["worlds", "probe"])  # Gymnasium looks for spaces in the first alone
+@pytest.mark.parametrize("lacks", ["observation_space", "action_space"])
+def test_an_environment_without_a_space_is_told_with_the_line_of_its_class(namespace, lacks):
+    given = {name: BOX for name in ("observation_space", "action_space") if name != lacks}
+    env_id, where = f"{namespace}/Spaceless-v0", r"see Spaceless \(.*probe_envs\.py, line (\d+)\)\.$"
+    with pytest.raises(MaxEntError, match=rf"environment '{env_id}' must set {lacks} to one of .*: {where}") as raised:
+        make_env(env_id, given)
+    line = int(re.search(where, str(raised.value))[1])
+    assert Path(probe_envs.__file__).read_text().splitlines()[line - 1].startswith("class Spaceless")
+    with pytest.raises(MaxEntError, match=f"must set {lacks}"):
+        make_env(env_id, given | {lacks: 3})
 
 
 @pytest.mark.parametrize("env_kwargs", [{"how": "nothing", "sise": 3}, {"how": "nothing", "id": 3}])

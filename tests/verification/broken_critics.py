@@ -86,6 +86,20 @@ class OneDimension(TwinCritic):
         return super().forward(obs, torch.cat((action[:, :1], 0 * action[:, 1:]), -1))
 
 
+class OneEntryLess(TwinCritic):
+    """Leaves the third entry of the observation out."""
+
+    def forward(self, obs, action):
+        return super().forward(torch.cat((obs[:, :2], 0 * obs[:, 2:3], obs[:, 3:]), -1), action)
+
+
+class Blind(TwinCritic):
+    """Sees the action alone."""
+
+    def forward(self, obs, action):
+        return super().forward(torch.zeros_like(obs), action)
+
+
 class Rounding(TwinCritic):
     """Rounds to tenths, and lets the gradient through."""
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from broken_critics import Narrow, OneDimension, StartsAtZero, UpperHalf
+from broken_critics import Narrow, OneDimension, OneEntryLess, StartsAtZero, UpperHalf
 
 from lightning_maxent import AbstractCritic, PolyakTarget, TwinCritic, TwinHeadsCritic
 from lightning_maxent.cli import main
@@ -46,6 +46,8 @@ def verify(capsys, arguments: str) -> tuple[int, list[dict]]:
         ("UpperHalf", "contract: every action counts"),
         ("Edgeless", "contract: every action counts"),
         ("OneDimension", "contract: every action counts"),
+        ("OneEntryLess", "contract: every observation entry counts"),
+        ("Blind", "contract: every observation entry counts"),
         ("Rounding", "contract: every action counts"),
         ("Signs", "contract: every action counts"),
     ],
@@ -93,6 +95,12 @@ def test_the_part_of_the_box_that_a_critic_does_not_see_is_named():
     assert "dimension 1 of the action" in found["contract: every action counts"].advice
 
 
+def test_the_entry_of_the_observation_that_a_critic_does_not_see_is_named_and_no_other_check_fails():
+    (failed,) = [each for each in contract(OneEntryLess, PolyakTarget) if not each.passed]
+    assert failed.value == 0.0
+    assert "entry 2 of the observation" in failed.advice
+
+
 RIGHT = {
     each.name: each for each in command._candidates(command._parser(), command._parser().parse_args(["--critic=all"]))
 }
@@ -102,12 +110,15 @@ RIGHT = {
 def test_every_critic_that_comes_with_the_package_keeps_the_whole_contract(name):
     found = list(contract(RIGHT[name].critic, RIGHT[name].target))
     assert [each.check for each in found if not each.passed] == []
-    assert found[-1].check == "contract: every action counts"
+    assert [each.check for each in found[-2:]] == [
+        "contract: every observation entry counts",
+        "contract: every action counts",
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("critic", [Narrow, StartsAtZero, TwinHeadsCritic])
-def test_small_relus_a_last_layer_of_zero_and_one_output_per_action_see_every_action(critic, seed):
+def test_small_relus_a_last_layer_of_zero_and_one_output_per_action_see_every_entry_and_action(critic, seed):
     torch.manual_seed(seed)
     assert [each.check for each in contract(critic, PolyakTarget) if not each.passed] == []
 
@@ -152,7 +163,7 @@ def test_a_table_has_a_row_for_every_check(capsys):
     assert head.startswith("critic ")  # and nothing of a progress bar between the rows
     assert all(row.startswith("TwinCritic ") for row in rows)
     assert "\r" not in shown.out + shown.err
-    assert len(rows) == 9
+    assert len(rows) == 10
     assert all(row.endswith("ok") for row in rows)
 
 
@@ -219,5 +230,5 @@ def test_a_critic_that_has_learned_nothing_fails_in_the_multi_goal_world():
 def test_a_right_critic_passes_in_every_world(capsys):
     status, found = verify(capsys, f"--critic lightning_maxent.TwinCritic {SMALL}")
     assert status == 0
-    assert len(found) == 22
+    assert len(found) == 23
     assert "multi-goal: rarest of four directions" in [each["check"] for each in found]

@@ -1,0 +1,71 @@
+"""What is said of an option that there is not, or of a part that cannot be built."""
+
+import re
+
+import pytest
+from lightning_utilities.core.imports import RequirementCache
+from test_cli import refused
+
+import lightning_maxent
+from lightning_maxent.arguments import COMMANDS, OPTIONS
+from lightning_maxent.cli import main
+from lightning_maxent.configurations import BUILT_IN_CONFIGS
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+PENDULUM = "--data.env_id=Pendulum-v1"
+
+
+@pytest.mark.parametrize("overlay", sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml")))
+def test_an_algorithm_without_a_critic_says_so_over_an_overlay_of_one(capsys, overlay):
+    said = refused(capsys, "fit", "ppo", f"critic/{overlay}", PENDULUM)
+    sentence = "PPO has no critic, so overlays such as critic/redq do not fit it: leave the critic out"
+    (names,) = re.findall(rf"{sentence}, or choose an algorithm with one \((.*)\)\.$", said)
+    assert {"SAC", "ValueSAC", "DQN", "SoftQLearning"} <= set(names.split(", "))
+    assert not {"PPO", "A2C", "REINFORCE", "AbstractAlgorithm"} & set(names.split(", "))
+    assert all(hasattr(lightning_maxent, name) for name in names.split(", "))
+
+
+def test_an_option_of_another_class_says_whose_it_is(capsys):
+    said = refused(capsys, "fit", "ppo", PENDULUM, "--data.capacity=5")
+    assert (
+        "RolloutDataModule has no option 'capacity' (ReplayDataModule has it): leave it out, or the overlay that"
+        in said
+    )
+    said = refused(capsys, "fit", "sac", PENDULUM, "--model.clip_rng=5")
+    assert "There is no option 'clip_rng' in the arguments of SAC: check its spelling" in said
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["fit", "--no_such", "3"], "There is no option --no_such; --help lists all of them."),
+        (["fit", "--no_such=3"], "There is no option --no_such; --help lists all of them."),
+        (["test", "--modle.critic=3"], "There is no option --modle; did you mean --model"),
+        (["fit", "--runs_dr", "x", "--trainer.max_steps=3"], "There is no option --runs_dr; did you mean --runs_dir"),
+        (["fit", "--trainer.callbacks+=Timer", "--seed_everything", "-3"], "Say what to fit: "),
+        (["fit", "sac", PENDULUM, "--no_such=3"], "There is no option --no_such; --help lists all of them."),
+        (["fit", "sac", PENDULUM, "--trainer.max_stps=3"], "There is no option --trainer.max_stps; did you mean --trainer.max_steps"),
+        (["validate", "sac", PENDULUM, "--verbse=3"], "There is no option --verbse; did you mean --verbose"),
+    ],
+)  # fmt: skip
+def test_an_option_that_there_is_not_is_named_with_those_near_it(capsys, args, sentence):
+    assert sentence in refused(capsys, *args)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_options_that_are_known_without_pytorch_are_those_of_the_commands(capsys, command):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = re.findall(r"^ +(?:-\w, )?(--\w+)", capsys.readouterr().out, re.MULTILINE)
+    assert {"--model", "--runs_dir", "--ckpt_path"} <= set(shown) <= set(OPTIONS)
+
+
+def test_a_logger_whose_package_is_missing_says_so_before_it_asks_for_its_folder(capsys, monkeypatch):
+    args = ["fit", "sac", PENDULUM, "--trainer.accelerator=cpu", "--trainer.logger=TensorBoardLogger"]
+    for name, package in (("_TENSORBOARD_AVAILABLE", "tensorboard"), ("_TENSORBOARDX_AVAILABLE", "tensorboardX")):
+        missing = RequirementCache(f"{package}>=10000")
+        monkeypatch.setattr(f"lightning_fabric.loggers.tensorboard.{name}", missing)
+    said = refused(capsys, *args)
+    assert "TensorBoardLogger needs a package that is not installed: pip install tensorboard" in said
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", RequirementCache("torch"))
+    assert "TensorBoardLogger cannot be built without save_dir: give it among its init_args." in refused(capsys, *args)
