@@ -49,6 +49,7 @@ from lightning_maxent.temperature import (
     FixedTemperature,
     LearnedTemperature,
 )
+from lightning_maxent.trained_policy import TrainedPolicy, load_policy
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 from lightning_maxent.value import StateValue
 
@@ -114,10 +115,12 @@ __all__ = [
     "StateValue",
     "SteinSampler",
     "SteinUpdate",
+    "TrainedPolicy",
     "TrajectoryEntropy",
     "Transition",
     "TwinCritic",
     "TwinHeadsCritic",
     "UniformParticles",
     "ValueSAC",
+    "load_policy",
 ]

@@ -1,6 +1,5 @@
 """``fit``, ``validate`` and ``test``: one run, on Lightning's own command line."""
 
-import argparse
 import logging
 import os
 import re
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
@@ -37,16 +36,9 @@ from lightning_maxent.files import write_whole
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.policies import deterministic as deterministic
+from lightning_maxent.run_parser import OneSentenceParser, link_data_to_model
 from lightning_maxent.trainer_options import check_trainer
 from lightning_maxent.whole_numbers import accept_whole_numbers
-
-
-class OneSentenceParser(LightningArgumentParser):
-    """Leaves it to the caller to say what was wrong, where argparse prints every option there is and exits."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the parse error; parsers nest, and an outer one adds to the message of an inner one."""
-        raise argparse.ArgumentError(None, message) from ex
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -90,8 +82,7 @@ class MaxEntCLI(LightningCLI):
         parser.add_argument("--name", type=str | None, default=None, help="Name of the run's folder; the time if null.")
         parser.add_lightning_class_args(StepCheckpoint, "checkpoint")
         parser.add_lightning_class_args(TrainingLog, "training_log")
-        parser.link_arguments("data.obs_dim", "model.init_args.obs_dim", apply_on="instantiate")
-        parser.link_arguments("data.actions", "model.init_args.actions", apply_on="instantiate")
+        link_data_to_model(parser)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
