@@ -41,6 +41,7 @@ from lightning_maxent.policies.mixture import MixtureOfGaussians
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 from lightning_maxent.policies.stein_sampler import SteinSampler
 from lightning_maxent.policy_updates import AbstractPolicyUpdate, DivergenceUpdate, SteinUpdate
+from lightning_maxent.run_trainer import make_trainer
 from lightning_maxent.schedules import AbstractSchedule, ConstantSchedule, ExponentialSchedule, LinearSchedule
 from lightning_maxent.targets import AbstractTarget, PeriodicTarget, PolyakTarget
 from lightning_maxent.temperature import (
@@ -123,4 +124,5 @@ __all__ = [
     "UniformParticles",
     "ValueSAC",
     "load_policy",
+    "make_trainer",
 ]

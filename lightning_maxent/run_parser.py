@@ -40,4 +40,4 @@ def build_model_and_data(config: dict) -> tuple[AbstractAlgorithm, pl.LightningD
     link_data_to_model(parser)
     parsed = parser.parse_object({name: config[name] for name in ("model", "data")})
     built = parser.instantiate_classes(parsed)
-    return built.model, built.data
+    return built["model"], built["data"]

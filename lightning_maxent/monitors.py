@@ -6,8 +6,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
-from lightning_maxent.callbacks.checkpoint import BestCheckpoint
 from lightning_maxent.errors import MaxEntError
+
+
+class NeverRefused:
+    """Marks a ``ModelCheckpoint`` of every run, which may go without its column: not every run is evaluated."""
 
 
 class Monitors:
@@ -31,7 +34,7 @@ class Monitors:
         self._keeps = {
             each: each.save_top_k
             for each in callbacks
-            if isinstance(each, ModelCheckpoint) and not isinstance(each, BestCheckpoint) and each.monitor is not None
+            if isinstance(each, ModelCheckpoint) and not isinstance(each, NeverRefused) and each.monitor is not None
         }
         for callback in self._stops:
             callback.strict = False  # it would end the run; ``judge`` does so where no such column can come
