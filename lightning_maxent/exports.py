@@ -78,9 +78,11 @@ from lightning_maxent.policies.mixture import MixtureOfGaussians
 from lightning_maxent.policies.squashed_gaussian import AbstractLogStd, ClippedLogStd, SquashedGaussian, TanhLogStd
 from lightning_maxent.policies.stein_sampler import SteinSampler
 from lightning_maxent.policy_updates import AbstractPolicyUpdate, DivergenceUpdate, SteinUpdate
+from lightning_maxent.run_trainer import make_trainer
 from lightning_maxent.schedules import AbstractSchedule, ConstantSchedule, ExponentialSchedule, LinearSchedule
 from lightning_maxent.targets import AbstractTarget, JointPass, JointPolyakTarget, PeriodicTarget, PolyakTarget
 from lightning_maxent.temperature import AbstractTemperature, AnnealedTemperature, FixedTemperature, LearnedTemperature
+from lightning_maxent.trained_policy import TrainedPolicy, load_policy
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 from lightning_maxent.value import StateValue
 
@@ -186,6 +188,7 @@ __all__ = [
     "TanhLogStd",
     "TanhMLP",
     "TidyCSVLogger",
+    "TrainedPolicy",
     "TrajectoryEntropy",
     "Transition",
     "TruncatedPooling",
@@ -197,4 +200,6 @@ __all__ = [
     "ValueSAC",
     "WandbLogger",
     "WarmStart",
+    "load_policy",
+    "make_trainer",
 ]

@@ -1,6 +1,5 @@
 """``fit``, ``validate`` and ``test``: one run, on Lightning's own command line."""
 
-import argparse
 import logging
 import os
 import re
@@ -11,39 +10,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ProgressBar
+import yaml
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback, _InstantiatorFn
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_maxent import exports as exports  # a class that is imported may be given by its bare name
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.arguments import last_checkpoint, no_such_option, run_folder
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, StepCheckpoint, read_checkpoint
-from lightning_maxent.callbacks.curves import Curves
-from lightning_maxent.callbacks.interrupt import GracefulInterrupt
-from lightning_maxent.callbacks.progress import EnvStepProgress
-from lightning_maxent.callbacks.training_log import TrainingLog
+from lightning_maxent.callbacks.checkpoint import StepCheckpoint, read_checkpoint
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole
-from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
-from lightning_maxent.loggers.wandb import WandbLogger
+from lightning_maxent.run_parser import OneSentenceParser, link_data_to_model
+from lightning_maxent.run_trainer import FLAGS, listed, parts_of_a_run
 from lightning_maxent.trainer_options import check_trainer
+from lightning_maxent.training_log import TrainingLog
 from lightning_maxent.whole_numbers import accept_whole_numbers
 
 
-class OneSentenceParser(LightningArgumentParser):
-    """Leaves it to the caller to say what was wrong, where argparse prints every option there is and exits."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the parse error; parsers nest, and an outer one adds to the message of an inner one."""
-        raise argparse.ArgumentError(None, message) from ex
-
-
 class SaveRunConfig(SaveConfigCallback):
-    """Writes the exact resolved configuration to ``config.yaml`` in the run's folder, and to W&B.
+    """Writes the exact resolved configuration to ``config.yaml`` in the run's folder, and to every logger.
 
     Not before training starts: a resume that fails must not replace the configuration that lies there.
     """
@@ -57,8 +45,7 @@ class SaveRunConfig(SaveConfigCallback):
         text = self.parser.dump(config, skip_none=False)
         write_whole(Path(trainer.default_root_dir) / "config.yaml", text)
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(config.as_dict())
+            logger.log_hyperparams(yaml.safe_load(text))
 
 
 class _Settings:
@@ -83,8 +70,7 @@ class MaxEntCLI(LightningCLI):
         parser.add_argument("--name", type=str | None, default=None, help="Name of the run's folder; the time if null.")
         parser.add_lightning_class_args(StepCheckpoint, "checkpoint")
         parser.add_lightning_class_args(TrainingLog, "training_log")
-        parser.link_arguments("data.obs_dim", "model.init_args.obs_dim", apply_on="instantiate")
-        parser.link_arguments("data.actions", "model.init_args.actions", apply_on="instantiate")
+        link_data_to_model(parser)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -132,37 +118,31 @@ class MaxEntCLI(LightningCLI):
         self.resumes = folder is not None
         self.run_dir: Path = folder or group.absolute() / (config.name or f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
 
+    def after_instantiate_classes(self) -> None:
+        """Give model and data their settings as ``hparams``, plain numbers and words, which checkpoints keep.
+
+        Loggers do not get them from there: ``SaveRunConfig`` gives them all that a run was told.
+        """
+        for part, key in ((self.model, "model"), (self.datamodule, "data")):
+            settings = self.config_dump[key]
+            builder = {
+                "_class_path": settings["class_path"],
+                "_instantiator": "pytorch_lightning.cli.instantiate_module",
+            }
+            part.save_hyperparameters(settings["init_args"] | builder, logger=False)
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         given = self._get(self.config_init, "trainer")
         check_trainer(given, self.model, self.datamodule)
-        plugins = given.plugins or []
-        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
-        kwargs["callbacks"] = self._callbacks(given)
-        kwargs["logger"] = self._loggers(given.logger) if self.subcommand == "fit" else False
-        kwargs["default_root_dir"] = str(self.run_dir)
+        own = [self._get(self.config_init, name) for name in ("checkpoint", "training_log")]
+        callbacks = [*listed(given.callbacks), *own]
+        parts = parts_of_a_run(self.run_dir, callbacks, given.plugins, given.logger, given.enable_progress_bar)
+        if self.subcommand != "fit":
+            parts["logger"] = False
         try:
-            return super().instantiate_trainer(**kwargs)
+            return self._instantiate_trainer({**given, **parts, **kwargs}, [])
         except (TypeError, ValueError) as error:  # a strategy that there is not, or not for this accelerator
             raise MaxEntError(f"The Trainer cannot be built: {error}") from error
-
-    @staticmethod
-    def _callbacks(given: Any) -> list[pl.Callback]:
-        """The user's own, and those that every run wants."""
-        callbacks = given.callbacks or []
-        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-        no_bar = given.enable_progress_bar is False or any(isinstance(each, ProgressBar) for each in callbacks)
-        bar = [] if no_bar else [EnvStepProgress()]  # before the interrupt, whose advice is the last that is printed
-        return [*callbacks, Curves(), *bar, GracefulInterrupt(), BestCheckpoint()]
-
-    def _loggers(self, given: Any) -> list[Any]:
-        """The csv first, since it says where the run's folder is; then W&B, or what the user chose instead."""
-        if given is None or given is True:
-            given = WandbLogger()
-        chosen = [] if given is False else given if isinstance(given, list) else [given]
-        for logger in chosen:
-            if isinstance(logger, WandbLogger):
-                logger.place(self.run_dir)
-        return [TidyCSVLogger(self.run_dir), *chosen]
 
     def before_fit(self) -> None:
         self.model.check_trainer(self.trainer)
@@ -283,11 +263,8 @@ def run(args: Sequence[str]) -> MaxEntCLI:
         auto_configure_optimizers=False,
         seed_everything_default=0,
         trainer_defaults={
-            "max_epochs": -1,
+            **FLAGS,
             "max_steps": 1_000_000,  # environment steps: the length of most published curves
-            "devices": 1,
-            "num_sanity_val_steps": 0,
-            "log_every_n_steps": 1,  # of Lightning's own logging, which training does not use
         },
         parser_class=OneSentenceParser,
         parser_kwargs={

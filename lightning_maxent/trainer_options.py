@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import WandbLogger as LightningWandbLogger
 
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.loggers.wandb import WandbLogger
+from lightning_maxent.run_trainer import listed
 
 LIGHTNING = ("pytorch_lightning", "lightning_fabric", "lightning_utilities")
 WANDB = f"{WandbLogger.__module__}.{WandbLogger.__name__}"
@@ -34,7 +35,7 @@ def check_trainer(given: Any, model: pl.LightningModule, data: pl.LightningDataM
 
 
 def _refusals(given: Any, model: pl.LightningModule, data: pl.LightningDataModule) -> Iterator[str]:
-    name, callbacks = type(model).__name__, _listed(given.callbacks)
+    name, callbacks = type(model).__name__, listed(given.callbacks)
     if given.gradient_clip_val is not None or given.gradient_clip_algorithm is not None:
         yield f"gradient_clip_val cannot be used, since every network has an optimizer of its own: {_clipping(model)}."
     accumulates = any(isinstance(each, GradientAccumulationScheduler) for each in callbacks)
@@ -69,7 +70,7 @@ def _refusals(given: Any, model: pl.LightningModule, data: pl.LightningDataModul
         )
     if given.barebones:
         yield "barebones cannot be used, since every run keeps checkpoints and metrics.csv: leave it out."
-    for logger in _listed(given.logger):
+    for logger in listed(given.logger):
         if isinstance(logger, LightningWandbLogger) and not isinstance(logger, WandbLogger):
             yield (
                 f"Lightning's WandbLogger does not know the run's folder and its clock: choose --trainer.logger={WANDB} "
@@ -80,10 +81,6 @@ def _refusals(given: Any, model: pl.LightningModule, data: pl.LightningDataModul
 def _whole(share: Any) -> bool:
     """Whether it means all batches; 1 means one batch."""
     return share is None or (isinstance(share, float) and share == 1)
-
-
-def _listed(given: Any) -> list[Any]:
-    return given if isinstance(given, list) else [] if given is None else [given]
 
 
 def _clipping(model: pl.LightningModule) -> str:

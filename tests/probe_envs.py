@@ -298,6 +298,36 @@ class Parts(Line):
         return {"camera": np.zeros((2, 2 if self.t == 0 else 3), np.float32), "speed": np.zeros(1, np.float32)}
 
 
+class Rooms(Line):
+    """Observations of a dict, a tuple and finite parts; two actions, counted from 3; pays for 4 in even rooms, else for 3."""
+
+    def __init__(self, length: int = 6):
+        super().__init__(length)
+        self.observation_space = spaces.Dict(
+            door=spaces.Tuple((spaces.MultiBinary(2), spaces.Box(-9, 9, (1, 2), np.float64))),
+            room=spaces.Discrete(5, start=1),
+        )
+        self.action_space = spaces.Discrete(2, start=3)
+
+    def reset(self, *, seed=None, options=None):
+        super(Line, self).reset(seed=seed)
+        self.t, self.x = 0, float(self.np_random.uniform(-1, 1))
+        self.room = int(self.np_random.integers(1, 6))
+        return self.obs(), {}
+
+    def obs(self):
+        return {
+            "door": (np.array([self.room > 2, self.t > 3], np.int8), np.array([[self.x, self.t]])),
+            "room": np.int64(self.room),
+        }
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        reward = float((action == 4) == (self.room % 2 == 0)) + self.room / 7
+        self.t, self.room = self.t + 1, (self.room + int(action)) % 5 + 1
+        return self.obs(), reward, False, self.t == self.length, {}
+
+
 for _name, _entry in {
     "Talkative": Talkative,
     "Mistaken": Mistaken,
@@ -319,6 +349,7 @@ for _name, _entry in {
     "Lottery": Lottery,
     "Once": Once,
     "Spaceless": Spaceless,
+    "Rooms": Rooms,
     "WithSpaces": WithSpaces,
 }.items():
     gym.register(f"probe/{_name}-v0", _entry, disable_env_checker=True, order_enforce=False)

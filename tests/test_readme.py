@@ -66,7 +66,7 @@ def test_the_run_in_python_of_the_readme_leaves_what_it_says(tmp_path, monkeypat
     assert "max_steps=10_000" in block
     exec(block.replace("max_steps=10_000", "max_steps=1_010"), {})
     names = {path.name for path in (tmp_path / "runs/by_hand").rglob("*")}
-    assert {"metrics.csv", "last.ckpt", "best.ckpt", "last.ckpt.replay"} <= names
+    assert {"metrics.csv", "curves.png", "last.ckpt", "best.ckpt", "last.ckpt.replay"} <= names
 
 
 def test_the_exact_solution_of_the_readme_is_one():

@@ -28,6 +28,7 @@ from lightning_maxent.optimizers import Clock, LearningRates, Optimizers
 from lightning_maxent.schedules import AbstractSchedule
 from lightning_maxent.targets import frozen_statistics
 from lightning_maxent.temperature import AbstractTemperature
+from lightning_maxent.training_log import TrainingLog
 from lightning_maxent.transition import Episode, Round
 
 LONGEST_DELAY = 1_000  # updates that a network may have to wait for its first loss, before a warning
@@ -178,6 +179,11 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         return self._found[kind, network]
 
     def setup(self, stage: str) -> None:
+        if stage == "predict":
+            raise MaxEntError(
+                "trainer.predict cannot be used, since the data are environments: load_policy(path), or "
+                "TrainedPolicy(model, data), gives actions for observations, and trainer.test(model, data) plays episodes."
+            )
         self.check_trainer(self.trainer)
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         check_averaging(self.trainer.callbacks, getattr(data, "steps_per_round", 1))  # type: ignore[attr-defined]
@@ -196,6 +202,11 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
                 f"A run uses one device, but the Trainer was given {trainer.world_size} with the strategy "
                 f"{type(trainer.strategy).__name__}: set devices and num_nodes to 1 and give no strategy."
             )
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """A log of losses and training returns, unless the Trainer has one."""
+        callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [] if any(isinstance(each, TrainingLog) for each in callbacks) else [TrainingLog()]
 
     def on_fit_start(self) -> None:
         self._trained = self.trained_networks()
@@ -245,6 +256,15 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             module.advance(env_steps)
 
     # ---- playing ----------------------------------------------------------------------------------------------------
+
+    def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
+        """The policy's one best guess, as ``model(obs)``: all of it in the learner's coordinates and on the model's device.
+
+        Observations are flat, and scaled where the data module scales them; actions are continuous ones in [-1, 1], or
+        one-hot vectors.  ``load_policy`` and ``TrainedPolicy`` take and give the environment's own.
+        """
+        with frozen_statistics(self):
+            return self._act(obs, deterministic=True)
 
     @torch.no_grad()
     def act(

@@ -22,6 +22,7 @@ from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.files import replace, write_temporary
 from lightning_maxent.free_space import bytes_on_disk, disk_left, in_words
 from lightning_maxent.inspection import diverged
+from lightning_maxent.monitors import NeverRefused
 
 BESIDE = ".replay"  # added to a checkpoint's name: the folder of its buffer
 
@@ -185,7 +186,7 @@ def _random_states() -> list[Tensor]:
     return [torch.get_rng_state(), *gpus]
 
 
-class BestCheckpoint(ModelCheckpoint):
+class BestCheckpoint(ModelCheckpoint, NeverRefused):
     """Keeps ``best.ckpt``: the weights, without optimizers and buffer, of the highest ``eval/return_mean`` so far.
 
     Where weights are averaged, these are the averaged ones, which were evaluated.

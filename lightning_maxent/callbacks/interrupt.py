@@ -42,11 +42,12 @@ class GracefulInterrupt(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         is_run = trainer.state.fn == "fit" and not trainer.fast_dev_run  # type: ignore[attr-defined]
         if is_run and isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-            print(
-                f"Stopped at {trainer.global_step:,} environment steps; go on with: "
-                f"lightning-maxent fit --ckpt_path {shlex.quote(str(path))}"
-            )
+            folder = Path(trainer.default_root_dir)
+            path = str(folder / "checkpoints" / "last.ckpt")
+            command = f"lightning-maxent fit --ckpt_path {shlex.quote(path)}"
+            if not (folder / "config.yaml").exists():  # not begun from the command line
+                command = f"trainer.fit(model, data, ckpt_path={path!r}), with all three built anew"
+            print(f"Stopped at {trainer.global_step:,} environment steps; go on with: {command}")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._previous is not None and not self._asked:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from gymnasium import spaces
 from gymnasium.spaces import flatdim
 from jaxtyping import Float
 from torch import Tensor
@@ -147,27 +148,34 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         return 0
 
     @cached_property
-    def _spaces(self) -> tuple[int, AbstractActionCodec]:
+    def _spaces(self) -> tuple[spaces.Space, AbstractActionCodec]:
         env = self.make_env()
         try:
-            say_that_images_are_flattened(self.env_id, env.get_wrapper_attr("env").observation_space)
+            seen = env.get_wrapper_attr("env").observation_space
+            say_that_images_are_flattened(self.env_id, seen)
             actions = bounded(self.env_id, env.action_space, self.action_bounds)
-            return flatdim(env.observation_space), action_codec(self.env_id, actions, self.max_joint_actions)
+            return seen, action_codec(self.env_id, actions, self.max_joint_actions)
         finally:
             env.close()
 
     @property
+    def observation_space(self) -> spaces.Space:
+        """The environment's own, before observations are flattened; makes the environment once to look."""
+        return self._spaces[0]
+
+    @property
     def obs_dim(self) -> int:
         """Size of the flattened observation; makes the environment once to look."""
-        return self._spaces[0]
+        return flatdim(self.observation_space)
 
     @property
     def actions(self) -> AbstractActions:
         """The action space; makes the environment once to look."""
-        return self._codec.actions
+        return self.codec.actions
 
     @property
-    def _codec(self) -> AbstractActionCodec:
+    def codec(self) -> AbstractActionCodec:
+        """Between the learner's actions and the environment's; makes the environment once to look."""
         return self._spaces[1]
 
     @cached_property
@@ -194,7 +202,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     def _next_round(self) -> Round:
         if self.runner is None:
             self._check_resumed()
-            codec = self._codec  # looks at a copy and closes it, before others are open
+            codec = self.codec  # looks at a copy and closes it, before others are open
             self.runner = EnvRunner(self._copies.training(), codec, self._seed("train"), self.env_id, self.env_steps)
             self.reward_scaling.restart()
         steps = [self._step(self.runner, passed) for passed in range(0, self.steps_per_round, self.num_envs)]
@@ -256,7 +264,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     def _play(self, purposes: dict[bool, str], deterministic: bool) -> Iterator[Episode]:
         if self._copies.shared:
             self._end_training_episodes()
-        codec, seed = self._codec, self._seed(purposes[deterministic])
+        codec, seed = self.codec, self._seed(purposes[deterministic])
         runner = EnvRunner(self._copies.evaluation(), codec, seed, f"{self.env_id} in evaluation")
         for episode in play_episodes(runner, self._act, self.eval_episodes, deterministic):
             yield episode._replace(

@@ -164,7 +164,7 @@ class ReplayDataModule(EnvironmentDataModule):
         self.runner = Recording(rows, self.num_envs, self.env_steps)
 
     def _choose(self, obs: Float[Tensor, "env obs_dim"], env_steps: int) -> Float[Tensor, "env action_dim"]:
-        return self._algorithm.explore(obs) if env_steps >= self.learning_starts else self._codec.uniform(self.num_envs)
+        return self._algorithm.explore(obs) if env_steps >= self.learning_starts else self.codec.uniform(self.num_envs)
 
     def _store(self, rollout: Rollout) -> None:
         self._extend({name: getattr(rollout, name).flatten(0, 1) for name in Transition._fields}, self.steps_per_round)

@@ -167,7 +167,7 @@ def test_what_the_refusal_of_infinite_bounds_advises_works(low, high, to_low, to
     advised = [float(bound) for bound in json.loads(re.search(r'action_bounds "(.*)"', str(raised.value))[1])]
     data = ReplayDataModule("worlds/Unbounded-v0", action_bounds=tuple(advised), **kwargs)
     data.setup("fit")
-    data.runner = EnvRunner(make_vector_env(data.make_env, 1), data._codec, 0, "probe")
+    data.runner = EnvRunner(make_vector_env(data.make_env, 1), data.codec, 0, "probe")
     for action in (-1.0, 1.0):
         data.runner.step(torch.full((1, len(low)), action))  # the world refuses what is out of its bounds
     assert data.runner.envs.envs[0].unwrapped.played == [to_low, to_high]

@@ -7,8 +7,11 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_warn
 
-from lightning_maxent.callbacks.checkpoint import BestCheckpoint
 from lightning_maxent.errors import MaxEntError
+
+
+class NeverRefused:
+    """Marks a ``ModelCheckpoint`` of every run, which may go without its column: not every run is evaluated."""
 
 
 class Monitors:
@@ -32,7 +35,7 @@ class Monitors:
         self._keeps = {
             each: each.save_top_k
             for each in callbacks
-            if isinstance(each, ModelCheckpoint) and not isinstance(each, BestCheckpoint) and each.monitor is not None
+            if isinstance(each, ModelCheckpoint) and not isinstance(each, NeverRefused) and each.monitor is not None
         }
         self._watches = [*(each for each in callbacks if isinstance(each, EarlyStopping)), *self._keeps]
         self._evaluated: set[str] = set()  # columns of evaluations so far

@@ -1,14 +1,21 @@
 """Writes what learning looks like, on the clock of environment steps."""
 
 import time
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 
-from lightning_maxent.callbacks.monitors import Monitors
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
+from lightning_maxent.monitors import Monitors
 from lightning_maxent.transition import Round
+
+
+@runtime_checkable
+class DropsRows(Protocol):
+    """A logger that can forget what a run measured after the checkpoint from which it goes on."""
+
+    def drop_after(self, env_steps: int) -> None:
+        """Forget what was measured after this step."""
 
 
 class TrainingLog(pl.Callback):
@@ -16,7 +23,8 @@ class TrainingLog(pl.Callback):
     returns to all loggers, with the number of gradient steps, their ratio to environment steps, and the speed of both.
     Callbacks such as ``EarlyStopping`` can monitor all of it.
 
-    Speed counts the wall time of collecting and learning, not of evaluation.
+    Speed counts the wall time of collecting and learning, not of evaluation.  An algorithm brings one of these where the
+    Trainer has none, so that a plain Trainer logs the same.
 
     Args:
         every_n_steps: environment steps between two rows.
@@ -36,7 +44,7 @@ class TrainingLog(pl.Callback):
         self._last_steps, self._last_gradient_steps = trainer.global_step, pl_module.gradient_steps
         self._since = time.perf_counter()
         for logger in trainer.loggers:
-            if isinstance(logger, TidyCSVLogger):
+            if isinstance(logger, DropsRows):
                 logger.drop_after(trainer.global_step)
         self._monitors = Monitors(trainer.callbacks, pl_module.trained_networks())  # type: ignore[attr-defined]
         self._monitors.wait(trainer)
@@ -77,7 +85,8 @@ class TrainingLog(pl.Callback):
     def _log(self, trainer: pl.Trainer, pl_module: Any) -> None:
         steps = trainer.global_step
         seconds = time.perf_counter() - self._since
-        metrics = pl_module.drain_metrics() | trainer.datamodule.metrics()  # type: ignore[attr-defined]
+        of_data = getattr(trainer.datamodule, "metrics", dict)()  # type: ignore[attr-defined]
+        metrics = pl_module.drain_metrics() | of_data
         gradient_steps = pl_module.gradient_steps
         metrics |= {
             "gradient_steps_per_env_step": gradient_steps / steps,

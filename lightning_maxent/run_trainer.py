@@ -1,0 +1,92 @@
+"""The Trainer of a run.  The command line and ``make_trainer`` both take from here what every run has."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.loggers import Logger
+
+from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, StepCheckpoint
+from lightning_maxent.callbacks.curves import Curves
+from lightning_maxent.callbacks.interrupt import GracefulInterrupt
+from lightning_maxent.callbacks.progress import EnvStepProgress
+from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
+from lightning_maxent.loggers.wandb import WandbLogger
+from lightning_maxent.training_log import TrainingLog
+
+FLAGS: dict[str, Any] = {
+    "max_epochs": -1,
+    "devices": 1,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 1,  # of Lightning's own logging, which training does not use
+}
+
+
+def make_trainer(
+    max_steps: int,
+    folder: str | Path,
+    callbacks: pl.Callback | Iterable[pl.Callback] = (),
+    logger: Logger | Iterable[Logger] | bool = True,
+    **options: Any,
+) -> pl.Trainer:
+    """A Trainer like that of ``lightning-maxent fit``, with the same callbacks, plugins, loggers and flags.
+
+    After ``trainer.fit(model, data)`` the folder holds ``metrics.csv``, ``curves.png`` and ``checkpoints``, but no
+    ``config.yaml``, which the command line alone can write.  A run that lies there already is overwritten, unless it is
+    gone on with: ``trainer.fit(model, data, ckpt_path="<folder>/checkpoints/last.ckpt")``.
+
+    Args:
+        max_steps: environment steps of the run.
+        folder: of the run; it is made where it is missing.
+        callbacks: more of them.  A ``TrainingLog`` or a ``StepCheckpoint`` takes the place of the one with defaults.
+        logger: as ``--trainer.logger``: W&B if True, none if False, or others; ``metrics.csv`` is written in any case.
+        options: further arguments of ``pl.Trainer``, such as ``accelerator`` or ``enable_progress_bar``.
+
+    Raises:
+        TypeError: for an option that ``pl.Trainer`` does not have.
+    """
+    bar, plugins = options.get("enable_progress_bar"), options.pop("plugins", None)
+    parts = parts_of_a_run(Path(folder).absolute(), callbacks, plugins, logger, bar)
+    return pl.Trainer(max_steps=max_steps, **(FLAGS | options), **parts)
+
+
+def parts_of_a_run(
+    folder: Path, callbacks: Any, plugins: Any, logger: Any, progress_bar: bool | None
+) -> dict[str, Any]:
+    """What a Trainer is built from in every run: the user's own parts, and beside them ours.
+
+    Args:
+        folder: of the run.
+        callbacks: the user's own: one, several or None.
+        plugins: the user's own: one, several or None.
+        logger: as in ``make_trainer``; None means True.
+        progress_bar: False where none is wanted.
+    """
+    kinds = (StepCheckpoint, TrainingLog)
+    given = [each for each in listed(callbacks) if not isinstance(each, kinds)]
+    kept = [each for each in listed(callbacks) if isinstance(each, kinds)]
+    no_bar = progress_bar is False or any(isinstance(each, ProgressBar) for each in given)
+    bar = [] if no_bar else [EnvStepProgress()]  # before the interrupt, whose advice is the last that is printed
+    defaults = [kind() for kind in kinds if not any(isinstance(each, kind) for each in kept)]
+    return {
+        "callbacks": [*given, Curves(), *bar, GracefulInterrupt(), BestCheckpoint(), *kept, *defaults],
+        "plugins": [*listed(plugins), AtomicCheckpointIO()],
+        "logger": _loggers(folder, logger),
+        "default_root_dir": str(folder),
+    }
+
+
+def _loggers(folder: Path, given: Any) -> list[Logger]:
+    """The csv first, since it says where the run's folder is; then W&B, or what the user chose instead."""
+    chosen = [WandbLogger()] if given is None or given is True else [] if given is False else listed(given)
+    for logger in chosen:
+        if isinstance(logger, WandbLogger):
+            logger.place(folder)
+    return [TidyCSVLogger(folder), *chosen]
+
+
+def listed(given: Any) -> list[Any]:
+    """One, several or none."""
+    return [] if given is None else list(given) if isinstance(given, Iterable) else [given]
