@@ -268,7 +268,7 @@ def test_a_learning_rate_and_a_schedule_given_on_resume_hold_as_if_they_had_been
         ),
         (["--model.optimizers.default.lr=-1"], "optimizers.default cannot build the optimizer of value: Invalid"),
         (
-            ["--ckpt_path=runs/sac/probe-Counting-v0/a/checkpoints/best.ckpt"],
+            ["--ckpt_path=runs/value_sac/probe-Counting-v0/a/checkpoints/best.ckpt"],
             "best.ckpt holds weights alone: go on from the last",
         ),
         (["--data.env_id=probe_envs:probe/Recounting-v0"], "but it is probe_envs:probe/Recounting-v0 here, and a run"),
@@ -290,7 +290,7 @@ def test_what_is_not_finite_stops_the_run_with_its_checkpoint_saved(capsys, pois
     )
     assert f"gave {what}" in error
     assert "at environment step 57: copy 0" in error
-    path = last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")
+    path = last_checkpoint(Path("runs/value_sac/probe-Counting-v0"), "a")
     assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 56
     assert (path.parent.parent / "curves.png").exists()
 
@@ -326,7 +326,7 @@ def test_an_environment_that_raises_is_named_with_the_step_and_the_line_and_noth
         in error
     )
     assert "probe_envs.py, line " in error
-    assert (last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")).is_file()
+    assert (last_checkpoint(Path("runs/value_sac/probe-Counting-v0"), "a")).is_file()
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_a_run_cut_at_an_evaluation_in_its_own_environment_ends_as_a_whole_one_t
     given += ["--data.eval_envs=0", "--checkpoint.every_n_steps=40"]
     given += ["--data.reward_scaling=lightning_maxent.data.scaling.ReturnScaledRewards"]
     fit(*given, steps=120)
-    run = Path("runs/sac/worlds-Talkative-v0/a")
+    run = Path("runs/value_sac/worlds-Talkative-v0/a")
     whole = run.rename("whole")
     fit(*given, steps=80)
     main(["fit", "--ckpt_path=last", "--trainer.max_steps=120"])
@@ -561,7 +561,7 @@ def test_a_round_torn_by_an_error_in_an_update_leaves_the_checkpoint_before_it()
     args = ["--model.critic=probe_critics.FailingCritic", "--model.critic.init_args.after=45", "--name=a"]
     with pytest.raises(ArithmeticError, match="on purpose"):
         main(["fit", "--config=value_sac/pendulum", *small, *args, "--trainer.max_steps=100"])
-    path = last_checkpoint(Path("runs/sac/probe-Counting-v0"), "a")
+    path = last_checkpoint(Path("runs/value_sac/probe-Counting-v0"), "a")
     checkpoint = AtomicCheckpointIO().load_checkpoint(path)
     assert checkpoint["global_step"] == checkpoint["ReplayDataModule"]["env_steps"] == 60
     assert checkpoint["gradient_steps"] == 40
@@ -636,7 +636,7 @@ def test_a_signal_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(t
     process = subprocess.Popen(
         command(*args), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    run = tmp_path / "runs/sac/probe-Counting-v0/a"
+    run = tmp_path / "runs/value_sac/probe-Counting-v0/a"
     deadline = time.monotonic() + 120
     while not (run / "checkpoints" / "last.ckpt").exists():
         assert process.poll() is None, process.communicate()[0]
@@ -720,7 +720,7 @@ def test_the_wheel_installed_elsewhere_trains_from_a_built_in_configuration(tmp_
         [sys.executable, "-c", script, *args], env=environment(site), check=True, capture_output=True, text=True
     )
     assert str(site / "lightning_maxent" / "configs") in done.stdout
-    assert metrics(tmp_path / "runs/sac/probe-Counting-v0/a")[-1]["env_steps"] == 60
+    assert metrics(tmp_path / "runs/value_sac/probe-Counting-v0/a")[-1]["env_steps"] == 60
 
 
 def test_a_run_may_begin_with_the_weights_of_another(capsys):

@@ -136,7 +136,7 @@ def test_names_with_brackets_stars_and_question_marks_are_what_they_are():
     folder = ["--runs_dir=runs [v1]", f"--name={NAME}"]
     fit("--name=lr3xy", "--runs_dir=runs [v1]", steps=40)
     fit(*folder, steps=30)
-    other = Path("runs [v1]/sac/probe-Counting-v0/lr3xy")
+    other = Path("runs [v1]/value_sac/probe-Counting-v0/lr3xy")
     other.touch()
     fit(*folder, "--ckpt_path=last", steps=41)
     main(["fit", *folder, "--ckpt_path=last", "--trainer.max_steps=42"])
