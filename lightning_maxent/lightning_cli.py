@@ -1,5 +1,6 @@
 """``fit``, ``validate`` and ``test``: one run, on Lightning's own command line."""
 
+import argparse
 import logging
 import os
 import re

@@ -177,8 +177,8 @@ MUTANTS = [
     Mutant(
         "V regresses on itself instead of its slow copy",
         "algorithms/value_sac.py",
-        "next_value = self.target_value(",
-        "next_value = self.value(",
+        "certain(self.target_value(",
+        "certain(self.value(",
     ),
     Mutant(
         "critics not frozen under the policy's loss",
@@ -195,8 +195,8 @@ MUTANTS = [
     Mutant(
         "backup without entropy",
         "algorithms/sac.py",
-        "soft_value(believed.atoms, next_log_prob.unsqueeze(-1), alpha)",
-        "believed.atoms",
+        "soft_value(next_q.atoms, next_log_prob.unsqueeze(-1), alpha)",
+        "next_q.atoms",
     ),
     Mutant(
         "backup with the old action",
@@ -207,8 +207,8 @@ MUTANTS = [
     Mutant(
         "V regresses on what the policy climbs",
         "algorithms/value_sac.py",
-        "believed = self.critic.target(fresh).mean()",
-        "believed = q",
+        "target_q = self.critic.target(fresh).mean()",
+        "target_q = q",
     ),
     Mutant(
         "the policy climbs what V regresses on",
@@ -249,7 +249,7 @@ MUTANTS = [
     Mutant(
         "verify: a last layer of zero is not woken",
         "verification/contract.py",
-        "    _wake(critic, pair)\n",
+        "    _wake(built, (obs, action))\n",
         "",
     ),
     Mutant("slow copies never follow", "algorithms/value_sac.py", "self.target_value.follow(self.value)", "pass"),
@@ -280,7 +280,7 @@ MUTANTS = [
     Mutant(
         "an observation of a wrong shape is let through",
         "data/checked_env.py",
-        "return flat if len(flat) == size else None",
+        "return flat if flat is not None and len(flat) == size else None",
         "return flat",
     ),
     Mutant(
@@ -315,7 +315,7 @@ MUTANTS = [
     ),
     Mutant(
         "evaluation opens copies though it shares those of training",
-        "data/copies.py",
+        "data/env_copies.py",
         "        if self.shared:\n            return self.training()\n",
         "",
     ),
@@ -340,8 +340,8 @@ MUTANTS = [
     Mutant(
         "one batch for all updates of a round",
         "data/replay.py",
-        "self.buffer.sample(updates * self.batch_size)",
-        "self.buffer.sample(self.batch_size).repeat(updates)",
+        "self._draw(updates * self.batch_size)",
+        "self._draw(self.batch_size).repeat(updates)",
     ),
     Mutant(
         "soft return without entropy",
@@ -574,25 +574,25 @@ MUTANTS = [
     ),
     Mutant(
         "finite: soft Q-learning backs up the policy of this state",
-        "algorithms/soft_q_learning.py",
+        "algorithms/q_learning.py",
         "next_log_probs = self.actions.boltzmann(self.every_value(next_prediction), alpha)",
         "next_log_probs = self.actions.boltzmann(self.every_value(prediction), alpha)",
     ),
     Mutant(
         "finite: temperature of soft Q-learning steers away",
-        "algorithms/soft_q_learning.py",
+        "algorithms/q_learning.py",
         "self.temperature.loss(-entropy)",
         "self.temperature.loss(entropy)",
     ),
     Mutant(
         "finite: slow copy of soft Q-learning never follows",
-        "algorithms/soft_q_learning.py",
+        "algorithms/q_learning.py",
         "self.target_critic.follow(self.critic)",
         "pass",
     ),
     Mutant(
         "finite: soft Q-learning explores without its exploration",
-        "algorithms/soft_q_learning.py",
+        "algorithms/q_learning.py",
         "return self.exploration(q, self.actions.boltzmann(q, self.temperature()))",
         "return self.actions.sample(self.actions.boltzmann(q, self.temperature()))",
     ),
@@ -611,8 +611,8 @@ MUTANTS = [
     Mutant(
         "finite: DiscreteValueSAC backs up its online value",
         "algorithms/discrete_value_sac.py",
-        "next_value = self.target_value(batch.next_obs)",
-        "next_value = self.value(batch.next_obs)",
+        "certain(self.target_value(batch.next_obs))",
+        "certain(self.value(batch.next_obs))",
     ),
     Mutant(
         "finite: value regresses on Q without entropy",
@@ -793,20 +793,22 @@ MUTANTS = [
     Mutant("best guess is any guess", "policies/base.py", "log_prob.argmax(1)]", "log_prob.argmin(1)]"),
     Mutant(
         "DDPG: bootstraps from the learning policy",
-        "algorithms/ddpg.py",
+        "algorithms/deterministic.py",
         "self.smoothing(self.target_policy(batch.next_obs))",
         "self.smoothing(self.policy(batch.next_obs))",
     ),
     Mutant(
         "DDPG: no smoothing",
-        "algorithms/ddpg.py",
+        "algorithms/deterministic.py",
         "self.smoothing(self.target_policy(batch.next_obs))",
         "self.target_policy(batch.next_obs)",
     ),
-    Mutant("DDPG: policy descends Q", "algorithms/ddpg.py", "-self.q_value(batch.obs", "self.q_value(batch.obs"),
+    Mutant(
+        "DDPG: policy descends Q", "algorithms/deterministic.py", "-self.q_value(batch.obs", "self.q_value(batch.obs"
+    ),
     Mutant(
         "DDPG: plays with noise",
-        "algorithms/ddpg.py",
+        "algorithms/deterministic.py",
         "        return self.policy(obs)\n\n    def _explore",
         "        return self.noise(self.policy(obs))\n\n    def _explore",
     ),
@@ -1443,7 +1445,10 @@ MUTANTS = [
         "map_location: Any | None = None, weights_only",
     ),
     Mutant(
-        "DDPG: the policy's copy stays behind", "algorithms/ddpg.py", "self.target_policy.follow(self.policy)", "pass"
+        "DDPG: the policy's copy stays behind",
+        "algorithms/deterministic.py",
+        "self.target_policy.follow(self.policy)",
+        "pass",
     ),
     Mutant(
         "on policy: next observations unscaled",
@@ -1507,7 +1512,7 @@ MUTANTS = [
     ),
     Mutant(
         "what a control group has used is not taken from its limit",
-        "room.py",
+        "free_space.py",
         "int(texts[0]) - int(texts[1]) + sum(given_back)",
         "int(texts[0])",
     ),

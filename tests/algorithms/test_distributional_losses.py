@@ -136,7 +136,7 @@ def all_quantiles_alike(critic, scalar):
 
 
 @pytest.mark.parametrize(
-    "pooling", [partial(TruncatedPooling, dropped=0), partial(TruncatedPooling, dropped=2), Averaged]
+    "pooling", [partial(TruncatedPooling, dropped=0), partial(TruncatedPooling, dropped=2), MeanPooling]
 )
 @pytest.mark.parametrize("build", OF_TARGET_CRITICS.values(), ids=OF_TARGET_CRITICS)
 def test_of_equal_atoms_the_target_is_that_of_the_scalar_critic(build, pooling, batch):
