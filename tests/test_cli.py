@@ -491,14 +491,14 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         ),
         (
             ["critic/redq"],
-            "critic/redq belongs to no option: configurations follow the command, as in fit value_sac/pendulum",
+            "critic/redq belongs to no option: configurations follow the command, as in fit sac/pendulum",
         ),
         (["--model.critic=probe_critics.ColumnCritic"], "ColumnCritic.value must return [batch]"),
         (["--ckpt_path=file"], "file is no checkpoint"),
         (["--ckpt_path=last"], "no checkpoint"),
         (
             ["--config=sac/pendulm"],
-            "no configuration 'sac/pendulm', neither a file nor built in; try value_sac/pendulum",
+            "no configuration 'sac/pendulm', neither a file nor built in; try sac/pendulum",
         ),
     ],
 )
@@ -514,10 +514,10 @@ def test_a_mistake_ends_in_one_sentence(capsys, args, sentence):
     [
         ([], "No command was given: fit, validate, test, compare or verify"),
         (["train", "--config", "value_sac/pendulum"], "There is no command 'train': fit"),
-        (["fit", "--trainer.max_steps=10"], "Say what to fit: fit value_sac/pendulum"),
+        (["fit", "--trainer.max_steps=10"], "Say what to fit: fit sac/pendulum"),
         (
             ["fit", "--config=critic/redq"],
-            "comes after a whole configuration, as in --config value_sac/pendulum --config",
+            "comes after a whole configuration, as in --config sac/pendulum --config",
         ),
     ],
 )
