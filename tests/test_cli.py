@@ -584,7 +584,7 @@ def test_progress_counts_environment_steps_and_shows_the_latest_evaluation(capsy
     fit("--data.num_envs=2", "--data.steps_per_round=4", "--trainer.enable_progress_bar=true")
     shown = capsys.readouterr().err
     (line,) = [line for line in shown.splitlines() if "env steps" in line]
-    assert line.startswith("SAC: 100/100 env steps, ")
+    assert line.startswith("ValueSAC: 100/100 env steps, ")
     assert " env steps/s, eval/return 15.0 ± 0.0" in line
     assert "\r" not in shown
 

@@ -78,7 +78,10 @@ FIT = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=a", "--trainer.max_
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["--trainer.gradient_clip_val=1"], "leave it out; ValueSAC cannot clip gradients yet, A2C, PPO and REPPO can."),
+        (
+            ["--trainer.gradient_clip_val=1"],
+            "leave it out; ValueSAC cannot clip gradients yet, A2C, PPO and REPPO can.",
+        ),
         (
             ["--trainer.accumulate_grad_batches=2"],
             "accumulate_grad_batches cannot be used, since every update is one batch",
