@@ -146,7 +146,7 @@ def algorithms_of(monkeypatch, target) -> list[str]:
 
 
 def test_the_worlds_run_over_both_sacs_and_all_three_algorithms_of_finite_actions(monkeypatch):
-    expected = ["SoftQLearning", "DiscreteSAC", "DiscreteValueSAC", "SoftQLearning", "SAC", "SAC"]
+    expected = ["SoftQLearning", "DiscreteSAC", "DiscreteValueSAC", "SoftQLearning", "SAC", "ValueSAC"]
     assert algorithms_of(monkeypatch, PolyakTarget) == [*expected, "ContinuousSoftQLearning"]
 
 
