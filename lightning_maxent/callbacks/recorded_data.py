@@ -31,7 +31,7 @@ class RecordedData(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not hasattr(data, "learn_from"):
+        if not hasattr(data, "replace_environment_by"):
             raise MaxEntError(
                 f"{type(pl_module).__name__} learns from its own rollouts: RecordedData is for algorithms with a replay buffer."
             )
