@@ -16,17 +16,20 @@ from lightning_maxent.old_names import renamed_class, renamed_option
 
 COMMANDS = ("fit", "validate", "test")  # those that carry out a run
 OPTIONS = (  # of these, or the beginnings of them
-    *(
-        "--config",
-        "--model",
-        "--data",
-        "--trainer",
-        "--checkpoint",
-        "--training_log",
-        "--seed_everything",
-        "--runs_dir",
-    ),
-    *("--name", "--ckpt_path", "--weights_only", "--verbose", "--print_config", "--help"),
+    "--config",
+    "--model",
+    "--data",
+    "--trainer",
+    "--checkpoint",
+    "--training_log",
+    "--seed_everything",
+    "--runs_dir",
+    "--name",
+    "--ckpt_path",
+    "--weights_only",
+    "--verbose",
+    "--print_config",
+    "--help",
 )
 _PACKAGE = "lightning_maxent"
 _ELSEWHERE = {"WandbLogger": "lightning_maxent.loggers.wandb.WandbLogger"}  # where people look for it in vain

@@ -124,7 +124,7 @@ def _method(name: str) -> list[Path]:
 
 
 def _files(kind: str) -> list[Path]:
-    return list((BUILT_IN_CONFIGS).glob(f"{kind}/*.yaml"))
+    return list(BUILT_IN_CONFIGS.glob(f"{kind}/*.yaml"))
 
 
 def _title(path: Path) -> str:

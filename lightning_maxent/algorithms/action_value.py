@@ -45,18 +45,14 @@ class ActionValueAlgorithm(AbstractAlgorithm, ABC):
         """``r + gamma (1 - d) Z`` of the soft returns Z of the next state."""
         terminated = batch.terminated.unsqueeze(-1)
         atoms = soft_bellman_target(batch.reward.unsqueeze(-1), terminated, following.atoms, self.discount)
-        target = ReturnDistribution(
-            atoms, following.probs.masked_fill(terminated, 1 / atoms.shape[-1])
-        )  # whatever lies behind
+        probs = following.probs.masked_fill(terminated, 1 / atoms.shape[-1])  # whatever lies behind
+        return ReturnDistribution(atoms, probs)
+
+    def critic_loss(self, prediction: Float[Tensor, "member batch *atom"], target: ReturnDistribution) -> Scalar:
+        """The error of the predictions against the target, summed over members, mean over the batch."""
         if (clipped := self.critic.clipped_share(target)) is not None:
             self.record({"critic/clipped": clipped.mean()})
-        return target
-
-    def critic_loss(
-        self, prediction: Float[Tensor, "member batch *atom"], batch: Transition, following: ReturnDistribution
-    ) -> Scalar:
-        """The error of the predictions against ``r + gamma (1 - d) Z``, summed over members, mean over the batch."""
-        return self.critic.loss(prediction, self.backup(batch, following)).sum(0).mean()
+        return self.critic.loss(prediction, target).sum(0).mean()
 
     @abstractmethod
     def follow_targets(self) -> None:

@@ -87,7 +87,7 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
             q = self.critic.value(prediction).mean()
         self.record({"entropy": entropy.mean(), "temperature": alpha, "q": q})
         return {
-            "critic": self.critic_loss(prediction, batch, next_value),
+            "critic": self.critic_loss(prediction, self.backup(batch, next_value)),
             "policy": policy_loss.mean(),
             "temperature": self.temperature.loss(-entropy).mean(),
         }

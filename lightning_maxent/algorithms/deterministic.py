@@ -52,7 +52,7 @@ class DeterministicAlgorithm(ContinuousAlgorithm, ABC):
         with torch.no_grad():
             next_q = self.critic.target(next_prediction)
             self.record({"q": self.critic.value(prediction).mean()})
-        losses = {"critic": self.critic_loss(prediction, batch, next_q)}
+        losses = {"critic": self.critic_loss(prediction, self.backup(batch, next_q))}
         if self.due(self.policy_delay):
             with frozen(self.critic):
                 losses["policy"] = -self.q_value(batch.obs, self.policy(batch.obs)).mean()

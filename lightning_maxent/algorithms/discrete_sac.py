@@ -65,7 +65,7 @@ class DiscreteSAC(FiniteAlgorithm):
         with torch.no_grad(), frozen_statistics(self.policy):
             next_value = self.state_value_distribution(next_prediction, self.policy(batch.next_obs), alpha)
         taken = self.chosen(prediction, batch.action)
-        losses = {"critic": self.critic_loss(taken, batch, next_value)}
+        losses = {"critic": self.critic_loss(taken, self.backup(batch, next_value))}
         if self.due(self.policy_delay):
             log_probs = self.policy(batch.obs)
             entropy = categorical_entropy(log_probs)

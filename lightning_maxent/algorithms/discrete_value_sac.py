@@ -84,7 +84,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
         self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
         losses = {
             "value": squared_error(self.value(batch.obs), soft_value).mean(),
-            "critic": self.critic_loss(taken, batch, next_value),
+            "critic": self.critic_loss(taken, self.backup(batch, next_value)),
         }
         if self.due(self.policy_delay):
             losses["policy"] = expected_policy_loss(q, log_probs, alpha).mean()

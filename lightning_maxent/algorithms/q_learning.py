@@ -49,7 +49,7 @@ class QLearning(FiniteAlgorithm, ABC):
         taken = self.chosen(prediction, batch.action)
         self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})
         losses = {
-            "critic": self.critic_loss(taken, batch, next_value),
+            "critic": self.critic_loss(taken, self.backup(batch, next_value)),
             "temperature": self.temperature.loss(-entropy).mean(),
         }
         return {name: losses[name] for name in self.networks}

@@ -173,11 +173,8 @@ class REPPO(ActorCritic):
             }
         )
         prediction = self.critic(batch.obs, batch.action)
-        returns = ReturnDistribution.certain(batch.returns)
-        if (clipped := self.critic.clipped_share(returns)) is not None:
-            self.record({"critic/clipped": clipped.mean()})
         return {
-            "critic": self.critic.loss(prediction, returns).sum(0).mean(),
+            "critic": self.critic_loss(prediction, ReturnDistribution.certain(batch.returns)),
             "policy": torch.where(outside, multiplier.detach() * divergence, climb).mean(),
             "temperature": self.temperature.loss(log_prob).mean(),
             "trust_region": self.trust_region.loss(divergence).mean(),

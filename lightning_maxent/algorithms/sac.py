@@ -73,7 +73,7 @@ class SAC(ActorCritic):
         with torch.no_grad():
             next_q = self.critic.target(next_prediction)
             next_value = soft_value(next_q.atoms, next_log_prob.unsqueeze(-1), alpha)
-        losses["critic"] = self.critic_loss(prediction, batch, next_q._replace(atoms=next_value))
+        losses["critic"] = self.critic_loss(prediction, self.backup(batch, next_q._replace(atoms=next_value)))
         return losses
 
     def follow_targets(self) -> None:

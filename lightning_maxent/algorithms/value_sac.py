@@ -83,7 +83,7 @@ class ValueSAC(ActorCritic):
         self.record({"entropy": -log_prob.mean(), "temperature": alpha, "q": q.mean()})
         losses = {
             "value": value_loss(self.value(batch.obs), target_q, log_prob, alpha).mean(),
-            "critic": self.critic_loss(self.critic(batch.obs, batch.action), batch, next_value),
+            "critic": self.critic_loss(self.critic(batch.obs, batch.action), self.backup(batch, next_value)),
         }
         if self.due(self.policy_delay):
             losses["policy"] = policy_loss(q, log_prob, alpha).mean()
