@@ -19,6 +19,7 @@ from lightning_maxent.actions import BoxActions, FiniteActions
 from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
 from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.dqn import DQN
+from lightning_maxent.algorithms.q_learning import QLearning
 from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
 from lightning_maxent.algorithms.value_sac import ValueSAC
@@ -223,7 +224,7 @@ def constant(network, *numbers):
 def constant_networks(algorithm):
     dim = algorithm.actions.dim
     constant(algorithm.critic.network, Q1[:dim], Q2[:dim])
-    if isinstance(algorithm, SoftQLearning | DiscreteSAC):
+    if isinstance(algorithm, QLearning | DiscreteSAC):
         constant(algorithm.target_critic.network.network, TARGET_Q1[:dim], TARGET_Q2[:dim])
     if isinstance(algorithm, DiscreteSAC | DiscreteValueSAC):
         constant(algorithm.policy.network, LOGITS[:dim])
