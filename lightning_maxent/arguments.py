@@ -80,8 +80,10 @@ def explain(message: str) -> str:
         return (
             f"The class {name} cannot be found ({missing[0]}): check its spelling, and that its package is installed."
         )
-    if number := re.search(r"Expected a <class '(?:float|int)'>\s+- Expected a dot import path string: (\S+)", message):
-        option = re.findall(r'Parser key "([\w.]+)"', message[: number.start()])[-1]
+    if number := re.search(
+        r"Expected a <class '(?:float|int)'>(?:\s+- Expected a dot import path string: |\. Got value: )(\S+)", message
+    ):
+        option = re.findall(r'Parser key "([\w.]+)"', message[: number.start()])[-1].rpartition(".")[2]
         return f"The option {option!r} must be a number, but is {number[1]!r}."
     if nameless := re.search(r"Expected a dot import path string: (\S+)", message):
         name = nameless[1].rstrip(".")

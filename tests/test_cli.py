@@ -19,6 +19,7 @@ import yaml
 from lightning_maxent.arguments import last_checkpoint
 from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, read_checkpoint
 from lightning_maxent.cli import fit_once, main
+from lightning_maxent.data import env_copies
 from lightning_maxent.errors import MaxEntError
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -419,7 +420,7 @@ def test_training_does_not_go_on_with_other_bounds_of_actions(capsys):
 
 
 def test_an_environment_without_an_end_is_evaluated_all_the_same(monkeypatch):
-    monkeypatch.setattr(copies, "EVALUATION_STEPS", 30)
+    monkeypatch.setattr(env_copies, "EVALUATION_STEPS", 30)
     run = fit('--data.env_kwargs={"length": 1000000}', steps=40)
     assert metrics(run)[-1]["eval/length_mean"] == 30
 
@@ -819,6 +820,6 @@ def test_a_recording_that_does_not_hold_what_is_asked_for_is_refused(capsys):
 
 def test_an_algorithm_that_learns_from_its_own_rollouts_takes_no_recording(capsys):
     run = fit()
-    small = [option for option in SMALL if not re.search("capacity|batch_size|warmup|critic", option)]
+    small = [option for option in SMALL if not re.search("capacity|batch_size|learning_starts|critic", option)]
     given = ["fit", "--config=a2c/pendulum", *small, "--data.num_envs=1", "--data.steps_per_round=20", "--name=b"]
     assert "A2C learns from its own rollouts: RecordedData is for" in refused(capsys, *given, *recorded(run))

@@ -93,6 +93,8 @@ def write(name: str, kind: str) -> str:
             parts["critic"] = {"class_path": "lightning_maxent.TwinHeadsCritic", "init_args": {"network": NETWORK}}
     if issubclass(ALGORITHMS[name], OnPolicyAlgorithm):
         parts["policy"] = {"class_path": f"lightning_maxent.{POLICIES[kind]}", "init_args": {"network": NETWORK}}
+    if "minibatches" in inspect.signature(ALGORITHMS[name]).parameters:
+        parts |= {"minibatches": SMALL["minibatches"], "epochs": SMALL["epochs"]}
     config["trainer"] = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
     config["trainer"] |= {"enable_model_summary": False}
     config["checkpoint"] = {"every_n_steps": 40}

@@ -35,7 +35,7 @@ from lightning_maxent.comparison.specification import (
     joined_options,
     make_comparison,
 )
-from lightning_maxent.configurations import find_config
+from lightning_maxent.configurations import find_configs
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.files import write_whole
 
@@ -162,7 +162,13 @@ def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Compa
     if args.comparison and args.variants:
         raise MaxEntError("Give a comparison's file or --variants, not both.")
     if args.comparison:
-        where = Path(find_config(args.comparison))
+        files = find_configs(args.comparison)
+        if len(files) > 1:
+            raise MaxEntError(
+                f"{args.comparison} is a run's configuration, not a comparison: give --variants {args.comparison} and others, "
+                f"with --seeds and --out."
+            )
+        where = Path(files[0])
         content, out = yaml.safe_load(where.read_text()), args.out or Path("runs/compare") / where.stem
     elif args.variants:
         if args.out is None:
@@ -174,7 +180,7 @@ def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Compa
         out, where = args.out, args.out / "comparison.yaml"
         if not where.is_file():
             raise MaxEntError(f"No comparison was begun in {out}: give a comparison's file, or --variants.")
-        content = yaml.safe_load(Path(find_config(str(where))).read_text())
+        content = yaml.safe_load(Path(find_configs(str(where))[0]).read_text())
     settings = content.get("settings") or []
     if further:
         content = content | {"settings": [*([settings] if isinstance(settings, str) else settings), *further]}

@@ -48,7 +48,7 @@ def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsy
     with pytest.raises(SystemExit) as stop:
         main(["compare", "mine.yaml", "--out=out", "--jobs=2"])
     assert stop.value.code == 1
-    error = capsys.readouterr().err.strip().splitlines()[-1]
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Failed:")]
     assert error.startswith(
         "Failed: broken, probe_envs:probe/Counting-v0, seed 1 (exit code 1: The discount must lie in"
     )

@@ -200,7 +200,7 @@ def test_what_a_spreadsheet_saves_is_read_too():
         b"\xef\xbb\xbfenv,algorithm,env_steps,return_mean,return_std,seeds\r\nx,sac,1,2,3,4\r\n"
     )
     (curve,) = read_reference(Path("others.csv"))
-    assert (curve.env_id, curve.algorithm, curve.points) == ("x", "value_sac", ((1, 2, 3, 4),))
+    assert (curve.env_id, curve.algorithm, curve.points) == ("x", "sac", ((1, 2, 3, 4),))
 
 
 def test_the_reference_that_comes_with_the_comparisons_is_one():
@@ -209,7 +209,7 @@ def test_the_reference_that_comes_with_the_comparisons_is_one():
         rows = list(csv.DictReader(file))
     curves = read_reference(path)
     assert sum(len(curve.points) for curve in curves) == len(rows)
-    assert {curve.algorithm for curve in curves} == {"value_sac", "td3", "ddpg", "ppo", "a2c"}
+    assert {curve.algorithm for curve in curves} == {"sac", "td3", "ddpg", "ppo", "a2c"}
     for curve in curves:
         assert {50_000, 100_000, 1_000_000} <= {point.env_steps for point in curve.points}
 

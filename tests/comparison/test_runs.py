@@ -225,7 +225,10 @@ def test_two_comparisons_do_not_write_into_one_folder():
         (["--variants", "value_sac/pendulum", "--seeds", "0"], "Say by --out"),
         (["--variants", "value_sac/pendulum", "--out=x"], "The command line names no seeds to compare"),
         (["compare/pendulum", "--out=file/below"], "cannot be written"),
-        (["value_sac/pendulum", "--out=x"], "no key 'seed_everything'"),
+        (
+            ["value_sac/pendulum", "--out=x"],
+            "a run's configuration, not a comparison: give --variants value_sac/pendulum",
+        ),
     ],
 )
 def test_a_mistake_ends_in_one_sentence(args, sentence):

@@ -46,7 +46,7 @@ def test_settings_are_read_from_left_to_right_and_the_later_wins():
     Path("over.yaml").write_text("data: {init_args: {batch_size: 8, capacity: 9}}")
     found = flat(contents(["value_sac/pendulum", "--data.batch_size=7", "over.yaml", "--data.init_args.capacity=10"]))
     assert (found["data.batch_size"], found["data.capacity"], found["data.env_id"]) == (8, 10, "Pendulum-v1")
-    assert found["model"] == "lightning_maxent.algorithms.value_sac.SAC"
+    assert found["model"] == "lightning_maxent.algorithms.value_sac.ValueSAC"
 
 
 def test_options_are_joined_with_their_values():
@@ -54,10 +54,10 @@ def test_options_are_joined_with_their_values():
     assert joined_options(given) == ["--data.a=1", "--data.b=2", "name", "--model.c=[3, 4]", "--jobs", "2"]
 
 
-def test_the_comparison_of_the_readme_is_one():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (block,) = [text for text in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "variants:" in text]
-    assert len(make_comparison(yaml.safe_load(block), "the README").variants) == 2
+def test_the_comparison_of_the_page_is_one():
+    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text()
+    (block,) = [text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "variants:" in text]
+    assert len(make_comparison(yaml.safe_load(block), "the page").variants) == 2
 
 
 def test_a_name_is_one_folder():
