@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import inspect
 import json
 import math
 import os
@@ -271,10 +272,14 @@ def test_the_benchmark_gives_the_other_library_the_numbers_of_our_configurations
     benchmark = script("benchmark_sb3")
 
     def the_only_optimizer(model):
-        """Its settings, in a configuration without exceptions and with the default class."""
+        """Its settings but those of torch itself, in a configuration without exceptions and with the default class."""
         (default,) = [each for each in model["optimizers"].values() if isinstance(each, dict)]
         assert default["class_path"].endswith("FusedAdam")
-        return default["init_args"]
+        usual = {name: each.default for name, each in inspect.signature(torch.optim.Adam).parameters.items()}
+        given = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in default["init_args"].items()
+        }
+        return {name: value for name, value in given.items() if name in ("lr", "fused") or value != usual[name]}
 
     def parts(algorithm):
         with pytest.raises(SystemExit):
