@@ -80,10 +80,13 @@ def explain(message: str) -> str:
         return (
             f"The class {name} cannot be found ({missing[0]}): check its spelling, and that its package is installed."
         )
-    if number := re.search(
-        r"Expected a <class '(?:float|int)'>(?:\s+- Expected a dot import path string: |\. Got value: )(\S+)", message
+    if of_part := re.search(
+        r"callable class: Parser key \"([\w.]+)\":\s+Expected a <class '(?:float|int)'>\. Got value: (.+?)\. Got value: ",
+        message,
     ):
-        option = re.findall(r'Parser key "([\w.]+)"', message[: number.start()])[-1].rpartition(".")[2]
+        return f"The option {of_part[1]!r} must be a number, but is {of_part[2]!r}."
+    if number := re.search(r"Expected a <class '(?:float|int)'>\s+- Expected a dot import path string: (\S+)", message):
+        option = re.findall(r'Parser key "([\w.]+)"', message[: number.start()])[-1]
         return f"The option {option!r} must be a number, but is {number[1]!r}."
     if nameless := re.search(r"Expected a dot import path string: (\S+)", message):
         name = nameless[1].rstrip(".")
