@@ -176,7 +176,9 @@ def _with_option(option: str, given: type) -> list[str]:
 
 
 def no_such_option(name: str, options: Collection[str]) -> MaxEntError:
-    """Says that there is no option of this name, and which of these are near it."""
+    """Says that there is no option of this name, and what it is called now or which of these are near it."""
+    if sentence := renamed_option(name.lstrip("-")):
+        return MaxEntError(sentence)
     near = difflib.get_close_matches(name, options, n=3)
     meant = f"did you mean {' or '.join(near)}?" if near else "--help lists all of them."
     return MaxEntError(f"There is no option {name}; {meant}")

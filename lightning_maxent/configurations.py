@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.old_names import present_configuration
 
 _PACKAGE = Path(__file__).parent
 BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
@@ -42,6 +43,9 @@ def find_configs(name: str) -> list[str]:
         return [name]
     if files := _built_in(name.removesuffix(".yaml")):
         return [str(file) for file in files]
+    present = present_configuration(name.removesuffix(".yaml"))
+    if present and _built_in(present):
+        raise MaxEntError(f"The configuration {name} is now {present}.")
     names = [
         *methods(),
         *pairs(),

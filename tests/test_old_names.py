@@ -6,9 +6,9 @@ import yaml
 from test_cli import SMALL, fit, refused
 
 from lightning_maxent import MaxEntError, exports
-from lightning_maxent.arguments import BUILT_IN_CONFIGS, find_config
 from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
 from lightning_maxent.cli import main
+from lightning_maxent.configurations import find_configs
 from lightning_maxent.critics import quantile
 from lightning_maxent.data import scaling
 from lightning_maxent.old_names import CLASSES, CONFIGURATIONS, OPTIONS, renamed_class, renamed_maker, renamed_option
@@ -24,9 +24,9 @@ def test_every_present_name_is_one_and_no_old_one_is():
         assert any(hasattr(module, new) for module in here), new
         assert not any(hasattr(module, old) for module in here), old
     for old, new in CONFIGURATIONS.items():
-        assert (BUILT_IN_CONFIGS / new).exists() or (BUILT_IN_CONFIGS / f"{new}.yaml").exists(), new
-        assert not (BUILT_IN_CONFIGS / old).exists()
-        assert not (BUILT_IN_CONFIGS / f"{old}.yaml").exists()
+        assert find_configs(new.removesuffix("/")), new
+        with pytest.raises(MaxEntError, match=r"^There is no configuration|is now"):
+            find_configs(old.removesuffix("/"))
     for new in OPTIONS.values():
         if new.startswith("optimizers."):
             assert new.removeprefix("optimizers.") in Optimizers.__dataclass_fields__
@@ -56,13 +56,13 @@ def test_a_class_of_somebody_else_may_have_an_old_name_of_ours():
         ("target_critic_sac/hopper", "sac/hopper"),
         ("sac_discrete/acrobot.yaml", "discrete_sac/acrobot"),
         ("sac_discrete/cartpole_with_value", "discrete_value_sac/cartpole"),
-        ("critic/tqc", "critic/quantile"),
+        ("sac/half_cheetah_redq", "redq/half_cheetah"),
     ],
 )
 def test_an_old_configuration_says_the_present_one_which_there_is(name, present):
     with pytest.raises(MaxEntError, match=f"^The configuration {re.escape(name)} is now {present}.$"):
-        find_config(name)
-    assert find_config(present)
+        find_configs(name)
+    assert find_configs(present)
 
 
 @pytest.mark.parametrize(
