@@ -26,8 +26,12 @@ def small(config: str) -> list[str]:
 @pytest.mark.parametrize(
     ("config", "args", "sentence"),
     [
-        ("ppo/cartpole", ["--data.env_id=Pendulum-v1"], "Categorical gives finite actions"),
-        ("ppo/pendulum", ["--data.env_id=CartPole-v1"], "Gaussian gives continuous actions"),
+        (
+            "ppo/cartpole",
+            ["--data.env_id=Pendulum-v1", "--model.policy=Categorical"],
+            "Categorical gives finite actions",
+        ),
+        ("ppo/pendulum", ["--data.env_id=CartPole-v1", "--model.policy=Gaussian"], "Gaussian gives continuous actions"),
         (
             "ppo/cartpole",
             ["--data=lightning_maxent.data.replay.ReplayDataModule", "--data.batch_size=8", "--data.learning_starts=8"],
