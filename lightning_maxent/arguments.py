@@ -32,7 +32,6 @@ OPTIONS = (  # of these, or the beginnings of them
     "--help",
 )
 _PACKAGE = "lightning_maxent"
-_ELSEWHERE = {"WandbLogger": "lightning_maxent.loggers.wandb.WandbLogger"}  # where people look for it in vain
 
 
 def explain(message: str) -> str:
@@ -75,11 +74,10 @@ def explain(message: str) -> str:
         name = asked[0] if asked else "that was given"
         if sentence := renamed_class(name):
             return sentence
-        if meant := _ELSEWHERE.get(name.rpartition(".")[2]):
-            return f"The class {name} cannot be found ({missing[0]}); did you mean {meant}?"
-        return (
-            f"The class {name} cannot be found ({missing[0]}): check its spelling, and that its package is installed."
-        )
+        meant = _meant(name.rpartition(".")[2], _PACKAGE)
+        if meant == ".":
+            meant = ": check its spelling, and that its package is installed."
+        return f"The class {name} cannot be found ({missing[0]}){meant}"
     if of_part := re.search(
         r"callable class: Parser key \"([\w.]+)\":\s+Expected a <class '(?:float|int)'>\. Got value: (.+?)\. Got value: ",
         message,
@@ -109,8 +107,6 @@ def explain(message: str) -> str:
 
 def _meant(name: str, *modules: str) -> str:
     """The end of a sentence about a name that there is not: a near class of these modules, of the first that has any."""
-    if name in _ELSEWHERE:
-        return f"; did you mean {_ELSEWHERE[name]}?"
     for module in modules:
         classes = [each for each, _ in inspect.getmembers(importlib.import_module(module), inspect.isclass)]
         if near := difflib.get_close_matches(name, classes, n=1):

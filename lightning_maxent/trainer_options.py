@@ -16,7 +16,7 @@ from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.run_trainer import listed
 
 LIGHTNING = ("pytorch_lightning", "lightning_fabric", "lightning_utilities")
-WANDB = f"{WandbLogger.__module__}.{WandbLogger.__name__}"
+WANDB = "lightning_maxent.WandbLogger"
 
 
 def check_trainer(given: Any, model: pl.LightningModule, data: pl.LightningDataModule) -> None:

@@ -52,7 +52,10 @@ def test_version_and_help_do_not_wait_for_pytorch(args, said):
 def test_a_mistake_in_the_command_or_in_a_name_does_not_wait_for_pytorch():
     for args, sentence in (
         (["train"], "There is no command 'train'"),
-        (["fit", "sac/pendulm"], "no configuration 'sac/pendulm', neither a file nor built in; try value_sac/pendulum"),
+        (
+            ["fit", "sac/pendulm"],
+            "no configuration 'sac/pendulm', neither a file nor built in; try sac/pendulum, a2c/pendulum",
+        ),
         (["fit", "--ckpt_path=last"], "There is no checkpoint "),
         (["compare", "--out=x", "--draw_only"], "No comparison was begun in x"),
     ):
@@ -83,7 +86,7 @@ def test_the_package_offers_all_its_names_and_imports_pytorch_for_none_but_those
         "from lightning_maxent import *; print(ValueSAC.__name__, len([n for n in lightning_maxent.__all__ if n in globals()]))"
     )
     done = python("-c", code)
-    assert done.stdout.split() == ["PolyakTarget", "SAC", str(len(exports.__all__))], done.stderr
+    assert done.stdout.split() == ["PolyakTarget", "ValueSAC", str(len(exports.__all__))], done.stderr
     assert set(exports.__all__) <= set(dir(lightning_maxent))
     with pytest.raises(AttributeError, match=r"^module 'lightning_maxent' has no attribute 'SACX'$"):
         lightning_maxent.SACX  # noqa: B018
@@ -154,8 +157,10 @@ def test_a_run_in_a_script_is_found_by_its_literal_name():
 
 
 def test_the_command_to_go_on_with_is_one_that_a_shell_understands(capsys):
-    state = Mock(fn="fit")
-    trainer = Mock(pl.Trainer, default_root_dir="runs [v1]/it's", global_step=3, state=state, fast_dev_run=False)
+    folder, state = Path("runs [v1]/it's"), Mock(fn="fit")
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").touch()  # which the command line writes
+    trainer = Mock(pl.Trainer, default_root_dir=str(folder), global_step=3, state=state, fast_dev_run=False)
     GracefulInterrupt().on_exception(trainer, Mock(spec=pl.LightningModule), KeyboardInterrupt())
     command = capsys.readouterr().out.partition("go on with: ")[2]
     assert shlex.split(command)[-1] == "runs [v1]/it's/checkpoints/last.ckpt"

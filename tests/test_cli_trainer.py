@@ -104,15 +104,15 @@ FIT = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=a", "--trainer.max_
         (["--trainer.barebones=true"], "barebones cannot be used"),
         (
             ["--trainer.logger=pytorch_lightning.loggers.WandbLogger"],
-            "choose --trainer.logger=lightning_maxent.loggers.wandb.WandbLogger instead",
+            "choose --trainer.logger=lightning_maxent.WandbLogger instead",
         ),
-        (["--trainer.logger=WandbLogger"], "give the whole path, lightning_maxent.loggers.wandb.WandbLogger."),
+        (["--trainer.logger=WandbLogger"], "give the whole path, lightning_maxent.WandbLogger."),
         (
             ["--trainer.logger=[WandbLogger,CSVLogger]"],
-            "give the whole path, lightning_maxent.loggers.wandb.WandbLogger.",
+            "give the whole path, lightning_maxent.WandbLogger.",
         ),
-        (["--trainer.logger=pl.loggers.WandbLogger"], "did you mean lightning_maxent.loggers.wandb.WandbLogger?"),
-        (["--trainer.logger=lightning_maxent.WandbLogger"], "did you mean lightning_maxent.loggers.wandb.WandbLogger?"),
+        (["--trainer.logger=pl.loggers.WandbLogger"], "did you mean lightning_maxent.WandbLogger?"),
+        (["--trainer.logger=lightning_maxent.loggers.Wandb"], "did you mean lightning_maxent.WandbLogger?"),
         (["--trainer.logger=[CSVLogger]"], "CSVLogger cannot be built without save_dir: give it among its init_args."),
         (["--trainer.callbacks+=ModelPruning"], "ModelPruning cannot be built without pruning_fn"),
         (["--trainer.strategy=no_such"], "You selected an invalid strategy name"),
@@ -157,7 +157,7 @@ def test_a_part_of_lightning_whose_package_is_missing_says_how_to_install_it(cap
 def test_several_loggers_work_side_by_side(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    ours, theirs = "lightning_maxent.loggers.wandb.WandbLogger", "pytorch_lightning.loggers.CSVLogger"
+    ours, theirs = "lightning_maxent.WandbLogger", "pytorch_lightning.loggers.CSVLogger"
     run = fit(f"--trainer.logger=[{{class_path: {ours}}}, {{class_path: {theirs}, init_args: {{save_dir: csv}}}}]")
     assert [row["env_steps"] for row in wandb_files.history(run) if "eval/return_mean" in row] == [40, 80, 100]
     assert evaluations(run) == [40, 80, 100]

@@ -46,7 +46,7 @@ class GracefulInterrupt(pl.Callback):
             path = str(folder / "checkpoints" / "last.ckpt")
             command = f"lightning-maxent fit --ckpt_path {shlex.quote(path)}"
             if not (folder / "config.yaml").exists():  # not begun from the command line
-                command = f"trainer.fit(model, data, ckpt_path={path!r}), with all three built anew"
+                command = f"trainer.fit(model, data, ckpt_path={path!r}), with a new trainer, model and data"
             print(f"Stopped at {trainer.global_step:,} environment steps; go on with: {command}")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
