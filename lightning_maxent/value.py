@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_maxent.contracts import without_side_effects
 from lightning_maxent.errors import MaxEntError, errors_of
-from lightning_maxent.inspection import without_side_effects
 from lightning_maxent.networks import MLP, NetworkBuilder
 
 ValueBuilder = Callable[[int], nn.Module]

@@ -255,7 +255,7 @@ MUTANTS = [
     Mutant("slow copies never follow", "algorithms/value_sac.py", "self.target_value.follow(self.value)", "pass"),
     Mutant(
         "weights that are not finite are saved",
-        "callbacks/checkpoint.py",
+        "checkpoint_files.py",
         'if parts := diverged(checkpoint["state_dict"]):',
         "if parts := []:",
     ),
@@ -441,7 +441,7 @@ MUTANTS = [
     Mutant(
         "an evaluation that breaks exchanges average and weights",
         "callbacks/checkpoint.py",
-        "averaged_weights_exchanged(trainer) if self._before_evaluation else contextlib.nullcontext()",
+        "averaged_weights_exchanged(trainer) if in_evaluation else contextlib.nullcontext()",
         "contextlib.nullcontext()",
     ),
     Mutant(
@@ -1054,13 +1054,13 @@ MUTANTS = [
     ),
     Mutant(
         "looking at a critic moves its statistics",
-        "inspection.py",
+        "contracts.py",
         "    part.eval()\n    with torch.random.fork_rng",
         "    with torch.random.fork_rng",
     ),
     Mutant(
         "looking at a critic moves the random state",
-        "inspection.py",
+        "contracts.py",
         "with torch.random.fork_rng(devices=[]), ",
         "with ",
     ),
@@ -1383,9 +1383,9 @@ MUTANTS = [
     Mutant("one batch and all batches are the same", "whole_numbers.py", "float in get_args(typehint)", "False"),
     Mutant(
         "a run that goes on with another seed draws on",
-        "callbacks/checkpoint.py",
-        "self._random_states and self._seed == torch.initial_seed()",
-        "self._random_states",
+        "callbacks/random_states.py",
+        "self._loaded and self._seed == torch.initial_seed()",
+        "self._loaded",
     ),
     Mutant(
         "a warm start keeps the other run's clock", "callbacks/warm_start.py", "pl_module.advance_schedules(0)", "pass"
@@ -1434,13 +1434,13 @@ MUTANTS = [
     ),
     Mutant(
         "a run that goes on draws its first noise again",
-        "callbacks/checkpoint.py",
+        "callbacks/random_states.py",
         "torch.set_rng_state(cpu)",
         "pass",
     ),
     Mutant(
         "checkpoints read onto the device that wrote them",
-        "callbacks/checkpoint.py",
+        "checkpoint_files.py",
         'map_location: Any | None = "cpu", weights_only',
         "map_location: Any | None = None, weights_only",
     ),
@@ -1519,8 +1519,8 @@ MUTANTS = [
     Mutant(
         "a warning of a full disk forgets the buffer that is replaced",
         "callbacks/checkpoint.py",
-        '2 * getattr(trainer.datamodule, "saved_bytes", 0)',
-        'getattr(trainer.datamodule, "saved_bytes", 0)',
+        "2 * data.saved_bytes if data else 0",
+        "data.saved_bytes if data else 0",
     ),
     Mutant(
         "test plays the episodes by which the best checkpoint was chosen",

@@ -19,8 +19,8 @@ from lightning_maxent.algorithms.checks import (
     check_optimizers,
     check_reached,
 )
+from lightning_maxent.contracts import diverged
 from lightning_maxent.errors import DivergedError, MaxEntError
-from lightning_maxent.inspection import diverged
 from lightning_maxent.networks import AbstractConstraint
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.old_names import renamed_maker

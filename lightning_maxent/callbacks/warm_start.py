@@ -5,7 +5,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lightning_maxent.callbacks.checkpoint import read_checkpoint
+from lightning_maxent.checkpoint_files import read_checkpoint
+from lightning_maxent.run_data import data_of
 
 
 class WarmStart(pl.Callback):
@@ -32,4 +33,5 @@ class WarmStart(pl.Callback):
             pl_module.load_state_dict(checkpoint["state_dict"])
             pl_module.advance_schedules(0)
             data: Any = next((state for key, state in checkpoint.items() if key.endswith("DataModule")), {})
-            trainer.datamodule.load_scalings(data)  # type: ignore[attr-defined]
+            if run_data := data_of(trainer):
+                run_data.load_scalings(data)

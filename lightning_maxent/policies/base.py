@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions, FiniteActions
+from lightning_maxent.contracts import without_side_effects
 from lightning_maxent.errors import MaxEntError, errors_of
-from lightning_maxent.inspection import without_side_effects
 from lightning_maxent.objectives import categorical_entropy, tanh_log_det
 
 CANDIDATES = 16  # among which the densest is the best guess; ours
