@@ -1128,8 +1128,8 @@ MUTANTS = [
     Mutant(
         "playing moves running statistics",
         "algorithms/base.py",
-        "        with frozen_statistics(self):\n            return self._finite(self._act(",
-        "        with torch.no_grad():\n            return self._finite(self._act(",
+        "        with frozen_statistics(self):\n            action = self._act(",
+        "        with torch.no_grad():\n            action = self._act(",
     ),
     Mutant(
         "the next action moves the policy's statistics",
@@ -1183,14 +1183,14 @@ MUTANTS = [
     Mutant(
         "PPO: the policy that played is forgotten",
         "algorithms/ppo.py",
-        "distribution.log_prob(judged.action) - played",
-        "distribution.log_prob(judged.action) - distribution.log_prob(judged.action).detach()",
+        "distribution.log_prob(batch.action) - batch.log_prob",
+        "distribution.log_prob(batch.action) - distribution.log_prob(batch.action).detach()",
     ),
     Mutant(
         "minibatches: the same order in every pass",
-        "algorithms/on_policy.py",
-        "torch.randperm(length, device=device)",
-        "torch.arange(length, device=device)",
+        "algorithms/feeding.py",
+        "torch.randperm(length, device=whole[0].device)",
+        "torch.arange(length, device=whole[0].device)",
     ),
     Mutant(
         "trajectory entropy: that of the state at hand counts twice",
@@ -1252,7 +1252,7 @@ MUTANTS = [
         "returns - self.baseline, returns)",
         "returns, returns)",
     ),
-    Mutant("PPO: the mean contains the advantage", "algorithms/ppo.py", "others * (judged", "1 * (judged"),
+    Mutant("PPO: the mean contains the advantage", "algorithms/ppo.py", "* size / (size - 1)", ""),
     Mutant(
         "REINFORCE: the baseline contains the return",
         "algorithms/reinforce.py",
@@ -1262,7 +1262,7 @@ MUTANTS = [
     Mutant(
         "REINFORCE: one decay for a rollout of any number of episodes",
         "algorithms/reinforce.py",
-        "self.baseline_decay ** batch.done.sum()",
+        "self.baseline_decay ** data.done.sum()",
         "self.baseline_decay",
     ),
     Mutant(
@@ -1416,7 +1416,7 @@ MUTANTS = [
     ),
     Mutant(
         "scores for log-probabilities",
-        "policies/base.py",
+        "policies/building.py",
         "if not math.isclose(total, 1, abs_tol=1e-3):",
         "if False:",
     ),
@@ -1465,8 +1465,8 @@ MUTANTS = [
     Mutant(
         "PPO: V regresses on advantages",
         "algorithms/ppo.py",
-        "squared_error(value, judged.returns)",
-        "squared_error(value, judged.advantage)",
+        "squared_error(value, batch.returns)",
+        "squared_error(value, batch.advantage)",
     ),
     Mutant("DQN: a soft maximum", "algorithms/dqn.py", "alpha=0.0", "alpha=0.2"),
     Mutant("TD3: policy at every update", "algorithms/td3.py", "policy_delay: int = 2", "policy_delay: int = 1"),

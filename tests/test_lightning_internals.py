@@ -72,20 +72,20 @@ def test_an_evaluation_before_or_after_training_is_one_of_fit_and_leaves_the_run
 
 
 def test_epochs_of_a_resumed_run_follow_the_clock(tmp_path):
-    class Resumes(pl.Callback):
-        epochs = []
+    epochs = []
 
+    class Resumes(pl.Callback):
         def on_train_start(self, trainer, pl_module):
             internals.set_global_step(trainer, 63)
             internals.continue_epochs(trainer, 21)
             pl_module.clock = 63
 
         def on_train_epoch_start(self, trainer, pl_module):
-            self.epochs.append(trainer.current_epoch)
+            epochs.append(trainer.current_epoch)
 
     run = trainer(tmp_path, max_epochs=-1, max_steps=105, callbacks=Resumes())
     run.fit(Doubling())
-    assert Resumes.epochs == [3, 4]
+    assert epochs == [3, 4]
 
 
 def test_averaged_weights_are_exchanged_and_given_back(tmp_path):

@@ -76,24 +76,24 @@ class REINFORCE(OnPolicyAlgorithm):
         self.baseline: Tensor
         self.register_buffer("baseline", torch.zeros(()))
 
-    def batches(self, batch: Rollout) -> Iterator[Sample]:
+    def batches(self, data: Rollout) -> Iterator[Sample]:
         """The whole rollout at once, if there is anything to learn from it; the baseline learns from it afterwards.
 
         Raises:
             MaxEntError: if there never was.
         """
-        if batch.done.any():
-            sample = self.sample(batch)
+        if data.done.any():
+            sample = self.sample(data)
             yield sample
-            self.baseline.lerp_(sample.returns.mean(), 1 - self.baseline_decay ** batch.done.sum())
+            self.baseline.lerp_(sample.returns.mean(), 1 - self.baseline_decay ** data.done.sum())
         elif self.gradient_steps == 0:
             raise MaxEntError(
-                f"No episode ended within a rollout of {len(batch.reward)} steps of each environment, and REINFORCE learns "
+                f"No episode ended within a rollout of {len(data.reward)} steps of each environment, and REINFORCE learns "
                 f"from those that end: raise steps_per_round of the data, or use A2C."
             )
 
     def sample(self, rollout: Rollout) -> Sample:
-        return super().sample(rollout._replace(terminated=rollout.done))  # behind a time limit too there is nothing
+        return super().sample(rollout._replace(terminated=rollout.done))  # nothing counts after a time limit either
 
     def estimate_advantages(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
         returns = generalized_advantages(reward, rollout.done, self.discount)

@@ -11,8 +11,8 @@ from lightning_maxent import MaxEntError
 from lightning_maxent.callbacks import checkpoint as module
 from lightning_maxent.callbacks.checkpoint import StepCheckpoint
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO, read_checkpoint
-from lightning_maxent.run_data import RunData
 from lightning_maxent.errors import DivergedError
+from lightning_maxent.run_data import RunData
 
 
 def checkpoint(value: float, resumable: bool = True) -> dict:
