@@ -850,8 +850,8 @@ MUTANTS = [
     Mutant(
         "multi-goal: walls let through",
         "exact/multi_goal.py",
-        'mode="nearest")  # the edge repeated',
-        'mode="constant")  # the edge repeated',
+        'mode="nearest")  # repeats',
+        'mode="constant")  # repeats',
     ),
     Mutant(
         "multi-goal: goes on from a goal",

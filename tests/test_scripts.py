@@ -103,7 +103,7 @@ def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_noth
         ("--model.noise=lightning_maxent.noise.NoNoise", "no option 'noise'"),  # one of the two has none
         ("--data.env_id=Pendulum-v1", "The figure shows the multi-goal world, but env_id is Pendulum-v1"),
         ("--data.env_kwargs={actuation_cost: 0.1, distance_cost: 1000}", "too low for float64"),
-        ("--data.env_kwargs={goals: [[0.3, 0]]}", "the origin, which lies at a goal"),
+        ("--data.env_kwargs={goals: [[0.3, 0]]}", "from the origin, but a goal lies there"),
         ("--data.capacity=50", "max_steps 60 must be positive and at most --data.capacity 50"),
         (
             "--data.observation_scaling=lightning_maxent.data.scaling.StandardizedObservations",
