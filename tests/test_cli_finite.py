@@ -69,11 +69,11 @@ def test_actions_of_many_factors_are_played_factor_by_factor(algorithm):
                 "--model.temperature=lightning_maxent.temperature.LearnedTemperature",
                 "--model.temperature.init_args.target_entropy=0.7",
             ],
-            "target_entropy 0.7 cannot be reached: these actions allow at most 0.693 nats",
+            "target_entropy 0.7 cannot be reached: a policy over these actions has at most 0.693 nats",
         ),
         (
             ["--data.env_id=probe_envs:probe/Factors-v0", "--data.max_joint_actions=1", *["--model.critic=TwinCritic"]],
-            "TwinCritic gives no Q that is a sum over the 2 factors of the action, of one number each: use "
+            "The Q of TwinCritic is not a sum over the 2 factors of the action, of one number each: use "
             "TwinHeadsCritic, or raise data.max_joint_actions",
         ),
     ],
