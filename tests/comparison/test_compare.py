@@ -53,7 +53,7 @@ def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsy
         "Failed: broken, probe_envs:probe/Counting-v0, seed 1 (exit code 1: The discount must lie in"
     )
     assert error.endswith("broken/probe_envs-probe-Counting-v0/seed1/log.txt.")
-    assert "Going on from" in (run / "log.txt").read_text()
+    assert "Resuming from" in (run / "log.txt").read_text()
     assert "at 80 environment steps" in (run / "log.txt").read_text()
     assert (run / "finished").exists()
     assert {path: path.stat().st_mtime_ns for path in Path("out/runs/no-V").rglob("*")} == before

@@ -193,7 +193,8 @@ def test_a_variant_that_failed_on_a_task_is_left_out_where_tasks_are_put_togethe
 
 def test_a_metric_that_is_not_there_ends_in_one_sentence():
     with pytest.raises(
-        MaxEntError, match=r"No run has the metric 'eval/retrn'; draw .* --draw_only and one of eval/return_mean, "
+        MaxEntError,
+        match=r"No run has the metric 'eval/retrn'; use --draw_only with --metric and one of eval/return_mean, ",
     ):
         made(COMPARISON + "metric: eval/retrn")
 
