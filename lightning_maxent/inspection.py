@@ -1,4 +1,4 @@
-"""Looking at a part that somebody else wrote, without a trace."""
+"""Inspects models and their parts without changing them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,15 +10,15 @@ from lightning_maxent.errors import errors_of
 
 
 def diverged(weights: Mapping[str, Tensor]) -> list[str]:
-    """Names of the parts of a model, given its ``state_dict``, that hold numbers that are not finite."""
+    """Names of the parts of a model whose ``state_dict`` holds numbers that are not finite."""
     return list(dict.fromkeys(name.partition(".")[0] for name, state in weights.items() if not state.isfinite().all()))
 
 
 @contextmanager
 def without_side_effects(part: nn.Module, asked_for: str) -> Iterator[None]:
-    """Looking changes neither statistics nor modes, those of parts included, nor the random state.
+    """Inside, ``part`` is in evaluation mode; afterwards all modes and the random state are as before.
 
-    What the part raises is named with what it was ``asked_for``.
+    Errors of the part are raised as ``MaxEntError`` with a message that names what it was ``asked_for``.
     """
     training = [module for module in part.modules() if module.training]
     part.eval()

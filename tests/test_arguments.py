@@ -18,7 +18,7 @@ PENDULUM = "--data.env_id=Pendulum-v1"
 @pytest.mark.parametrize("overlay", sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml")))
 def test_an_algorithm_without_a_critic_says_so_over_an_overlay_of_one(capsys, overlay):
     said = refused(capsys, "fit", "ppo", f"critic/{overlay}", PENDULUM)
-    sentence = "PPO has no critic, so overlays such as critic/redq do not fit it: leave the critic out"
+    sentence = "PPO has no critic, so it cannot take configurations such as critic/redq: leave the critic out"
     (names,) = re.findall(rf"{sentence}, or choose an algorithm with one \((.*)\)\.$", said)
     assert {"SAC", "ValueSAC", "DQN", "SoftQLearning"} <= set(names.split(", "))
     assert not {"PPO", "A2C", "REINFORCE", "AbstractAlgorithm"} & set(names.split(", "))

@@ -57,7 +57,7 @@ def test_a_mistake_in_the_command_or_in_a_name_does_not_wait_for_pytorch():
             "no configuration 'sac/pendulm', neither a file nor built in; try sac/pendulum, a2c/pendulum",
         ),
         (["fit", "--ckpt_path=last"], "There is no checkpoint "),
-        (["compare", "--out=x", "--draw_only"], "No comparison was begun in x"),
+        (["compare", "--out=x", "--draw_only"], "There is no comparison in x"),
     ):
         done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli import main; main({args})")
         assert done.returncode == 1
@@ -145,7 +145,7 @@ def test_names_with_brackets_stars_and_question_marks_are_what_they_are():
     main(["fit", *folder, "--ckpt_path=last", "--trainer.max_steps=42"])
     assert metrics(other.with_name(NAME))[-1]["env_steps"] == 42
     assert metrics(other)[-1]["env_steps"] == 40
-    with pytest.raises(MaxEntError, match=r"no checkpoint .*/lr\[\*\]/checkpoints/last\.ckpt to go on from"):
+    with pytest.raises(MaxEntError, match=r"no checkpoint .*/lr\[\*\]/checkpoints/last\.ckpt to resume from"):
         last_checkpoint(other.parent, "lr[*]")
 
 

@@ -69,7 +69,7 @@ def test_figure_33_draws_prints_one_line_and_trains_only_what_is_not_there(tmp_p
     assert len(checkpoints) == 2
     met = [AtomicCheckpointIO().load_checkpoint(path)["ReplayDataModule"]["replay"] for path in checkpoints]
     same(*met)  # both learn from the same data
-    with pytest.raises(AssertionError, match=r"figure33.py: error: The run .* was begun with other settings"):
+    with pytest.raises(AssertionError, match=r"figure33.py: error: The run .* was started with other settings"):
         small_figure_33(tmp_path, "--trainer.max_steps=80")
     hard, soft = tmp_path.glob("runs/ddpg/*/*"), tmp_path.glob("runs/continuous_soft_q_learning/*/*")
     next(soft).joinpath("finished").unlink()  # as if it had been cut off

@@ -24,7 +24,7 @@ class EnsembleLinear(nn.Module):
         super().__init__()
         if min(members, in_dim, out_dim) < 1:
             raise MaxEntError(
-                f"A layer cannot have {members} networks from {in_dim} to {out_dim} units: all must be at least 1."
+                f"A layer cannot have {members} networks from {in_dim} to {out_dim} units: widths must be at least 1."
             )
         bound = 1 / math.sqrt(in_dim)
         self.weight = nn.Parameter(torch.empty(members, in_dim, out_dim).uniform_(-bound, bound))
