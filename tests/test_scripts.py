@@ -232,7 +232,11 @@ def test_the_temperature_sweep_draws_the_optimum_of_the_objective_that_was_train
     [
         ("temperature_sweep.py", ["--jobs", "0", "--out", "found"], "--jobs must be at least 1, but is 0"),
         ("warm_start.py", ["--jobs", "0", "--out", "found"], "--jobs must be at least 1, but is 0"),
-        ("learning_curves.py", ["nowhere", "--out", "found"], "nowhere is no folder of a run: it has no metrics.csv"),
+        (
+            "learning_curves.py",
+            ["nowhere", "--out", "found"],
+            "nowhere is not the folder of a run: it has no metrics.csv",
+        ),
     ],
 )
 def test_what_a_script_cannot_do_ends_in_one_sentence(script, arguments, sentence):
@@ -248,7 +252,7 @@ def test_two_runs_of_one_algorithm_and_seed_are_not_one_curve(tmp_path, monkeypa
         (tmp_path / run / "metrics.csv").write_text("env_steps,eval/return_mean\n10,1.0\n")
     runs = [str(tmp_path / run) for run in ("one", "other")]
     monkeypatch.setattr(sys, "argv", ["learning_curves.py", *runs, "--out", str(tmp_path / "found")])
-    with pytest.raises(MaxEntError, match="several runs of SAC with seed 3, which would be one curve"):
+    with pytest.raises(MaxEntError, match="several runs of SAC with seed 3, which would give one curve"):
         script("learning_curves").main()
 
 
