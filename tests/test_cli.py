@@ -472,7 +472,7 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         (["--data.env_id=Pendlum-v1"], "did you mean Pendulum-v1"),
         (
             ["--data.env_id=CartPole-v1"],
-            "SAC needs continuous actions (a Box), but this environment has finitely many: use SoftQLearning or DiscreteSAC",
+            "SAC needs continuous actions (a Box), but this environment has finite actions: use SoftQLearning",
         ),
         (["--data.batch_size=1000", "--data.capacity=100"], "does not fit in a buffer of 100"),
         (["--data.learning_starts=8"], "learning_starts 8 is shorter than a batch of 16"),

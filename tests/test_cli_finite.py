@@ -61,7 +61,7 @@ def test_actions_of_many_factors_are_played_factor_by_factor(algorithm):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["--data.env_id=Pendulum-v1"], "needs finitely many actions (Discrete or MultiDiscrete), but this"),
+        (["--data.env_id=Pendulum-v1"], "needs finite actions (Discrete or MultiDiscrete), but this"),
         (["--data.env_id=Pendulum-v1"], "use SAC or ValueSAC"),
         (["--model.temperature.init_args.alpha=-0.1"], "alpha must be finite and not negative"),
         (

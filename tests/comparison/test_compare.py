@@ -69,7 +69,7 @@ def test_a_mistake_ends_in_one_sentence_without_a_traceback(capsys):
 
 def test_the_help_mentions_it(capsys):
     main(["--help"])
-    assert "  compare    variants x tasks x seeds side by side" in capsys.readouterr().out
+    assert "  compare    train several algorithms on several tasks and seeds" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["compare", "--help"])
     assert "--draw_only" in capsys.readouterr().out

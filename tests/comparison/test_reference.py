@@ -116,8 +116,8 @@ def test_what_has_no_curve_beside_ours_is_not_drawn(pictures, rows, changed):
     reference(rows)
     page = made(yaml.safe_dump(yaml.safe_load(COMPARISON) | changed))
     assert drawn(pictures["swing"]) == {}
-    assert "others.csv has no curve of these tasks" in page
-    assert "mean ± one deviation" not in page
+    assert "others.csv has no curve for these tasks" in page
+    assert "mean ± one standard deviation" not in page
     assert "Reference:" not in page
 
 

@@ -214,7 +214,7 @@ def test_two_comparisons_do_not_write_into_one_folder():
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        ([], "Say what to compare"),
+        ([], "Give what to compare"),
         (["--out=nowhere"], "There is no comparison in nowhere"),
         (["compare/pendulm", "--out=x"], "no configuration 'compare/pendulm'"),
         (["compare/pendulum", "--job=2"], "no option --job; did you mean --jobs?"),
@@ -227,7 +227,7 @@ def test_two_comparisons_do_not_write_into_one_folder():
         (["compare/pendulum", "--out=file/below"], "cannot be written"),
         (
             ["value_sac/pendulum", "--out=x"],
-            "a run's configuration, not a comparison: give --variants value_sac/pendulum",
+            "the configuration of a run, not a comparison: give --variants value_sac/pendulum",
         ),
     ],
 )
