@@ -89,8 +89,8 @@ class AbstractSlowCopy(AbstractTarget, ABC):
         self, network: nn.Module, ask: Callable[..., Tensor], now: tuple[Tensor, ...], following: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), frozen_statistics(self.network):
-            believed = ask(self.network, *following)
-        return ask(network, *now), believed
+            next_prediction = ask(self.network, *following)
+        return ask(network, *now), next_prediction
 
     def _pairs(self, network: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
         """Pairs of a parameter or buffer of the copy and the corresponding one of ``network``."""
@@ -198,8 +198,8 @@ class JointPolyakTarget(AbstractSlowCopy, AbstractJointTarget):
     ) -> tuple[Tensor, Tensor]:
         both = tuple(torch.cat(pair) for pair in zip(now, following, strict=True))
         with torch.no_grad():
-            believed = ask(self.network, *both)[:, len(now[0]) :]
-        return ask(network, *both)[:, : len(now[0])], believed
+            next_prediction = ask(self.network, *both)[:, len(now[0]) :]
+        return ask(network, *both)[:, : len(now[0])], next_prediction
 
     def follow(self, network: nn.Module) -> None:
         _come_closer(self._pairs(network), self.rate)

@@ -92,4 +92,4 @@ def test_a_schedule_may_not_leave_what_its_part_allows(capsys):
         "--model.exploration.init_args.epsilon=lightning_maxent.schedules.ConstantSchedule",
         "--model.exploration.init_args.epsilon.init_args.constant=1.5",
     ]
-    assert "epsilon is a probability" in refused(capsys, "fit", "--config=soft_q/cartpole", *exploration)
+    assert "epsilon must lie in [0, 1]" in refused(capsys, "fit", "--config=soft_q/cartpole", *exploration)

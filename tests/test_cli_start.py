@@ -39,8 +39,8 @@ def python(*args: str) -> subprocess.CompletedProcess[str]:
     ("args", "said"),
     [
         (["--version"], "lightning-maxent 0.1.0"),
-        (["--help"], "  compare    variants x tasks x seeds side by side"),
-        (["-h"], "  verify     is a critic right?"),
+        (["--help"], "  compare    train several algorithms on several tasks"),
+        (["-h"], "  verify     check a critic against exact solutions"),
     ],
 )
 def test_version_and_help_do_not_wait_for_pytorch(args, said):
@@ -178,7 +178,7 @@ def test_a_trainer_that_is_refused_starts_no_process_and_makes_no_folder(capsys,
 @pytest.mark.parametrize("optimizer", ["torch.optim.LBFGS", "torch.optim.SparseAdam"])
 def test_an_optimizer_that_is_refused_leaves_the_name_free(capsys, optimizer):
     error = refused(capsys, "fit", "value_sac/pendulum", *SMALL, "--name=a", f"--model.optimizers.critic={optimizer}")
-    assert "choose one that steps by dense gradients without a closure" in error
+    assert "choose an optimizer for dense gradients without a closure" in error
     assert not list(Path("runs").glob("*/*/a"))
 
 

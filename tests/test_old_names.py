@@ -115,6 +115,6 @@ def test_the_weights_of_an_old_checkpoint_begin_a_new_run_as_advised(was, now, c
     io.save_checkpoint(io.load_checkpoint(path) | {"algorithm": was}, path)
     error = refused(capsys, "fit", f"--ckpt_path={path}", "--trainer.max_steps=60")
     assert f"made by {was}" in error
-    assert "with its weights by the callback WarmStart" in error
+    assert "from its weights with the callback WarmStart" in error
     warm = ["--trainer.callbacks+=lightning_maxent.callbacks.warm_start.WarmStart", f"--trainer.callbacks.path={path}"]
     main(["fit", f"{now}/pendulum", *SMALL, "--trainer.max_steps=40", "--name=b", *warm])

@@ -141,7 +141,7 @@ def make_vector_env(make: Callable[[], gym.Env], num_envs: int, way_out: str = "
                 error.args = (f"{str(error).removesuffix('.')}; {way_out}.",)
             raise
         envs[copy].set_wrapper_attr("copy", copy)
-    with errors_of(f"Putting {num_envs} copies of the environment side by side"):
+    with errors_of(f"Making a vector environment of {num_envs} copies"):
         return SyncVectorEnv([partial(_itself, env) for env in envs], autoreset_mode=AutoresetMode.SAME_STEP)
 
 

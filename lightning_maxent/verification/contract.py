@@ -64,8 +64,8 @@ def _optimism(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measuremen
     members = torch.stack([critic.value(member.unsqueeze(0)) for member in prediction])
     mean, disagreement = members.mean(0), members.std(0, correction=0).mean().clamp(min=1e-6)
     drawn = torch.stack([critic.target(prediction).mean() for _ in range(DRAWS)])  # it may draw random members
-    for method, believed in (("value", critic.value(prediction)), ("target", drawn.mean(0))):
-        excess = float(((believed - mean).mean() / disagreement).clamp(min=0))
+    for method, result in (("value", critic.value(prediction)), ("target", drawn.mean(0))):
+        excess = float(((result - mean).mean() / disagreement).clamp(min=0))
         yield Measurement(
             f"contract: optimism of {method}", excess, 0.0, 0.02, f"{method} must not exceed the mean of the members"
         )

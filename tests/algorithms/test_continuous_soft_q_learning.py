@@ -311,5 +311,5 @@ def test_a_density_that_knows_no_tanh_plays_and_learns_by_its_divergence():
         alone = torch.cat([algorithm.policy.samples(each.unsqueeze(0), 5_000).mean(1) for each in obs])
     assert_close(together, alone, atol=0.05, rtol=0)  # particles belong to their states
     assert (together[0] - together[1]).abs().max() > 0.1
-    with pytest.raises(MaxEntError, match="which Beta does not tell"):
+    with pytest.raises(MaxEntError, match="which Beta does not provide"):
         build(policy=Beta)
