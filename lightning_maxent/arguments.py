@@ -245,7 +245,7 @@ def _with_config_options(args: Sequence[str]) -> list[str]:
 
 def _config_beside(checkpoint: Path) -> str:
     """The configuration of the run that wrote a checkpoint."""
-    from lightning_maxent.callbacks.checkpoint import read_checkpoint  # imports PyTorch, which takes seconds
+    from lightning_maxent.checkpoint_files import read_checkpoint  # imports PyTorch, which takes seconds
 
     read_checkpoint(checkpoint)
     folder = run_folder(checkpoint.absolute())

@@ -21,9 +21,11 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from lightning_maxent import exports as exports  # jsonargparse accepts the bare names of imported classes
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.arguments import last_checkpoint, no_such_option, run_folder
-from lightning_maxent.callbacks.checkpoint import StepCheckpoint, read_checkpoint
+from lightning_maxent.callbacks.checkpoint import StepCheckpoint
+from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole
+from lightning_maxent.lightning_internals import is_dry_run
 from lightning_maxent.run_parser import OneSentenceParser, link_data_to_model
 from lightning_maxent.run_trainer import FLAGS, listed, parts_of_a_run
 from lightning_maxent.trainer_options import check_trainer
@@ -157,7 +159,7 @@ class MaxEntCLI(LightningCLI):
                 f"{path} only holds weights: resume from the last.ckpt beside it, or start a new run from these "
                 f"weights with the callback WarmStart."
             )
-        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if is_dry_run(self.trainer):
             print("A dry run: it writes no folder, no checkpoint and no metrics.")
             return
         self._held.enter_context(_claim(self.run_dir, self.resumes))

@@ -8,10 +8,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, StepCheckpoint
+from lightning_maxent.callbacks.checkpoint import BestCheckpoint, StepCheckpoint
 from lightning_maxent.callbacks.curves import Curves
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
 from lightning_maxent.callbacks.progress import EnvStepProgress
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.training_log import TrainingLog

@@ -6,7 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 import pytorch_lightning as pl
 
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.lightning_internals import callbacks_of, is_dry_run
 from lightning_maxent.monitors import Monitors
+from lightning_maxent.run_data import data_of
 from lightning_maxent.transition import Round
 
 
@@ -50,7 +52,7 @@ class TrainingLog(pl.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, DropsRows):
                 logger.drop_after(trainer.global_step)
-        self._monitors = Monitors(trainer.callbacks, pl_module.trained_networks())  # type: ignore[attr-defined]
+        self._monitors = Monitors(callbacks_of(trainer), pl_module.trained_networks())
         self._monitors.wait(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -81,7 +83,7 @@ class TrainingLog(pl.Callback):
             self._log(trainer, pl_module)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not is_dry_run(trainer):
             self._monitors.warn_of_missing()
         self._monitors.release()
         self._monitors = Monitors([], [])
@@ -89,8 +91,8 @@ class TrainingLog(pl.Callback):
     def _log(self, trainer: pl.Trainer, pl_module: Any) -> None:
         steps = trainer.global_step
         seconds = time.perf_counter() - self._since
-        of_data = getattr(trainer.datamodule, "metrics", dict)()  # type: ignore[attr-defined]
-        metrics = pl_module.drain_metrics() | of_data
+        data = data_of(trainer)
+        metrics = pl_module.drain_metrics() | (data.metrics() if data else {})
         gradient_steps = pl_module.gradient_steps
         metrics |= {
             "gradient_steps_per_env_step": gradient_steps / steps,

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_maxent.contracts import check_numbers, without_side_effects
 from lightning_maxent.errors import MaxEntError, errors_of
-from lightning_maxent.inspection import without_side_effects
 from lightning_maxent.networks import MLP, NetworkBuilder
 
 ValueBuilder = Callable[[int], nn.Module]
@@ -41,9 +41,10 @@ def build_value(builder: ValueBuilder, obs_dim: int) -> nn.Module:
         value = builder(obs_dim)
     with without_side_effects(value, "three states"), torch.no_grad():
         given = value(torch.randn(3, obs_dim))
-    if not isinstance(given, Tensor) or given.shape != (3,):
-        what = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
+    method = f"{type(value).__name__}.forward"
+    if not isinstance(given, Tensor):
         raise MaxEntError(
-            f"{type(value).__name__}.forward must give values of shape [3] for three states, but gave {what}."
+            f"{method} must give a tensor with one value for every state, but gave a {type(given).__name__}."
         )
+    check_numbers(method, "a value for each of three states", given, (3,))
     return value

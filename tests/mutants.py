@@ -255,7 +255,7 @@ MUTANTS = [
     Mutant("slow copies never follow", "algorithms/value_sac.py", "self.target_value.follow(self.value)", "pass"),
     Mutant(
         "weights that are not finite are saved",
-        "callbacks/checkpoint.py",
+        "checkpoint_files.py",
         'if parts := diverged(checkpoint["state_dict"]):',
         "if parts := []:",
     ),
@@ -441,7 +441,7 @@ MUTANTS = [
     Mutant(
         "an evaluation that breaks exchanges average and weights",
         "callbacks/checkpoint.py",
-        "averaged_weights_exchanged(trainer) if self._before_evaluation else contextlib.nullcontext()",
+        "averaged_weights_exchanged(trainer) if in_evaluation else contextlib.nullcontext()",
         "contextlib.nullcontext()",
     ),
     Mutant(
@@ -1054,13 +1054,13 @@ MUTANTS = [
     ),
     Mutant(
         "looking at a critic moves its statistics",
-        "inspection.py",
+        "contracts.py",
         "    part.eval()\n    with torch.random.fork_rng",
         "    with torch.random.fork_rng",
     ),
     Mutant(
         "looking at a critic moves the random state",
-        "inspection.py",
+        "contracts.py",
         "with torch.random.fork_rng(devices=[]), ",
         "with ",
     ),
@@ -1128,8 +1128,8 @@ MUTANTS = [
     Mutant(
         "playing moves running statistics",
         "algorithms/base.py",
-        "        with frozen_statistics(self):\n            return self._finite(self._act(",
-        "        with torch.no_grad():\n            return self._finite(self._act(",
+        "        with frozen_statistics(self):\n            action = self._act(",
+        "        with torch.no_grad():\n            action = self._act(",
     ),
     Mutant(
         "the next action moves the policy's statistics",
@@ -1183,14 +1183,14 @@ MUTANTS = [
     Mutant(
         "PPO: the policy that played is forgotten",
         "algorithms/ppo.py",
-        "distribution.log_prob(judged.action) - played",
-        "distribution.log_prob(judged.action) - distribution.log_prob(judged.action).detach()",
+        "distribution.log_prob(batch.action) - batch.log_prob",
+        "distribution.log_prob(batch.action) - distribution.log_prob(batch.action).detach()",
     ),
     Mutant(
         "minibatches: the same order in every pass",
-        "algorithms/on_policy.py",
-        "torch.randperm(length, device=device)",
-        "torch.arange(length, device=device)",
+        "algorithms/feeding.py",
+        "torch.randperm(length, device=whole[0].device)",
+        "torch.arange(length, device=whole[0].device)",
     ),
     Mutant(
         "trajectory entropy: that of the state at hand counts twice",
@@ -1252,7 +1252,7 @@ MUTANTS = [
         "returns - self.baseline, returns)",
         "returns, returns)",
     ),
-    Mutant("PPO: the mean contains the advantage", "algorithms/ppo.py", "others * (judged", "1 * (judged"),
+    Mutant("PPO: the mean contains the advantage", "algorithms/ppo.py", "* size / (size - 1)", ""),
     Mutant(
         "REINFORCE: the baseline contains the return",
         "algorithms/reinforce.py",
@@ -1262,7 +1262,7 @@ MUTANTS = [
     Mutant(
         "REINFORCE: one decay for a rollout of any number of episodes",
         "algorithms/reinforce.py",
-        "self.baseline_decay ** batch.done.sum()",
+        "self.baseline_decay ** data.done.sum()",
         "self.baseline_decay",
     ),
     Mutant(
@@ -1383,9 +1383,9 @@ MUTANTS = [
     Mutant("one batch and all batches are the same", "whole_numbers.py", "float in get_args(typehint)", "False"),
     Mutant(
         "a run that goes on with another seed draws on",
-        "callbacks/checkpoint.py",
-        "self._random_states and self._seed == torch.initial_seed()",
-        "self._random_states",
+        "callbacks/random_states.py",
+        "self._loaded and self._seed == torch.initial_seed()",
+        "self._loaded",
     ),
     Mutant(
         "a warm start keeps the other run's clock", "callbacks/warm_start.py", "pl_module.advance_schedules(0)", "pass"
@@ -1416,7 +1416,7 @@ MUTANTS = [
     ),
     Mutant(
         "scores for log-probabilities",
-        "policies/base.py",
+        "policies/building.py",
         "if not math.isclose(total, 1, abs_tol=1e-3):",
         "if False:",
     ),
@@ -1434,13 +1434,13 @@ MUTANTS = [
     ),
     Mutant(
         "a run that goes on draws its first noise again",
-        "callbacks/checkpoint.py",
+        "callbacks/random_states.py",
         "torch.set_rng_state(cpu)",
         "pass",
     ),
     Mutant(
         "checkpoints read onto the device that wrote them",
-        "callbacks/checkpoint.py",
+        "checkpoint_files.py",
         'map_location: Any | None = "cpu", weights_only',
         "map_location: Any | None = None, weights_only",
     ),
@@ -1465,8 +1465,8 @@ MUTANTS = [
     Mutant(
         "PPO: V regresses on advantages",
         "algorithms/ppo.py",
-        "squared_error(value, judged.returns)",
-        "squared_error(value, judged.advantage)",
+        "squared_error(value, batch.returns)",
+        "squared_error(value, batch.advantage)",
     ),
     Mutant("DQN: a soft maximum", "algorithms/dqn.py", "alpha=0.0", "alpha=0.2"),
     Mutant("TD3: policy at every update", "algorithms/td3.py", "policy_delay: int = 2", "policy_delay: int = 1"),
@@ -1519,8 +1519,8 @@ MUTANTS = [
     Mutant(
         "a warning of a full disk forgets the buffer that is replaced",
         "callbacks/checkpoint.py",
-        '2 * getattr(trainer.datamodule, "saved_bytes", 0)',
-        'getattr(trainer.datamodule, "saved_bytes", 0)',
+        "2 * data.saved_bytes if data else 0",
+        "data.saved_bytes if data else 0",
     ),
     Mutant(
         "test plays the episodes by which the best checkpoint was chosen",

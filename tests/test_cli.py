@@ -17,7 +17,7 @@ import wandb_files
 import yaml
 
 from lightning_maxent.arguments import last_checkpoint
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, read_checkpoint
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 from lightning_maxent.cli import fit_once, main
 from lightning_maxent.data import env_copies
 from lightning_maxent.errors import MaxEntError

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_cli import SMALL, metrics, refused
 
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.cli import main
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")

@@ -6,7 +6,7 @@ import yaml
 from test_cli import SMALL, fit, refused
 
 from lightning_maxent import MaxEntError, exports
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.cli import main
 from lightning_maxent.configurations import find_configs
 from lightning_maxent.critics import quantile

@@ -18,7 +18,7 @@ import torch
 import yaml
 from test_cli import same
 
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.cli import main
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import solve_multi_goal

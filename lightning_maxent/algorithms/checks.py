@@ -1,14 +1,17 @@
 """Checks of algorithms: every network needs a loss and an optimizer under its name."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.contracts import diverged
+from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.objectives import Scalar
+from lightning_maxent.old_names import renamed_maker
 
 
 def check_network(algorithm: str, name: str, network: object) -> None:
@@ -91,3 +94,28 @@ def check_averaging(callbacks: Iterable[pl.Callback], steps_per_round: int) -> N
                 f"EMAWeightAveraging updates its average once in a round of {steps_per_round} environment steps: leave "
                 f"update_every_n_steps at 1, not {average.update_every_n_steps}, and choose decay for that."
             )
+
+
+def check_finite_actions(action: Tensor, algorithm: nn.Module) -> Tensor:
+    """Return the actions, or raise ``DivergedError`` unless all are finite."""
+    if action.isfinite().all():
+        return action
+    parts = diverged(algorithm.state_dict())
+    raise DivergedError(
+        f"After {algorithm.gradient_steps:,} updates actions are not finite, and neither are the weights of "
+        f"{' and '.join(parts)}: lower the learning rates, and start anew or from the last checkpoint."
+        if parts
+        else "The policy gave an action that is not finite, although all weights are: look into its forward."
+    )
+
+
+def check_made_by(checkpoint: Mapping[str, Any], algorithm: str) -> None:
+    """Raise ``MaxEntError`` for a checkpoint of another algorithm, or of the same one under its former name."""
+    made_by = checkpoint.get("algorithm")
+    if sentence := renamed_maker(made_by, checkpoint.get("state_dict", {})):
+        raise MaxEntError(sentence)
+    if made_by not in (None, algorithm):
+        raise MaxEntError(
+            f"The checkpoint was made by {made_by}, but this is {algorithm}: give the configuration that made it, or begin a "
+            f"new run with these weights by the callback WarmStart."
+        )

@@ -11,7 +11,8 @@ from lightning_maxent.critics.base import CriticBuilder, build_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import soft_value
 from lightning_maxent.optimizers import Optimizers
-from lightning_maxent.policies.base import PolicyBuilder, build_policy
+from lightning_maxent.policies.base import PolicyBuilder
+from lightning_maxent.policies.building import build_policy
 from lightning_maxent.targets import AbstractTarget
 from lightning_maxent.temperature import TemperatureBuilder
 from lightning_maxent.transition import Transition

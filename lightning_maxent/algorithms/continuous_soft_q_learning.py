@@ -10,7 +10,8 @@ from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.objectives import Scalar, soft_mixture
 from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.particles import AbstractParticles, UniformParticles
-from lightning_maxent.policies.base import SamplerBuilder, build_sampler, same_noise_each_time
+from lightning_maxent.policies.base import SamplerBuilder, same_noise_each_time
+from lightning_maxent.policies.building import build_sampler
 from lightning_maxent.policy_updates import AbstractPolicyUpdate, SteinUpdate
 from lightning_maxent.targets import PeriodicTarget, TargetBuilder, frozen, frozen_statistics
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder

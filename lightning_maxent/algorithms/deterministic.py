@@ -15,7 +15,7 @@ from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.noise import NoiseBuilder
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.optimizers import Optimizers
-from lightning_maxent.policies.base import build_deterministic_policy
+from lightning_maxent.policies.building import build_deterministic_policy
 from lightning_maxent.targets import TargetBuilder, frozen
 from lightning_maxent.temperature import FixedTemperature
 from lightning_maxent.transition import Transition

@@ -11,7 +11,8 @@ from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss
 from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
-from lightning_maxent.policies.base import FinitePolicyBuilder, build_finite_policy
+from lightning_maxent.policies.base import FinitePolicyBuilder
+from lightning_maxent.policies.building import build_finite_policy
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen_statistics
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition

@@ -11,7 +11,8 @@ from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss, squared_error
 from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
-from lightning_maxent.policies.base import FinitePolicyBuilder, build_finite_policy
+from lightning_maxent.policies.base import FinitePolicyBuilder
+from lightning_maxent.policies.building import build_finite_policy
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, build_state_target
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition

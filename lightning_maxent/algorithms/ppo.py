@@ -1,6 +1,5 @@
 """Proximal policy optimization."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -8,12 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.on_policy import (
-    AdvantageAlgorithm,
-    Sample,
-    check_passes,
-    shuffled_parts,
-)
+from lightning_maxent.algorithms.feeding import Rollouts
+from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, clipped_surrogate_loss, squared_error
@@ -24,10 +19,13 @@ from lightning_maxent.transition import Rollout
 from lightning_maxent.value import StateValue, ValueBuilder
 
 
-class SampleWithLogProb(NamedTuple):
-    """A sample with advantages, and its actions' log-probabilities under the policy that collected the rollout."""
+class PPOSample(NamedTuple):
+    """The fields of ``Sample``, and each action's log-probability under the policy that collected the rollout."""
 
-    judged: Sample
+    obs: Float[Tensor, "batch obs_dim"]
+    action: Float[Tensor, "batch action_dim"]
+    advantage: Float[Tensor, " batch"]
+    returns: Float[Tensor, " batch"]
     log_prob: Float[Tensor, " batch"]
 
 
@@ -93,23 +91,20 @@ class PPO(AdvantageAlgorithm):
         if not clip > 0:
             raise MaxEntError(f"clip must be positive, but is {clip}.")
         self.clip = clip
-        self.epochs, self.minibatches = check_passes(epochs, minibatches)
+        self.feeding = Rollouts(epochs, minibatches)
 
-    def batches(self, batch: Rollout) -> Iterator[SampleWithLogProb]:
-        """The minibatches of all passes; every pass shuffles the rollout anew."""
-        whole = self.sample(batch)
-        with torch.no_grad():
-            played = self.policy.distribution(whole.obs).log_prob(whole.action)
-        for part in shuffled_parts(len(played), self.epochs, self.minibatches, played.device):
-            yield SampleWithLogProb(Sample(*(field[part] for field in whole)), played[part])
+    @torch.no_grad()
+    def prepare(self, data: Rollout) -> PPOSample:
+        sample = self.sample(data)
+        return PPOSample(*sample, self.policy.distribution(sample.obs).log_prob(sample.action))
 
-    def losses(self, batch: SampleWithLogProb) -> dict[str, Scalar]:
-        judged, played = batch
-        alpha, value = self.temperature(), self.value(judged.obs)
-        distribution = self.policy.distribution(judged.obs)
-        entropy, log_ratio = distribution.entropy(), distribution.log_prob(judged.action) - played
-        others = len(played) / (len(played) - 1)  # x - mean of the others = others * (x - mean of all)
-        centered, deviation = others * (judged.advantage - judged.advantage.mean()), judged.advantage.std() + 1e-8
+    def losses(self, batch: PPOSample) -> dict[str, Scalar]:
+        alpha, value = self.temperature(), self.value(batch.obs)
+        distribution = self.policy.distribution(batch.obs)
+        entropy, log_ratio = distribution.entropy(), distribution.log_prob(batch.action) - batch.log_prob
+        size = len(batch.advantage)
+        centered = (batch.advantage - batch.advantage.mean()) * size / (size - 1)  # minus the mean of the others
+        deviation = batch.advantage.std() + 1e-8
         policy_loss = clipped_surrogate_loss(log_ratio, centered, entropy, alpha, self.clip) / deviation
         self.record(
             {
@@ -121,7 +116,7 @@ class PPO(AdvantageAlgorithm):
             }
         )
         return {
-            "value": squared_error(value, judged.returns).mean(),
+            "value": squared_error(value, batch.returns).mean(),
             "policy": policy_loss.mean(),
             "temperature": self.temperature.loss(-entropy.detach()).mean(),
         }

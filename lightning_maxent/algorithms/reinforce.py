@@ -76,19 +76,19 @@ class REINFORCE(OnPolicyAlgorithm):
         self.baseline: Tensor
         self.register_buffer("baseline", torch.zeros(()))
 
-    def batches(self, batch: Rollout) -> Iterator[Sample]:
+    def batches(self, data: Rollout) -> Iterator[Sample]:
         """The whole rollout as one batch if an episode ended in it; the baseline is updated afterwards.
 
         Raises:
             MaxEntError: if no episode has ended in this or any earlier rollout.
         """
-        if batch.done.any():
-            sample = self.sample(batch)
+        if data.done.any():
+            sample = self.sample(data)
             yield sample
-            self.baseline.lerp_(sample.returns.mean(), 1 - self.baseline_decay ** batch.done.sum())
+            self.baseline.lerp_(sample.returns.mean(), 1 - self.baseline_decay ** data.done.sum())
         elif self.gradient_steps == 0:
             raise MaxEntError(
-                f"No episode ended within a rollout of {len(batch.reward)} steps of each environment, and REINFORCE "
+                f"No episode ended within a rollout of {len(data.reward)} steps of each environment, and REINFORCE "
                 f"only learns from complete episodes: raise steps_per_round of the data, or use A2C."
             )
 

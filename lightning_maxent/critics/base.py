@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import FiniteActions
+from lightning_maxent.contracts import without_side_effects
 from lightning_maxent.errors import MaxEntError, errors_of
-from lightning_maxent.inspection import without_side_effects
 from lightning_maxent.objectives import squared_error
 
 

@@ -10,7 +10,8 @@ from torch.testing import assert_close
 
 from lightning_maxent import BoxActions, Categorical, FiniteActions, Gaussian, MaxEntError, SquashedGaussian
 from lightning_maxent.networks import MLP
-from lightning_maxent.policies.base import AbstractExplicitPolicy, build_explicit_policy, build_finite_policy
+from lightning_maxent.policies.base import AbstractExplicitPolicy
+from lightning_maxent.policies.building import build_explicit_policy, build_finite_policy
 
 OBS = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
 
