@@ -1,4 +1,4 @@
-"""Whether a part keeps its contract, and a checkpoint fits a model; asking leaves no trace in either."""
+"""Checks of models, their parts and their checkpoints, without side effects."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from lightning_maxent.errors import MaxEntError, errors_of
 
 
 def diverged(weights: Mapping[str, Tensor]) -> list[str]:
-    """Names of the parts of a model, given its ``state_dict``, that hold numbers that are not finite."""
+    """Names of the parts of a model whose ``state_dict`` holds numbers that are not finite."""
     return list(dict.fromkeys(name.partition(".")[0] for name, state in weights.items() if not state.isfinite().all()))
 
 
 @contextmanager
 def without_side_effects(part: nn.Module, asked_for: str) -> Iterator[None]:
-    """Looking changes neither statistics nor modes, those of parts included, nor the random state.
+    """Inside, ``part`` is in evaluation mode; afterwards all modes and the random state are as before.
 
-    What the part raises is named with what it was ``asked_for``.
+    Errors of the part are raised as ``MaxEntError`` with a message that names what it was ``asked_for``.
     """
     training = [module for module in part.modules() if module.training]
     part.eval()
@@ -30,13 +30,13 @@ def without_side_effects(part: nn.Module, asked_for: str) -> Iterator[None]:
 
 
 def check_numbers(method: str, what: str, numbers: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise ``MaxEntError`` unless the numbers have the shape and are finite.
+    """Raise ``MaxEntError`` unless the numbers have the expected shape and are finite.
 
     Args:
-        method: that gave them.
-        what: they are, as in "an action".
-        numbers: what it gave.
-        shape: what was expected.
+        method: name of the method that returned them, for the message.
+        what: what they are, such as "an action", for the message.
+        numbers: the returned numbers.
+        shape: the expected shape.
     """
     if numbers.shape != shape:
         raise MaxEntError(f"{method} must give {what} of shape {list(shape)}, but gave {list(numbers.shape)}.")
@@ -45,9 +45,9 @@ def check_numbers(method: str, what: str, numbers: Tensor, shape: tuple[int, ...
 
 
 def check_same_tensors(checkpoint: Mapping[str, Any], model: nn.Module) -> None:
-    """Raise ``MaxEntError`` unless the tensors of a checkpoint are those of this model."""
+    """Raise ``MaxEntError`` unless the checkpoint and the model have the same tensors with the same shapes."""
     own, saved = model.state_dict(), checkpoint.get("state_dict", {})
-    parameters = [name for name, _ in model.named_parameters()]  # a buffer may have a row for each environment
+    parameters = [name for name, _ in model.named_parameters()]  # not buffers, which may have one row per environment
     differ = [name for name in parameters if name in saved and own[name].shape != saved[name].shape]
     differ += [name for name in (*own, *saved) if name not in saved or name not in own]
     if differ:

@@ -1,4 +1,4 @@
-"""Writes what learning looks like, on the clock of environment steps."""
+"""Logs the metrics of training, with environment steps as the clock."""
 
 import time
 from typing import Any, Protocol, runtime_checkable
@@ -14,22 +14,26 @@ from lightning_maxent.transition import Round
 
 @runtime_checkable
 class DropsRows(Protocol):
-    """A logger that can forget what a run measured after the checkpoint from which it goes on."""
+    """A logger that can remove the rows after the checkpoint from which a run resumes."""
 
     def drop_after(self, env_steps: int) -> None:
-        """Forget what was measured after this step."""
+        """Remove the rows after this step."""
 
 
 class TrainingLog(pl.Callback):
-    """Every so many environment steps, and at the end, hands the means of losses, entropy, temperature and training
-    returns to all loggers, with the number of gradient steps, their ratio to environment steps, and the speed of both.
-    Callbacks such as ``EarlyStopping`` can monitor all of it.
+    """Logs training metrics to all loggers, every ``every_n_steps`` environment steps and at the end.
 
-    Speed counts the wall time of collecting and learning, not of evaluation.  An algorithm brings one of these where the
-    Trainer has none, so that a plain Trainer logs the same.
+    The metrics are the means of losses, entropy, temperature and training returns since the last row, the ratio of
+    gradient steps to environment steps, and the speed of both.  Callbacks such as ``EarlyStopping`` can monitor all of
+    them.  Speed is per second of collecting and learning, without evaluation.
+
+    If a Trainer has no ``TrainingLog``, the algorithm adds one, so that a plain Trainer logs the same metrics.
 
     Args:
         every_n_steps: environment steps between two rows.
+
+    Raises:
+        MaxEntError: if ``every_n_steps`` is less than 1.
     """
 
     def __init__(self, every_n_steps: int = 1_000):

@@ -19,7 +19,7 @@ class StateValue(nn.Module):
 
     Args:
         obs_dim: size of the flattened observation.
-        network: builds the network over the observation.
+        network: builds the network, whose input is the observation.
     """
 
     def __init__(self, obs_dim: int, network: NetworkBuilder = MLP):
@@ -27,15 +27,15 @@ class StateValue(nn.Module):
         self.network = network(1, obs_dim, 1)
 
     def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, " batch"]:
-        """Soft values in float32 under every precision."""
+        """Soft values in units of reward, in float32 under every precision."""
         return self.network(obs.unsqueeze(0)).float()[0, :, 0]
 
 
 def build_value(builder: ValueBuilder, obs_dim: int) -> nn.Module:
-    """Build V and see, on a few states, that it gives one number for each.
+    """Build V and check, on three random states, that it gives one number for each.
 
     Raises:
-        MaxEntError: says what it gave and what was expected.
+        MaxEntError: if it does not; the message gives the expected and the actual result.
     """
     with errors_of("Building the value"):
         value = builder(obs_dim)

@@ -189,8 +189,8 @@ MUTANTS = [
     Mutant(
         "backup by the online critic",
         "targets.py",
-        "believed = ask(self.network, *following)",
-        "believed = ask(network, *following)",
+        "next_prediction = ask(self.network, *following)",
+        "next_prediction = ask(network, *following)",
     ),
     Mutant(
         "backup without entropy",
@@ -850,8 +850,8 @@ MUTANTS = [
     Mutant(
         "multi-goal: walls let through",
         "exact/multi_goal.py",
-        'mode="nearest")  # the edge repeated',
-        'mode="constant")  # the edge repeated',
+        'mode="nearest")  # repeats',
+        'mode="constant")  # repeats',
     ),
     Mutant(
         "multi-goal: goes on from a goal",
@@ -977,8 +977,8 @@ MUTANTS = [
     Mutant(
         "a slow copy normalizes by its batch",
         "targets.py",
-        "with torch.no_grad(), frozen_statistics(self.network):\n            believed",
-        "with torch.no_grad():\n            believed",
+        "with torch.no_grad(), frozen_statistics(self.network):\n            next_prediction",
+        "with torch.no_grad():\n            next_prediction",
     ),
     Mutant(
         "joint pass with a gradient through the next state",
@@ -995,8 +995,8 @@ MUTANTS = [
     Mutant(
         "joint copy asked of the network",
         "targets.py",
-        "believed = ask(self.network, *both)",
-        "believed = ask(network, *both)",
+        "next_prediction = ask(self.network, *both)",
+        "next_prediction = ask(network, *both)",
     ),
     Mutant(
         "ensemble always draws its first members",

@@ -18,8 +18,8 @@ PENDULUM = "--data.env_id=Pendulum-v1"
 @pytest.mark.parametrize("overlay", sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml")))
 def test_an_algorithm_without_a_critic_says_so_over_an_overlay_of_one(capsys, overlay):
     said = refused(capsys, "fit", "ppo", f"critic/{overlay}", PENDULUM)
-    sentence = "PPO has no critic, so overlays such as critic/redq do not fit it: leave the critic out"
-    (names,) = re.findall(rf"{sentence}, or choose an algorithm with one \((.*)\)\.$", said)
+    sentence = "PPO has no critic, so it cannot take configurations such as critic/redq: leave the critic out"
+    (names,) = re.findall(rf"{sentence}, or choose an algorithm with a critic \((.*)\)\.$", said)
     assert {"SAC", "ValueSAC", "DQN", "SoftQLearning"} <= set(names.split(", "))
     assert not {"PPO", "A2C", "REINFORCE", "AbstractAlgorithm"} & set(names.split(", "))
     assert all(hasattr(lightning_maxent, name) for name in names.split(", "))
@@ -28,7 +28,7 @@ def test_an_algorithm_without_a_critic_says_so_over_an_overlay_of_one(capsys, ov
 def test_an_option_of_another_class_says_whose_it_is(capsys):
     said = refused(capsys, "fit", "ppo", PENDULUM, "--data.capacity=5")
     assert (
-        "RolloutDataModule has no option 'capacity' (ReplayDataModule has it): leave it out, or the overlay that"
+        "RolloutDataModule has no option 'capacity' (ReplayDataModule has it): leave it out, or leave out the con"
         in said
     )
     said = refused(capsys, "fit", "sac", PENDULUM, "--model.clip_rng=5")

@@ -1,4 +1,4 @@
-"""What DDPG and TD3 have in common: a deterministic policy that climbs Q."""
+"""The base class of DDPG and TD3."""
 
 from abc import ABC
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from lightning_maxent.transition import Transition
 
 
 class DeterministicAlgorithm(ContinuousAlgorithm, ABC):
-    """Q, a deterministic policy that climbs it, slow copies of both, and noise to explore.  No entropy anywhere."""
+    """A deterministic policy that maximizes Q, with target networks and exploration by noise; without entropy."""
 
     networks = ("critic", "policy")
 
@@ -71,6 +71,6 @@ class DeterministicAlgorithm(ContinuousAlgorithm, ABC):
     def value_and_entropy(
         self, obs: Float[Tensor, "batch obs_dim"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """``Q(s, mu(s))`` and zero: one action is certain, and its entropy has no weight."""
+        """``Q(s, mu(s))``, and zero for the entropy, because one action is certain and alpha is zero."""
         value = self.q_value(obs, self.policy(obs))
         return value, torch.zeros_like(value)

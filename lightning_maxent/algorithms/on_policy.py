@@ -101,7 +101,7 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         obs_dim: size of the flattened observation.
         actions: the action space, finite or continuous.
         policy: builds the policy.
-        temperature: builds alpha, the source chapter's beta, from ``actions``.
+        temperature: builds alpha, the weight of entropy, from ``actions``.
         entropy_objective: builds the weight of later states' entropies.
         optimizers: how to optimize the networks.
         discount: gamma.

@@ -20,7 +20,7 @@ from lightning_maxent.value import StateValue, ValueBuilder
 
 
 class PPOSample(NamedTuple):
-    """The fields of ``Sample``, and the log-probability of each action under the policy that played it."""
+    """The fields of ``Sample``, and each action's log-probability under the policy that collected the rollout."""
 
     obs: Float[Tensor, "batch obs_dim"]
     action: Float[Tensor, "batch action_dim"]
@@ -30,30 +30,32 @@ class PPOSample(NamedTuple):
 
 
 class PPO(AdvantageAlgorithm):
-    """Several passes over every rollout, in which the policy may not leave the neighborhood of the one that played.
+    """Several passes over every rollout; clipping keeps the policy near the policy that collected the rollout.
 
-    Schulman et al. 2017b (arXiv 1707.06347v2), algorithm 1, with the entropy bonus of eq. 9.  From each
-    advantage of a batch the mean of the others is taken, and the policy's whole loss is divided by their deviation: so
-    alpha keeps its unit, reward per nat, while elsewhere the bonus grows against advantages that are made small.  The
-    mean of all n advantages contains the advantage itself, and would shrink the gradient to ``1 - 1/n``.
+    Schulman et al. 2017b (arXiv 1707.06347v2), algorithm 1, with the entropy bonus of eq. 9.  Advantages are normalized
+    in every minibatch of n.  The mean of the n - 1 others is subtracted from each advantage; the mean of all n would
+    contain the advantage itself and scale the gradient by ``1 - 1/n``.  The whole policy loss, including the entropy
+    bonus, is divided by the standard deviation.  So alpha keeps its unit, reward per nat.  Many implementations divide
+    the advantages only, which changes the weight of the bonus.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space, finite or continuous.
         policy: builds the policy.
         value: builds V from ``obs_dim``.
-        temperature: builds alpha, the source chapter's beta, from ``actions``.
-        entropy_objective: builds the weight of later states' entropies.
+        temperature: builds alpha, the weight of entropy, from ``actions``.
+        entropy_objective: builds the rule for the entropies of later states.
         optimizers: how to optimize the networks.
         discount: gamma; .99 in the paper's table 3.
-        gae_lambda: lambda in [0, 1]; .95 there.
-        clip: how far the ratio of probabilities counts away from 1; .2 there.
-        epochs: passes over a rollout; 10 there.
-        minibatches: into which a rollout is shuffled in every pass; 32 there.
-        max_grad_norm: the gradient of each network is shortened to this norm; ours: .5, of many implementations.
+        gae_lambda: lambda in [0, 1]; .95 in table 3.
+        clip: the ratio of probabilities is clipped to ``[1 - clip, 1 + clip]``; .2 in table 3.
+        epochs: passes over a rollout; 10 in table 3.
+        minibatches: number of minibatches into which every pass splits the shuffled rollout; 32 in table 3.
+        max_grad_norm: the gradient of each network is clipped to this norm; .5 is common practice, not from the paper.
 
     Raises:
-        MaxEntError: for numbers that cannot be.
+        MaxEntError: if ``clip`` or ``max_grad_norm`` is not positive, ``epochs`` or ``minibatches`` is less than 1,
+            ``discount`` or ``gae_lambda`` lies outside [0, 1], or the policy is refused (see ``OnPolicyAlgorithm``).
     """
 
     networks = ("value", "policy", "temperature")

@@ -57,8 +57,8 @@ def sac_with(optimizer) -> ValueSAC:
 @pytest.mark.parametrize(
     ("optimizer", "sentence"),
     [
-        (torch.optim.LBFGS, r"cannot be LBFGS, whose step failed \(.*'closure'\): choose one that steps by dense"),
-        (torch.optim.SparseAdam, r"cannot be SparseAdam, whose step failed \(.* dense gradients.*\): choose one"),
+        (torch.optim.LBFGS, r"cannot be LBFGS, because its step failed \(.*'closure'\): choose an optimizer for dense"),
+        (torch.optim.SparseAdam, r"cannot be SparseAdam, because its step failed \(.* dense gradients.*\): choose an"),
         (
             partial(torch.optim.Adam, fused=True, foreach=True),
             r"optimizers.critic cannot build .* together: .*--model.optimizers.critic.init_args.fused=false switches",

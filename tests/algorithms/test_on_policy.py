@@ -128,10 +128,11 @@ def side_by_side(mdp, states, actions, following):
 
 
 def slope(mdp, logits, visits, objective, alpha=ALPHA):
-    """What an objective's gradient is in the policy's logits ``[state, action]``, by automatic differentiation.
+    """The gradient of an objective in the policy's logits ``[state, action]``, by automatic differentiation.
 
-    (16): of the exact soft return.  (15): of the exact return, and of ``alpha H`` in every state as often as it is met; how
-    often that is, is held fixed for the entropy, as in section 4 of Mnih et al. 2016.
+    ``TrajectoryEntropy``: the gradient of the exact soft return.  ``CurrentEntropy``: the gradient of the exact return
+    plus ``alpha H`` of every state, weighted by its number of visits.  These numbers are constants here, as in section
+    4 of Mnih et al. 2016.
     """
     moving = logits.clone().requires_grad_()
     policy = moving.softmax(-1)

@@ -143,7 +143,7 @@ def test_a_model_that_the_command_line_built_is_pickled_without_the_command_line
             [StochasticWeightAveraging(0.01)],
             r"^StochasticWeightAveraging .*: use WeightAveraging or EMAWeightAveraging",
         ),
-        ([WeightAveraging(), EMAWeightAveraging()], r"^Two averages of the weights .*: give one callback"),
+        ([WeightAveraging(), EMAWeightAveraging()], r"^Only one average of the weights .*: give one callback"),
         (
             [EMAWeightAveraging(update_every_n_steps=10)],
             r"once in a round of 8 environment steps: leave .* at 1, not 10",

@@ -68,8 +68,8 @@ def test_an_action_that_is_certain_has_probability_one_beside_impossible_ones():
 @pytest.mark.parametrize(
     ("builder", "actions", "sentence"),
     [
-        (Gaussian, FiniteActions((2,)), "Gaussian gives continuous actions.*use Categorical"),
-        (Categorical, BoxActions(2), "Categorical gives finite actions.*use Gaussian"),
+        (Gaussian, FiniteActions((2,)), "Gaussian is for continuous actions.*use Categorical"),
+        (Categorical, BoxActions(2), "Categorical is for finite actions.*use Gaussian"),
         (partial(Gaussian, initial_std=0.0), BoxActions(2), "initial_std must be positive"),
         (
             lambda obs, actions: SquashedGaussian(obs, actions.dim),
