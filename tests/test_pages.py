@@ -1,0 +1,89 @@
+"""The examples of the pages on algorithms and on Python, run as the pages say."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_maxent import MaxEntError, load_policy
+from lightning_maxent.cli import main
+from lightning_maxent.exact import soft_value_iteration
+
+DOCS = Path(__file__).parent.parent / "docs"
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+
+
+def blocks(page: str, language: str = "python") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)
+
+
+def block(page: str, word: str, language: str = "python") -> str:
+    (found,) = [each for each in blocks(page, language) if word in each]
+    return found
+
+
+def smaller(code: str, **numbers: str) -> str:
+    """The code with other numbers for some of its arguments; each must stand in it."""
+    for name, number in numbers.items():
+        code, found = re.subn(rf"\b{name}=[\d_.]+", f"{name}={number}", code)
+        assert found, name
+    return code
+
+
+@pytest.fixture
+def my_package(in_an_empty_folder, monkeypatch, tmp_path):
+    """The file of the page on algorithms, in the current folder."""
+    Path("my_package.py").write_text(block("write_an_algorithm", "class MunchausenDQN"))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("my_package", None)
+
+
+@pytest.mark.usefixtures("my_package")
+def test_the_algorithm_of_the_page_has_the_policy_of_soft_value_iteration_at_the_temperature_that_the_page_says():
+    names: dict = {}
+    exec(block("write_an_algorithm", "soft_value_iteration"), names)  # asserts for itself
+    without_bonus = soft_value_iteration(names["mdp"], alpha=0.5).policy
+    assert abs(names["learned"] - without_bonus).max() > 0.1  # so that the page's bound tells the two apart
+
+
+@pytest.mark.usefixtures("my_package")
+def test_the_algorithm_of_the_page_trains_from_the_command_line_as_the_page_says():
+    _, *command = shlex.split(block("write_an_algorithm", "lightning-maxent fit", "bash"))
+    small = [
+        "--trainer.max_steps=200",
+        "--data.learning_starts=128",
+        "--data.eval_interval=200",
+        "--data.eval_episodes=1",
+    ]
+    quiet = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+    main([*command, *small, *quiet, "--trainer.accelerator=cpu", "--name=a"])
+    folder = Path("runs/munchausen_dqn/CartPole-v1/a")
+    model = yaml.safe_load((folder / "config.yaml").read_text())["model"]
+    assert model["class_path"] == "my_package.MunchausenDQN"
+    assert model["init_args"]["share"] == 0.8
+    assert model["init_args"]["temperature"]["init_args"] == {"alpha": 1.0}  # of soft_q/cartpole: it stays
+    assert load_policy(folder).model.share == 0.8  # built again from what the run has saved
+
+
+@pytest.mark.usefixtures("my_package")
+def test_the_algorithm_of_the_page_trains_from_python_as_the_page_says():
+    code = block("write_an_algorithm", "make_trainer(").replace(
+        '("CartPole-v1")', '("CartPole-v1", eval_interval=1_010)'
+    )
+    names: dict = {}
+    exec(smaller(code, max_steps="1_010"), names)
+    assert names["model"].gradient_steps == 10
+    assert Path("runs/munchausen/metrics.csv").exists()
+
+
+@pytest.mark.usefixtures("my_package")
+def test_a_loss_of_no_network_is_refused_as_the_page_says():
+    names: dict = {}
+    code = block("write_an_algorithm", "soft_value_iteration")
+    Path("my_package.py").write_text(Path("my_package.py").read_text().replace('"critic": self', '"critik": self'))
+    with pytest.raises(MaxEntError, match="have an entry 'critik', but no network of that name"):
+        exec(code, names)
