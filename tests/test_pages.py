@@ -13,6 +13,13 @@ from lightning_maxent.cli import main
 from lightning_maxent.exact import soft_value_iteration
 
 DOCS = Path(__file__).parent.parent / "docs"
+QUIET = [
+    "--trainer.logger=false",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.accelerator=cpu",
+]
+SMALL_PENDULUM = "eval_interval=300, eval_episodes=1, learning_starts=256"
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
@@ -59,8 +66,7 @@ def test_the_algorithm_of_the_page_trains_from_the_command_line_as_the_page_says
         "--data.eval_interval=200",
         "--data.eval_episodes=1",
     ]
-    quiet = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-    main([*command, *small, *quiet, "--trainer.accelerator=cpu", "--name=a"])
+    main([*command, *small, *QUIET, "--name=a"])
     folder = Path("runs/munchausen_dqn/CartPole-v1/a")
     model = yaml.safe_load((folder / "config.yaml").read_text())["model"]
     assert model["class_path"] == "my_package.MunchausenDQN"
@@ -87,3 +93,24 @@ def test_a_loss_of_no_network_is_refused_as_the_page_says():
     Path("my_package.py").write_text(Path("my_package.py").read_text().replace('"critic": self', '"critik": self'))
     with pytest.raises(MaxEntError, match="have an entry 'critik', but no network of that name"):
         exec(code, names)
+
+
+def test_the_blocks_of_the_page_on_python_run_one_after_another():
+    small = {"10_000": "300", "12_000": "320", "2_000": "300", "eval_interval=1_000": SMALL_PENDULUM}
+    command = re.search(r"`lightning-maxent (fit sac/pendulum .*?)`", (DOCS / "in_python.md").read_text())
+    assert command
+    of_data = [f"--data.{each.strip()}" for each in SMALL_PENDULUM.split(",")]
+    main([*command[1].split(), *of_data, "--trainer.max_steps=300", *QUIET])
+    code = "\n".join(blocks("in_python"))
+    for number, smaller_one in small.items():
+        assert number in code
+        code = re.sub(rf"\b{number}\b", smaller_one, code)
+    names: dict = {}
+    exec(code, names)
+    assert [step for step, _ in names["curve"]] == [300, 320]  # of the run by hand, which went on
+    assert -2_000 < names["total"] < 0  # an episode of Pendulum
+    assert names["policy"].model is names["model"]  # loaded into the model that was given
+    (plain,) = Path("runs/plain").rglob("metrics.csv")
+    columns = plain.read_text().partition("\n")[0].split(",")
+    assert {"loss/critic", "train/return_mean", "eval/return_mean"} <= set(columns)
+    assert names["trainer"].callback_metrics["eval/return_mean"] < 0
