@@ -1,14 +1,26 @@
-"""The examples of the pages on algorithms and on Python, run as the pages say."""
+"""What the pages on algorithms, on Python and on security say is what happens; the citation is of this package."""
 
+import os
 import re
 import shlex
+import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from lightning_maxent import MaxEntError, load_policy
+from lightning_maxent import (
+    SAC,
+    BoxActions,
+    MaxEntError,
+    ReplayDataModule,
+    SquashedGaussian,
+    TwinCritic,
+    load_policy,
+)
 from lightning_maxent.cli import main
 from lightning_maxent.exact import soft_value_iteration
 
@@ -114,3 +126,45 @@ def test_the_blocks_of_the_page_on_python_run_one_after_another():
     columns = plain.read_text().partition("\n")[0].split(",")
     assert {"loss/critic", "train/return_mean", "eval/return_mean"} <= set(columns)
     assert names["trainer"].callback_metrics["eval/return_mean"] < 0
+
+
+class Payload:
+    """What leaves a file behind if a checkpoint that holds it is unpickled with all that pickle can do."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("payload_ran"),)
+
+
+def test_a_checkpoint_runs_no_code_as_the_page_on_security_says(capsys):
+    torch.save({"pytorch-lightning_version": "2.6.6", "state_dict": Payload()}, "bad.ckpt")
+    model, data = SAC(3, BoxActions(1), TwinCritic, SquashedGaussian), ReplayDataModule("Pendulum-v1")
+    with pytest.raises(MaxEntError, match="no checkpoint, or a damaged one"):
+        load_policy("bad.ckpt", model=model, data=data)
+    for command in ("fit", "test"):
+        with pytest.raises(SystemExit):
+            main([command, "sac/pendulum", "--ckpt_path=bad.ckpt", *QUIET])
+        assert "no checkpoint, or a damaged one" in capsys.readouterr().err
+    assert not Path("payload_ran").exists()
+    torch.load("bad.ckpt", weights_only=False)
+    assert Path("payload_ran").exists()  # it would have, so the test can fail
+
+
+def test_modules_in_the_current_folder_come_last_as_the_page_on_security_says(tmp_path):
+    Path("netrc.py").write_text(
+        "raise RuntimeError('the file in the current folder')"
+    )  # a name of the standard library
+    Path("own.py").write_text("")
+    code = "from lightning_maxent.cli import main; main(['--version']); import netrc, own; print(netrc.__file__, own.__file__)"
+    command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-I", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(DOCS.parent)})
+    assert str(tmp_path / "own.py") in done.stdout, done.stderr
+    assert str(tmp_path / "netrc.py") not in done.stdout
+
+
+def test_the_citation_has_the_title_version_and_license_of_the_package():
+    project = metadata("lightning-maxent")
+    citation = yaml.safe_load((DOCS.parent / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["title"] == project["Name"]
+    assert str(citation["version"]) == project["Version"]
+    assert citation["license"] == project["License-Expression"]
