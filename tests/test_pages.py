@@ -168,3 +168,12 @@ def test_the_citation_has_the_title_version_and_license_of_the_package():
     assert citation["title"] == project["Name"]
     assert str(citation["version"]) == project["Version"]
     assert citation["license"] == project["License-Expression"]
+
+
+def test_the_workflow_runs_the_checks_on_every_python_that_the_package_is_for():
+    workflow = yaml.safe_load((DOCS.parent / ".github" / "workflows" / "ci.yml").read_text())
+    job = workflow["jobs"]["test"]
+    assert job["steps"][-1] == {"run": "bash .ci/run"}
+    oldest, *_ = job["strategy"]["matrix"]["python"]
+    assert metadata("lightning-maxent")["Requires-Python"] == f">={oldest}"
+    assert workflow["permissions"] == {"contents": "read"}
