@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tarfile
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -177,3 +178,13 @@ def test_the_workflow_runs_the_checks_on_every_python_that_the_package_is_for():
     oldest, *_ = job["strategy"]["matrix"]["python"]
     assert metadata("lightning-maxent")["Requires-Python"] == f">={oldest}"
     assert workflow["permissions"] == {"contents": "read"}
+
+
+def test_the_source_distribution_holds_what_its_tests_read_and_no_results(tmp_path):
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(DOCS.parent)]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    assert {"README.md", "CITATION.cff", "constraints.txt", "docs/train.md", ".ci/run", "tests/test_pages.py"} <= names
+    assert not [name for name in names if name.startswith("docs/results")]
