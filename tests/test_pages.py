@@ -91,7 +91,7 @@ def test_the_algorithm_of_the_page_trains_from_the_command_line_as_the_page_says
 @pytest.mark.usefixtures("my_package")
 def test_the_algorithm_of_the_page_trains_from_python_as_the_page_says():
     code = block("write_an_algorithm", "make_trainer(").replace(
-        '("CartPole-v1")', '("CartPole-v1", eval_interval=1_010)'
+        '("CartPole-v1")', '("CartPole-v1", eval_interval=1_010, eval_episodes=1)'
     )
     names: dict = {}
     exec(smaller(code, max_steps="1_010"), names)
