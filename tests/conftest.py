@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 torch.set_num_threads(1)
+pytest.register_assert_rewrite("cli_helpers", "every_algorithm", "helpers")
 
 
 def pytest_collection_modifyitems(items) -> None:

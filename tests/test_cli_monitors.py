@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_cli import SMALL, fit, metrics, refused
+from cli_helpers import SMALL, fit, metrics, refused
 
 from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.cli import run
