@@ -25,9 +25,10 @@ from lightning_maxent.errors import MaxEntError
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
-def test_a_run_leaves_one_folder_with_everything_in_it():
+def test_a_run_leaves_one_folder_with_everything_in_it(pictures):
     run = fit()
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "curves.png", "metrics.csv"]
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     names = sorted(path.name for path in (run / "checkpoints").iterdir())
     assert names == ["best.ckpt", "last.ckpt", "last.ckpt.replay"]
     rows = metrics(run)

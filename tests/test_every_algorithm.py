@@ -22,7 +22,7 @@ def test_every_algorithm_has_a_built_in_configuration_and_a_folder_of_its_own():
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_a_run_leaves_what_every_run_leaves_and_keeps_the_clock(name, kind):
+def test_a_run_leaves_what_every_run_leaves_and_keeps_the_clock(pictures, name, kind):
     run = fit(write(name, kind), 80)
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "curves.png", "metrics.csv"]
     names = {path.name for path in (run / "checkpoints").iterdir()}
