@@ -1648,7 +1648,15 @@ def run_tests(folder: Path, tests: list[str], answer: Path) -> None:
     import pytest
 
     verdicts = Verdicts()
-    args = ["-x", "--tb=no", "-p", "no:cacheprovider", "--timeout=60", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    args = [
+        "-x",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        "--timeout=60",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]
     code = pytest.main([*args, *tests], [verdicts])
     if verdicts.broke or code not in (0, 1):  # no verdict: the run itself broke
         answer.write_text(f"BROKE {code} {verdicts.broke}")

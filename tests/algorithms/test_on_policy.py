@@ -254,7 +254,7 @@ def test_each_objective_ends_at_its_own_policy_where_the_two_differ(name, object
     solve = entropy_regularized_policy if objective is CurrentEntropy else soft_value_iteration
     exact = torch.tensor(solve(mdp, alpha).policy).float()
     algorithm = learner(name, mdp.states, FiniteActions((4,)), objective, alpha=alpha, discount=1.0)
-    optimizers, rng, rounds = named_optimizers(algorithm), np.random.default_rng(0), 600
+    optimizers, rng, rounds = named_optimizers(algorithm), np.random.default_rng(0), 450 if name == "ppo" else 300
     for index in range(rounds):
         for optimizer in optimizers.values():
             optimizer.param_groups[0]["lr"] = 0.05 * (1 - index / rounds)

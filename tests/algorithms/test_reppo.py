@@ -179,7 +179,7 @@ def test_it_ends_at_the_soft_optimum_of_a_world_of_one_step():
     )
     optimizers = named_optimizers(algorithm)
     ends = torch.ones(64, 4, dtype=torch.bool)
-    for _ in range(100):
+    for _ in range(60):
         obs = torch.zeros(64, 4, 3)
         action = algorithm.act(obs.flatten(0, 1)).view(64, 4, 1)
         reward = -2 * (action.squeeze(-1) - 0.2).square()
