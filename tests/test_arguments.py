@@ -3,8 +3,8 @@
 import re
 
 import pytest
+from cli_helpers import refused
 from lightning_utilities.core.imports import RequirementCache
-from test_cli import refused
 
 import lightning_maxent
 from lightning_maxent.arguments import COMMANDS, OPTIONS
