@@ -1,9 +1,11 @@
 import re
 import warnings
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 import torch
+from helpers import named_optimizers
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
@@ -56,8 +58,8 @@ def sac_with(optimizer) -> ValueSAC:
 @pytest.mark.parametrize(
     ("optimizer", "sentence"),
     [
-        (torch.optim.LBFGS, r"cannot be LBFGS, whose step failed \(.*'closure'\): choose one that steps by dense"),
-        (torch.optim.SparseAdam, r"cannot be SparseAdam, whose step failed \(.* dense gradients.*\): choose one"),
+        (torch.optim.LBFGS, r"cannot be LBFGS, because its step failed \(.*'closure'\): choose an optimizer for dense"),
+        (torch.optim.SparseAdam, r"cannot be SparseAdam, because its step failed \(.* dense gradients.*\): choose an"),
         (
             partial(torch.optim.Adam, fused=True, foreach=True),
             r"optimizers.critic cannot build .* together: .*--model.optimizers.critic.init_args.fused=false switches",
@@ -197,8 +199,7 @@ class Regression(AbstractAlgorithm):
         self.critic, self.value = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
         self.mistake = mistake
 
-    def check_data(self, batch):
-        pass
+    feeding = Mock()  # takes whatever data
 
     def batches(self, batch):
         yield from [torch.ones(4, 2)] * 3
@@ -215,7 +216,7 @@ class Regression(AbstractAlgorithm):
 
 
 def updated(algorithm):
-    algorithm.update(torch.ones(4, 2), dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers())))
+    algorithm.update(torch.ones(4, 2), named_optimizers(algorithm))
     return algorithm
 
 
@@ -273,7 +274,7 @@ def test_a_network_that_never_has_a_loss_is_named_and_one_that_waits_for_long_is
 
     for mistake, warned in ((late, []), (lambda losses: {"critic": losses["critic"]}, ["value"])):
         algorithm = Regression(mistake)
-        optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+        optimizers = named_optimizers(algorithm)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for _ in range(1_100):

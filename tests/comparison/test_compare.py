@@ -24,7 +24,7 @@ OPTIONS = """
   - --trainer.max_steps=80
   - --trainer.accelerator=cpu
 """
-BEGUN = f"variants: {{V: [value_sac/pendulum], no V: [sac/pendulum]}}\nseeds: [0, 1]\nsettings:{OPTIONS}"
+BEGUN = f"variants: {{V: [value_sac/pendulum], no V: [sac/pendulum]}}\nseeds: [1]\nsettings:{OPTIONS}"
 BROKEN = BEGUN.replace("no V:", "broken: [value_sac/pendulum, --model.discount=2], no V:")
 
 
@@ -35,7 +35,7 @@ def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsy
     main(["compare", "mine.yaml", "--out=out", "--jobs=2"])
     with open("out/evaluations.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["env_steps"], row["eval/return_mean"]) for row in rows] == 4 * [("40", "15.0"), ("80", "15.0")]
+    assert [(row["env_steps"], row["eval/return_mean"]) for row in rows] == 2 * [("40", "15.0"), ("80", "15.0")]
     assert [row["gradient_steps"] for row in rows[:2]] == ["20.0", "60.0"]
     assert all(float(row["seconds"]) > 0 for row in rows)
     assert "Drawn: out/page.html" in capsys.readouterr().out
@@ -44,7 +44,7 @@ def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsy
     assert (next(run.glob("*/*/run")) / "config.yaml").exists()
     (run / "finished").unlink()
     before = {path: path.stat().st_mtime_ns for path in Path("out/runs/no-V").rglob("*")}
-    Path("mine.yaml").write_text(BROKEN.replace("seeds: [0, 1]", "seeds: [1]"))
+    Path("mine.yaml").write_text(BROKEN)
     with pytest.raises(SystemExit) as stop:
         main(["compare", "mine.yaml", "--out=out", "--jobs=2"])
     assert stop.value.code == 1
@@ -53,7 +53,7 @@ def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsy
         "Failed: broken, probe_envs:probe/Counting-v0, seed 1 (exit code 1: The discount must lie in"
     )
     assert error.endswith("broken/probe_envs-probe-Counting-v0/seed1/log.txt.")
-    assert "Going on from" in (run / "log.txt").read_text()
+    assert "Resuming from" in (run / "log.txt").read_text()
     assert "at 80 environment steps" in (run / "log.txt").read_text()
     assert (run / "finished").exists()
     assert {path: path.stat().st_mtime_ns for path in Path("out/runs/no-V").rglob("*")} == before
@@ -69,7 +69,7 @@ def test_a_mistake_ends_in_one_sentence_without_a_traceback(capsys):
 
 def test_the_help_mentions_it(capsys):
     main(["--help"])
-    assert "  compare    variants x tasks x seeds side by side" in capsys.readouterr().out
+    assert "  compare    train several algorithms on several tasks and seeds" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["compare", "--help"])
     assert "--draw_only" in capsys.readouterr().out

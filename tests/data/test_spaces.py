@@ -142,9 +142,9 @@ def test_images_are_said_to_be_flattened_once_and_nothing_else_is(caplog, shape,
         data = ReplayDataModule("worlds/Pictures-v0", {"shape": shape, "beside": beside})
         assert data.obs_dim == np.prod(shape) + beside
         assert data.actions.dim == 1
-    said = [record.message for record in caplog.records if "shows images" in record.message]
+    said = [record.message for record in caplog.records if "has images" in record.message]
     assert [line.split("flattened to ")[1].split()[0] for line in said] == sizes
-    assert all("no network with convolutions" in line for line in said)
+    assert all("this package has no convolutional network" in line for line in said)
 
 
 def test_an_id_may_name_the_module_that_registers_it():
