@@ -126,7 +126,7 @@ def test_the_blocks_of_the_page_on_python_run_one_after_another():
     (plain,) = Path("runs/plain").rglob("metrics.csv")
     columns = plain.read_text().partition("\n")[0].split(",")
     assert {"loss/critic", "train/return_mean", "eval/return_mean"} <= set(columns)
-    assert names["trainer"].callback_metrics["eval/return_mean"] < 0
+    assert names["trainer"].callback_metrics["test/return_mean"] < 0
 
 
 class Payload:
@@ -188,3 +188,47 @@ def test_the_source_distribution_holds_what_its_tests_read_and_no_results(tmp_pa
         names = {name.partition("/")[2] for name in file.getnames()}
     assert {"README.md", "CITATION.cff", "constraints.txt", "docs/train.md", ".ci/run", "tests/test_pages.py"} <= names
     assert not [name for name in names if name.startswith("docs/results")]
+
+
+ROOT = DOCS.parent
+PAGES = [*ROOT.glob("*.md"), *DOCS.glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_to_a_file(page):
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text())
+    paths = [page.parent / link.partition("#")[0] for link in links if not link.startswith("https://")]
+    missing = [path for path in paths if not path.exists()]
+    if not (DOCS / "results").exists():  # a source distribution leaves them out
+        missing = [path for path in missing if "results" not in path.parts]
+    assert missing == []
+
+
+def test_the_readme_is_one_screen_that_links_every_page():
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 120
+    assert [page.name for page in PAGES if page.name != "README.md" and f"{page.name})" not in readme] == []
+
+
+def own_commands() -> list[tuple[Path, str]]:
+    """Every ``fit`` of a page that names a class of a file that the page shows."""
+    lines = [(page, line) for page in PAGES for line in page.read_text().splitlines()]
+    return [(page, line) for page, line in lines if line.startswith("lightning-maxent fit") and "my_package." in line]
+
+
+@pytest.mark.usefixtures("in_an_empty_folder")
+@pytest.mark.parametrize(("page", "line"), own_commands())
+def test_every_command_with_a_class_of_the_page_is_a_configuration_that_holds_together(
+    page, line, monkeypatch, tmp_path, capsys
+):
+    code = re.findall(r"```python\n(# my_package.py\n.*?)```", page.read_text(), re.DOTALL)
+    Path("my_package.py").write_text("\n".join(code))
+    monkeypatch.syspath_prepend(tmp_path)
+    _, *arguments = shlex.split(line)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main([*arguments, "--print_config"])
+    finally:
+        sys.modules.pop("my_package", None)
+    assert stop.value.code == 0
+    assert "class_path: my_package." in capsys.readouterr().out

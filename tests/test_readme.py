@@ -17,6 +17,7 @@ from lightning_maxent.critics.base import build_critic
 from lightning_maxent.data.action_codec import action_codec, bounded
 from lightning_maxent.targets import PolyakTarget
 from lightning_maxent.verification.command import QUICK
+from lightning_maxent.verification.contract import contract
 from lightning_maxent.verification.regression import regression
 
 ROOT = Path(__file__).parent.parent
@@ -41,8 +42,10 @@ def test_the_critic_of_the_page_on_critics_keeps_the_contract():
     namespace: dict = {}
     exec(block, namespace)
     critic = build_critic(namespace["Pessimist"], 3, 1)
-    prediction = torch.tensor([[1.0], [2.0], [3.0]])
+    prediction = torch.tensor([[1.0], [3.0]])
     assert float(critic.value(prediction)) == pytest.approx(2 - 1)
+    failed = [found for found in contract(namespace["Pessimist"], PolyakTarget) if not found.passed]
+    assert failed == []
 
 
 def test_the_policy_and_the_temperature_of_the_page_on_policies_train_sac():
