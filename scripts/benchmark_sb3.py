@@ -68,10 +68,10 @@ TD3 = REPLAY | {
     "target_policy_noise": 0.2,
     "target_noise_clip": 0.5,
 }
-NOISE = 0.1  # added to actions in [-1, 1], as ours
+NOISE = 0.1  # standard deviation, for actions in [-1, 1] as in ours
 PPO = {
     "learning_rate": 1e-3,
-    "n_steps": 512,  # of each copy
+    "n_steps": 512,  # in each environment
     "batch_size": 64,
     "n_epochs": 10,
     "gamma": 0.9,

@@ -153,7 +153,7 @@ def _wake(critic: AbstractCritic, pair: tuple[Tensor, Tensor]) -> None:
 
 
 def _share_moved(critic: AbstractCritic, pair: tuple[Tensor, Tensor], dim: int, interval: int) -> float:
-    """In how many states a small move of one dimension, from somewhere in an interval, changes any prediction."""
+    """The share of states in which a small change of one action dimension within an interval changes a prediction."""
     obs, start = pair[0], pair[1].clone()
     start[:, dim] = -1 + 2 * (interval + (1 - MOVE * INTERVALS / 2) * torch.rand(BATCH)) / INTERVALS
     end = start.clone()
