@@ -1,4 +1,4 @@
-"""Worlds of which only so many copies may be open, and evaluation in those of training."""
+"""Environments that allow a limited number of open copies, and evaluation in the copies of training."""
 
 import probe_envs
 import pytest
