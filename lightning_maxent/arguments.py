@@ -63,7 +63,7 @@ def explain(message: str) -> str:
         )
     if unknown := re.search(r"(?:[Uu]nrecognized arguments: |does not accept option )(\S+)", message):
         return renamed_option(unknown[1].lstrip("-").partition("=")[0]) or (
-            f"There is no option {unknown[1]}; --help lists all of them."
+            f"There is no option {unknown[1]}; --help all lists all of them."
         )
     if missing := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
         module, name = missing.groups()
@@ -139,7 +139,7 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
     if sentence := renamed_option(name, class_name):
         return sentence
     if not class_paths:
-        return f"There is no option {name!r}; --help lists all of them."
+        return f"There is no option {name!r}; --help all lists all of them."
     if class_name == "Optimizer":
         return (
             f"The option {name!r} belongs to an optimizer whose class is not given: give the class first, as in "
@@ -176,7 +176,7 @@ def no_such_option(name: str, options: Collection[str]) -> MaxEntError:
     if sentence := renamed_option(name.lstrip("-")):
         return MaxEntError(sentence)
     near = difflib.get_close_matches(name, options, n=3)
-    meant = f"did you mean {' or '.join(near)}?" if near else "--help lists all of them."
+    meant = f"did you mean {' or '.join(near)}?" if near else "--help all lists all of them."
     return MaxEntError(f"There is no option {name}; {meant}")
 
 

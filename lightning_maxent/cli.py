@@ -15,10 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import yaml
+
 from lightning_maxent.arguments import COMMANDS, explain, resolve_arguments
 from lightning_maxent.configurations import listing
 from lightning_maxent.errors import TRACEBACK, ForeignError, MaxEntError, broken_module
 from lightning_maxent.files import write_whole
+from lightning_maxent.run_help import run_help
 
 if TYPE_CHECKING:
     from lightning_maxent.lightning_cli import MaxEntCLI
@@ -53,9 +56,32 @@ def main(args: Sequence[str] | None = None) -> None:
         elif args[:1] in (["compare"], ["verify"]):
             _own_command(args[0], args[1:])
         else:
-            if args and args[0] in COMMANDS:
-                _announce(args[0])
+            _run_command(args)
+
+
+def _run_command(args: Sequence[str]) -> None:
+    known = bool(args) and args[0] in COMMANDS
+    given = [each for each in args if each not in ("--help", "-h")]
+    asks_for_help = known and len(given) < len(args)
+    if asks_for_help and given[1:] == ["all"]:
+        run([args[0], "--help"])
+    elif asks_for_help and not given[1:]:
+        print(run_help(args[0], None))
+    else:
+        if known:
+            _announce(args[0])
+        if asks_for_help:
+            print(run_help(args[0], _settings(given)))
+        else:
             run(resolve_arguments(args))
+
+
+def _settings(args: Sequence[str]) -> dict:
+    """All settings of the run that the arguments of a command describe."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), suppress(SystemExit):
+        run(resolve_arguments([*args, "--print_config"]))
+    return yaml.safe_load(printed.getvalue())
 
 
 def _announce(command: str) -> None:
@@ -99,8 +125,7 @@ def _own_command(name: str, args: Sequence[str]) -> None:
 
 def parse(args: Sequence[str]) -> None:
     """Parse the arguments of a command, and raise an error if they are wrong; nothing is run."""
-    with redirect_stdout(io.StringIO()), suppress(SystemExit):
-        run(resolve_arguments([*args, "--print_config"]))
+    _settings(args)
 
 
 def run(args: Sequence[str]) -> "MaxEntCLI":

@@ -1,5 +1,6 @@
 """What every test stands on: one thread, no network, small worlds whose answers are known."""
 
+import gc
 import os
 import sys
 
@@ -11,7 +12,19 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from lightning_maxent.callbacks import curves
+
 torch.set_num_threads(1)
+gc.freeze()  # the objects of the imports stay
+gc.set_threshold(50_000, 20, 50)  # a run of the command line leaves many small ones
+DRAW_CURVES = curves.draw_curves
+pytest.register_assert_rewrite("cli_helpers", "every_algorithm", "helpers")
+
+
+def pytest_collection_modifyitems(items) -> None:
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(3600))
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +34,17 @@ def _seeded() -> None:
 
 @pytest.fixture
 def in_an_empty_folder(tmp_path, monkeypatch):
-    """Where runs leave what they leave, as the command line is called there."""
+    """Where runs leave what they leave, as the command line is called there; an empty file stands for their picture."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(curves, "draw_curves", lambda metrics, picture: picture.touch())
     monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
     monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+@pytest.fixture
+def pictures(in_an_empty_folder, monkeypatch):
+    """Runs draw their pictures."""
+    monkeypatch.setattr(curves, "draw_curves", DRAW_CURVES)
 
 
 @pytest.fixture

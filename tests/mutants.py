@@ -1,50 +1,39 @@
 """Is every theorem awake?  Breaks the package in one place at a time and sees whether a test turns red.
 
-    python tests/mutants.py            # all mutants
-    python tests/mutants.py entropy    # those with this word in their name
+    python tests/mutants.py                 # all mutants
+    python tests/mutants.py entropy         # those with this word in their name
+    python tests/mutants.py --part 3 --of 8 # every eighth, from the fourth on
 
-Exits with 1 if a mutant survives.  Not collected by pytest.
+Exits with 1 if a mutant survives the tests of its file, see ``tests_of``.  Not collected by pytest.
 """
 
+import argparse
+import contextlib
+import importlib
 import os
-import re
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
+import time
+import traceback
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-TESTS = [
-    "tests/test_errors.py",
-    "tests/test_objectives.py",
-    "tests/test_objectives_of_distributions.py",
-    "tests/test_objectives_on_policy.py",
-    "tests/test_actions.py",
-    "tests/test_schedules.py",
-    "tests/test_optimizers.py",
-    "tests/test_free_space.py",
-    "tests/test_exploration.py",
-    "tests/test_temperature.py",
-    "tests/test_targets.py",
-    "tests/test_particles.py",
-    "tests/test_policy_updates.py",
-    "tests/test_noise.py",
-    "tests/test_progress.py",
-    "tests/test_whole_numbers.py",
-    "tests/networks",
-    "tests/critics",
-    "tests/policies",
-    "tests/algorithms",
-    "tests/callbacks",
-    "tests/loggers",
-    "tests/comparison",
-    "tests/data",
-    "tests/exact",
-    "tests/environments",
-    "tests/verification",
-]
+SECONDS = 600
+"""After so many the tests of a mutant are ended: it made one of them hang, where no test's own timeout ends it."""
+BEFORE = (
+    "gymnasium",
+    "matplotlib.figure",
+    "pytest",
+    "pytorch_lightning",
+    "scipy.optimize",
+    "scipy.stats",
+    "torchrl.data",
+    "wandb",
+)
+"""What is imported once: each mutant gets a copy of this process."""
 
 
 class Mutant(NamedTuple):
@@ -1567,57 +1556,205 @@ MUTANTS = [
 ]
 
 
-def tests_for(file: str) -> list[str]:
-    """All tests, those that mirror the broken file first."""
-    mirror = f"tests/{Path(file).parent}" if "/" in file else f"tests/test_{file}"
-    return sorted(TESTS, key=lambda test: test != mirror)
+SAC = [
+    "tests/algorithms/test_losses.py",
+    "tests/algorithms/test_what_enters_the_backup.py",
+    "tests/algorithms/test_batch_statistics.py",
+]
+FINITE = ["tests/algorithms/test_finite_losses.py", *SAC[1:]]
+ON_POLICY = ["tests/algorithms/test_on_policy.py"]
+TESTS = {
+    "algorithms/a2c.py": ON_POLICY,
+    "algorithms/action_value.py": [*SAC, "tests/algorithms/test_policy_delay.py"],
+    "algorithms/checks.py": ["tests/algorithms/test_base.py", *ON_POLICY],
+    "algorithms/continuous_soft_q_learning.py": ["tests/algorithms/test_continuous_soft_q_learning.py"],
+    "algorithms/deterministic.py": ["tests/algorithms/test_ddpg.py"],
+    "algorithms/discrete_sac.py": FINITE,
+    "algorithms/discrete_value_sac.py": FINITE,
+    "algorithms/dqn.py": FINITE,
+    "algorithms/finite.py": FINITE,
+    "algorithms/ppo.py": ON_POLICY,
+    "algorithms/q_learning.py": FINITE,
+    "algorithms/reinforce.py": ON_POLICY,
+    "algorithms/sac.py": SAC,
+    "algorithms/td3.py": ["tests/algorithms/test_ddpg.py"],
+    "algorithms/value_sac.py": SAC,
+    "comparison/results.py": ["tests/comparison/test_statistics.py"],
+    "critics/base.py": ["tests/critics/test_contract.py"],
+    "critics/categorical.py": ["tests/critics/test_distributions.py"],
+    "critics/ensemble.py": ["tests/critics/test_critics.py"],
+    "critics/quantile.py": ["tests/critics/test_distributions.py"],
+    "critics/twin.py": ["tests/critics/test_critics.py"],
+    "data/env_ids.py": ["tests/data/test_spaces.py"],
+    "data/environment.py": ["tests/data/test_replay.py", "tests/data/test_env_copies.py"],
+    "data/storage_space.py": ["tests/data/test_replay.py"],
+    "entropy_objectives.py": ON_POLICY,
+    "exact/multi_goal.py": ["tests/exact/test_multi_goal.py"],
+    "inspection.py": ["tests/critics/test_contract.py"],
+    "loggers/wandb.py": ["tests/loggers/test_wandb.py"],
+    "metrics_file.py": ["tests/loggers/test_tidy_csv.py"],
+    "monitors.py": ["tests/test_monitors.py", "tests/callbacks/test_checkpoint.py"],
+    "networks/batch_renorm.py": ["tests/networks/test_layers.py"],
+    "networks/mlp.py": ["tests/networks/test_networks.py"],
+    "networks/residual.py": ["tests/networks/test_networks.py"],
+    "objectives.py": [
+        "tests/test_objectives.py",
+        "tests/test_objectives_of_distributions.py",
+        "tests/test_objectives_on_policy.py",
+    ],
+    "policies/base.py": ["tests/policies/test_policies.py"],
+    "policies/gaussian.py": ["tests/policies/test_explicit.py"],
+    "policies/mixture.py": ["tests/policies/test_policies.py"],
+    "policies/squashed_gaussian.py": ["tests/policies/test_policies.py"],
+    "policies/stein_sampler.py": ["tests/policies/test_policies.py"],
+    "verification/contract.py": ["tests/verification/test_verify.py"],
+    "verification/training.py": ["tests/verification/test_verify.py"],
+}
+"""Tests that stand for a file, where it is not the one that mirrors it."""
 
 
-def killer(mutant: Mutant | None) -> str | None:
+def tests_of(file: str) -> list[str]:
+    """The tests that must turn red where a file is broken, in the order in which they are run."""
+    path = Path("tests") / file
+    mirror = str(path.with_name(f"test_{path.name}"))
+    found = TESTS.get(file, [mirror])
+    assert all((ROOT / test).exists() for test in found), found
+    return found
+
+
+class Verdicts:
+    """A plugin of pytest that keeps the first test that failed, and whatever kept tests from being run."""
+
+    def __init__(self):
+        self.failed, self.broke = None, None
+
+    def pytest_runtest_logreport(self, report) -> None:
+        if report.failed and self.failed is None:
+            self.failed = report.nodeid
+
+    def pytest_collectreport(self, report) -> None:
+        if report.failed:
+            self.broke = str(report.longrepr)
+
+
+def run_tests(folder: Path, tests: list[str], answer: Path) -> None:
+    """In a process of its own, which ends here."""
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = str(folder)
+    sys.path.insert(0, str(folder))
+    with Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), 1)
+        os.dup2(nothing.fileno(), 2)
+    import pytest
+
+    verdicts = Verdicts()
+    args = [
+        "-x",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        "--timeout=60",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]
+    code = pytest.main([*args, *tests], [verdicts])
+    if verdicts.broke or code not in (0, 1):  # no verdict: the run itself broke
+        answer.write_text(f"BROKE {code} {verdicts.broke}")
+    else:
+        answer.write_text(verdicts.failed or "")
+    os._exit(0)
+
+
+def killer(mutant: Mutant | None, folder: Path, tests: list[str]) -> str | None:
     """The first test that turns red on a broken copy of the package; None if all stay green."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
+    answer = folder / "answer"
+    answer.unlink(missing_ok=True)
+    with broken(mutant, folder):
+        if not (child := os.fork()):
+            try:
+                run_tests(folder, tests, answer)
+            except BaseException:
+                answer.write_text(f"BROKE {traceback.format_exc()}")
+            finally:
+                os._exit(1)
+        deadline = time.monotonic() + SECONDS
+        while not os.waitpid(child, os.WNOHANG)[0]:
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return "it hangs"
+            time.sleep(0.02)
+    if not answer.exists() or (text := answer.read_text()).startswith("BROKE"):
+        raise SystemExit(f"{mutant and mutant.name}: {tests} gave no verdict: {answer.exists() and text}")
+    return text or None
+
+
+@contextlib.contextmanager
+def broken(mutant: Mutant | None, folder: Path):
+    """The copy in a folder is broken in one place for a while."""
+    if mutant is None:
+        yield
+        return
+    path = folder / "lightning_maxent" / mutant.file
+    source, times = path.read_text(), path.stat().st_mtime
+    if source.count(mutant.old) != 1:
+        raise SystemExit(f"{mutant.name}: {mutant.old!r} occurs {source.count(mutant.old)} times in {mutant.file}.")
+    path.write_text(source.replace(mutant.old, mutant.new))
+    os.utime(path, (times, times + 1 + MUTANTS.index(mutant)))  # no compiled file is taken for it
+    try:
+        yield
+    finally:
+        path.write_text(source)
+        os.utime(path, (times, times))
+
+
+def survivors(mutants: list[Mutant]) -> int:
+    """How many of the mutants live on; tells of each."""
+    count = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         for part in ("lightning_maxent", "tests", "configs"):
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        if mutant is not None:
-            path = copy / "lightning_maxent" / mutant.file
-            source = path.read_text()
-            if source.count(mutant.old) != 1:
-                raise SystemExit(
-                    f"{mutant.name}: {mutant.old!r} occurs {source.count(mutant.old)} times in {mutant.file}."
-                )
-            path.write_text(source.replace(mutant.old, mutant.new))
-        run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
-            + (tests_for(mutant.file) if mutant is not None else TESTS),
-            cwd=copy,
-            env=os.environ | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if run.returncode == 0:
-        return None
-    failed = re.search(r"^FAILED (\S+)", run.stdout, re.MULTILINE)
-    if run.returncode != 1 or failed is None:  # no verdict: the run itself broke
-        raise SystemExit(run.stdout + run.stderr)
-    return failed[1]
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        for mutant in mutants:
+            began = time.monotonic()
+            test = killer(mutant, folder, tests_of(mutant.file))
+            count += test is None
+            verdict = "SURVIVED" if test is None else "killed  "
+            line = f"{verdict}  {mutant.name}  [{test or mutant.file}]  {time.monotonic() - began:.1f} s"
+            print(line, flush=True)
+    return count
 
 
-def main(words: list[str]) -> int:
-    if (broken := killer(None)) is not None:
-        print(f"Without any mutant, {broken} is red: mend that first.")
-        return 1
-    chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
-    survivors = 0
-    for mutant in chosen:
-        test = killer(mutant)
-        survivors += test is None
-        print(f"{'SURVIVED' if test is None else 'killed  '}  {mutant.name}  [{test or mutant.file}]", flush=True)
-    print(f"{len(chosen) - survivors} of {len(chosen)} mutants killed.")
-    return int(survivors > 0)
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="mutants with one of these words in their name; all, if none is given")
+    parser.add_argument("--part", type=int, default=0, help="which part of the mutants, counted modulo --of")
+    parser.add_argument("--of", type=int, default=1, help="into how many parts they are divided")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many processes share the work")
+    given = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if not given.words or any(word in mutant.name for word in given.words)]
+    chosen = chosen[given.part % given.of :: given.of]
+    print(f"{len(chosen)} of {len(MUTANTS)} mutants: part {given.part % given.of} of {given.of}.", flush=True)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for module in BEFORE:
+        importlib.import_module(module)
+    assert "lightning_maxent" not in sys.modules
+    workers = []
+    for job in range(given.jobs):
+        if not (worker := os.fork()):
+            code = 2
+            try:
+                code = int(survivors(chosen[job :: given.jobs]) > 0)
+            except SystemExit as stop:
+                print(stop, file=sys.stderr, flush=True)
+            finally:
+                os._exit(code)
+        workers.append(worker)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) for worker in workers]
+    print("Every mutant was killed." if not any(codes) else "NOT EVERY MUTANT WAS KILLED.")
+    return max(codes)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

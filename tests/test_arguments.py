@@ -3,8 +3,8 @@
 import re
 
 import pytest
+from cli_helpers import refused
 from lightning_utilities.core.imports import RequirementCache
-from test_cli import refused
 
 import lightning_maxent
 from lightning_maxent.arguments import COMMANDS, OPTIONS
@@ -38,12 +38,12 @@ def test_an_option_of_another_class_says_whose_it_is(capsys):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["fit", "--no_such", "3"], "There is no option --no_such; --help lists all of them."),
-        (["fit", "--no_such=3"], "There is no option --no_such; --help lists all of them."),
+        (["fit", "--no_such", "3"], "There is no option --no_such; --help all lists all of them."),
+        (["fit", "--no_such=3"], "There is no option --no_such; --help all lists all of them."),
         (["test", "--modle.critic=3"], "There is no option --modle; did you mean --model"),
         (["fit", "--runs_dr", "x", "--trainer.max_steps=3"], "There is no option --runs_dr; did you mean --runs_dir"),
         (["fit", "--trainer.callbacks+=Timer", "--seed_everything", "-3"], "Say what to fit: "),
-        (["fit", "sac", PENDULUM, "--no_such=3"], "There is no option --no_such; --help lists all of them."),
+        (["fit", "sac", PENDULUM, "--no_such=3"], "There is no option --no_such; --help all lists all of them."),
         (["fit", "sac", PENDULUM, "--trainer.max_stps=3"], "There is no option --trainer.max_stps; did you mean --trainer.max_steps"),
         (["validate", "sac", PENDULUM, "--verbse=3"], "There is no option --verbse; did you mean --verbose"),
     ],
@@ -55,7 +55,7 @@ def test_an_option_that_there_is_not_is_named_with_those_near_it(capsys, args, s
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_options_that_are_known_without_pytorch_are_those_of_the_commands(capsys, command):
     with pytest.raises(SystemExit):
-        main([command, "--help"])
+        main([command, "--help", "all"])
     shown = re.findall(r"^ +(?:-\w, )?(--\w+)", capsys.readouterr().out, re.MULTILINE)
     assert {"--model", "--runs_dir", "--ckpt_path"} <= set(shown) <= set(OPTIONS)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_cli import SMALL, metrics, refused
+from cli_helpers import SMALL, metrics, refused
 
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.cli import main

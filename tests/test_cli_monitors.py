@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_cli import SMALL, fit, metrics, refused
+from cli_helpers import SMALL, fit, metrics, refused
 
 from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.cli import run
@@ -40,10 +40,11 @@ def test_every_column_can_be_monitored_from_its_first_value_on_and_each_value_co
     callbacks = [
         callback
         for number, column in enumerate(sorted(columns))
-        for mode in MODES
         for callback in (
-            early_stopping(monitor=column, mode=mode, patience=100),
-            model_checkpoint(monitor=column, mode=mode, filename=f"{number}-{mode}", save_weights_only=True),
+            early_stopping(monitor=column, mode=("min", "max")[number % 2], patience=100),
+            model_checkpoint(
+                monitor=column, mode=("max", "min")[number % 2], filename=str(number), save_weights_only=True
+            ),
         )
     ]
     cli = fitted(*rare, overlay(*callbacks), steps=240)
@@ -65,7 +66,7 @@ def test_every_column_can_be_monitored_from_its_first_value_on_and_each_value_co
             assert callback.save_top_k == 1
             assert Path(callback.best_model_path).is_file()
         seen += 1
-    assert seen == 4 * len(columns)
+    assert seen == 2 * len(columns)
 
 
 @pytest.mark.parametrize(

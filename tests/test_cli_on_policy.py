@@ -1,7 +1,7 @@
 """The command line on policy: mistakes that only such algorithms meet."""
 
 import pytest
-from test_cli import refused
+from cli_helpers import refused
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 SMALL = [

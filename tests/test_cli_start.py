@@ -4,13 +4,12 @@ import logging
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import pytorch_lightning as pl
-from test_cli import SMALL, environment, fit, metrics, refused
+from cli_helpers import SMALL, fit, metrics, python, refused
 
 import lightning_maxent
 from lightning_maxent import exports
@@ -29,10 +28,6 @@ class Nothing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Nothing)
 """
-
-
-def python(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *args], env=environment(), capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(

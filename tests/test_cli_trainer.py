@@ -9,9 +9,9 @@ import pytest
 import pytorch_lightning as pl
 import wandb_files
 import yaml
+from cli_helpers import SMALL, fit, metrics, refused, saved
 from lightning_utilities.core.imports import RequirementCache
 from pytorch_lightning.callbacks import EarlyStopping
-from test_cli import SMALL, fit, metrics, refused, saved
 
 from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.cli import main, run

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from test_cli import metrics, same, saved
-from test_every_algorithm import CONFIGURATIONS, FIRST, cut_ends_as_whole, fit, write
+from cli_helpers import metrics, saved
+from every_algorithm import CONFIGURATIONS, FIRST, cut_ends_as_whole, fit, write
+from helpers import same
 
 from lightning_maxent.cli import main
 

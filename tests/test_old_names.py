@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_cli import SMALL, fit, refused
+from cli_helpers import SMALL, fit, refused
 
 from lightning_maxent import MaxEntError, exports
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO

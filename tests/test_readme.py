@@ -8,9 +8,10 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from helpers import made_up, named_optimizers
 from probe_envs import Unbounded
 
-from lightning_maxent import SAC, BoxActions, Transition, TwinCritic
+from lightning_maxent import SAC, BoxActions, TwinCritic
 from lightning_maxent.cli import main
 from lightning_maxent.critics.base import build_critic
 from lightning_maxent.data.action_codec import action_codec, bounded
@@ -55,9 +56,9 @@ def test_the_policy_and_the_temperature_of_the_page_on_policies_train_sac():
         action, log_prob = algorithm.policy(torch.zeros(100_000, 3))
     inside = ((action > -0.5) & (action < 0.2)).all(-1)
     assert float((inside / log_prob.exp()).mean()) == pytest.approx(0.49, rel=0.03)  # a density on the box
-    batch = Transition(torch.randn(8, 3), action[:8], torch.randn(8), torch.randn(8, 3), torch.arange(8) > 5)
+    batch = made_up(3, BoxActions(2), 8)
     alpha = float(algorithm.temperature().detach())
-    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    optimizers = named_optimizers(algorithm)
     algorithm.update(batch, optimizers)
     assert optimizers.keys() == {"critic", "policy", "temperature"}
     assert 0 < float(algorithm.temperature().detach()) < alpha  # more entropy than the target: less weight

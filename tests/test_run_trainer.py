@@ -9,8 +9,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
+from cli_helpers import SMALL, metrics
 from pytorch_lightning.loggers import CSVLogger
-from test_cli import SMALL, metrics
 
 from lightning_maxent import SAC, MaxEntError, ReplayDataModule, SquashedGaussian, TwinCritic, make_trainer
 from lightning_maxent.arguments import resolve_arguments

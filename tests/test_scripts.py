@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_cli import same
+from helpers import same
 
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.cli import main

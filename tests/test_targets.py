@@ -2,6 +2,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import modes, snapshot
 from torch import nn
 from torch.testing import assert_close
 
@@ -29,10 +30,6 @@ def shake(network, seed):
     with torch.no_grad():
         for tensor in network.state_dict().values():
             tensor.copy_(torch.randn(tensor.shape) if tensor.is_floating_point() else torch.tensor(10 * seed + 1))
-
-
-def snapshot(module):
-    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
 def floating(state):
@@ -172,10 +169,6 @@ def test_a_frozen_network_normalises_by_running_statistics_that_stand_still():
 
 
 # ---- steady ------------------------------------------------------------------------------------------------------------
-
-
-def modes(module):
-    return [each.training for each in module.modules()]
 
 
 def normed_and_dropping():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_cli import metrics
+from cli_helpers import metrics
 
 from lightning_maxent import (
     Categorical,

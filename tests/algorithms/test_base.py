@@ -5,6 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from helpers import named_optimizers
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
@@ -215,7 +216,7 @@ class Regression(AbstractAlgorithm):
 
 
 def updated(algorithm):
-    algorithm.update(torch.ones(4, 2), dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers())))
+    algorithm.update(torch.ones(4, 2), named_optimizers(algorithm))
     return algorithm
 
 
@@ -273,7 +274,7 @@ def test_a_network_that_never_has_a_loss_is_named_and_one_that_waits_for_long_is
 
     for mistake, warned in ((late, []), (lambda losses: {"critic": losses["critic"]}, ["value"])):
         algorithm = Regression(mistake)
-        optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+        optimizers = named_optimizers(algorithm)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for _ in range(1_100):

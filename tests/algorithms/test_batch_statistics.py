@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import lose, made_up, modes, named_optimizers, snapshot
 from torch.optim import SGD
 from torch.testing import assert_close
 
@@ -24,7 +25,6 @@ from lightning_maxent.policies.categorical import Categorical
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 from lightning_maxent.targets import JointPass, JointPolyakTarget, PolyakTarget
 from lightning_maxent.temperature import FixedTemperature
-from lightning_maxent.transition import Transition
 from lightning_maxent.value import StateValue
 
 OBS, ACTION, BATCH = 3, 2, 32
@@ -79,27 +79,9 @@ def target(pair):
 
 @pytest.fixture
 def batch():
-    generator = torch.Generator().manual_seed(1)
-    return Transition(
-        obs=2 * torch.randn(BATCH, OBS, generator=generator) + 1,
-        action=torch.eye(ACTION)[torch.randint(ACTION, (BATCH,), generator=generator)],
-        reward=torch.randn(BATCH, generator=generator),
-        next_obs=torch.randn(BATCH, OBS, generator=generator) - 1,
-        terminated=torch.rand(BATCH, generator=generator) < 0.3,
-    )
-
-
-def snapshot(module):
-    return {name: state.clone() for name, state in module.state_dict().items()}
-
-
-def modes(module):
-    return [each.training for each in module.modules()]
-
-
-def lose(algorithm, batch):
-    torch.manual_seed(7)
-    return algorithm.losses(batch)
+    """Of states and next states whose statistics differ."""
+    batch = made_up(OBS, FINITE, BATCH)
+    return batch._replace(obs=2 * batch.obs + 1, next_obs=batch.next_obs - 1)
 
 
 def test_every_network_takes_statistics_once_from_what_it_learns_and_a_joint_one_from_both_states(build, target, batch):
@@ -143,7 +125,7 @@ def both(now, following):
 
 def disturbed(algorithm, batch):
     """As after a while: running statistics, and slow copies, that are not those of the start."""
-    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    optimizers = named_optimizers(algorithm)
     for _ in range(3):
         algorithm.update(batch, optimizers)
     return algorithm
@@ -241,7 +223,7 @@ def test_losses_of_flash_sac_equal_those_of_its_code(batch):
 def test_after_every_update_constraints_hold_and_slow_copies_follow_by_their_formula_untouched(batch):
     large = partial(SGD, lr=1.0)
     algorithm = flash_sac(optimizers=Optimizers(critic=large, policy=large))
-    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    optimizers = named_optimizers(algorithm)
     for _ in range(3):
         before = {name: p.detach().clone() for name, p in algorithm.target_critic.network.named_parameters()}
         algorithm.update(batch, optimizers)

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import constant, made_up, named_optimizers
 from torch.testing import assert_close
 
 from lightning_maxent import Optimizers
@@ -70,31 +71,10 @@ def build(**parts):
     return ContinuousSoftQLearning(OBS, BoxActions(ACTION), discount=DISCOUNT, **given)
 
 
-def transitions(seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return Transition(
-        obs=torch.randn(BATCH, OBS, generator=generator),
-        action=torch.rand(BATCH, ACTION, generator=generator) * 2 - 1,
-        reward=torch.randn(BATCH, generator=generator),
-        next_obs=torch.randn(BATCH, OBS, generator=generator),
-        terminated=torch.rand(BATCH, generator=generator) < 0.3,
-    )
-
-
-def constant(network, *numbers):
-    with torch.no_grad():
-        network[-1].weight.zero_()
-        network[-1].bias.copy_(torch.tensor(numbers).view_as(network[-1].bias))
-
-
-def optimizers_of(algorithm):
-    return dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
-
-
 @pytest.mark.parametrize("parts", [*POLICIES.values(), *CRITICS.values()], ids=[*POLICIES, *CRITICS])
 def test_each_loss_moves_its_own_network_alone(parts):
     algorithm = build(temperature=partial(LearnedTemperature, initial_alpha=ALPHA, target_entropy=0.0), **parts)
-    losses = algorithm.losses(transitions())
+    losses = algorithm.losses(made_up(OBS, BoxActions(ACTION), BATCH))
     assert losses.keys() == {"critic", "policy", "temperature"}
     for name, loss in losses.items():
         for other in losses:
@@ -107,7 +87,7 @@ def test_each_loss_moves_its_own_network_alone(parts):
 
 @pytest.mark.parametrize("target", [PeriodicTarget, PolyakTarget])
 def test_q_regresses_on_reward_and_the_soft_value_of_the_copy(target):
-    algorithm, batch = build(target=target), transitions()
+    algorithm, batch = build(target=target), made_up(OBS, BoxActions(ACTION), BATCH)
     constant(algorithm.critic.network, 0.5, -0.25)
     constant(algorithm.target_critic.network.network, 2.0, 1.5)
     soft_value = 1.5 + ALPHA * ACTION * math.log(2)  # of a constant, whatever the particles
@@ -135,7 +115,7 @@ def test_the_mean_of_what_is_backed_up_is_the_importance_sampled_value(parts, mo
     watch("value", value_of)
     watch("target", target_of)
     monkeypatch.setattr(algorithm, "backup", lambda batch, back: seen.update(backed_up=back) or backup(batch, back))
-    algorithm.losses(transitions())
+    algorithm.losses(made_up(OBS, BoxActions(ACTION), BATCH))
     value, target = seen["value"].view(BATCH, 5), seen["target"].mean().view(BATCH, 5)
     soft_value = ALPHA * ((value / ALPHA).exp().mean(1).log() + ACTION * math.log(2))
     expected = soft_value + ((value / ALPHA).softmax(1) * (target - value)).sum(1)
@@ -147,7 +127,7 @@ def test_a_joint_pass_asks_for_all_particles_together_with_the_pairs_that_learn(
     algorithm = build(**CRITICS["joint_pass"], particles=UniformParticles(5))
     sizes = []
     algorithm.critic.register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0])))
-    algorithm.losses(transitions())
+    algorithm.losses(made_up(OBS, BoxActions(ACTION), BATCH))
     assert sizes[-1] == BATCH * (1 + 5)
 
 
@@ -207,7 +187,7 @@ def test_in_a_world_of_one_step_q_value_entropy_and_policy_become_the_exact_ones
         temperature=partial(FixedTemperature, alpha=alpha),
         optimizers=Optimizers(optimizer),
     )
-    optimizers = optimizers_of(algorithm)
+    optimizers = named_optimizers(algorithm)
     for _ in range(1200):
         obs, action = torch.zeros(96, OBS), torch.rand(96, ACTION) * 2 - 1
         algorithm.update(Transition(obs, action, curve(obs, action), obs, torch.ones(96, dtype=torch.bool)), optimizers)
@@ -226,7 +206,7 @@ def test_a_learned_temperature_follows_the_entropy_of_the_softmax_of_q():
     algorithm = build(temperature=partial(LearnedTemperature, initial_alpha=ALPHA, target_entropy=1.0))
     constant(algorithm.critic.network, 0.0, 0.0)
     constant(algorithm.target_critic.network.network, 0.0, 0.0)  # uniform: entropy log 4
-    algorithm.losses(transitions())["temperature"].backward()
+    algorithm.losses(made_up(OBS, BoxActions(ACTION), BATCH))["temperature"].backward()
     assert_close(algorithm.temperature.log_alpha.grad, torch.tensor(ALPHA * (math.log(4) - 1.0)))
 
 
@@ -301,7 +281,7 @@ class Beta(AbstractPolicy):
 def test_a_density_that_knows_no_tanh_plays_and_learns_by_its_divergence():
     algorithm = build(policy=Beta, particles=PolicyParticles(4), policy_update=DivergenceUpdate(2))
     before = algorithm.policy.parameters_of.weight.clone()
-    algorithm.update(transitions(), dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers())))
+    algorithm.update(made_up(OBS, BoxActions(ACTION), BATCH), named_optimizers(algorithm))
     assert (algorithm.policy.parameters_of.weight != before).any()
     for deterministic in (False, True):
         assert algorithm.act(torch.zeros(5, OBS), deterministic).shape == (5, ACTION)

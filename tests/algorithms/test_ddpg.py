@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import disturb, made_up, named_optimizers
 from torch.testing import assert_close
 
 from lightning_maxent import Optimizers
@@ -28,23 +29,9 @@ def build(algorithm=DDPG, **parts):
     return algorithm(OBS, BoxActions(ACTION), discount=DISCOUNT, **given)
 
 
-def transitions():
-    torch.manual_seed(1)
-    action, terminated = torch.rand(BATCH, ACTION) * 2 - 1, torch.rand(BATCH) < 0.3
-    return Transition(torch.randn(BATCH, OBS), action, torch.randn(BATCH), torch.randn(BATCH, OBS), terminated)
-
-
-def disturb(algorithm):
-    """Copies that differ from their networks, so that neither stands for the other."""
-    with torch.no_grad():
-        for copy in (algorithm.target_critic, algorithm.target_policy):
-            for parameter in copy.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
-
-
 @pytest.mark.parametrize("kind", [DDPG, TD3])
 def test_losses_are_those_of_the_docstrings(kind):
-    algorithm, batch = build(kind), transitions()
+    algorithm, batch = build(kind), made_up(OBS, BoxActions(ACTION), BATCH)
     disturb(algorithm)
     algorithm.gradient_steps = 1  # the second update: the policy's turn
     torch.manual_seed(2)
@@ -64,7 +51,7 @@ def test_losses_are_those_of_the_docstrings(kind):
 
 def test_each_loss_moves_its_own_network_alone():
     algorithm = build()
-    losses = algorithm.losses(transitions())
+    losses = algorithm.losses(made_up(OBS, BoxActions(ACTION), BATCH))
     for name, loss in losses.items():
         for other in losses:
             parameters = list(getattr(algorithm, other).parameters())
@@ -75,12 +62,12 @@ def test_each_loss_moves_its_own_network_alone():
 def test_the_policy_moves_every_second_update_of_td3_and_the_copies_always():
     algorithm, moved = build(TD3), []
     disturb(algorithm)
-    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    optimizers = named_optimizers(algorithm)
     for _ in range(4):
         before = algorithm.policy.network[0].weight.detach().clone()
         copies = [algorithm.target_critic.network.network[0].weight, algorithm.target_policy.network.network[0].weight]
         behind = [copy.detach().clone() for copy in copies]
-        algorithm.update(transitions(), optimizers)
+        algorithm.update(made_up(OBS, BoxActions(ACTION), BATCH), optimizers)
         moved.append(not torch.equal(before, algorithm.policy.network[0].weight))
         assert not any(torch.equal(*pair) for pair in zip(behind, copies))
     assert moved == [False, True, False, True]
@@ -97,7 +84,7 @@ def test_noise_is_for_exploring_alone():
 
 def test_in_a_world_of_one_step_the_policy_finds_the_best_action_of_every_state():
     algorithm = build(optimizers=Optimizers(partial(torch.optim.Adam, lr=3e-3)))
-    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    optimizers = named_optimizers(algorithm)
     for _ in range(600):
         obs, action = torch.rand(128, OBS) * 2 - 1, torch.rand(128, ACTION) * 2 - 1
         reward = -(action - 0.6 * obs[:, :ACTION]).square().sum(-1)

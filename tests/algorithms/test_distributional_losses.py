@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import lose, made_up
 from torch import tensor
 from torch.testing import assert_close
 
@@ -62,19 +63,7 @@ CRITICS = {
 
 @pytest.fixture
 def batch():
-    generator = torch.Generator().manual_seed(1)
-    return Transition(
-        obs=torch.randn(BATCH, OBS, generator=generator),
-        action=torch.eye(ACTION)[torch.randint(ACTION, (BATCH,), generator=generator)],
-        reward=torch.randn(BATCH, generator=generator),
-        next_obs=torch.randn(BATCH, OBS, generator=generator),
-        terminated=torch.rand(BATCH, generator=generator) < 0.3,
-    )
-
-
-def lose(algorithm, batch):
-    torch.manual_seed(7)
-    return algorithm.losses(batch)
+    return made_up(OBS, FiniteActions((ACTION,)), BATCH)
 
 
 def target_of(algorithm, batch):

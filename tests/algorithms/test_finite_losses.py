@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from helpers import constant, disturb, gradients, made_up, named_optimizers
 from scipy.optimize import brentq
 from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import chisquare, entropy
@@ -93,32 +94,7 @@ def actions(request):
 
 @pytest.fixture
 def batch(actions):
-    generator = torch.Generator().manual_seed(1)
-    chosen = [torch.randint(count, (BATCH,), generator=generator) for count in actions.counts]
-    return Transition(
-        obs=torch.randn(BATCH, OBS, generator=generator),
-        action=torch.cat([torch.eye(count)[index] for count, index in zip(actions.counts, chosen)], -1),
-        reward=torch.randn(BATCH, generator=generator),
-        next_obs=torch.randn(BATCH, OBS, generator=generator),
-        terminated=torch.rand(BATCH, generator=generator) < 0.3,
-    )
-
-
-def named_optimizers(algorithm):
-    return dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
-
-
-def gradients(algorithm):
-    return {name: None if p.grad is None else p.grad.clone() for name, p in algorithm.named_parameters()}
-
-
-def disturb(algorithm):
-    """Move slow copies away from their networks, so that the two cannot be taken for each other."""
-    for name, child in algorithm.named_children():
-        if name.startswith("target_"):
-            with torch.no_grad():
-                for parameter in child.parameters():
-                    parameter += 0.1 * torch.randn_like(parameter)
+    return made_up(OBS, actions, BATCH)
 
 
 def all_actions(counts):
@@ -212,13 +188,6 @@ Q1, Q2 = np.array([129, -63, 230, 51, -182]) / 256, np.array([26, 192, 103, 69, 
 TARGET_Q1, TARGET_Q2 = np.array([254, 198, 243, 205, 230]) / 256, np.array([235, 213, 250, 225, 197]) / 256
 LOGITS = np.array([77, -153, 251, 0, -101]) / 256
 V, TARGET_V = 0.75, -1.0
-
-
-def constant(network, *numbers):
-    last = network[-1]
-    with torch.no_grad():
-        last.weight.zero_()
-        last.bias.copy_(torch.tensor(np.array(numbers), dtype=torch.float32).view_as(last.bias))
 
 
 def constant_networks(algorithm):

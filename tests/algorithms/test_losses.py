@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from helpers import constant, disturb, gradients, lose, made_up, named_optimizers
 from scipy.optimize import brentq, minimize_scalar
 from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
@@ -60,37 +61,21 @@ LEARNERS = {
 NETWORKS = ("value", "critic", "policy", "temperature")
 
 
+@pytest.fixture
+def batch():
+    return made_up(OBS, BoxActions(ACTION), BATCH)
+
+
 @pytest.fixture(params=ALGORITHMS)
 def build(request):
     torch.manual_seed(0)
     return ALGORITHMS[request.param]
 
 
-@pytest.fixture
-def batch():
-    generator = torch.Generator().manual_seed(1)
-    return Transition(
-        obs=torch.randn(BATCH, OBS, generator=generator),
-        action=torch.rand(BATCH, ACTION, generator=generator) * 2 - 1,
-        reward=torch.randn(BATCH, generator=generator),
-        next_obs=torch.randn(BATCH, OBS, generator=generator),
-        terminated=torch.rand(BATCH, generator=generator) < 0.3,
-    )
-
-
-def named_optimizers(algorithm):
-    return dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
-
-
 def resting_optimizers(algorithm):
     """Optimizers that step without moving anything, so that gradients can be looked at."""
     names = algorithm.trained_networks()
     return {name: torch.optim.SGD(getattr(algorithm, name).parameters(), lr=0.0) for name in names}
-
-
-def losses_with_the_same_noise(algorithm, batch):
-    torch.manual_seed(7)
-    return algorithm.losses(batch)
 
 
 def test_an_optimizer_keeps_its_own_step_size_and_refuses_the_moments_of_another_kind(build):
@@ -110,21 +95,6 @@ def test_an_optimizer_keeps_its_own_step_size_and_refuses_the_moments_of_another
         critic_optimizer(partial(SGD, lr=0.1)).load_state_dict(saved)
 
 
-def gradients(algorithm):
-    return {name: None if p.grad is None else p.grad.clone() for name, p in algorithm.named_parameters()}
-
-
-def disturb(module):
-    """Move a slow copy away from its network, so that the two cannot be taken for each other."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-
-
-def slow_copies(algorithm):
-    return {name: child for name, child in algorithm.named_children() if name.startswith("target_")}
-
-
 # ---- gradients ---------------------------------------------------------------------------------------------------------
 
 
@@ -132,7 +102,7 @@ def test_each_loss_moves_every_weight_tensor_of_its_own_network_and_no_other(bui
     algorithm = build(OBS, BoxActions(ACTION))
     for moved in algorithm.trained_networks():
         algorithm.zero_grad()
-        losses_with_the_same_noise(algorithm, batch)[moved].backward()
+        lose(algorithm, batch)[moved].backward()
         for name, gradient in gradients(algorithm).items():
             if name.startswith(f"{moved}."):
                 assert gradient is not None
@@ -144,7 +114,7 @@ def test_each_loss_moves_every_weight_tensor_of_its_own_network_and_no_other(bui
 def test_one_shared_backward_gives_the_gradients_of_separate_ones(build, batch):
     algorithm = build(OBS, BoxActions(ACTION))
     for name in algorithm.trained_networks():
-        losses_with_the_same_noise(algorithm, batch)[name].backward()
+        lose(algorithm, batch)[name].backward()
     separate = gradients(algorithm)
     torch.manual_seed(7)
     algorithm.update(batch, resting_optimizers(algorithm))
@@ -156,10 +126,9 @@ def test_update_steps_every_network_once_down_its_gradient_and_the_slow_copy_fol
 ):
     lr = 0.1
     algorithm = build(OBS, BoxActions(ACTION), optimizers=Optimizers(partial(SGD, lr=lr)))
-    for copy in slow_copies(algorithm).values():
-        disturb(copy)
+    disturb(algorithm)
     for name in algorithm.trained_networks():
-        losses_with_the_same_noise(algorithm, batch)[name].backward()
+        lose(algorithm, batch)[name].backward()
     before = {name: p.detach().clone() for name, p in algorithm.named_parameters()}
     slopes = gradients(algorithm)
     torch.manual_seed(7)
@@ -183,7 +152,7 @@ def test_gradients_of_one_update_do_not_add_to_those_of_the_last(build, batch):
         algorithm.update(batch, optimizers)
     twice = gradients(algorithm)
     algorithm.zero_grad()
-    for name, loss in losses_with_the_same_noise(algorithm, batch).items():
+    for name, loss in lose(algorithm, batch).items():
         if name in optimizers:
             loss.backward()
     trained = {
@@ -206,10 +175,10 @@ def test_a_fixed_temperature_has_no_optimizer_and_a_learned_one_has(build):
 
 def test_what_lies_behind_termination_does_not_reach_any_loss(build, batch):
     algorithm = build(OBS, BoxActions(ACTION))
-    expected = losses_with_the_same_noise(algorithm, batch)
+    expected = lose(algorithm, batch)
     next_obs = batch.next_obs.clone()
     next_obs[batch.terminated] = math.nan
-    assert_close(losses_with_the_same_noise(algorithm, batch._replace(next_obs=next_obs)), expected, rtol=0, atol=0)
+    assert_close(lose(algorithm, batch._replace(next_obs=next_obs)), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("discount", [-0.1, 1.1, math.nan])
@@ -222,13 +191,6 @@ def test_discount_outside_zero_to_one_is_refused(build, discount):
 
 Q1, Q2, TARGET_Q1, TARGET_Q2, V, TARGET_V = 0.5, -0.25, 2.0, 1.5, 0.75, -1.0
 MEAN, LOG_STD = (0.3, -0.6), (-0.5, 0.2)
-
-
-def constant(network, *numbers):
-    last = network[-1]
-    with torch.no_grad():
-        last.weight.zero_()
-        last.bias.copy_(torch.tensor(numbers).view_as(last.bias))
 
 
 def sampled_log_prob():
@@ -263,7 +225,7 @@ def test_losses_of_constant_networks_equal_the_equations_of_the_papers(build, ba
         expected["value"] = ((V - (q - ALPHA * log_prob)) ** 2).mean()
     if isinstance(algorithm.temperature, FixedTemperature):
         expected["temperature"] = torch.zeros((), dtype=torch.float64)
-    losses = losses_with_the_same_noise(algorithm, batch)
+    losses = lose(algorithm, batch)
     assert losses.keys() == expected.keys()
     for name, loss in losses.items():
         assert_close(loss.double(), expected[name], rtol=1e-5, atol=1e-5)
@@ -358,9 +320,9 @@ def test_sac_agrees_with_the_sac_of_torchrl(batch, fixed_alpha):
     """
     torch.manual_seed(0)
     algorithm = ALGORITHMS[f"sac_{'fixed' if fixed_alpha else 'learned'}"](OBS, BoxActions(ACTION))
-    disturb(algorithm.target_critic)
+    disturb(algorithm)
     theirs = torchrl_sac(algorithm, fixed_alpha)
-    ours = losses_with_the_same_noise(algorithm, batch)
+    ours = lose(algorithm, batch)
     data = TensorDict(
         {
             "observation": batch.obs,

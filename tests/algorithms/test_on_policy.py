@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tabular
 import torch
+from helpers import named_optimizers
 from torch import nn
 from torch.optim import SGD, Adam
 from torch.testing import assert_close
@@ -76,10 +77,6 @@ def rollout_of(actions, time=8, envs=6, seed=0):
         terminated,
         terminated | (torch.rand(shape, generator=generator) < 0.2),
     )
-
-
-def optimizers_of(algorithm):
-    return dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
 
 
 def put_in(table, numbers):
@@ -259,7 +256,7 @@ def test_each_objective_ends_at_its_own_policy_where_the_two_differ(name, object
     solve = entropy_regularized_policy if objective is CurrentEntropy else soft_value_iteration
     exact = torch.tensor(solve(mdp, alpha).policy).float()
     algorithm = learner(name, mdp.states, FiniteActions((4,)), objective, alpha=alpha, discount=1.0)
-    optimizers, rng, rounds = optimizers_of(algorithm), np.random.default_rng(0), 600
+    optimizers, rng, rounds = named_optimizers(algorithm), np.random.default_rng(0), 450 if name == "ppo" else 300
     for index in range(rounds):
         for optimizer in optimizers.values():
             optimizer.param_groups[0]["lr"] = 0.05 * (1 - index / rounds)
@@ -289,7 +286,7 @@ def test_each_objective_ends_at_its_own_policy_where_the_two_differ(name, object
 def test_every_kind_of_action_is_learned(name, actions, best):
     """In a world of one step that pays for being near the best action: there the policy's samples end."""
     algorithm = learner(name, 3, actions, alpha=0.0, optimizers=Optimizers(policy=partial(Adam, lr=0.05)))
-    optimizers, obs = optimizers_of(algorithm), torch.eye(3).repeat(1, 40, 1)
+    optimizers, obs = named_optimizers(algorithm), torch.eye(3).repeat(1, 40, 1)
     done = torch.ones(1, 120, dtype=torch.bool)
 
     def distance(action):
@@ -326,7 +323,7 @@ def test_a_learned_temperature_steers_to_its_entropy(name, lead, grows):
     nn.init.zeros_(algorithm.policy.network[0].weight)
     with torch.no_grad():
         algorithm.policy.network[0].bias.copy_(torch.tensor([lead, 0.0, 0.0]))
-    algorithm.update(next(algorithm.batches(rollout_of(FiniteActions((3,))))), optimizers_of(algorithm))
+    algorithm.update(next(algorithm.batches(rollout_of(FiniteActions((3,))))), named_optimizers(algorithm))
     alpha = float(algorithm.temperature().detach())
     assert alpha != 0.5
     assert (alpha > 0.5) == grows
@@ -349,7 +346,7 @@ def test_an_annealed_temperature_weighs_the_entropy_as_the_clock_says(name):
 def test_entropy_beyond_the_box_does_not_drive_the_deviation_to_infinity(name):
     """Out there rewards change no more, and at a large alpha nothing else would hold it back."""
     algorithm = learner(name, 3, BoxActions(2), alpha=5.0, optimizers=Optimizers(policy=partial(Adam, lr=0.1)))
-    optimizers, obs = optimizers_of(algorithm), torch.eye(3).repeat(1, 40, 1)
+    optimizers, obs = named_optimizers(algorithm), torch.eye(3).repeat(1, 40, 1)
     done = torch.ones(1, 120, dtype=torch.bool)
     for _ in range(60):
         action = algorithm.act(obs[0]).unsqueeze(0)
@@ -364,7 +361,7 @@ def test_gradients_are_shortened_to_the_norm_that_was_asked_for(name):
         name, 3, FiniteActions((3,)), max_grad_norm=1e-3, optimizers=Optimizers(policy=partial(SGD, lr=1.0))
     )
     before = algorithm.policy.network[0].weight.detach().clone(), algorithm.policy.network[0].bias.detach().clone()
-    algorithm.update(next(algorithm.batches(rollout_of(FiniteActions((3,))))), optimizers_of(algorithm))
+    algorithm.update(next(algorithm.batches(rollout_of(FiniteActions((3,))))), named_optimizers(algorithm))
     after = algorithm.policy.network[0].weight, algorithm.policy.network[0].bias
     moved = torch.cat([(new - old).flatten() for new, old in zip(after, before)]).norm()
     assert_close(moved, torch.tensor(1e-3), rtol=1e-3, atol=0)
@@ -513,7 +510,7 @@ def test_a_rollout_without_the_end_of_an_episode_tells_reinforce_nothing():
     with pytest.raises(MaxEntError, match=r"No episode ended within a rollout of 8 steps.*raise steps_per_round"):
         list(algorithm.batches(endless))
     for batch in algorithm.batches(rollout):
-        algorithm.update(batch, optimizers_of(algorithm))
+        algorithm.update(batch, named_optimizers(algorithm))
     assert not list(algorithm.batches(endless))  # a run that has learned to make episodes last goes on
 
 
@@ -536,7 +533,7 @@ def test_ppo_sees_every_step_once_in_every_pass():
 def test_ppo_holds_the_policy_against_the_one_that_played():
     actions = FiniteActions((3,))
     algorithm = learner("ppo", 3, actions, epochs=4, optimizers=Optimizers(policy=partial(Adam, lr=0.1)))
-    optimizers, rollout = optimizers_of(algorithm), rollout_of(actions)
+    optimizers, rollout = named_optimizers(algorithm), rollout_of(actions)
     played = algorithm.policy.distribution(rollout.obs.flatten(0, 1)).log_prob(rollout.action.flatten(0, 1)).detach()
     divergences = []
     for batch in algorithm.batches(rollout):

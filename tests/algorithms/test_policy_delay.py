@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import made_up, named_optimizers
 from torch.testing import assert_close
 
 from lightning_maxent.actions import BoxActions, FiniteActions
@@ -18,20 +19,19 @@ from lightning_maxent.networks import MLP
 from lightning_maxent.policies.categorical import Categorical
 from lightning_maxent.policies.squashed_gaussian import SquashedGaussian
 from lightning_maxent.temperature import LearnedTemperature
-from lightning_maxent.transition import Transition
 from lightning_maxent.value import StateValue
 
-OBS, ACTION, BATCH = 3, 2, 8
+OBS, ACTIONS, BATCH = 3, FiniteActions((2,)), 8
 SMALL = partial(MLP, hidden_dims=(8,))
 CONTINUOUS = {"critic": partial(TwinCritic, network=SMALL), "policy": partial(SquashedGaussian, network=SMALL)}
 FINITE = {"critic": partial(TwinHeadsCritic, network=SMALL), "policy": partial(Categorical, network=SMALL)}
 VALUE = {"value": partial(StateValue, network=SMALL)}
 
 ALGORITHMS = {
-    "value_sac": partial(ValueSAC, actions=BoxActions(ACTION), **CONTINUOUS, **VALUE),
-    "sac": partial(SAC, actions=BoxActions(ACTION), **CONTINUOUS),
-    "discrete_sac": partial(DiscreteSAC, actions=FiniteActions((ACTION,)), **FINITE),
-    "discrete_value_sac": partial(DiscreteValueSAC, actions=FiniteActions((ACTION,)), **FINITE, **VALUE),
+    "value_sac": partial(ValueSAC, actions=BoxActions(2), **CONTINUOUS, **VALUE),
+    "sac": partial(SAC, actions=BoxActions(2), **CONTINUOUS),
+    "discrete_sac": partial(DiscreteSAC, actions=ACTIONS, **FINITE),
+    "discrete_value_sac": partial(DiscreteValueSAC, actions=ACTIONS, **FINITE, **VALUE),
 }
 
 
@@ -39,17 +39,6 @@ ALGORITHMS = {
 def build(request):
     torch.manual_seed(0)
     return partial(request.param, OBS, temperature=LearnedTemperature)
-
-
-def batch():
-    actions = torch.eye(ACTION)[torch.arange(BATCH) % ACTION]
-    return Transition(
-        torch.randn(BATCH, OBS), actions, torch.randn(BATCH), torch.randn(BATCH, OBS), torch.arange(BATCH) > 5
-    )
-
-
-def named_optimizers(algorithm):
-    return dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
 
 
 def weights(algorithm, name):
@@ -61,7 +50,7 @@ def updates_that_move(algorithm, count):
     optimizers, moved = named_optimizers(algorithm), {name: [] for name in algorithm.trained_networks()}
     for number in range(1, count + 1):
         before = {name: weights(algorithm, name) for name in moved}
-        algorithm.update(batch(), optimizers)
+        algorithm.update(made_up(OBS, ACTIONS, BATCH), optimizers)
         for name, own in before.items():
             if not torch.equal(weights(algorithm, name), own):
                 moved[name].append(number)
@@ -85,7 +74,7 @@ def test_a_delayed_update_has_the_losses_of_one_without_delay(build):
     algorithm = build()
     torch.manual_seed(0)
     delayed = build(policy_delay=2)
-    delayed.gradient_steps, given = 1, batch()
+    delayed.gradient_steps, given = 1, made_up(OBS, ACTIONS, BATCH)
     losses = []
     for each in (algorithm, delayed):
         torch.manual_seed(1)
@@ -98,7 +87,7 @@ def test_metrics_of_a_delayed_policy_are_means_over_the_updates_that_it_has(buil
     algorithm = build(policy_delay=3)
     optimizers = named_optimizers(algorithm)
     for _ in range(6):
-        algorithm.update(batch(), optimizers)
+        algorithm.update(made_up(OBS, ACTIONS, BATCH), optimizers)
     counts = algorithm._metrics._counts
     assert counts["loss/critic"] == 6
     assert counts["loss/policy"] == counts["loss/temperature"] == 2

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import named_optimizers
 from torch.optim import Adam
 from torch.testing import assert_close
 
@@ -158,7 +159,7 @@ def test_the_divergence_of_squashed_gaussians_is_that_of_their_densities_over_ac
 
 def test_every_rollout_is_held_against_the_policy_that_played_it():
     algorithm = learner(epochs=3, optimizers=Optimizers(policy=partial(Adam, lr=0.01)))
-    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    optimizers = named_optimizers(algorithm)
     divergences = []
     for _ in range(2):
         for batch in algorithm.batches(rollout_of()):
@@ -176,9 +177,9 @@ def test_it_ends_at_the_soft_optimum_of_a_world_of_one_step():
         temperature=partial(FixedTemperature, alpha=0.1),
         optimizers=Optimizers(critic=adam, policy=adam, trust_region=adam),
     )
-    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    optimizers = named_optimizers(algorithm)
     ends = torch.ones(64, 4, dtype=torch.bool)
-    for _ in range(100):
+    for _ in range(60):
         obs = torch.zeros(64, 4, 3)
         action = algorithm.act(obs.flatten(0, 1)).view(64, 4, 1)
         reward = -2 * (action.squeeze(-1) - 0.2).square()
@@ -192,7 +193,7 @@ def test_it_ends_at_the_soft_optimum_of_a_world_of_one_step():
 def test_a_learned_temperature_steers_to_its_entropy():
     temperature = partial(LearnedTemperature, initial_alpha=0.5, target_entropy=0.6)  # of at most log 2 = .69
     algorithm = learner(temperature=temperature)
-    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    optimizers = named_optimizers(algorithm)
     algorithm.update(next(algorithm.batches(rollout_of())), optimizers)
     assert float(algorithm.drain_metrics()["entropy"]) < 0.6
     assert float(algorithm.temperature().detach()) > 0.5

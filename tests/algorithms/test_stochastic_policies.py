@@ -52,7 +52,7 @@ def probabilities(model, obs):
 @pytest.mark.parametrize(("alpha", "low", "high"), [(2.0, 0.0, 0.05), (0.0, 0.5, 1.0)], ids=["soft", "hard"])
 def test_an_opponent_who_adapts_exploits_the_hard_agent_and_not_the_soft_one(quiet_trainer, alpha, low, high):
     model = learn(
-        quiet_trainer, "lightning_maxent/MatchingPennies-v0", alpha, steps=8_000, discount=0.0, hidden_dims=()
+        quiet_trainer, "lightning_maxent/MatchingPennies-v0", alpha, steps=2_400, discount=0.0, hidden_dims=()
     )
     payoff = gym.make("lightning_maxent/MatchingPennies-v0").unwrapped.payoff
     assert low <= exploitability(payoff, probabilities(model, np.ones((1, 1)))[0]) <= high
@@ -63,7 +63,7 @@ def test_in_the_aliased_grid_the_soft_policy_beats_every_deterministic_one_witho
     mdp, labels, horizon = read_mdp(env, discount=0.99), env.observation_labels, 50
     seen = np.stack([env.observe(int(np.flatnonzero(labels == label)[0])) for label in range(labels.max() + 1)])
     model = learn(
-        quiet_trainer, "lightning_maxent/AliasedGrid-v0", alpha=0.05, steps=8_000, discount=0.99, hidden_dims=(32,)
+        quiet_trainer, "lightning_maxent/AliasedGrid-v0", alpha=0.05, steps=4_000, discount=0.99, hidden_dims=(32,)
     )
     soft = expected_return(mdp, lift(probabilities(model, seen), labels), horizon, discount=1.0)
     _, deterministic = best_deterministic_policy(mdp, labels, horizon, discount=1.0)

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import made_up
 from torch.testing import assert_close
 
 from lightning_maxent import (
@@ -28,7 +29,6 @@ from lightning_maxent import (
     Rollout,
     SoftQLearning,
     SquashedGaussian,
-    Transition,
     ValueSAC,
 )
 from lightning_maxent.critics.base import ReturnDistribution
@@ -68,22 +68,12 @@ def target_of_v(candidate):
     return PolyakTarget if joint else candidate.target
 
 
-def transitions(action):
-    return Transition(
-        obs=torch.randn(BATCH, OBS),
-        action=action,
-        reward=torch.randn(BATCH),
-        next_obs=torch.randn(BATCH, OBS),
-        terminated=torch.arange(BATCH) % 4 == 0,
-    )
-
-
 def continuous():
-    return transitions(torch.rand(BATCH, ACTIONS) * 2 - 1)
+    return made_up(OBS, BoxActions(ACTIONS), BATCH)
 
 
 def finite():
-    return transitions(torch.eye(ACTIONS)[torch.arange(BATCH) % ACTIONS])
+    return made_up(OBS, FiniteActions((ACTIONS,)), BATCH)
 
 
 def count_targets(monkeypatch, critic) -> list[torch.Tensor]:
@@ -202,7 +192,7 @@ def test_with_factored_actions_v_regresses_on_the_sum_over_factors_of_the_target
     actions, factors = FiniteActions(counts), len(counts)
     algorithm = DiscreteValueSAC(OBS, actions, Known, **FINITE_ACTOR, **VALUE)
     constant_value(algorithm, 0.5)
-    batch = transitions(actions.sample(torch.zeros(BATCH, actions.dim)))
+    batch = made_up(OBS, actions, BATCH)
     found = algorithm.losses(batch)
     log_probs = algorithm.policy(batch.obs).detach()
     entropy = -(log_probs.exp() * log_probs).sum(-1)

@@ -7,9 +7,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
+from cli_helpers import saved
+from every_algorithm import write
 from pytorch_lightning.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
-from test_cli import saved
-from test_every_algorithm import write
 from torch.testing import assert_close
 
 from lightning_maxent import BoxActions, MaxEntError, ReplayDataModule, SquashedGaussian, TwinCritic, ValueSAC

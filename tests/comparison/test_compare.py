@@ -24,7 +24,7 @@ OPTIONS = """
   - --trainer.max_steps=80
   - --trainer.accelerator=cpu
 """
-BEGUN = f"variants: {{V: [value_sac/pendulum], no V: [sac/pendulum]}}\nseeds: [0, 1]\nsettings:{OPTIONS}"
+BEGUN = f"variants: {{V: [value_sac/pendulum], no V: [sac/pendulum]}}\nseeds: [1]\nsettings:{OPTIONS}"
 BROKEN = BEGUN.replace("no V:", "broken: [value_sac/pendulum, --model.discount=2], no V:")
 
 
@@ -35,7 +35,7 @@ def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsy
     main(["compare", "mine.yaml", "--out=out", "--jobs=2"])
     with open("out/evaluations.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["env_steps"], row["eval/return_mean"]) for row in rows] == 4 * [("40", "15.0"), ("80", "15.0")]
+    assert [(row["env_steps"], row["eval/return_mean"]) for row in rows] == 2 * [("40", "15.0"), ("80", "15.0")]
     assert [row["gradient_steps"] for row in rows[:2]] == ["20.0", "60.0"]
     assert all(float(row["seconds"]) > 0 for row in rows)
     assert "Drawn: out/page.html" in capsys.readouterr().out
@@ -44,7 +44,7 @@ def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsy
     assert (next(run.glob("*/*/run")) / "config.yaml").exists()
     (run / "finished").unlink()
     before = {path: path.stat().st_mtime_ns for path in Path("out/runs/no-V").rglob("*")}
-    Path("mine.yaml").write_text(BROKEN.replace("seeds: [0, 1]", "seeds: [1]"))
+    Path("mine.yaml").write_text(BROKEN)
     with pytest.raises(SystemExit) as stop:
         main(["compare", "mine.yaml", "--out=out", "--jobs=2"])
     assert stop.value.code == 1

@@ -3,7 +3,7 @@
 import probe_envs
 import pytest
 import torch
-from test_replay import StubTrainer, rounds
+from stub_trainer import StubTrainer, rounds
 
 from lightning_maxent import MaxEntError, ReplayDataModule
 from lightning_maxent.data.scaling import ReturnScaledRewards

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_replay import rounds, started
+from stub_trainer import rounds, started
 
 from lightning_maxent import Transition
 from lightning_maxent.data.recording import Recording

@@ -3,40 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from stub_trainer import StubTrainer, rounds, started
 from torchrl.data import LazyMemmapStorage, LazyStackStorage, LazyTensorStorage, ListStorage
 from torchrl.data.replay_buffers.samplers import PrioritizedSampler, SamplerWithoutReplacement
 from torchrl.envs.transforms import RewardClipping
 
 from lightning_maxent import MaxEntError, ReplayDataModule, Transition
 from lightning_maxent.data import storage_space
-
-
-class StubTrainer:
-    """Just what the DataModule asks of a Trainer."""
-
-    def __init__(self, data: ReplayDataModule):
-        self.lightning_module, self.global_step, self.max_steps, self.acted = self, 0, -1, []
-        data.trainer = self
-
-    def act(self, obs: torch.Tensor, deterministic: bool) -> torch.Tensor:
-        self.acted.append((len(obs), deterministic))
-        return torch.full((len(obs), 2), 0.75)
-
-    def explore(self, obs: torch.Tensor) -> torch.Tensor:
-        self.acted.append((len(obs), "explores"))
-        return torch.full((len(obs), 2), 0.25)
-
-
-def started(**kwargs) -> ReplayDataModule:
-    defaults = {"capacity": 64, "batch_size": 4, "learning_starts": 8, "eval_interval": 12, "eval_episodes": 2}
-    data = ReplayDataModule("probe/Counting-v0", **(defaults | kwargs))
-    StubTrainer(data)
-    data.setup("fit")
-    return data
-
-
-def rounds(data: ReplayDataModule, count: int) -> list:
-    return [data._next_round() for _ in range(count)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_replay import StubTrainer, rounds, started
+from stub_trainer import StubTrainer, rounds, started
 from torch.testing import assert_close
 
 from lightning_maxent import MaxEntError, ReplayDataModule

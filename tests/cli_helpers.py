@@ -1,0 +1,72 @@
+"""The command line in tests: a small run, what it refuses, what it leaves, and the same in a process of its own."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO
+from lightning_maxent.cli import main
+
+TESTS = Path(__file__).parent
+SMALL = [
+    "--data.env_id=probe_envs:probe/Counting-v0",
+    "--data.capacity=500",
+    "--data.batch_size=16",
+    "--data.learning_starts=20",
+    "--data.eval_interval=40",
+    "--data.eval_episodes=2",
+    "--model.critic.init_args.network.init_args.hidden_dims=[16]",
+    "--model.policy.init_args.network.init_args.hidden_dims=[16]",
+    "--checkpoint.every_n_steps=30",
+    "--training_log.every_n_steps=20",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
+
+
+def fit(*args: str, algorithm: str = "value_sac", steps: int = 100) -> Path:
+    main(["fit", "--config", f"{algorithm}/pendulum", *SMALL, f"--trainer.max_steps={steps}", "--name=a", *args])
+    return Path("runs") / algorithm / "probe-Counting-v0" / "a"
+
+
+def refused(capsys, *args: str) -> str:
+    """The one sentence in which a command ends."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(args))
+    assert stop.value.code == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("lightning-maxent: error: ")
+    return error
+
+
+def saved(run: Path) -> dict[str, Any]:
+    """Its last checkpoint, with the replay buffer."""
+    return AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open() as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def without_speed(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if not name.startswith("speed/")} for row in rows]
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-c", "from lightning_maxent.cli import main; main()", *args]
+
+
+def environment(*folders: Path) -> dict[str, str]:
+    path = os.pathsep.join(map(str, (*folders, TESTS, TESTS.parent)))  # the package beside these tests, if no other
+    return os.environ | {"PYTHONPATH": path, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+
+
+def python(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *args], env=environment(), capture_output=True, text=True)
