@@ -74,7 +74,7 @@ def test_an_action_that_is_certain_has_probability_one_beside_impossible_ones():
         (
             lambda obs, actions: SquashedGaussian(obs, actions.dim),
             BoxActions(2),
-            "SquashedGaussian cannot tell the prob",
+            "SquashedGaussian cannot compute the prob",
         ),
     ],
 )

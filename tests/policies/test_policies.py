@@ -394,7 +394,7 @@ def test_a_policy_that_keeps_its_contract_is_built_without_touching_the_random_s
 
 
 def test_a_sampler_has_no_density_and_what_is_no_policy_has_neither():
-    with pytest.raises(MaxEntError, match="SteinSampler knows no density"):
+    with pytest.raises(MaxEntError, match="SteinSampler has no density"):
         build_policy(SteinSampler, OBS, 2)
     with pytest.raises(MaxEntError, match="Linear has neither a density over actions nor samples before tanh"):
         build_sampler(torch.nn.Linear, OBS, 2)
