@@ -325,7 +325,7 @@ def test_components_of_a_mixture_are_drawn_as_often_as_their_weights_say():
 
 
 def test_a_mixture_without_components_is_refused():
-    with pytest.raises(MaxEntError, match="at least one component"):
+    with pytest.raises(MaxEntError, match="components must be at least 1, but is 0"):
         MixtureOfGaussians(1, 1, components=0)
 
 
