@@ -95,6 +95,7 @@ class REPPO(ActorCritic):
 
     networks = ("critic", "policy", "temperature", "trust_region")
     policy: AbstractComparablePolicy
+    feeding = Rollouts()
 
     def __init__(
         self,

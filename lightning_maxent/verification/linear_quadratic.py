@@ -45,7 +45,7 @@ def linear_quadratic(
         updates: number of updates, of 128 transitions each.
         tick: called with the number of updates since its last call.
     """
-    yield from _learned(SAC(critic=critic, target=target, **_parts()), updates, tick)
+    yield from errors(SAC(critic=critic, target=target, **_parts()), updates, tick)
 
 
 def linear_quadratic_with_value(
@@ -54,7 +54,7 @@ def linear_quadratic_with_value(
     """The same with ``ValueSAC``; no check if the target cannot be a copy of V."""
     if follows_v(target):
         value = partial(StateValue, network=SMALL)
-        yield from _learned(ValueSAC(critic=critic, target=target, value=value, **_parts()), updates, tick)
+        yield from errors(ValueSAC(critic=critic, target=target, value=value, **_parts()), updates, tick)
     else:
         tick(updates)
 
@@ -69,10 +69,11 @@ def _parts() -> dict[str, Any]:
     }
 
 
-def _learned(algorithm: ActorCritic, updates: int, tick: Callable[[int], None]) -> Iterator[Measurement]:
+def errors(algorithm: ActorCritic, updates: int, tick: Callable[[int], None]) -> Iterator[Measurement]:
+    """Train an algorithm, and compare its Q and its policy with the exact ones for its temperature."""
     name = f"linear-quadratic, {type(algorithm).__name__}"
     train(algorithm, _draw, updates, tick)
-    exact = solve_linear_quadratic(WORLD, ALPHA)
+    exact = solve_linear_quadratic(WORLD, float(algorithm.temperature()))
     batch = _uniform(2000, 2, WIDTH), _uniform(2000, 1, 1.0)
     obs = _uniform(2000, 2, WIDTH / 2)
     with torch.no_grad():

@@ -42,14 +42,14 @@ def tabular(
         updates: number of updates, of 128 transitions each.
         tick: called with the number of updates since its last call.
     """
-    yield from _errors(SoftQLearning(critic=critic, target=target, **_parts()), updates, tick)
+    yield from errors(SoftQLearning(critic=critic, target=target, **_parts()), updates, tick)
 
 
 def tabular_with_policy(
     critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
 ) -> Iterator[Measurement]:
     """The same with ``DiscreteSAC``."""
-    yield from _errors(DiscreteSAC(critic=critic, target=target, policy=POLICY, **_parts()), updates, tick)
+    yield from errors(DiscreteSAC(critic=critic, target=target, policy=POLICY, **_parts()), updates, tick)
 
 
 def tabular_with_value(
@@ -59,7 +59,7 @@ def tabular_with_value(
     if follows_v(target):
         value = partial(StateValue, network=SMALL)
         algorithm = DiscreteValueSAC(critic=critic, target=target, policy=POLICY, value=value, **_parts())
-        yield from _errors(algorithm, updates, tick)
+        yield from errors(algorithm, updates, tick)
     else:
         tick(updates)
 
@@ -92,7 +92,8 @@ def _parts() -> dict[str, Any]:
     }
 
 
-def _errors(algorithm: FiniteAlgorithm, updates: int, tick: Callable[[int], None]) -> Iterator[Measurement]:
+def errors(algorithm: FiniteAlgorithm, updates: int, tick: Callable[[int], None]) -> Iterator[Measurement]:
+    """Train an algorithm, and compare its Q and its policy with the exact ones for its temperature."""
     name = f"tabular, {type(algorithm).__name__}"
     q, log_probs, truth, policy = _learned_and_exact(algorithm, updates, 0.0, tick)
     error = (q - truth).abs().max() / (truth.max() - truth.min())
@@ -108,7 +109,7 @@ def _learned_and_exact(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The learned Q and log-probabilities, and the exact Q and policy, of all states that are not terminal."""
     world = random_mdp(STATES, ACTIONS, seed=0, discount=DISCOUNT, terminal_states=1)
-    exact = soft_value_iteration(world, ALPHA)
+    exact = soft_value_iteration(world, float(algorithm.temperature()))
     features = torch.linalg.qr(torch.randn(STATES, STATES))[0] * STATES**0.5
     train(algorithm, _drawing(world, features, noise), updates, tick)
     lasting = torch.tensor(~world.terminal)
