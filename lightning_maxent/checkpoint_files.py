@@ -1,4 +1,4 @@
-"""Checkpoints on the disk: written whole, with the replay buffer beside them, and read without running code."""
+"""Checkpoint files: atomic writes, the replay buffer in separate files, and loading without executing code."""
 
 import contextlib
 import shutil
@@ -16,34 +16,35 @@ from lightning_maxent.contracts import diverged
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.files import replace, write_temporary
 
-BESIDE = ".replay"  # added to a checkpoint's name: the folder of its buffer
+BESIDE = ".replay"  # suffix of the folder that holds the replay buffer of a checkpoint
 
 
 class CheckpointNotSavedError(MaxEntError):
-    """A checkpoint could not be written; the one before it is whole."""
+    """A checkpoint could not be written; the previous checkpoint is intact."""
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Checkpoints that are either old or new but never half, with the replay buffer beside them.
+    """Writes checkpoints atomically, with the replay buffer in separate files.
 
-    ``name.ckpt`` holds everything but the buffer, whose tensors lie one file each in ``name.ckpt.replay/<id>/``; the
-    checkpoint names its ``<id>``.  The buffer is written first, then the checkpoint is replaced in one step, then
-    buffers of other ids are removed: whenever the process dies, ``name.ckpt`` points at the buffer of its own moment.
-    A checkpoint without optimizer states is for playing, not for going on, and is saved without the buffer.
-    Loading executes no code (``weights_only``).
+    ``name.ckpt`` holds everything except the buffer.  Each tensor of the buffer is a file in
+    ``name.ckpt.replay/<id>/``, and the checkpoint holds the ``<id>``.  The buffer is written first, then the checkpoint
+    is replaced in one step, then the buffers of other ids are removed.  So ``name.ckpt`` and its buffer always belong
+    together, even if the process dies in between.  A checkpoint without optimizer states cannot be resumed and is saved
+    without the buffer.  Loading executes no code (``weights_only``).
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Replace what lies at ``path``, or leave it as it was.
+        """Replace the checkpoint at ``path``; after an error, the old one is unchanged.
 
         Raises:
             DivergedError: if weights are not finite.
-            CheckpointNotSavedError: if it cannot be written.
+            CheckpointNotSavedError: if the checkpoint cannot be written.
         """
         if parts := diverged(checkpoint["state_dict"]):
             raise DivergedError(
-                f"At {checkpoint['global_step']:,} environment steps the weights of {' and '.join(parts)} are not finite, "
-                f"so they are not saved: lower the learning rates, and start anew or from the checkpoint before."
+                f"At {checkpoint['global_step']:,} environment steps the weights of {' and '.join(parts)} are not "
+                f"finite, so they are not saved: lower the learning rates, and start a new run or resume from the last "
+                f"checkpoint."
             )
         path = Path(path)
         checkpoint = {key: dict(value) if _has_replay(value) else value for key, value in checkpoint.items()}
@@ -59,7 +60,7 @@ class AtomicCheckpointIO(CheckpointIO):
                             kept = state["replay_id"] = uuid.uuid4().hex
                             (buffers / kept).mkdir(parents=True)
                             for name, tensor in tensors.items():
-                                # Through numpy, since a slice would drag its whole storage along, and a copy needs memory.
+                                # numpy: torch.save writes the whole storage of a slice, and a copy needs memory
                                 whole = torch.from_numpy(tensor.detach().cpu().numpy())
                                 replace(write_temporary(buffers / kept / f"{name}.pt", partial(torch.save, whole)))
                 temporary = write_temporary(path, partial(torch.save, checkpoint))
@@ -83,7 +84,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 state["replay"] = {file.stem: _load_rows(file) for file in sorted(folder.glob("*.pt"))}
                 if not state["replay"]:
                     raise MaxEntError(
-                        f"The replay buffer of {path} is missing: it must lie in {folder}; copy or move a checkpoint "
+                        f"The replay buffer of {path} is missing: it must be in {folder}; copy or move a checkpoint "
                         f"together with its .replay folder."
                     )
         return checkpoint
@@ -98,7 +99,7 @@ def read_checkpoint(path: Path, map_location: Any | None = "cpu") -> dict[str, A
     """The dictionary in a checkpoint file, without the replay buffer.
 
     Raises:
-        MaxEntError: if there is no such file, or it is no checkpoint of this project.
+        MaxEntError: if there is no such file, or it is not a checkpoint.
     """
     if path.is_dir():
         raise MaxEntError(f"{path} is a folder: give a checkpoint, such as {path / 'checkpoints' / 'last.ckpt'}.")
@@ -125,8 +126,8 @@ def _load_rows(file: Path) -> Tensor:
         return _load(file, "cpu")
     except Exception as error:
         raise MaxEntError(
-            f"{file}, a part of the replay buffer, is damaged ({type(error).__name__}): go on from another checkpoint, or "
-            f"begin a new run with these weights by the callback WarmStart."
+            f"{file}, a part of the replay buffer, is damaged ({type(error).__name__}): resume from another "
+            f"checkpoint, or start a new run from these weights with the callback WarmStart."
         ) from error
 
 
@@ -140,6 +141,6 @@ def _named_failures(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise CheckpointNotSavedError(
-            f"The checkpoint {path} could not be written ({error}): free some space or give another folder; what was "
-            f"saved there before is untouched."
+            f"The checkpoint {path} could not be written ({error}): free some space or give another folder; the "
+            f"previous checkpoint is unchanged."
         ) from error

@@ -7,8 +7,7 @@ A run is an algorithm on a task, with overlays that change parts of it.  The fol
   ``algorithm/sac``, ``critic/redq`` and ``recipe/redq``.
 - ``task``: an environment and the length of a run, such as ``task/half_cheetah``.
 - ``pair``: the settings of an algorithm or a recipe for one task only.  The name ``sac/half_cheetah`` stands for
-``sac``,
-  ``task/half_cheetah`` and, if it exists, ``pair/sac/half_cheetah``.
+  ``sac``, ``task/half_cheetah`` and, if it exists, ``pair/sac/half_cheetah``.
 - ``critic``, ``trainer``, ``logger``: overlays, such as ``critic/redq``.
 - ``compare``: comparisons of several runs.
 """

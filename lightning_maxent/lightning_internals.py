@@ -1,8 +1,8 @@
-"""Everything of Lightning's Trainer that has no public name and is read or set here.
+"""All uses of Lightning's Trainer that are not part of its public interface.
 
-Lightning's loops count batches, and its evaluations follow epochs.  A run here counts environment steps.  The functions
-below keep the two in agreement.  They are written for pytorch-lightning 2.6; ``tests/test_lightning_internals.py`` fails
-where another version lacks a name or gives it another meaning.
+Lightning's loops count batches, and evaluations happen after epochs.  A run here counts environment steps.  The
+functions below keep the two consistent.  They are written for pytorch-lightning 2.6;
+``tests/test_lightning_internals.py`` fails if another version lacks a name or changes its meaning.
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,8 @@ def is_dry_run(trainer: pl.Trainer) -> bool:
 def set_global_step(trainer: pl.Trainer, env_steps: int) -> None:
     """Make environment steps the Trainer's ``global_step`` and the x-axis of its loggers.
 
-    Lightning counts the steps of optimizers that it wraps.  Optimizers are stepped without its wrapper here, so its counter
-    is set.
+    Lightning counts the steps of the optimizers that it wraps.  Here optimizers are used without this wrapper, so the
+    counter is set directly.
     """
     loop = trainer.fit_loop.epoch_loop
     progress = loop.manual_optimization.optim_step_progress
@@ -43,11 +43,11 @@ def set_global_step(trainer: pl.Trainer, env_steps: int) -> None:
 def continue_epochs(trainer: pl.Trainer, eval_interval: int) -> None:
     """Set the epoch of a resumed run from its ``global_step``.
 
-    Where the checkpoint was saved at the end of an epoch, Lightning would run an empty epoch first and count it.
+    If the checkpoint was saved at the end of an epoch, Lightning would otherwise first run and count an empty epoch.
 
     Args:
-        trainer: with the ``global_step`` of the checkpoint.
-        eval_interval: environment steps of an epoch.
+        trainer: a Trainer with the ``global_step`` of the checkpoint.
+        eval_interval: environment steps per epoch.
     """
     loop = trainer.fit_loop
     epoch, passed = divmod(trainer.global_step, eval_interval)
@@ -66,19 +66,19 @@ def evaluation_follows(trainer: pl.Trainer) -> bool:
 
 
 def evaluate_now(trainer: pl.Trainer) -> None:
-    """Run an evaluation of ``fit`` at once, from ``on_train_start`` or ``on_fit_end``, outside of Lightning's own times."""
+    """Run an evaluation of ``fit`` at once, in ``on_train_start`` or ``on_fit_end``, where Lightning runs none."""
     epoch_loop = trainer.fit_loop.epoch_loop
-    epoch_loop._batches_that_stepped = trainer.global_step  # the step that loggers get; Lightning has added one to it
+    epoch_loop._batches_that_stepped = trainer.global_step  # the step for loggers, to which Lightning has added one
     loop = epoch_loop.val_loop
     trainer.validating = True
     loop.run()
     trainer.training = True
-    loop._has_run = False  # or Lightning would take the next epoch for finished
+    loop._has_run = False  # else Lightning would regard the next epoch as finished
 
 
 @contextmanager
 def averaged_weights_exchanged(trainer: pl.Trainer) -> Iterator[None]:
-    """Exchange the learning weights and their average, where a callback averages them, until the block ends."""
+    """Inside, the model has the averaged weights if a callback averages them; afterwards, its own weights."""
     averages = [
         each for each in callbacks_of(trainer) if isinstance(each, WeightAveraging) and each._average_model is not None
     ]

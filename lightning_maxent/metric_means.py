@@ -1,11 +1,11 @@
-"""Means of what was measured since they were last read."""
+"""Means of metrics since they were last read."""
 
 import torch
 from torch import Tensor
 
 
 class MetricMeans:
-    """Means over updates.  Sums stay on the device until they are read, so that no update waits for one."""
+    """Means over updates.  Sums stay on the device until they are read, so that updates do not wait for the device."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -13,7 +13,7 @@ class MetricMeans:
 
     @torch.no_grad()
     def add(self, metrics: dict[str, Tensor]) -> None:
-        """Add one number of each name."""
+        """Add one number for each name."""
         for name, metric in metrics.items():
             if name in self._sums:
                 self._sums[name] += metric
@@ -36,7 +36,7 @@ class EpisodeMeans:
         self._values: dict[str, list[Tensor]] = {}
 
     def add(self, metrics: dict[str, Tensor]) -> None:
-        """Add what one episode showed."""
+        """Add the metrics of one episode."""
         for name, metric in metrics.items():
             self._values.setdefault(name, []).append(metric.cpu())
 

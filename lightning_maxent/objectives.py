@@ -37,7 +37,7 @@ from torch.nn import functional
 
 Scalar = Float[Tensor, ""]
 
-Error = Callable[[Tensor, Tensor], Any]  # a Tensor; the command line would refuse one with a shape
+Error = Callable[[Tensor, Tensor], Any]  # returns a Tensor; jsonargparse cannot parse a type with a shape
 """An elementwise error between predictions and targets: ``squared_error`` or ``huber_error``."""
 
 

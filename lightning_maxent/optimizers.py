@@ -110,7 +110,7 @@ class Optimizers:
         except (RuntimeError, TypeError, ValueError) as error:
             said, entry = " ".join(str(error).split()).rstrip("."), self.entry(network)
             off = f"--model.{entry}.init_args.fused=false"
-            advice = f": the default optimizer is fused; to change this, give {off}." if "fused" in said else "."
+            advice = f": the default optimizer is fused, and {off} changes this." if "fused" in said else "."
             raise MaxEntError(f"{entry} cannot build the optimizer of {network}: {said}{advice}") from error
 
     def _try_step(self, network: str, parameters: Sequence[nn.Parameter]) -> None:

@@ -1,4 +1,4 @@
-"""What the rest of the package knows of a DataModule."""
+"""The interface of data modules for callbacks and other parts of the package."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,34 +10,34 @@ from lightning_maxent.transition import Transition
 
 @runtime_checkable
 class RunData(Protocol):
-    """A DataModule whose rounds are environment steps.  All counts are of environment steps over all copies."""
+    """A DataModule that counts environment steps, summed over all parallel environments."""
 
     env_steps: int
-    """Taken so far."""
+    """Environment steps so far."""
 
     steps_per_round: int
-    """From one training step to the next."""
+    """Environment steps per training step."""
 
     eval_interval: int
-    """From one evaluation to the next."""
+    """Environment steps between two evaluations."""
 
     @property
     def saved_bytes(self) -> int:
-        """The most that a checkpoint keeps of the data in files of their own."""
+        """The largest number of bytes that a checkpoint writes for the data in separate files."""
         ...
 
     def metrics(self) -> dict[str, float]:
-        """What was measured of training episodes since the last call."""
+        """Metrics of the training episodes that ended since the last call."""
         ...
 
     def load_scalings(self, state_dict: dict[str, Any]) -> None:
-        """Restore the scalings of observations and rewards alone, from a saved state of a DataModule."""
+        """Restore only the scaling of observations and rewards, from the saved state of a DataModule."""
         ...
 
 
 @runtime_checkable
 class ReplayedData(RunData, Protocol):
-    """Data with a replay buffer, which can be filled from another run's."""
+    """Data with a replay buffer that can be filled with the transitions of another run."""
 
     env_id: str
     env_kwargs: str
@@ -54,12 +54,12 @@ class ReplayedData(RunData, Protocol):
         ...
 
     def replace_environment_by(self, rows: Transition) -> None:
-        """From here on, take transitions ``[time x env]`` from these rows in place of the environments."""
+        """From now on, take transitions from these rows ``[time x env]`` in place of the environments."""
         ...
 
 
 def data_of(trainer: pl.Trainer) -> RunData | None:
-    """The Trainer's DataModule; None where it has none, or one that does not count environment steps."""
+    """The DataModule of a Trainer; None if it has none, or one that does not count environment steps."""
     undeclared: Any = trainer  # Lightning sets the attribute without declaring it
     data = undeclared.datamodule
     return data if isinstance(data, RunData) else None

@@ -1,4 +1,4 @@
-"""What ``fit --help`` shows: the options that a run is made of, with their values in the configurations that are given."""
+"""The text of ``fit --help``: the options of a run, with their values in the given configurations."""
 
 import importlib
 import json
@@ -10,51 +10,51 @@ HELP = """usage: lightning-maxent {command} [CONFIG ...] [OPTIONS]
 
 {example}
 
-A CONFIG is a YAML file or a built-in name; `lightning-maxent list` shows all of them.  Where two set the same option, the
-later one wins, and options win over configurations.  An option is given as --data.num_envs=4 or --data.num_envs 4.
+A CONFIG is a YAML file or a built-in name; `lightning-maxent list` shows all names.  If two set the same option, the
+later one counts.  Options override configurations.  Write an option as --data.num_envs=4 or --data.num_envs 4.
 
 The run:
-  --name NAME                      name of its folder; the time if not given
-  --runs_dir FOLDER                in which runs get their folders; runs if not given
-  --seed_everything N              seed of networks, environments and draws; 0 if not given
+  --name NAME                      name of the run's folder; default: the time
+  --runs_dir FOLDER                folder that holds the folders of all runs; default: runs
+  --seed_everything N              seed of all random numbers; default: 0
   --ckpt_path last|FILE            {ckpt_path}
-  --checkpoint.every_n_steps N     environment steps from one last.ckpt to the next
-  --training_log.every_n_steps N   environment steps from one row of metrics.csv to the next
+  --checkpoint.every_n_steps N     environment steps between two saves of last.ckpt
+  --training_log.every_n_steps N   environment steps between two rows of metrics.csv
   --print_config                   print all settings as YAML, and do not run
 
-The Trainer, of Lightning:
-  --trainer.max_steps N            environment steps of the run; 1,000,000 if not given
+Lightning's Trainer:
+  --trainer.max_steps N            environment steps of the run; default: 1,000,000
   --trainer.accelerator NAME       auto, cpu or gpu
   --trainer.precision NAME         32-true or bf16-mixed
-  --trainer.logger CLASS           W&B if not given; false for metrics.csv alone; or a logger of Lightning
-  --trainer.callbacks+=CLASS       a callback more, such as EarlyStopping or EMAWeightAveraging
-  --trainer.fast_dev_run N         play N rounds and leave nothing
+  --trainer.logger CLASS           default: W&B; false for metrics.csv only; or another logger of Lightning
+  --trainer.callbacks+=CLASS       add a callback, such as EarlyStopping or EMAWeightAveraging
+  --trainer.fast_dev_run N         run N rounds and write no files
 
 {parts}
 
 More:
-  `lightning-maxent list` shows what is built in.
+  `lightning-maxent list` shows all built-in configurations.
   `lightning-maxent {command} --model.help SAC` shows the options of a class; so do --data.help and --trainer.callbacks.help.
-  `lightning-maxent {command} --help all` shows every option, with all of Lightning's."""
+  `lightning-maxent {command} --help all` shows every option, including all of Lightning's."""
 
 ABOUT = {
     "fit": (
         "Train: lightning-maxent fit sac/pendulum, or fit sac --data.env_id Walker2d-v5.",
-        "resume from a checkpoint: the newest run of this kind, or this file",
+        "checkpoint to resume from: a file, or last for the newest run of this algorithm and task",
     ),
     "validate": (
-        "Evaluate a checkpoint as training does: lightning-maxent validate --ckpt_path last.",
-        "the checkpoint, with its configuration beside it; last means that of the newest run",
+        "Evaluate a checkpoint as during training: lightning-maxent validate --ckpt_path last.",
+        "the checkpoint, which brings its configuration; last for that of the newest run",
     ),
     "test": (
-        "Play a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100.",
-        "the checkpoint, with its configuration beside it; last means that of the newest run",
+        "Evaluate a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100.",
+        "the checkpoint, which brings its configuration; last for that of the newest run",
     ),
 }
 
 WITHOUT_CONFIG = """The task, the algorithm and its parts:
-  --data.env_id ID                 of Gymnasium, such as Walker2d-v5, or MODULE:ID
-  --data.NAME, --model.NAME        `lightning-maxent {command} sac/pendulum --help` shows them for a configuration"""
+  --data.env_id ID                 a Gymnasium id, such as Walker2d-v5, or MODULE:ID
+  --data.NAME, --model.NAME        `lightning-maxent {command} sac/pendulum --help` shows those of a configuration"""
 
 
 def run_help(command: str, config: Mapping[str, Any] | None) -> str:
@@ -62,7 +62,7 @@ def run_help(command: str, config: Mapping[str, Any] | None) -> str:
 
     Args:
         command: ``fit``, ``validate`` or ``test``.
-        config: all settings of the run that the command line describes; None if it describes none.
+        config: all settings of the run on the command line; None if there is no configuration.
     """
     example, ckpt_path = ABOUT[command]
     parts = "\n\n".join(_sections(config)) if config else WITHOUT_CONFIG.format(command=command)
@@ -88,7 +88,7 @@ def _option(name: str, value: Any, about: str) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    """A value as it is typed; a part by the name of its class."""
+    """A value as on the command line; a part is shown as the name of its class."""
     if isinstance(value, Mapping):
         part = value.get("class_path") or (value.get("default") or {}).get("class_path")
         return part.rpartition(".")[2] if part else str(dict(value))
@@ -96,7 +96,7 @@ def _short(value: Any) -> str:
 
 
 def _descriptions(class_path: str) -> dict[str, str]:
-    """What the docstrings of a class and of its bases say of its arguments."""
+    """The descriptions of a class's arguments in its docstring and those of its bases."""
     from docstring_parser import parse
 
     module, _, name = class_path.rpartition(".")

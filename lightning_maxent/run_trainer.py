@@ -36,8 +36,7 @@ def make_trainer(
 
     After ``trainer.fit(model, data)`` the folder holds ``metrics.csv``, ``curves.png`` and ``checkpoints``, but no
     ``config.yaml``, which only the command line writes.  A run that is already in the folder is overwritten.  To resume
-    it
-    instead: ``trainer.fit(model, data, ckpt_path="<folder>/checkpoints/last.ckpt")``.
+    it instead: ``trainer.fit(model, data, ckpt_path="<folder>/checkpoints/last.ckpt")``.
 
     Args:
         max_steps: environment steps of the run.

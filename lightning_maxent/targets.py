@@ -154,8 +154,8 @@ class AbstractJointTarget(AbstractTarget, ABC):
 class JointPass(AbstractJointTarget):
     """No target network: one pass of the critic over both pairs.
 
-    Bhatt et al. 2019 (CrossQ, arXiv 1902.05605), section 4.
-    In one pass over ``(s, a)`` and ``(s', a')``, batch normalization computes its statistics from both.
+    Bhatt et al. 2019 (CrossQ, arXiv 1902.05605), section 4.  In one pass over ``(s, a)`` and ``(s', a')``, batch
+    normalization computes its statistics from both.
     """
 
     def __init__(self, network: nn.Module):

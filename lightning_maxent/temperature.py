@@ -53,7 +53,7 @@ class FixedTemperature(AbstractTemperature):
         self.alpha: Tensor
         if not (math.isfinite(alpha) and alpha >= 0):
             raise MaxEntError(f"The temperature alpha must be finite and not negative, but is {alpha}.")
-        self.register_buffer("alpha", torch.tensor(float(alpha)), persistent=False)  # the configuration says what it is
+        self.register_buffer("alpha", torch.tensor(float(alpha)), persistent=False)  # the configuration sets it
 
     def forward(self) -> Scalar:
         return self.alpha

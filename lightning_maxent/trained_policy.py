@@ -39,7 +39,7 @@ class TrainedPolicy:
 
         Args:
             obs: one observation of the environment, or a batch with a leading axis as from a Gymnasium vector
-                environment:  an array ``[batch, ...]``, or a dict or tuple of such arrays.
+                environment: an array ``[batch, ...]``, or a dict or tuple of such arrays.
             deterministic: whether to return the deterministic action in place of a sample.  Samples use torch's random
                 state.
 

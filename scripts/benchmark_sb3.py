@@ -12,17 +12,14 @@ clipping.  Both bootstrap after truncation.  By the source code of version 2.9.2
 setting removes them:
 
 - SAC: their policy maximizes the critic after its update, ours the critic before its update.  The loss of their
-temperature
-  is ``-log alpha (log pi + H)``, ours is ``-alpha (log pi + H)``.  They add 1e-6 to the derivative of tanh in log pi.
-  The loss of their critic is half of ours, which makes no difference with Adam.
+  temperature is ``-log alpha (log pi + H)``, ours is ``-alpha (log pi + H)``.  They add 1e-6 to the derivative of tanh
+  in log pi.  The loss of their critic is half of ours, which makes no difference with Adam.
 - TD3: their policy maximizes Q1 after its update, ours the minimum of both Q before the update.  Their target networks
-are
-  updated at every second update, ours at every update; so theirs have the rate .009975, which equals two updates of
+  are updated at every second update, ours at every update; so theirs have the rate .009975, which equals two updates of
   .005.  They also add noise to the uniform actions before learning starts.
 - PPO: they clip the joint gradient of policy and V to a norm of .5, we clip each of the two.  They update the
-statistics of
-  the scaling at every step and scale observations and rewards at once.  We update them after a rollout: its
-  observations are scaled with the statistics before it (in the first rollout, not at all), its rewards with the
+  statistics of the scaling at every step and scale observations and rewards at once.  We update them after a rollout:
+  its observations are scaled with the statistics before it (in the first rollout, not at all), its rewards with the
   statistics after it.
 
 Both are evaluated at the same environment steps over 10 deterministic episodes, with different initial states.  Our
@@ -68,10 +65,10 @@ TD3 = REPLAY | {
     "target_policy_noise": 0.2,
     "target_noise_clip": 0.5,
 }
-NOISE = 0.1  # added to actions in [-1, 1], as ours
+NOISE = 0.1  # standard deviation, for actions in [-1, 1] as in ours
 PPO = {
     "learning_rate": 1e-3,
-    "n_steps": 512,  # of each copy
+    "n_steps": 512,  # in each environment
     "batch_size": 64,
     "n_epochs": 10,
     "gamma": 0.9,

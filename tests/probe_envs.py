@@ -286,7 +286,7 @@ class Pictures(gym.Env):
 
 
 class Parts(Line):
-    """Observations of two parts, of which ``camera`` has a wrong shape after a step."""
+    """Observations of two parts; ``camera`` has a wrong shape after a step."""
 
     def __init__(self):
         super().__init__()

@@ -209,7 +209,7 @@ def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(capsys):
     for flags, sentence in (
         (
             "--model.optimizers.default=torch.optim.AdamW",
-            "made with FusedAdam as the optimizer of value, but it is AdamW",
+            "made with FusedAdam as the optimizer of value, but here it is AdamW",
         ),
         ("--model.optimizers.default.lr=-1", "optimizers.default cannot build the optimizer of value: Invalid"),
         (f"--ckpt_path={run}/checkpoints/best.ckpt", "best.ckpt only holds weights: resume from the last"),

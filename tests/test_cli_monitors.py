@@ -33,7 +33,7 @@ def fitted(*args: str, name: str = "b", steps: int = 120):
 
 
 def test_every_column_can_be_monitored_from_its_first_value_on_and_each_value_counts_once():
-    """Rows lie 60 steps apart and evaluations 40: what was measured at 60 is judged at 80, and nothing new is at 160."""
+    """Rows are 60 steps apart, evaluations 40: callbacks see the row of 60 at 80, and there is no new row at 160."""
     rare = ["--training_log.every_n_steps=60", "--model.temperature=lightning_maxent.temperature.LearnedTemperature"]
     columns = metrics(fit(*rare, steps=240))[-1].keys() - {"env_steps"}
     assert {"loss/critic", "entropy", "train/return_mean", "eval/q_bias_mean", "speed/updates_per_s"} <= columns

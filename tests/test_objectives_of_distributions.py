@@ -31,7 +31,7 @@ def normal(seed, *shape):
 
 
 def distribution(seed, *shape):
-    """Atoms and their probabilities, of which one is zero."""
+    """Atoms and their probabilities; one probability is zero."""
     probs = normal(1000 + seed, *shape).softmax(-1)
     probs[..., 1] = 0
     return 3 * normal(seed, *shape), probs / probs.sum(-1, keepdim=True)

@@ -215,7 +215,7 @@ def test_steady_restores_exactly_the_modes_that_it_found_also_nested_and_after_a
     assert not any(modes(network))
 
 
-# ---- what is regressed and what is believed ------------------------------------------------------------------------------
+# ---- predictions of the current and of the next pairs --------------------------------------------------------------------
 
 MEMBERS, BATCH = 2, 16
 PLAIN = partial(MLP, hidden_dims=(8,))

@@ -164,7 +164,7 @@ def test_what_cannot_be_loaded_is_refused_in_one_sentence(trained, tmp_path):
     model, data = by_hand()
     with pytest.raises(MaxEntError, match="was made by SAC, but this is DiscreteSAC"):
         load_policy(last, model=model, data=data)
-    with pytest.raises(MaxEntError, match="together"):
+    with pytest.raises(MaxEntError, match="needs both model and data"):
         load_policy(last, model=model)
     config = (folder / "config.yaml").read_text()
     raw = yaml.safe_load(config)

@@ -1,4 +1,4 @@
-"""How an algorithm is fed: the data that a round must bring, and the batches that its updates learn from."""
+"""Feeding: turns the data of a training round into the batches of its updates."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -15,25 +15,25 @@ class AbstractFeeding(ABC):
 
     @abstractmethod
     def check(self, algorithm: str, data: Any) -> None:
-        """Raise ``MaxEntError`` unless the data of a round are of the right kind.
+        """Raise ``MaxEntError`` unless the data of a round have the right type.
 
         Args:
-            algorithm: its name, for the message.
-            data: of a round.
+            algorithm: name of the algorithm, for the message.
+            data: the data of a round.
         """
 
     @abstractmethod
     def batches(self, data: Any, prepare: Callable[[Any], Any]) -> Iterator[Any]:
-        """One batch for every update of a round.
+        """The batches of the updates of a round.
 
         Args:
-            data: of the round.
-            prepare: of the algorithm; turns the data into what its losses are computed from.
+            data: the data of the round.
+            prepare: the algorithm's method that turns data into the input of its losses.
         """
 
 
 class Replay(AbstractFeeding):
-    """Transitions from a replay buffer, ``[updates, batch]``: each update learns from a batch of its own."""
+    """Transitions ``[updates, batch]`` from a replay buffer; each update gets its own batch."""
 
     def check(self, algorithm: str, data: Any) -> None:
         if not isinstance(data, Transition):
@@ -47,16 +47,16 @@ class Replay(AbstractFeeding):
 
 
 class Rollouts(AbstractFeeding):
-    """Rollouts of the algorithm's own policy, ``[time, env]``: the whole at once, or passes over it in shuffled parts.
+    """Rollouts ``[time, env]`` of the current policy, as one batch or as several passes over shuffled minibatches.
 
     The rollout is prepared once, before the first pass.
 
     Args:
-        epochs: passes over a rollout.
-        minibatches: parts of a pass; None for the whole rollout in its own order.
+        epochs: number of passes over a rollout.
+        minibatches: number of minibatches per pass; None for the whole rollout as one batch, without shuffling.
 
     Raises:
-        MaxEntError: for a number below 1.
+        MaxEntError: if a number is less than 1.
     """
 
     def __init__(self, epochs: int = 1, minibatches: int | None = None):
@@ -69,10 +69,10 @@ class Rollouts(AbstractFeeding):
             raise MaxEntError(f"{algorithm} learns from its own rollouts: give it data of the class RolloutDataModule.")
 
     def batches(self, data: Rollout, prepare: Callable[[Rollout], Any]) -> Iterator[Any]:
-        """Parts of what ``prepare`` returns, a named tuple of tensors ``[length, ...]``.
+        """Parts of the result of ``prepare``, which is a named tuple of tensors ``[length, ...]``.
 
         Raises:
-            MaxEntError: for a rollout with fewer than two steps for every part.
+            MaxEntError: if a minibatch would have fewer than two steps.
         """
         whole = prepare(data)
         if self.minibatches is None:

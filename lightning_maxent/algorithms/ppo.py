@@ -111,7 +111,7 @@ class PPO(AdvantageAlgorithm):
                 "entropy": entropy.mean(),
                 "temperature": alpha,
                 "value": value.mean(),
-                "divergence": (log_ratio.exp() - 1 - log_ratio).mean(),  # of the old policy from the new, in nats
+                "divergence": (log_ratio.exp() - 1 - log_ratio).mean(),  # KL(old policy || new policy), in nats
                 "clipped": ((log_ratio.exp() - 1).abs() > self.clip).float().mean(),
             }
         )

@@ -141,7 +141,7 @@ def warnings_of(runs: Sequence[Run], curves: dict[str, dict[str, Curves]]) -> li
     made = [run.made_with for run in runs if run.made_with]
     for what in sorted({name for each in made for name in each}):
         if len(different := sorted({each.get(what, "none") for each in made})) > 1:
-            found.append(f"Runs were begun with different versions of {what}: {', '.join(different)}.")
+            found.append(f"Runs were started with different versions of {what}: {', '.join(different)}.")
     return found
 
 

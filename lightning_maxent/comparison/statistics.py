@@ -56,13 +56,12 @@ def probability_of_improvement(x: Tasks, y: Tasks) -> Float[np.ndarray, "*resamp
     The probability that a run of X is better than the run of Y with the same seed, on a task drawn at random.
 
     Agarwal et al. 2021, 4.3, compare every run of X with every run of Y, because their runs are independent.  Ours are
-    not:  the seed decides the first states of evaluation episodes, so all runs with one seed share these states.  On
-        Pendulum, the
-    scores of four algorithms have a correlation over seeds of .999.  Their standard deviation is 26, but that of the
-    differences between equal seeds is .5 to 1.6 (docs/results/chapter.csv).  So scores of different seeds differ mostly
-    by their first states.  In a simulation with this correlation, 10 seeds and a true probability of .86, comparing all
-    pairs gives .55 on average, and comparing equal seeds .86.  Without correlation both are unbiased, with an error of
-    .11 for equal seeds and .09 for all pairs.
+    not: the seed decides the first states of evaluation episodes, so all runs with one seed share these states.  On
+    Pendulum, the scores of four algorithms have a correlation over seeds of .999.  Their standard deviation is 26, but
+    that of the differences between equal seeds is .5 to 1.6 (docs/results/chapter.csv).  So scores of different seeds
+    differ mostly by their first states.  In a simulation with this correlation, 10 seeds and a true probability of .86,
+    comparing all pairs gives .55 on average, and comparing equal seeds .86.  Without correlation both are unbiased,
+    with an error of .11 for equal seeds and .09 for all pairs.
     """
     return np.mean([_wins(a, b).mean(-1) for a, b in zip(x, y, strict=True)], axis=0)
 

@@ -1,4 +1,4 @@
-"""Builds policies for algorithms, and checks on a few states that they keep their contracts."""
+"""Builds policies for algorithms and checks their interfaces on three random states."""
 
 import copy
 import math
@@ -24,16 +24,16 @@ from lightning_maxent.policies.base import (
 
 
 def build_policy(builder: PolicyBuilder, obs_dim: int, action_dim: int) -> AbstractPolicy:
-    """Build a policy and see, on a few states, that it has a density and keeps its contract.
+    """Build a policy with a density and check its interface.
 
     Raises:
-        MaxEntError: names the method, what it returned and what was expected.
+        MaxEntError: if a check fails; the message names the method, the expected result and the actual one.
     """
     with errors_of("Building the policy"):
         policy = builder(obs_dim, action_dim)
     if not isinstance(policy, AbstractPolicy):
         raise MaxEntError(
-            f"{type(policy).__name__} knows no density of its actions, which this algorithm needs: use SquashedGaussian, "
+            f"{type(policy).__name__} has no density of its actions, which this algorithm needs: use SquashedGaussian, "
             f"MixtureOfGaussians or FlowPolicy, or ContinuousSoftQLearning with uniform particles."
         )
     _check_policy(policy, obs_dim, action_dim)
@@ -41,10 +41,10 @@ def build_policy(builder: PolicyBuilder, obs_dim: int, action_dim: int) -> Abstr
 
 
 def build_deterministic_policy(builder: Callable[[int, int], nn.Module], obs_dim: int, action_dim: int) -> nn.Module:
-    """Build a policy that gives one action for every state and see, on a few of them, that it does.
+    """Build a deterministic policy and check that it returns one action for every state.
 
     Raises:
-        MaxEntError: says what it gave and what was expected.
+        MaxEntError: if it does not; the message gives the expected and the actual result.
     """
     with errors_of("Building the policy"):
         policy = builder(obs_dim, action_dim)
@@ -63,10 +63,10 @@ def build_deterministic_policy(builder: Callable[[int, int], nn.Module], obs_dim
 
 
 def build_sampler(builder: SamplerBuilder, obs_dim: int, action_dim: int) -> AbstractPolicy | AbstractSampler:
-    """Build a policy with or without a density and see, on a few states, that it keeps its contract.
+    """Build a policy, with or without a density, and check its interface.
 
     Raises:
-        MaxEntError: names the method, what it returned and what was expected.
+        MaxEntError: if a check fails; the message names the method, the expected result and the actual one.
     """
     with errors_of("Building the policy"):
         sampler = builder(obs_dim, action_dim)
@@ -89,18 +89,18 @@ def build_sampler(builder: SamplerBuilder, obs_dim: int, action_dim: int) -> Abs
 def build_explicit_policy(
     builder: ExplicitPolicyBuilder, obs_dim: int, actions: AbstractActions
 ) -> AbstractExplicitPolicy:
-    """Build a policy that tells probabilities and see, on a few states, that it keeps its contract.
+    """Build a policy that computes the probability of any action, and check its interface.
 
     Raises:
-        MaxEntError: names the method, what it returned and what was expected.
+        MaxEntError: if a check fails; the message names the method, the expected result and the actual one.
     """
     with errors_of("Building the policy"):
         policy = builder(obs_dim, actions)
     name = type(policy).__name__
     if not isinstance(policy, AbstractExplicitPolicy):
         raise MaxEntError(
-            f"{name} cannot tell the probability of a given action, which this algorithm needs: use Gaussian for "
-            f"continuous actions and Categorical for finite ones."
+            f"{name} cannot compute the probability of a given action, which this algorithm needs: use Gaussian for "
+            f"continuous actions and Categorical for finite actions."
         )
     with without_side_effects(policy, "three states"), torch.enable_grad():
         if isinstance(policy, AbstractFinitePolicy):
@@ -108,7 +108,7 @@ def build_explicit_policy(
         distribution = policy.distribution(torch.randn(3, obs_dim))
         action = distribution.sample()
         check_numbers(f"{name}.distribution(obs).sample", "an action", action, (3, actions.dim))
-        check_numbers(f"{name}.distribution(obs).best", "an action", distribution.mode(), (3, actions.dim))
+        check_numbers(f"{name}.distribution(obs).mode", "an action", distribution.mode(), (3, actions.dim))
         check_numbers(f"{name}.distribution(obs).log_prob", "a log-density", distribution.log_prob(action), (3,))
         check_numbers(f"{name}.distribution(obs).entropy", "an entropy", distribution.entropy(), (3,))
         _check_reaches(policy, f"{name}.distribution(obs).log_prob", distribution.log_prob(action))
@@ -116,10 +116,10 @@ def build_explicit_policy(
 
 
 def build_finite_policy(builder: FinitePolicyBuilder, obs_dim: int, actions: FiniteActions) -> AbstractFinitePolicy:
-    """Build a policy that gives the log-probabilities of all actions and see, on a few states, that it keeps its contract.
+    """Build a policy that returns the log-probabilities of all actions, and check its interface.
 
     Raises:
-        MaxEntError: names the method, what it returned and what was expected.
+        MaxEntError: if a check fails; the message names the method, the expected result and the actual one.
     """
     policy = build_explicit_policy(builder, obs_dim, actions)
     if not isinstance(policy, AbstractFinitePolicy):
@@ -131,10 +131,10 @@ def build_finite_policy(builder: FinitePolicyBuilder, obs_dim: int, actions: Fin
 
 
 def check_divergence(policy: AbstractComparablePolicy, obs_dim: int) -> None:
-    """See, on a few states, that a policy tells how far it has moved.
+    """Check that a policy computes its divergence from an earlier copy.
 
     Raises:
-        MaxEntError: says what it returned and what was expected.
+        MaxEntError: if it does not; the message gives the expected and the actual result.
     """
     name = f"{type(policy).__name__}.divergence"
     with without_side_effects(policy, "its divergence in three states"), torch.enable_grad():
@@ -182,6 +182,6 @@ def _check_probabilities(policy: AbstractFinitePolicy, obs_dim: int) -> None:
         total = float(factor[0].sum())
         if not math.isclose(total, 1, abs_tol=1e-3):
             raise MaxEntError(
-                f"{method} must give log-probabilities, but those of a choice's alternatives make {total:.3g} in all: give "
+                f"{method} must give log-probabilities, but the probabilities of one factor sum to {total:.3g}: return "
                 f"actions.log_softmax(scores)."
             )

@@ -23,19 +23,16 @@ def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measureme
     - ``detached target``: the gradient of ``loss`` in the target.
     - ``separate members``: the gradient of one member's loss in the prediction of another member.
     - ``batch statistics``, only for critics with running statistics: 1 if predictions in training mode differ from
-    those
-      in evaluation mode, on inputs of another scale.
+      those in evaluation mode, on inputs of another scale.
     - ``statistics of both pairs``, only for critics with running statistics: 1 if predictions for (s,a) depend on
-    (s',a')
-      in the same batch.
+      (s',a') in the same batch.
     - ``every observation entry counts``: the share of states in which a new value of one entry changes the prediction,
       for the entry with the lowest share.  It is 1 for smooth networks, less for narrow ReLU networks, and 0 if an
       entry is not used.
     - ``every action counts``: each action dimension is divided into ten intervals.  This is the share of states in
-    which
-      a small change of the action within an interval changes the prediction, for the interval with the lowest share.
-      It is 1 for smooth networks, .9 or more for ReLU networks four units wide (no change where all units are off), and
-      near 0 if actions are clipped, rounded or not used.
+      which a small change of the action within an interval changes the prediction, for the interval with the lowest
+      share.  It is 1 for smooth networks, .9 or more for ReLU networks four units wide (no change where all units are
+      off), and near 0 if actions are clipped, rounded or not used.
 
     Args:
         critic: builds Q.
@@ -153,7 +150,7 @@ def _wake(critic: AbstractCritic, pair: tuple[Tensor, Tensor]) -> None:
 
 
 def _share_moved(critic: AbstractCritic, pair: tuple[Tensor, Tensor], dim: int, interval: int) -> float:
-    """In how many states a small move of one dimension, from somewhere in an interval, changes any prediction."""
+    """The share of states in which a small change of one action dimension within an interval changes a prediction."""
     obs, start = pair[0], pair[1].clone()
     start[:, dim] = -1 + 2 * (interval + (1 - MOVE * INTERVALS / 2) * torch.rand(BATCH)) / INTERVALS
     end = start.clone()

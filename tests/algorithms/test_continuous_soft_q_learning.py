@@ -226,7 +226,7 @@ def test_a_policy_without_density_is_refused_where_one_is_needed(parts, sentence
 def test_finite_actions_are_refused_and_sac_refuses_a_sampler():
     with pytest.raises(MaxEntError, match="needs continuous actions"):
         ContinuousSoftQLearning(OBS, FiniteActions((2,)), critic=TWIN, policy=STEIN)
-    with pytest.raises(MaxEntError, match="SteinSampler knows no density"):
+    with pytest.raises(MaxEntError, match="SteinSampler has no density"):
         SAC(OBS, BoxActions(ACTION), critic=TWIN, policy=STEIN)
 
 

@@ -44,7 +44,7 @@ COUNTS = {"one_factor": (3,), "two_factors": (2, 3)}
 
 
 def annealed(actions):
-    """From 1 to .2 in eight steps, of which seven have passed: now at ALPHA."""
+    """From 1 to .2 in eight steps; seven have passed, so the value is ALPHA."""
     schedule = LinearSchedule(1.0, 0.2, 8)
     schedule.advance(7)
     return AnnealedTemperature(actions, schedule)

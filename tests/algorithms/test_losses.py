@@ -86,12 +86,14 @@ def test_an_optimizer_keeps_its_own_step_size_and_refuses_the_moments_of_another
     own.load_state_dict(saved)
     assert own.param_groups[0]["lr"] == 0.3
     with pytest.raises(
-        MaxEntError, match="made with Adam as the optimizer of critic, but it is AdamW here: resume with"
+        MaxEntError, match="made with Adam as the optimizer of critic, but here it is AdamW: resume with"
     ):
         critic_optimizer(AdamW).load_state_dict(saved)
     del saved["kind"]  # as in checkpoints that do not tell it
     own.load_state_dict(saved)
-    with pytest.raises(MaxEntError, match="made with another optimizer as the optimizer of critic, but it is SGD here"):
+    with pytest.raises(
+        MaxEntError, match="made with another optimizer as the optimizer of critic, but here it is SGD:"
+    ):
         critic_optimizer(partial(SGD, lr=0.1)).load_state_dict(saved)
 
 

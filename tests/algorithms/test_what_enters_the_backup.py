@@ -188,7 +188,7 @@ def constant_value(algorithm, number):
 
 @pytest.mark.parametrize("counts", [(3,), (2, 3), (2, 2, 4)])
 def test_with_factored_actions_v_regresses_on_the_sum_over_factors_of_the_target(counts):
-    """Every choice is believed to be worth -2 - 3/4 + 3/4 = -2: so F factors are worth -2 F, and the policy sees 5 F."""
+    """The target of every choice is -2 - 3/4 + 3/4 = -2, so that of F factors is -2 F; the policy's value is 5 F."""
     actions, factors = FiniteActions(counts), len(counts)
     algorithm = DiscreteValueSAC(OBS, actions, Known, **FINITE_ACTOR, **VALUE)
     constant_value(algorithm, 0.5)

@@ -185,7 +185,7 @@ def test_a_damaged_buffer_is_named(tmp_path):
     io.save_checkpoint(checkpoint(1.0), path)
     (rows,) = tmp_path.glob("last.ckpt.replay/*/obs.pt")
     rows.write_bytes(rows.read_bytes()[:100])
-    with pytest.raises(MaxEntError, match=r"obs\.pt, a part of the replay buffer, is damaged .* go on from another"):
+    with pytest.raises(MaxEntError, match=r"obs\.pt, a part of the replay buffer, is damaged .* resume from another"):
         io.load_checkpoint(path)
 
 

@@ -56,7 +56,7 @@ def test_a_pair_of_a_table_moves_its_own_entry_and_no_other():
     assert_close(critic.network[-1].weight.grad, expected, rtol=0, atol=0)
 
 
-# ---- which number is believed ------------------------------------------------------------------------------------------
+# ---- the mean and the minimum of both networks -------------------------------------------------------------------------
 
 
 def test_the_smaller_member_is_believed_action_by_action():

@@ -1,4 +1,4 @@
-"""Worlds of which only so many copies may be open, and evaluation in those of training."""
+"""Environments that allow a limited number of open copies, and evaluation in the copies of training."""
 
 import probe_envs
 import pytest
@@ -38,7 +38,7 @@ def test_where_only_one_may_be_open_the_failure_names_a_way_out_that_works():
     rounds(data, 10)
     with pytest.raises(
         MaxEntError,
-        match=r"raised RuntimeError: the port is taken .*probe_envs.*opens 3 further copies .*eval_envs 0\.$",
+        match=r"raised RuntimeError: the port is taken .*probe_envs.*opens 3 further copies: .*eval_envs 0\.$",
     ):
         list(data.val_dataloader())
     data.teardown("fit")

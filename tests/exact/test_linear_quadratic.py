@@ -30,7 +30,7 @@ def positive(rng, size):
 
 
 def random_world(seed, states=2, actions=1, discount=0.9):
-    """With dynamics of which some grow faster than the discount shrinks them."""
+    """A random world; some of its states grow faster than the discount shrinks them."""
     rng = np.random.default_rng(seed)
     return LinearQuadratic(
         dynamics=rng.standard_normal((states, states)),

@@ -74,7 +74,7 @@ def test_an_action_that_is_certain_has_probability_one_beside_impossible_ones():
         (
             lambda obs, actions: SquashedGaussian(obs, actions.dim),
             BoxActions(2),
-            "SquashedGaussian cannot tell the prob",
+            "SquashedGaussian cannot compute the prob",
         ),
     ],
 )
@@ -100,7 +100,7 @@ def test_a_plugged_in_policy_of_the_wrong_shape_is_named():
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda log_probs: log_probs + 0.1, "Spoilt.forward must give log-probabilities, but .* make 1.11 in all"),
+        (lambda log_probs: log_probs + 0.1, "Spoilt.forward must give log-probabilities, but .* sum to 1.11"),
         (lambda log_probs: log_probs[:, :1], r"log-probabilities of shape \[3, 5\], but gave \[3, 1\]"),
         (lambda log_probs: log_probs * math.nan, "log-probabilities of finite numbers"),
         (lambda log_probs: log_probs.detach(), "must have a gradient in the policy's parameters"),
