@@ -1,4 +1,4 @@
-"""What every DataModule has in common: environments, how the learner sees them, the clock, and evaluation."""
+"""The base class of the DataModules: environments, scalings, the count of environment steps, and evaluation."""
 
 import json
 from abc import ABC, abstractmethod
@@ -30,13 +30,13 @@ from lightning_maxent.data.spaces import env_maker, say_that_images_are_flattene
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 
-EVALUATION_ENVS = 16  # at the most, side by side; more episodes than that are played one after another
+EVALUATION_ENVS = 16  # default number of environments for evaluation; each plays several episodes if there are more
 
 
 class RoundStream:
-    """One epoch of rounds: as many as lie between two evaluations.
+    """One epoch: the rounds between two evaluations.
 
-    Sized, so that Lightning does not fetch a round ahead, which would step environments before the update.
+    It has a length, because Lightning would otherwise fetch the next round before the update of the current one.
     """
 
     def __init__(self, next_round: Callable[[], Round], length: int):
@@ -50,15 +50,15 @@ class RoundStream:
             yield self._next_round()
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: what a stream goes on from is the state of its DataModule, saved there."""
+        """An empty dictionary, because the DataModule saves the state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore; that this method exists tells Lightning that an epoch may be resumed half-way."""
+        """Does nothing.  Lightning only resumes in the middle of an epoch if this method exists."""
 
 
 class EpisodeStream:
-    """One evaluation: so many deterministic episodes, then as many sampled ones."""
+    """One evaluation: ``episodes`` episodes with deterministic actions, then as many with sampled actions."""
 
     def __init__(self, play: Callable[[bool], Iterator[Episode]], episodes: int):
         self._play, self._episodes = play, episodes
@@ -72,28 +72,29 @@ class EpisodeStream:
 
 
 class EnvironmentDataModule(pl.LightningDataModule, ABC):
-    """Environments and evaluation; the Trainer's module plays through ``explore`` and ``act``.
+    """Steps environments with the actions of the Trainer's module, which has the methods ``explore`` and ``act``.
 
-    A round is ``steps_per_round`` environment steps, then one training step.  Environments start a new episode on resume.
+    A round is ``steps_per_round`` environment steps, followed by one training step.  When a run resumes, its
+    environments start new episodes.
 
     Args:
-        env_id: a Gymnasium id, or ``module:Id``.
-        env_kwargs: the environment's keyword arguments.
-        num_envs: copies stepped side by side.
-        steps_per_round: environment steps of a round, over all copies.
-        eval_interval: environment steps from one evaluation to the next.
-        eval_episodes: episodes of one evaluation with the policy's mode, and again as many with its samples.
-        eval_envs: copies of the environment that evaluation opens beside those of training, at most one per episode; if
-            null, up to 16.  With 0, evaluation plays in the copies of training: it cuts their episodes, and new ones
-            begin after it; without a time limit of their own, they get one of 10,000 steps.
-        max_joint_actions: a MultiDiscrete action of up to so many combinations is presented as one choice among them
-            all; one of more, as independent factors.
-        action_bounds: [low, high] in place of each infinite bound of a Box of actions; its finite bounds stay.
-        observation_scaling: builds, from ``obs_dim``, how the learner sees observations.
-        reward_scaling: builds, from ``num_envs``, how the learner sees rewards.
+        env_id: Gymnasium id of the environment, or ``module:Id``.
+        env_kwargs: keyword arguments of the environment.
+        num_envs: number of parallel copies of the environment.
+        steps_per_round: number of environment steps per round, summed over all copies.
+        eval_interval: number of environment steps between two evaluations.
+        eval_episodes: number of episodes per evaluation with deterministic actions; as many follow with sampled actions.
+        eval_envs: number of environments for evaluation, at most one per episode; null for up to 16.  With 0, the
+            training environments are used: their episodes are cut off and start anew after the evaluation, and an
+            environment without a time limit gets one of 10,000 steps.
+        max_joint_actions: largest number of combinations of a MultiDiscrete action that becomes one Discrete action; with
+            more combinations, its parts become independent factors.
+        action_bounds: [low, high], which replace the infinite bounds of a Box action space; finite bounds stay.
+        observation_scaling: builds the scaling of observations from ``obs_dim``.
+        reward_scaling: builds the scaling of rewards from ``num_envs``.
 
     Raises:
-        MaxEntError: for numbers that cannot work together.
+        MaxEntError: for a number out of range, or numbers that contradict each other.
     """
 
     def __init__(
@@ -116,8 +117,8 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         )
         if steps_per_round % num_envs:
             raise MaxEntError(
-                f"steps_per_round {steps_per_round} must be a multiple of num_envs {num_envs}, since all copies step "
-                f"together: try {num_envs * max(1, round(steps_per_round / num_envs))}."
+                f"steps_per_round {steps_per_round} must be a multiple of num_envs {num_envs}, because all copies "
+                f"take steps together: try {num_envs * max(1, round(steps_per_round / num_envs))}."
             )
         if eval_interval % steps_per_round:
             raise MaxEntError(
@@ -125,10 +126,10 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
                 f"{steps_per_round * max(1, round(eval_interval / steps_per_round))}."
             )
         if eval_envs is not None and eval_envs < 0:
-            raise MaxEntError(f"eval_envs must be a number of copies, 0 for those of training, but is {eval_envs}.")
+            raise MaxEntError(f"eval_envs must not be negative, but is {eval_envs}; 0 evaluates in the training environments.")
         self.make_env = env_maker(env_id, env_kwargs)
         self.env_id, self.num_envs, self.steps_per_round = env_id, num_envs, steps_per_round
-        # As text, whatever is in them: to be saved, and compared on resume.
+        # Text can be saved, and compared on resume, for values of any type.
         self.env_kwargs = json.dumps(env_kwargs or {}, sort_keys=True, default=lambda part: type(part).__name__)
         self.eval_interval, self.eval_episodes = eval_interval, eval_episodes
         self.eval_envs = min(eval_episodes, EVALUATION_ENVS if eval_envs is None else eval_envs)
@@ -139,12 +140,12 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self.env_steps = 0
         self.runner: AbstractRunner | None = None
         self._copies = EnvCopies(self.make_env, num_envs, self.eval_envs)
-        self._finished: list[tuple[float, int]] = []  # episodes of runners that evaluation ended
+        self._finished: list[tuple[float, int]] = []  # return and length of episodes of closed runners
         self._trains = False
 
     @property
     def saved_bytes(self) -> int:
-        """The most that a checkpoint keeps of the data in files of their own, beside itself."""
+        """The largest size of the data that a checkpoint saves in separate files."""
         return 0
 
     @cached_property
@@ -160,27 +161,27 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     @property
     def observation_space(self) -> spaces.Space:
-        """The environment's own, before observations are flattened; makes the environment once to look."""
+        """The observation space of the environment, before flattening; the first access creates an environment."""
         return self._spaces[0]
 
     @property
     def obs_dim(self) -> int:
-        """Size of the flattened observation; makes the environment once to look."""
+        """Size of the flattened observation; the first access creates an environment."""
         return flatdim(self.observation_space)
 
     @property
     def actions(self) -> AbstractActions:
-        """The action space; makes the environment once to look."""
+        """The action space; the first access creates an environment."""
         return self.codec.actions
 
     @property
     def codec(self) -> AbstractActionCodec:
-        """Between the learner's actions and the environment's; makes the environment once to look."""
+        """Converts actions of the policy to actions of the environment; the first access creates an environment."""
         return self._spaces[1]
 
     @cached_property
     def observation_scaling(self) -> AbstractObservationScaling:
-        """How the learner sees observations; a part of the state saved."""
+        """The scaling of observations, a part of the saved state."""
         return self._build_observation_scaling(self.obs_dim)
 
     @property
@@ -202,12 +203,12 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     def _next_round(self) -> Round:
         if self.runner is None:
             self._check_resumed()
-            codec = self.codec  # looks at a copy and closes it, before others are open
+            codec = self.codec  # may create and close an environment, so before the training environments exist
             self.runner = EnvRunner(self._copies.training(), codec, self._seed("train"), self.env_id, self.env_steps)
             self.reward_scaling.restart()
         steps = [self._step(self.runner, passed) for passed in range(0, self.steps_per_round, self.num_envs)]
         rollout = Rollout(*(torch.stack(rows) for rows in zip(*steps)))
-        # Taken in whole or not at all: a round that an error cuts short leaves everything at the same moment.
+        # An error in the middle of a round leaves the buffer, the scalings and the step count as they were.
         self._store(rollout)
         for obs, reward, done in zip(rollout.obs, rollout.reward, rollout.done):
             self.observation_scaling.update(obs)
@@ -216,34 +217,34 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         return Round(self._batch(), self.env_steps)
 
     def _step(self, runner: AbstractRunner, passed: int) -> Rollout:
-        """One step of every environment, ``passed`` environment steps after the start of the round."""
+        """Take one step in every environment, ``passed`` environment steps after the start of the round."""
         transition, done = runner.step(self._choose(self.observation_scaling(runner.obs), self.env_steps + passed))
         return Rollout(*transition, torch.from_numpy(done))
 
     @abstractmethod
     def _choose(self, obs: Float[Tensor, "env obs_dim"], env_steps: int) -> Float[Tensor, "env action_dim"]:
-        """Actions to play next, from observations as the learner sees them and the clock."""
+        """The next actions, given scaled observations and the number of environment steps so far."""
 
     @abstractmethod
     def _store(self, rollout: Rollout) -> None:
-        """Take in what was met, as the environments gave it, before scalings learn from it."""
+        """Store the unscaled transitions of a round; called before the scalings are updated with them."""
 
     @abstractmethod
     def _batch(self) -> Transition | Rollout:
-        """What the learner gets to see after a round."""
+        """The data of the training step after a round."""
 
     @property
     def _algorithm(self) -> Any:
-        """The Trainer's module: all that data knows of it is ``explore``, ``act`` and, if it has one, its ``discount``."""
+        """The Trainer's module.  Only ``explore``, ``act`` and, if it has one, ``discount`` are used."""
         return self.trainer.lightning_module if self.trainer else None
 
     def _seed(self, purpose: str) -> int:
-        """A seed that follows from the run's seed, the clock and what it is for; needs no state to be saved."""
+        """A seed computed from the run's seed, the environment steps so far and the purpose."""
         entropy = [torch.initial_seed(), self.env_steps, *purpose.encode()]
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def metrics(self) -> dict[str, float]:
-        """Mean return and length of the training episodes that ended since the last call, where any did."""
+        """Mean return and length of the training episodes that ended since the last call; empty if none ended."""
         finished = self._finished + (self.runner.drain_returns() if self.runner else [])
         self._finished = []
         if not finished:
@@ -254,11 +255,11 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     # ---- evaluation -------------------------------------------------------------------------------------------------
 
     def val_dataloader(self) -> EpisodeStream:
-        """Episodes of ``fit`` and ``validate``, which begin at the same starts where seed and clock are the same."""
+        """Episodes of ``fit`` and ``validate``; equal seeds and environment steps give equal initial states."""
         return EpisodeStream(partial(self._play, {True: "mode", False: "sample"}), self.eval_episodes)
 
     def test_dataloader(self) -> EpisodeStream:
-        """Episodes from other starts: ``best.ckpt`` was chosen for its return from those of ``fit``, where it had luck too."""
+        """Episodes from other initial states: ``best.ckpt`` has the highest return from those of ``fit``, partly by chance."""
         return EpisodeStream(partial(self._play, {True: "test mode", False: "test sample"}), self.eval_episodes)
 
     def _play(self, purposes: dict[bool, str], deterministic: bool) -> Iterator[Episode]:
@@ -273,7 +274,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             )
 
     def _end_training_episodes(self) -> None:
-        """Evaluation takes the environments: the next round begins new episodes in them, just as it does on resume."""
+        """End the training episodes, because evaluation uses their environments; the next round starts new episodes."""
         if isinstance(self.runner, EnvRunner):
             self._finished += self.runner.drain_returns()
             self.runner = None
@@ -300,28 +301,27 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             here = getattr(self, name)
             if (there := state_dict.get(name, here)) != here:
                 raise MaxEntError(
-                    f"The checkpoint was made with {name} {there}, but it is {here} here, and a run stays with its "
-                    f"environment: resume with that one, or begin a new run with these weights by the callback WarmStart."
+                    f"The checkpoint was made with {name} {there}, but the configuration has {here}: resume with the same "
+                    f"environment, or start a new run from these weights with the callback WarmStart."
                 )
         self.env_steps = state_dict["env_steps"]
         self.load_scalings(state_dict)
 
     def load_scalings(self, state_dict: dict[str, Any]) -> None:
-        """Take on the scalings alone of the state of a DataModule, whose networks have learned with them.
+        """Load only the scalings of observations and rewards from the state of a DataModule.
 
         Raises:
-            MaxEntError: if they are of another kind.
+            MaxEntError: if the class of a scaling is different.
         """
         for name, scaling in self._scalings.items():
             _restore(name, scaling, state_dict.get(name, {}))
 
     def _check_resumed(self) -> None:
-        """Lightning keys this state by class name and is silent where it finds none."""
+        """Raise ``MaxEntError`` if a run resumed without the state of its data; Lightning does not warn of this."""
         if self.trainer is not None and self.trainer.global_step and not self.env_steps:
             raise MaxEntError(
-                f"The clock stands at {self.trainer.global_step} environment steps, but its data at none: the "
-                f"checkpoint was made with another DataModule than {type(self).__name__}; resume with the "
-                f"configuration that made it."
+                f"The checkpoint is at {self.trainer.global_step} environment steps, but holds no state of "
+                f"{type(self).__name__}: it was made with another DataModule; resume with the same configuration."
             )
 
 
@@ -330,10 +330,10 @@ def _saved(scaling: AbstractObservationScaling | AbstractRewardScaling) -> dict[
 
 
 def _restore(name: str, scaling: AbstractObservationScaling | AbstractRewardScaling, saved: dict[str, Any]) -> None:
-    """Networks that learned from observations or rewards of one scale mean nothing on another."""
+    """Load the state of a scaling, or raise ``MaxEntError`` if its class is different."""
     if saved.get("kind") != type(scaling).__name__:
         raise MaxEntError(
-            f"The checkpoint was made with {name} {saved.get('kind', 'unknown')}, but it is {type(scaling).__name__} "
-            f"here: resume with the configuration that made it."
+            f"The checkpoint was made with {name} {saved.get('kind', 'unknown')}, but the configuration has "
+            f"{type(scaling).__name__}: resume with the same configuration."
         )
     scaling.load_state_dict(saved["state"])

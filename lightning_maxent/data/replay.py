@@ -1,4 +1,4 @@
-"""The off-policy DataModule: a replay buffer beside the environments."""
+"""The off-policy DataModule: environments and a replay buffer."""
 
 import logging
 from collections.abc import Callable
@@ -22,48 +22,51 @@ from lightning_maxent.errors import MaxEntError, check_positive, errors_of
 from lightning_maxent.transition import Rollout, Transition
 
 FLOAT = 4  # bytes
-ROWS_AT_ONCE = 10_000  # of a saved buffer, so that taking it in needs little memory beside it
+ROWS_AT_ONCE = 10_000  # copied at a time from a saved buffer, which saves memory
 
-# "Initialized LazyTensorStorage with torch.Size([…]) shape" on standard output tells nobody anything.
+# Drop "Initialized LazyTensorStorage with torch.Size([…]) shape" from standard output.
 logging.getLogger("torchrl").addFilter(lambda record: not record.getMessage().startswith("Initialized Lazy"))
 
 
 class ReplayDataModule(EnvironmentDataModule):
-    """Environments, a TorchRL replay buffer and evaluation; the Trainer's module plays through ``explore`` and ``act``.
+    """Steps environments with the actions of the Trainer's module and stores transitions in a TorchRL replay buffer.
 
-    A round is: ``steps_per_round`` environment steps, then one training step with ``updates_per_round`` batches drawn
-    afresh.  During the first ``learning_starts``, actions are uniform and rounds carry no update.  The state saved is
-    the buffer and the clock; environments start a new episode on resume.  A run may go on with another capacity: a larger
-    buffer holds all that was saved, a smaller one the newest of it.
+    A round is ``steps_per_round`` environment steps, followed by one training step with ``updates_per_round`` new
+    batches.  During the first ``learning_starts`` environment steps, actions are uniform and there are no updates.
+
+    A checkpoint holds the buffer and the number of environment steps.  When a run resumes, its environments start new
+    episodes.  It can resume with another capacity: a smaller buffer keeps the newest transitions.
 
     Args:
-        env_id: a Gymnasium id, or ``module:Id``.
-        env_kwargs: the environment's keyword arguments.
-        num_envs: copies stepped side by side.
-        capacity: transitions that the buffer holds before it overwrites the oldest.
-        batch_size: transitions of one update.
-        learning_starts: environment steps with uniform actions before the first update.
-        steps_per_round: environment steps, over all copies, between two rounds of updates.
-        updates_per_round: updates in a round.
-        storage: builds the buffer's storage from its capacity: ``torchrl.data.LazyTensorStorage`` (with ``device``)
-            or ``torchrl.data.LazyMemmapStorage`` (with ``scratch_dir``, on disk; a folder of each run's own).
-        sampler: builds how transitions are drawn, one of ``torchrl.data.replay_buffers.samplers``, such as
+        env_id: Gymnasium id of the environment, or ``module:Id``.
+        env_kwargs: keyword arguments of the environment.
+        num_envs: number of parallel copies of the environment.
+        capacity: number of transitions in the full replay buffer; new ones then overwrite the oldest.
+        batch_size: number of transitions per update.
+        learning_starts: number of environment steps with uniform actions before the first update.
+        steps_per_round: number of environment steps per round, summed over all copies.
+        updates_per_round: number of updates per round.
+        storage: builds the storage of the buffer from ``capacity``: ``torchrl.data.LazyTensorStorage`` (option
+            ``device``), or ``torchrl.data.LazyMemmapStorage`` on disk (option ``scratch_dir``, a folder that no other
+            run uses).
+        sampler: builds the sampler of transitions, a class of ``torchrl.data.replay_buffers.samplers``, such as
             ``SamplerWithoutReplacement``.
-        transform: builds what each drawn batch of transitions goes through, one of ``torchrl.envs.transforms``, such as
-            ``RewardClipping``; none if null.  Its fields are those of ``Transition``.
-        eval_interval: environment steps from one evaluation to the next.
-        eval_episodes: episodes of one evaluation with the policy's mode, and again as many with its samples.
-        eval_envs: copies of the environment that evaluation opens beside those of training, at most one per episode; if
-            null, up to 16.  With 0, evaluation plays in the copies of training: it cuts their episodes, and new ones
-            begin after it; without a time limit of their own, they get one of 10,000 steps.
-        max_joint_actions: a MultiDiscrete action of up to so many combinations is presented as one choice among them
-            all; one of more, as independent factors.
-        action_bounds: [low, high] in place of each infinite bound of a Box of actions; its finite bounds stay.
-        observation_scaling: builds, from ``obs_dim``, how the learner sees observations.
-        reward_scaling: builds, from ``num_envs``, how the learner sees rewards.
+        transform: builds the transform of sampled batches, a class of ``torchrl.envs.transforms``, such as
+            ``RewardClipping``, which gets the fields of ``Transition``; null for none.
+        eval_interval: number of environment steps between two evaluations.
+        eval_episodes: number of episodes per evaluation with deterministic actions; as many follow with sampled actions.
+        eval_envs: number of environments for evaluation, at most one per episode; null for up to 16.  With 0, the
+            training environments are used: their episodes are cut off and start anew after the evaluation, and an
+            environment without a time limit gets one of 10,000 steps.
+        max_joint_actions: largest number of combinations of a MultiDiscrete action that becomes one Discrete action; with
+            more combinations, its parts become independent factors.
+        action_bounds: [low, high], which replace the infinite bounds of a Box action space; finite bounds stay.
+        observation_scaling: builds the scaling of observations from ``obs_dim``.
+        reward_scaling: builds the scaling of rewards from ``num_envs``.
 
     Raises:
-        MaxEntError: for numbers that cannot work together; by ``setup``, for a buffer that memory or disk cannot hold.
+        MaxEntError: for a number out of range, or numbers that contradict each other; in ``setup``, for a buffer that
+            does not fit in memory or on the disk.
     """
 
     def __init__(
@@ -120,10 +123,10 @@ class ReplayDataModule(EnvironmentDataModule):
         super().setup(stage)
         if stage == "fit":
             storage = self.make_storage(self.capacity)
-            if not isinstance(storage, LazyTensorStorage):  # others give lists, or cannot be sliced
+            if not isinstance(storage, LazyTensorStorage):  # other storages return lists, or have no slices
                 raise MaxEntError(
-                    f"The storage {type(storage).__name__} does not serve as a replay buffer: choose LazyTensorStorage or "
-                    f"LazyMemmapStorage of torchrl.data, or a subclass of one of them."
+                    f"The storage {type(storage).__name__} is not supported: choose LazyTensorStorage or LazyMemmapStorage of "
+                    f"torchrl.data, or a subclass of one of them."
                 )
             check_space(storage, self._rows_to_come, self._row_bytes, FLOAT * self.obs_dim, self.batch_size)
             self.buffer = ReplayBuffer(
@@ -138,14 +141,14 @@ class ReplayDataModule(EnvironmentDataModule):
             sampler = self.make_sampler()
         if isinstance(sampler, PrioritizedSampler):
             raise MaxEntError(
-                f"The sampler {type(sampler).__name__} needs a priority of every transition, which no algorithm here gives: "
+                f"The sampler {type(sampler).__name__} needs priorities of transitions, which no algorithm here computes: "
                 f"choose RandomSampler or SamplerWithoutReplacement of torchrl.data.replay_buffers.samplers."
             )
         return sampler
 
     @property
     def saved_bytes(self) -> int:
-        """Of the buffer, which a checkpoint keeps beside itself, once it holds as much as it ever will."""
+        """Size of the buffer at the end of the run; a checkpoint saves the buffer in separate files."""
         return self._rows_to_come * self._row_bytes
 
     @property
@@ -155,11 +158,11 @@ class ReplayDataModule(EnvironmentDataModule):
 
     @property
     def _row_bytes(self) -> int:
-        """Of two observations, an action, a reward and ``terminated``."""
+        """Size of one transition: two observations, an action, a reward and ``terminated``."""
         return FLOAT * (2 * self.obs_dim + self.actions.dim + 1) + 1
 
     def replace_environment_by(self, rows: Transition) -> None:
-        """From here on, meet what another run has met, ``[time x env]`` from its start, in place of environments."""
+        """Use the transitions ``[time x env]`` of another run, from its first step on, in place of the environments."""
         self._check_resumed()
         self.runner = Recording(rows, self.num_envs, self.env_steps)
 
@@ -173,14 +176,14 @@ class ReplayDataModule(EnvironmentDataModule):
         assert self.buffer is not None
         try:
             self.buffer.extend(TensorDict(rows, batch_size=size))
-        except (RuntimeError, OSError) as error:  # the storage is made when it gets its first rows
+        except (RuntimeError, OSError) as error:  # the first rows allocate the storage
             raise MaxEntError(
                 f"The replay buffer of {self.capacity:,} transitions cannot be stored ({' '.join(str(error).split())}): "
                 f"choose a capacity that fits, or another storage."
             ) from error
 
     def _batch(self) -> Transition:
-        """Fresh batches ``[updates, batch]``, observations and rewards scaled as is right by now; at first, none."""
+        """New batches ``[updates, batch]``, scaled with the current statistics; no batch before ``learning_starts``."""
         assert self.buffer is not None
         updates = self.updates_per_round if self.env_steps > self.learning_starts else 0
         rows = self._draw(updates * self.batch_size) if updates else self.buffer.storage[:0]
@@ -194,7 +197,7 @@ class ReplayDataModule(EnvironmentDataModule):
         )
 
     def _draw(self, count: int) -> TensorDict:
-        """So many transitions; a sampler that ends a pass over the buffer may give fewer at a time."""
+        """``count`` transitions; a sampler without replacement may return fewer at the end of the buffer."""
         assert self.buffer is not None
         rows: Any = self.buffer.sample(count)
         while len(rows) < count:
@@ -217,24 +220,25 @@ class ReplayDataModule(EnvironmentDataModule):
         rows = state_dict.get("replay")
         if rows is None:
             raise MaxEntError(
-                "The checkpoint holds no replay buffer, so training cannot go on from it: resume from one that does "
-                "(last.ckpt), with its folder last.ckpt.replay beside it."
+                "The checkpoint holds no replay buffer, so training cannot resume from it: resume from last.ckpt, with the "
+                "folder last.ckpt.replay beside it."
             )
         if lost := [name for name in Transition._fields if name not in rows]:
             raise MaxEntError(
-                f"The replay buffer of the checkpoint lacks {' and '.join(lost)}: a file of its .replay folder was lost."
+                f"The replay buffer of the checkpoint lacks {' and '.join(lost)}: a file in its .replay folder is missing."
             )
         if isinstance(self.buffer.storage, LazyMemmapStorage):
-            self.buffer.storage.existsok = True  # files of the run so far, whose rows all come from the checkpoint
+            self.buffer.storage.existsok = True  # the rows in these files are overwritten
         self._take(rows, state_dict["writer"]["_cursor"])
         if len(rows["reward"]) == len(self.buffer):
             self.buffer.sampler.load_state_dict(state_dict.get("sampler", self.buffer.sampler.state_dict()))
 
     def _take(self, rows: dict[str, Tensor], cursor: int) -> None:
-        """Fill the empty buffer with saved rows, of which the one at ``cursor`` is the oldest.
+        """Fill the empty buffer with saved rows; the row at ``cursor`` is the oldest.
 
-        With the capacity that they were saved with, each lies where it lay, so that the run draws what it would have drawn;
-        with another one they lie in the order in which they were met, and the newest that fit are kept.
+        If the saved buffer was full and the capacity is unchanged, every row keeps its position, so that the run draws the
+        same batches as without interruption.  Otherwise rows are stored from the oldest to the newest, and the newest are
+        kept if not all fit.
         """
         assert self.buffer is not None
         size = len(rows["reward"])
@@ -246,6 +250,6 @@ class ReplayDataModule(EnvironmentDataModule):
             self.buffer.writer.load_state_dict({"_cursor": cursor % self.capacity})
         if len(kept) < size:
             rank_zero_info(
-                f"The checkpoint's buffer holds {size:,} transitions, of which the newest {len(kept):,} are kept: as many as "
-                f"the capacity is here."
+                f"The checkpoint's buffer holds {size:,} transitions; the newest {len(kept):,} are kept, because capacity is "
+                f"{self.capacity:,}."
             )

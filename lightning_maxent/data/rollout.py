@@ -1,4 +1,4 @@
-"""The on-policy DataModule: what one policy met, once."""
+"""The on-policy DataModule: every rollout is used for one training step."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -8,18 +8,17 @@ from lightning_maxent.transition import Rollout
 
 
 class RolloutDataModule(EnvironmentDataModule):
-    """Environments and evaluation; the Trainer's module plays through ``explore`` and ``act``.
+    """Steps environments with the actions of the Trainer's module and passes every rollout to one training step.
 
-    A round is ``steps_per_round`` environment steps of the policy, ``[time, env]``, which one training step learns from.
-
-    Its arguments are those of ``EnvironmentDataModule``; ``steps_per_round`` is the length of a rollout, over all copies.
+    The arguments are those of ``EnvironmentDataModule``.  A rollout ``[time, env]`` has ``steps_per_round`` environment
+    steps, summed over all copies.
     """
 
     def _choose(self, obs: Float[Tensor, "env obs_dim"], env_steps: int) -> Float[Tensor, "env action_dim"]:
         return self._algorithm.explore(obs)
 
     def _store(self, rollout: Rollout) -> None:
-        """Observations are kept as the policy saw them when it acted, or its probabilities would not be those."""
+        """Store observations with the scaling that the policy acted on, so that log-probabilities are the same."""
         self._rollout = rollout._replace(
             obs=self.observation_scaling(rollout.obs), next_obs=self.observation_scaling(rollout.next_obs)
         )

@@ -57,6 +57,7 @@ def settings(chosen: type[AbstractAlgorithm]) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "temperature": {"class_path": "lightning_maxent.FixedTemperature", "init_args": {"alpha": alpha}},
         "target": {"class_path": "lightning_maxent.PolyakTarget", "init_args": {"rate": 0.02}},
+        "exploration": "lightning_maxent.PolicyExploration",
         "discount": discount,
     } | {name: {"class_path": path, "init_args": {"network": NETWORK}} for name, path in networks.items()}
     return {name: default for name, default in defaults.items() if name in inspect.signature(chosen).parameters}

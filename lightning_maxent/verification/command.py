@@ -61,7 +61,7 @@ WORLDS = {
     multi_goal: 3000,
 }
 QUICK = {regression: 1000, tabular: 600}
-HEAD = f"{'critic':14} {'check':70} {'value':>10} {'expected':>10} {'error':>10} {'tolerance':>10}"
+HEAD = f"{'critic':17} {'check':70} {'value':>10} {'expected':>10} {'error':>10} {'tolerance':>10}"
 WIDTH, QUANTILES = 128, 25  # of the built-in critics with --critic all
 
 
@@ -121,7 +121,7 @@ def _verify_algorithm(chosen: type[AbstractAlgorithm], parser: ArgumentParser, a
     with torch.random.fork_rng(devices=[]), progress(updates(finite, args.quick), "updates", leave=False) as bar:
         torch.manual_seed(0)
         if not args.json:
-            bar.write(HEAD.replace("critic   ", "algorithm"))
+            bar.write(HEAD.replace("critic   ", "algorithm", 1))
         for found in check_algorithm(build, finite, args.quick, bar.update):
             failed |= not found.passed
             bar.write(_json("algorithm", chosen.__name__, found) if args.json else _row(chosen.__name__, found))
@@ -216,7 +216,7 @@ def _small(part: Any) -> Any:
 def _row(name: str, found: Measurement) -> str:
     numbers = f"{found.value:10.4f} {found.expected:10.4f} {found.error:10.4f} {found.tolerance:10.4f}"
     verdict = "ok" if found.passed else f"FAILED: {found.advice}"
-    return f"{name:14.14} {found.check:70.70} {numbers}  {verdict}"
+    return f"{name:17.17} {found.check:70.70} {numbers}  {verdict}"
 
 
 def _json(kind: str, name: str, found: Measurement) -> str:
