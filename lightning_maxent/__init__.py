@@ -1,7 +1,7 @@
 """Maximum entropy reinforcement learning on PyTorch Lightning.
 
-An algorithm is a dictionary of losses, keyed by the network that each one moves; everything else is a part.
-PyTorch and Lightning take seconds to import, so what this package exports is imported when it is first asked for.
+An algorithm defines one loss for each network that it trains; critics, policies, targets and so on are exchangeable
+parts.  PyTorch and Lightning take seconds to import, so the names of this package are imported at their first use.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """A module of this package, or a name of ``exports``."""
+    """Import a module of this package, or a name of ``exports``."""
     if name == "__all__" or not name.startswith("_"):
         if find_spec(f"{__name__}.{name}"):
             return import_module(f"{__name__}.{name}")

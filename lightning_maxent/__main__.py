@@ -1,4 +1,4 @@
-"""``python -m lightning_maxent`` is ``lightning-maxent``."""
+"""Makes ``python -m lightning_maxent`` the same as ``lightning-maxent``."""
 
 from lightning_maxent.cli import main
 

@@ -1,7 +1,8 @@
-"""What an algorithm knows of an action space: how large an action is, and how much entropy it allows.
+"""Action spaces as algorithms see them: the size of an action vector, and the range of entropies.
 
-In the learner every action is a vector.  Continuous ones lie in ``[-1, 1]^dim``.  A finite one is a one-hot vector, so
-that a critic takes both alike; an action of several factors is the concatenation of one one-hot vector for each.
+In the learner every action is a vector, so that a critic takes continuous and finite actions alike.  Continuous actions
+lie in ``[-1, 1]^dim``.  A finite action is a one-hot vector.  An action of several factors is the concatenation of one
+one-hot vector per factor.
 """
 
 import math
@@ -26,17 +27,17 @@ class AbstractActions(ABC):
     @property
     @abstractmethod
     def min_entropy(self) -> float:
-        """Entropy of a deterministic policy: none has less."""
+        """The entropy of a deterministic policy, the lower limit."""
 
     @property
     @abstractmethod
     def max_entropy(self) -> float:
-        """Entropy of the uniform distribution: no policy has more."""
+        """The entropy of the uniform policy, the upper limit."""
 
     @property
     @abstractmethod
     def target_entropy(self) -> float:
-        """The entropy that a learned temperature steers to by default."""
+        """The default target entropy of a learned temperature."""
 
 
 class BoxActions(AbstractActions):
@@ -47,7 +48,7 @@ class BoxActions(AbstractActions):
 
     @property
     def min_entropy(self) -> float:
-        """None: the narrower a density, the lower."""
+        """Minus infinity: a narrower density has a lower entropy."""
         return -math.inf
 
     @property
@@ -62,14 +63,16 @@ class BoxActions(AbstractActions):
 
 
 class FiniteActions(AbstractActions):
-    """One choice out of ``counts[i]`` for every factor i; the action vector has ``sum(counts)`` numbers, the scores'
-    and the log-probabilities' layout too.
+    """Finite actions of one or several factors, with ``counts[i]`` choices for factor i.
+
+    The action vector, the scores (such as Q) and the log-probabilities all have ``sum(counts)`` entries, factor after
+    factor.
 
     Args:
-        counts: choices of each factor; ``(n,)`` for ``Discrete(n)``.
+        counts: number of choices of each factor; ``(n,)`` for ``Discrete(n)``.
 
     Raises:
-        MaxEntError: if there is no factor, or one without a choice.
+        MaxEntError: if there is no factor, or a factor has no choice.
     """
 
     def __init__(self, counts: Sequence[int]):
@@ -90,24 +93,24 @@ class FiniteActions(AbstractActions):
 
     @property
     def target_entropy(self) -> float:
-        """``.7`` of the highest entropy; ours: the .98 of Christodoulou 2019 keeps two actions at a coin's toss."""
+        """``.7 max_entropy``; our choice, because .98 (Christodoulou 2019) keeps two actions almost equally likely."""
         return 0.7 * self.max_entropy
 
     def log_softmax(self, scores: Float[Tensor, "*batch action_dim"]) -> Float[Tensor, "*batch action_dim"]:
-        """Log-probabilities of every factor's choices."""
+        """Log-probabilities of the choices of every factor: a log-softmax over each factor's scores."""
         return torch.cat([functional.log_softmax(factor, -1) for factor in scores.split(self.counts, -1)], -1)
 
     def boltzmann(self, q: Float[Tensor, "*batch action_dim"], alpha: Scalar) -> Float[Tensor, "*batch action_dim"]:
-        """Log-probabilities of the Boltzmann policy of every factor's Q."""
+        """Log-probabilities of the Boltzmann policy, for each factor from its part of Q."""
         return torch.cat([boltzmann_log_probs(factor, alpha) for factor in q.split(self.counts, -1)], -1)
 
     def balanced(
         self, q: Float[Tensor, "member batch action_dim *atom"]
     ) -> Float[Tensor, "member batch action_dim *atom"]:
-        """The same Q as a sum over factors whose terms have equal means.
+        """The same Q, with terms of the sum over factors shifted to equal means.
 
-        A constant may move from one factor's terms to another's without changing their sum, and so training never
-        settles where it is: members that agree on Q need not agree on a term before they are balanced.
+        Adding a constant to the terms of one factor and subtracting it from those of another does not change Q, so
+        training does not determine it.  Without this shift, members that agree on Q can disagree on every term.
         """
         if len(self.counts) == 1:
             return q
@@ -116,11 +119,11 @@ class FiniteActions(AbstractActions):
         return torch.cat([factor - mean + means.mean(0) for factor, mean in zip(factors, means)], 2)
 
     def greedy(self, scores: Float[Tensor, "*batch action_dim"]) -> Float[Tensor, "*batch action_dim"]:
-        """The one-hot vector of every factor's highest score, the first of equals; not a number if a score is none."""
+        """One-hot vectors of the highest score of every factor (the first of equal scores); NaN if a score is NaN."""
         factors = scores.split(self.counts, -1)
         best = torch.cat([functional.one_hot(factor.argmax(-1), factor.shape[-1]) for factor in factors], -1)
         return best.to(scores.dtype).masked_fill(scores.isnan().any(-1, keepdim=True), math.nan)
 
     def sample(self, log_probs: Float[Tensor, "*batch action_dim"]) -> Float[Tensor, "*batch action_dim"]:
-        """A one-hot draw of every factor; ``argmax(log p + Gumbel noise)`` is distributed as p."""
+        """One-hot samples of every factor; ``argmax(log p + Gumbel noise)`` has the distribution p."""
         return self.greedy(log_probs - torch.empty_like(log_probs).exponential_().log())

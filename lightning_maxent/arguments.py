@@ -1,4 +1,4 @@
-"""What is typed on the command line: built-in names, checkpoints that bring their configuration, mistakes."""
+"""Resolves the arguments of the command line: built-in names, checkpoints with their configuration, and mistakes."""
 
 import difflib
 import glob
@@ -14,8 +14,8 @@ from lightning_maxent.configurations import find_configs
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.old_names import renamed_class, renamed_option
 
-COMMANDS = ("fit", "validate", "test")  # those that carry out a run
-OPTIONS = (  # of these, or the beginnings of them
+COMMANDS = ("fit", "validate", "test")  # the commands of a run
+OPTIONS = (  # of these commands; some have further words after a dot
     "--config",
     "--model",
     "--data",
@@ -35,7 +35,7 @@ _PACKAGE = "lightning_maxent"
 
 
 def explain(message: str) -> str:
-    """The one line of a nested parse error that a person needs, with near matches for a misspelt option."""
+    """One sentence for a parse error of jsonargparse, with near matches for a misspelt name."""
     if several := re.search(r"Multiple subclasses with name (\w+)\. Give the full .*?: (.+)\.\n", message):
         paths = several[2].split(", ")
         own = [path for path in paths if path.startswith(_PACKAGE)]
@@ -58,12 +58,12 @@ def explain(message: str) -> str:
         return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))
     if stray := re.search(r"[Uu]nrecognized arguments: ([^-\s]\S*)", message):
         return (
-            f"{stray[1]} belongs to no option: configurations follow the command, as in fit sac/pendulum critic/redq, and "
-            f"options follow them."
+            f"{stray[1]} belongs to no option: write configurations after the command, as in fit sac/pendulum "
+            f"critic/redq, and options after them."
         )
     if unknown := re.search(r"(?:[Uu]nrecognized arguments: |does not accept option )(\S+)", message):
         return renamed_option(unknown[1].lstrip("-").partition("=")[0]) or (
-            f"There is no option {unknown[1]}; --help lists all of them."
+            f"There is no option {unknown[1]}; --help all lists all of them."
         )
     if missing := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
         module, name = missing.groups()
@@ -91,12 +91,12 @@ def explain(message: str) -> str:
         keys = re.findall(r'Parser key "([\w.]+)\.(\w+)"', message[: nameless.start()])
         if name == "None" and keys:  # jsonargparse takes a null within a part for a name
             group, option = keys[-1]
-            return f"The option {option!r} takes null within {group} alone, as in --model.{group}='{{{option}: null}}'."
-        return renamed_class(name) or f"{name} is no class: say in which module it lies{_meant(name, _PACKAGE)}"
+            return f"To set {option!r} to null, give {group} as a whole: --model.{group}='{{{option}: null}}'."
+        return renamed_class(name) or f"There is no class {name}: give it with its module{_meant(name, _PACKAGE)}"
     if ownerless := re.search(r"Not a valid subclass of (\w+)\n", message):
         return (
-            f"Options are given, but not the {ownerless[1]} that has them: an overlay, such as critic/redq, comes after a "
-            f"whole configuration, as in --config sac/pendulum --config critic/redq."
+            f"There are options of an {ownerless[1]}, but no {ownerless[1]}: a configuration of a part, such as "
+            f"critic/redq, comes after a whole configuration, as in --config sac/pendulum --config critic/redq."
         )
     if subclass := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
         return f"{subclass[1]} cannot be used here: a subclass of {subclass[2]} is needed."
@@ -106,7 +106,7 @@ def explain(message: str) -> str:
 
 
 def _meant(name: str, *modules: str) -> str:
-    """The end of a sentence about a name that there is not: a near class of these modules, of the first that has any."""
+    """The end of a sentence about an unknown name: a near class in the first of the modules that has one."""
     for module in modules:
         classes = [each for each, _ in inspect.getmembers(importlib.import_module(module), inspect.isclass)]
         if near := difflib.get_close_matches(name, classes, n=1):
@@ -119,7 +119,7 @@ def _class_paths(message: str) -> list[str]:
 
 
 def _missing_package(class_path: str, arguments: Sequence[str]) -> str | None:
-    """What a class of Lightning says of a package that it lacks, for which it looks before it reads its arguments."""
+    """The message of a Lightning class about a missing package; Lightning checks this before the arguments."""
     from lightning_maxent.trainer_options import LIGHTNING, refusal_of_lightning
 
     module, _, name = class_path.rpartition(".")
@@ -129,7 +129,7 @@ def _missing_package(class_path: str, arguments: Sequence[str]) -> str | None:
         getattr(importlib.import_module(module), name)(**dict.fromkeys(arguments, ""))
     except ModuleNotFoundError as error:
         return refusal_of_lightning(error)
-    except Exception:  # of an argument that means nothing
+    except Exception:  # caused by the empty arguments
         return None
     return None
 
@@ -139,10 +139,10 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
     if sentence := renamed_option(name, class_name):
         return sentence
     if not class_paths:
-        return f"There is no option {name!r}; --help lists all of them."
+        return f"There is no option {name!r}; --help all lists all of them."
     if class_name == "Optimizer":
         return (
-            f"The option {name!r} is for an optimizer that was not chosen: give the class first, as in "
+            f"The option {name!r} belongs to an optimizer whose class is not given: give the class first, as in "
             f"--model.optimizers.critic=FusedAdam, or set the option of optimizers.default."
         )
     given = getattr(importlib.import_module(module), class_name)
@@ -150,12 +150,12 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
     if option not in options and (others := _with_option(option, given)):
         if option == "critic":
             return (
-                f"{class_name} has no critic, so overlays such as critic/redq do not fit it: leave the critic out, or choose "
-                f"an algorithm with one ({', '.join(others)})."
+                f"{class_name} has no critic, so it cannot take configurations such as critic/redq: leave the critic "
+                f"out, or choose an algorithm with a critic ({', '.join(others)})."
             )
         return (
-            f"{class_name} has no option {option!r} ({', '.join(others)} {'have' if others[1:] else 'has'} it): leave it out, "
-            f"or the overlay that sets it."
+            f"{class_name} has no option {option!r} ({', '.join(others)} {'have' if others[1:] else 'has'} it): leave "
+            f"it out, or leave out the configuration that sets it."
         )
     near = difflib.get_close_matches(name, options, n=1)
     if not near:
@@ -164,7 +164,7 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
 
 
 def _with_option(option: str, given: type) -> list[str]:
-    """Names of the classes of this package that could stand in the place of a given one and have that option."""
+    """Names of the classes of this package that can replace ``given`` and have the option."""
     (*_, base) = [each for each in (object, *given.__mro__) if each.__module__.partition(".")[0] == _PACKAGE] or [given]
     offered = inspect.getmembers(importlib.import_module(f"{_PACKAGE}.exports"), inspect.isclass)
     fitting = [(name, each) for name, each in offered if issubclass(each, base) and not inspect.isabstract(each)]
@@ -172,44 +172,44 @@ def _with_option(option: str, given: type) -> list[str]:
 
 
 def no_such_option(name: str, options: Collection[str]) -> MaxEntError:
-    """Says that there is no option of this name, and what it is called now or which of these are near it."""
+    """The error for an unknown option: gives its new name if it was renamed, else near matches among ``options``."""
     if sentence := renamed_option(name.lstrip("-")):
         return MaxEntError(sentence)
     near = difflib.get_close_matches(name, options, n=3)
-    meant = f"did you mean {' or '.join(near)}?" if near else "--help lists all of them."
+    meant = f"did you mean {' or '.join(near)}?" if near else "--help all lists all of them."
     return MaxEntError(f"There is no option {name}; {meant}")
 
 
 def last_checkpoint(folder: Path, *names: str | None) -> Path:
-    """The newest ``last.ckpt`` of the runs ``folder/name/…/name``, where None stands for any name.
+    """The newest ``last.ckpt`` of the runs ``folder/name/…/name``; None stands for any name.
 
-    A folder without a ``config.yaml`` is no run.
+    Folders without a ``config.yaml`` are not runs.
 
     Raises:
-        MaxEntError: if there is none.
+        MaxEntError: if there is no such checkpoint.
     """
     below = Path(*(name or "*" for name in names), "checkpoints", "last.ckpt")
     literal = Path(*(glob.escape(name) if name else "*" for name in names), "checkpoints", "last.ckpt")
     found = sorted(filter(run_folder, folder.absolute().glob(str(literal))), key=os.path.getmtime)
     if not found:
         raise MaxEntError(
-            f"There is no checkpoint {folder.absolute() / below} to go on from: start the run first, or give the path of a "
-            f"checkpoint."
+            f"There is no checkpoint {folder.absolute() / below} to resume from: start the run first, or give the path "
+            f"of a checkpoint."
         )
     return found[-1]
 
 
 def run_folder(checkpoint: Path) -> Path | None:
-    """The folder of the run that wrote a checkpoint, if it lies in one."""
+    """The folder of the run that wrote a checkpoint; None if the checkpoint is not in the folder of a run."""
     folder = checkpoint.parent.parent
     return folder if checkpoint.parent.name == "checkpoints" and (folder / "config.yaml").is_file() else None
 
 
 def resolve_arguments(args: Sequence[str]) -> list[str]:
-    """Turn ``fit sac/pendulum`` into ``fit --config=<file> …`` for its files; give ``--ckpt_path`` its run's configuration.
+    """Turn ``fit sac/pendulum`` into ``fit --config=<file> …``, and add the run's configuration to ``--ckpt_path``.
 
     Raises:
-        MaxEntError: for a command that there is not, or one without anything that says what to train.
+        MaxEntError: for an unknown command, or a command without a configuration, a model or a checkpoint.
     """
     args = _with_config_options(args)
     _check_command(args)
@@ -238,19 +238,19 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
 
 
 def _with_config_options(args: Sequence[str]) -> list[str]:
-    """``fit a b --option`` is ``fit --config a --config b --option``."""
+    """Turn ``fit a b --option`` into ``fit --config=a --config=b --option``."""
     configs = list(itertools.takewhile(lambda arg: not arg.startswith("-"), args[1:]))
     return [*args[:1], *(f"--config={config}" for config in configs), *args[1 + len(configs) :]]
 
 
 def _config_beside(checkpoint: Path) -> str:
     """The configuration of the run that wrote a checkpoint."""
-    from lightning_maxent.callbacks.checkpoint import read_checkpoint  # imports PyTorch, which takes seconds
+    from lightning_maxent.checkpoint_files import read_checkpoint  # imports PyTorch, which takes seconds
 
     read_checkpoint(checkpoint)
     folder = run_folder(checkpoint.absolute())
     if folder is None:
-        raise MaxEntError(f"{checkpoint} does not lie in a run's folder, so name its configuration by --config.")
+        raise MaxEntError(f"{checkpoint} is not in the folder of a run: give its configuration with --config.")
     return find_configs(str(folder / "config.yaml"))[0]
 
 
@@ -265,13 +265,13 @@ def _check_command(args: Sequence[str]) -> None:
             if name not in OPTIONS:
                 raise no_such_option(name, OPTIONS)
         raise MaxEntError(
-            f"Say what to {args[0]}: {args[0]} sac/pendulum, or another built-in name, or a file of your own; or --ckpt_path "
-            f"with a checkpoint."
+            f"Say what to {args[0]}: {args[0]} sac/pendulum, or another built-in name, or your own file; or "
+            f"--ckpt_path with a checkpoint."
         )
 
 
 def _config_options(name: str) -> list[str]:
-    """An option for each of the files that a name stands for."""
+    """One ``--config`` option for each file that a name stands for."""
     if name.startswith("compare/") and not Path(name).exists():
         raise MaxEntError(f"{name} is a comparison of several runs: lightning-maxent compare {name}.")
     return [f"--config={file}" for file in find_configs(name)]

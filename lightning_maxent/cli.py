@@ -1,6 +1,6 @@
 """The command line: ``lightning-maxent fit sac/pendulum``.
 
-PyTorch and Lightning take seconds to import.  Nothing here does so before it has said what is being done.
+PyTorch and Lightning take seconds to import.  So a command prints a line before it imports them.
 """
 
 import argparse
@@ -15,10 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import yaml
+
 from lightning_maxent.arguments import COMMANDS, explain, resolve_arguments
 from lightning_maxent.configurations import listing
 from lightning_maxent.errors import TRACEBACK, ForeignError, MaxEntError, broken_module
 from lightning_maxent.files import write_whole
+from lightning_maxent.run_help import run_help
 
 if TYPE_CHECKING:
     from lightning_maxent.lightning_cli import MaxEntCLI
@@ -26,14 +29,14 @@ if TYPE_CHECKING:
 HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
 
   fit        train: lightning-maxent fit sac/pendulum
-  validate   evaluate a checkpoint as training does: lightning-maxent validate --ckpt_path last
-  test       play a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100
-  compare    variants x tasks x seeds side by side, then a table, statistics and a page
-  verify     is a critic right?
-  list       what is built in: algorithms, tasks, critics, recipes and other configurations
+  validate   evaluate a checkpoint as during training: lightning-maxent validate --ckpt_path last
+  test       evaluate a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100
+  compare    train several algorithms on several tasks and seeds, and draw a table, statistics and a page
+  verify     check a critic against exact solutions
+  list       list the built-in algorithms, tasks, critics, recipes and other configurations
 
 A CONFIG is a YAML file or a built-in name: an algorithm on a task (sac/pendulum), an algorithm alone (sac), a task alone
-(task/pendulum), or an overlay (critic/redq).  Where two set the same option, the later one wins.
+(task/pendulum), or an overlay (critic/redq).  If two set the same option, the later one counts.
 `lightning-maxent COMMAND --help` lists the options of a command, `fit --model.help SAC` those of a class.
 `lightning-maxent --version` prints the version."""
 
@@ -42,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the console script ``lightning-maxent`` and of ``python -m lightning_maxent``."""
     args = list(sys.argv[1:] if args is None else args)
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where the reader's own critics lie; last, so that they hide nothing installed
+        sys.path.append(os.getcwd())  # for the user's own classes; last, so that they hide no installed package
     with one_sentence_errors("lightning-maxent"):
         if args[:1] in (["--help"], ["-h"]):
             print(HELP)
@@ -53,39 +56,63 @@ def main(args: Sequence[str] | None = None) -> None:
         elif args[:1] in (["compare"], ["verify"]):
             _own_command(args[0], args[1:])
         else:
-            if args and args[0] in COMMANDS:
-                _announce(args[0])
+            _run_command(args)
+
+
+def _run_command(args: Sequence[str]) -> None:
+    known = bool(args) and args[0] in COMMANDS
+    given = [each for each in args if each not in ("--help", "-h")]
+    asks_for_help = known and len(given) < len(args)
+    if asks_for_help and given[1:] == ["all"]:
+        run([args[0], "--help"])
+    elif asks_for_help and not given[1:]:
+        print(run_help(args[0], None))
+    else:
+        if known:
+            _announce(args[0])
+        if asks_for_help:
+            print(run_help(args[0], _settings(given)))
+        else:
             run(resolve_arguments(args))
 
 
+def _settings(args: Sequence[str]) -> dict:
+    """All settings of the run that the arguments of a command describe."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), suppress(SystemExit):
+        run(resolve_arguments([*args, "--print_config"]))
+    return yaml.safe_load(printed.getvalue())
+
+
 def _announce(command: str) -> None:
-    """At once, and on standard error: what a command prints may be read by a program."""
-    text = f"lightning-maxent {version('lightning-maxent')}: {command} is starting; PyTorch and Lightning take seconds to load."
-    print(text, file=sys.stderr, flush=True)
+    """Print that a command is starting, on standard error, because a program may read the standard output."""
+    text = f"{command} is starting; PyTorch and Lightning take seconds to load."
+    print(f"lightning-maxent {version('lightning-maxent')}: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def one_sentence_errors(program: str) -> Iterator[None]:
-    """What was wrong with what was given ends the program with one sentence; other errors keep their traceback.
+    """Exit with one sentence for an error about wrong input; other errors keep their traceback.
 
-    If the environment variable ``LIGHTNING_MAXENT_TRACEBACK`` is set, the whole traceback comes before the sentence.
+    If the environment variable ``LIGHTNING_MAXENT_TRACEBACK`` is set, the full traceback is printed before the
+    sentence.
     """
     try:
         yield
     except argparse.ArgumentError as error:
         _tell(program, error, broken_module(error) or MaxEntError(explain(str(error))))
-    except KeyboardInterrupt:  # where no run was there to be stopped
+    except KeyboardInterrupt:  # before or after the run itself, which handles it
         print("Interrupted.", file=sys.stderr)
-        sys.exit(130)  # as a shell reports it
+        sys.exit(130)  # the exit status of shells for SIGINT
     except Exception as error:
         _tell(program, error, _own_error(error))
 
 
 def _own_command(name: str, args: Sequence[str]) -> None:
-    """No command of LightningCLI, since it builds no model with data; imported when asked for."""
+    """Run ``compare`` or ``verify``, which do not use LightningCLI."""
     _announce(name)
     if name == "compare":
-        from lightning_maxent.comparison.command import compare  # POSIX alone can lock files
+        from lightning_maxent.comparison.command import compare  # needs fcntl, which only POSIX has
 
         status = compare(args, parse)
     else:
@@ -97,34 +124,33 @@ def _own_command(name: str, args: Sequence[str]) -> None:
 
 
 def parse(args: Sequence[str]) -> None:
-    """Raise what is wrong with the arguments of a command, and do nothing else."""
-    with redirect_stdout(io.StringIO()), suppress(SystemExit):
-        run(resolve_arguments([*args, "--print_config"]))
+    """Parse the arguments of a command, and raise an error if they are wrong; nothing is run."""
+    _settings(args)
 
 
 def run(args: Sequence[str]) -> "MaxEntCLI":
-    """Carry out ``fit``, ``validate`` or ``test``, given whole paths of configurations."""
+    """Run ``fit``, ``validate`` or ``test`` with arguments from ``resolve_arguments``."""
     from lightning_maxent import lightning_cli
 
     return lightning_cli.run(args)
 
 
 def fit_once(args: Sequence[str], runs_dir: Path, name: str) -> Path:
-    """The folder of a run: as it lies there finished, gone on with from its last checkpoint, or carried out whole.
+    """Train a run unless it is already finished, and return its folder; an interrupted run is resumed.
 
     Args:
-        args: of ``fit``.
-        runs_dir: folder in which runs get their folders.
-        name: of this one's.
+        args: the arguments of ``fit``.
+        runs_dir: the folder of all runs.
+        name: the name of this run.
 
     Raises:
-        MaxEntError: if a run of this name lies there, finished or not, that was given other ``args``.
+        MaxEntError: if there is already a run of this name with other ``args``.
     """
     settings, given = "\n".join(args), runs_dir / f"{name}.arguments"
     pattern = f"*/*/{glob.escape(name)}"
     begun = next(runs_dir.glob(pattern), None)
     if begun and not (given.is_file() and given.read_text() == settings):
-        raise MaxEntError(f"The run {begun} was begun with other settings: choose another folder, or delete it.")
+        raise MaxEntError(f"The run {begun} was started with other settings: choose another folder, or delete it.")
     if begun and (begun / "finished").exists():
         return begun
     runs_dir.mkdir(parents=True, exist_ok=True)
@@ -136,12 +162,12 @@ def fit_once(args: Sequence[str], runs_dir: Path, name: str) -> Path:
 
 
 def _own_error(error: BaseException) -> Exception:
-    """The sentence for the user, wherever in the chain it is; an error of another kind goes on with its traceback."""
+    """The error in the chain of causes whose message the user needs; re-raises errors of any other kind."""
     causes = list(_chain(error))
     for cause in causes:
         if isinstance(cause, MaxEntError):
             return cause
-    from lightning_fabric.utilities.exceptions import MisconfigurationException  # takes seconds, so not before
+    from lightning_fabric.utilities.exceptions import MisconfigurationException  # takes seconds to import
 
     for cause in causes:
         if isinstance(cause, MisconfigurationException):
@@ -157,7 +183,7 @@ def _own_error(error: BaseException) -> Exception:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what led to it.  Each comes once, also where the causes go round in a circle."""
+    """An error and its causes.  Each comes once, even if the causes form a cycle."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -169,11 +195,11 @@ def _missing_package(error: ModuleNotFoundError) -> MaxEntError:
     said, (*_, raised) = " ".join(str(error).split()), traceback.extract_tb(error.__traceback__)
     if "pip install" not in said:
         said += f" ({raised.filename}, line {raised.lineno}); try `pip install {(error.name or '').partition('.')[0]}`."
-    return MaxEntError(f"A part that was asked for needs a package that is not installed: {said}")
+    return MaxEntError(f"A package is missing: {said}")
 
 
 def _tell(program: str, error: Exception, told: Exception) -> NoReturn:
-    """The whole traceback if it was asked for; then one sentence, which says how to ask for it where it may help."""
+    """Print the traceback if it was requested, then the sentence, and exit; the sentence says how to request it."""
     sentence = str(told)
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)

@@ -1,13 +1,14 @@
-"""Built-in configurations: which files a name stands for, and what there is.
+"""Built-in configurations: their names, and the files that each name stands for.
 
-A run is an algorithm on a task, with overlays on top.  The folders under ``configs`` are:
+A run is an algorithm on a task, with overlays that change parts of it.  The folders under ``configs`` are:
 
 - ``algorithm``: a learner and its data, for any task, such as ``sac``.
 - ``recipe``: a published method that is SAC with another critic, such as ``redq``.  The name ``redq`` stands for
   ``algorithm/sac``, ``critic/redq`` and ``recipe/redq``.
 - ``task``: an environment and the length of a run, such as ``task/half_cheetah``.
-- ``pair``: what an algorithm or a recipe has of its own on one task.  The name ``sac/half_cheetah`` stands for ``sac``,
-  ``task/half_cheetah`` and, if there is one, ``pair/sac/half_cheetah``.
+- ``pair``: the settings of an algorithm or a recipe for one task only.  The name ``sac/half_cheetah`` stands for
+``sac``,
+  ``task/half_cheetah`` and, if it exists, ``pair/sac/half_cheetah``.
 - ``critic``, ``trainer``, ``logger``: overlays, such as ``critic/redq``.
 - ``compare``: comparisons of several runs.
 """
@@ -26,7 +27,7 @@ OVERLAYS = ("critic", "trainer", "logger")
 
 
 def find_configs(name: str) -> list[str]:
-    """The files that a name stands for, in the order in which they count: each wins over those before it.
+    """The files that a name stands for; each file overrides those before it.
 
     Args:
         name: a file, or a built-in name: an algorithm or recipe (``sac``), a task (``task/hopper``), both together
@@ -75,7 +76,7 @@ def methods() -> list[str]:
 
 
 def pairs() -> list[str]:
-    """Names of the pairs of a method and a task that have settings of their own, which were chosen for them."""
+    """Names of the pairs of a method and a task with their own settings."""
     return sorted(str(path.relative_to(BUILT_IN_CONFIGS / "pair").with_suffix("")) for path in _files("pair/*"))
 
 
@@ -85,13 +86,13 @@ def stems(kind: str) -> list[str]:
 
 
 def listing() -> str:
-    """All built-in configurations, a line each with the first line of its comment."""
+    """A list of all built-in configurations, one per line, with the first line of its comment."""
     titles = {
         "algorithm": "Algorithms, for any task: fit NAME --data.env_id ID, or fit NAME/TASK",
         "recipe": "Recipes: SAC with the critic and the settings of another paper, used like algorithms",
         "task": "Tasks: fit ALGORITHM/NAME, or fit ALGORITHM task/NAME",
-        "critic": "Critics, over an algorithm with a critic: fit ALGORITHM/TASK critic/NAME",
-        "trainer": "Ways to train, over all else: fit ALGORITHM/TASK trainer/NAME",
+        "critic": "Critics, for algorithms with a critic: fit ALGORITHM/TASK critic/NAME",
+        "trainer": "Options of the Trainer and shorter runs: fit ALGORITHM/TASK trainer/NAME",
         "logger": "Loggers: fit ALGORITHM/TASK logger/NAME",
         "compare": "Comparisons: compare compare/NAME",
     }
@@ -101,11 +102,11 @@ def listing() -> str:
     ]
     chosen = {method: [pair.split("/")[1] for pair in pairs() if pair.startswith(f"{method}/")] for method in methods()}
     own = "\n".join(f"  {method:<20} {', '.join(tasks)}" for method, tasks in chosen.items() if tasks)
-    return "\n\n".join([*blocks, f"Tasks for which a method has settings of its own\n{own}"])
+    return "\n\n".join([*blocks, f"Tasks for which a method has its own settings\n{own}"])
 
 
 def _built_in(name: str) -> list[Path]:
-    """The files of a built-in name; none if it is no such name."""
+    """The files of a built-in name; an empty list for any other name."""
     folder, _, rest = name.rpartition("/")
     if not folder:
         return _method(name)

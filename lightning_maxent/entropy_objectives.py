@@ -1,7 +1,10 @@
-"""Whose entropy a policy gradient climbs: that of the state at hand, or that of the trajectory that follows too.
+"""Which entropies the policy gradient increases: that of the current state only, or also those of later states.
 
-With objective (15) of the source chapter, ``E[R + alpha H(pi(.|s))]``, a state is only worth the rewards behind it.  With
-(16), ``sum_t E[r_t + alpha H(pi(.|s_t))]``, the policy also seeks states in which it will have much entropy.
+``CurrentEntropy``: the gradient in state ``s_t`` is that of ``E[sum_k gamma^k r_(t+k)] + alpha H(pi(.|s_t))``.  Returns
+hold rewards only, so the policy does not seek states of high entropy.
+
+``TrajectoryEntropy``: the objective is ``E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]``.  Returns hold the entropies of
+later states too, so the policy also seeks states in which its entropy will be high.
 """
 
 from abc import ABC, abstractmethod
@@ -13,22 +16,26 @@ from lightning_maxent.objectives import Scalar
 
 
 class AbstractEntropyObjective(ABC):
-    """The weight of the entropy of later states in what an action is worth."""
+    """Decides how much the entropies of later states count in the return of an action."""
 
     @abstractmethod
     def later_entropy_weight(self, alpha: Scalar) -> Scalar:
-        """In units of reward per nat."""
+        """The weight of later states' entropies in the return, in units of reward per nat.
+
+        Args:
+            alpha: the temperature, in units of reward per nat.
+        """
 
 
 class CurrentEntropy(AbstractEntropyObjective):
-    """(15): none.  Williams & Peng 1991; Mnih et al. 2016 (arXiv 1602.01783v2), section 4."""
+    """Later entropies do not count.  Williams & Peng 1991; Mnih et al. 2016 (arXiv 1602.01783v2), section 4."""
 
     def later_entropy_weight(self, alpha: Scalar) -> Scalar:
         return torch.zeros_like(alpha)
 
 
 class TrajectoryEntropy(AbstractEntropyObjective):
-    """(16): alpha, as for rewards.  Ziebart et al. 2008; Schulman et al. 2017a (arXiv 1704.06440v4), section 2."""
+    """Later entropies count with alpha.  Ziebart et al. 2008; Schulman et al. 2017a (arXiv 1704.06440v4), section 2."""
 
     def later_entropy_weight(self, alpha: Scalar) -> Scalar:
         return alpha

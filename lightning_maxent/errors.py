@@ -1,4 +1,4 @@
-"""The exceptions that mean: what was given cannot work, and here is what to do."""
+"""Exceptions for wrong input, whose messages say what is wrong and what to do."""
 
 import site
 import sysconfig
@@ -19,8 +19,8 @@ _INSTALLED = {
     )
 }
 _STANDARD = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
-FOREIGN = (Exception, SystemExit)  # what somebody else's code may raise; Ctrl-C passes
-# Installed packages that everybody's code passes through: what is wrong lies with whoever called them.
+FOREIGN = (Exception, SystemExit)  # errors of foreign code that are explained; KeyboardInterrupt is not among them
+# Installed packages that call or are called by all code: an error inside them is reported at the line that called them.
 _PASSED_THROUGH = (
     *("gymnasium", "jsonargparse", "lightning_fabric", "lightning_utilities", "numpy", "pytorch_lightning"),
     *("tensordict", "torch", "torchrl", "beartype", "jaxtyping"),
@@ -28,19 +28,19 @@ _PASSED_THROUGH = (
 
 
 class MaxEntError(RuntimeError):
-    """One sentence that says what was wrong and what to do; the command line prints it without a traceback."""
+    """Its message says what is wrong and what to do; the command line prints it without a traceback."""
 
 
 class DivergedError(MaxEntError):
-    """Learning went wrong for good: the state of the run is not worth saving over the last checkpoint."""
+    """Training has diverged; the last checkpoint must not be overwritten with the current state."""
 
 
 class ForeignError(MaxEntError):
-    """Code that is not ours raised the ``__cause__``; the command line says how to see its whole traceback."""
+    """Code outside this package raised the ``__cause__``; the command line says how to see its full traceback."""
 
 
 def check_positive(**numbers: int) -> None:
-    """Raise ``MaxEntError`` that names the first number below one."""
+    """Raise ``MaxEntError`` for the first number below one; the message names it."""
     for name, number in numbers.items():
         if number < 1:
             raise MaxEntError(f"{name} must be at least 1, but is {number}.")
@@ -48,7 +48,10 @@ def check_positive(**numbers: int) -> None:
 
 @contextmanager
 def errors_of(who: str) -> Iterator[None]:
-    """Turn what somebody else's code raises inside into one sentence with the line that is to blame.
+    """Turn an exception of foreign code into one sentence with the line that raised it.
+
+    Args:
+        who: the beginning of the sentence, the name of the code.
 
     Raises:
         ForeignError: "``who`` raised ...", with the original as its cause; a ``MaxEntError`` passes unchanged.
@@ -62,18 +65,18 @@ def errors_of(who: str) -> Iterator[None]:
 
 
 def broken_module(error: BaseException) -> ForeignError | None:
-    """What lies at the root of a parse error, where that is a mistake in a module of the user's own."""
+    """The error for a parse error whose root cause is in a module of the user; None for any other."""
     root = error
     while cause := root.__cause__ or root.__context__:
         root = cause
     own = any(code_owner_rank(frame.f_code.co_filename) == 2 for frame, _ in traceback.walk_tb(root.__traceback__))
     if root is error or not (own or isinstance(root, SyntaxError)):
         return None
-    return ForeignError(f"A module that was given raised {described(root)}.")
+    return ForeignError(f"A module of yours raised {described(root)}.")
 
 
 def described(error: BaseException) -> str:
-    """Kind and text of an error in one line, and the line that is to blame where there is one."""
+    """Kind and text of an error in one line, with the line of code that raised it if it is known."""
     text = " ".join((str(error.msg) if isinstance(error, SyntaxError) else str(error)).split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     place = source_line(error)
@@ -81,9 +84,9 @@ def described(error: BaseException) -> str:
 
 
 def source_line(error: BaseException) -> str | None:
-    """File and line of the user's own code that raised; else, of the installed package that did.
+    """File and line of the user's code that raised an error, else of the installed package that raised it.
 
-    None if only the standard library, this package and those that everybody's code passes through were involved.
+    None if only the standard library, this package, or packages such as torch and Lightning were involved.
     """
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
         return f"{error.filename}, line {error.lineno}"
@@ -96,7 +99,7 @@ def source_line(error: BaseException) -> str | None:
 
 
 def code_owner_rank(filename: str) -> int:
-    """Whose a file of code is: 2 the user's own, 1 another installed package's, 0 nobody's who could mend it."""
+    """Whose code a file holds: 2 the user's, 1 that of another installed package, 0 any other."""
     path = Path(filename).resolve()
     if filename.startswith("<") or path.is_relative_to(_OURS):  # "<frozen importlib._bootstrap>" and the like
         return 0

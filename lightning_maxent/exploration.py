@@ -1,4 +1,4 @@
-"""How algorithms over finite actions play while they learn: by their policy, or by the noise that entropy replaces."""
+"""Exploration of algorithms with finite actions: samples of the policy, or a rule that does not come from entropy."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,11 +19,11 @@ class AbstractExploration(nn.Module, ABC):
     def forward(
         self, q: Float[Tensor, "env action_dim"], log_probs: Float[Tensor, "env action_dim"]
     ) -> Float[Tensor, "env action_dim"]:
-        """One-hot actions to play, given the Q of every action and the policy's log-probabilities."""
+        """One-hot actions for the environments, given Q of every action and the policy's log-probabilities."""
 
 
 class PolicyExploration(AbstractExploration):
-    """Samples of the policy that is learned.  Haarnoja et al. 2017, section 3.2."""
+    """Samples of the learned policy.  Haarnoja et al. 2017, section 3.2."""
 
     def __init__(self, actions: FiniteActions):
         super().__init__()
@@ -36,17 +36,20 @@ class PolicyExploration(AbstractExploration):
 
 
 class EpsilonGreedy(AbstractExploration):
-    """The best action, or with probability epsilon a uniform one (of every factor at once).  Watkins 1989.
+    """With probability epsilon a uniform action (in all factors together), else the best action.  Watkins 1989.
 
     Args:
         actions: the action space.
         epsilon: a schedule in [0, 1].
+
+    Raises:
+        MaxEntError: if the schedule leaves [0, 1].
     """
 
     def __init__(self, actions: FiniteActions, epsilon: AbstractSchedule):
         super().__init__()
         if not 0 <= min(epsilon.ends()) <= max(epsilon.ends()) <= 1:
-            raise MaxEntError(f"epsilon is a probability, but goes from {epsilon.ends()[0]} to {epsilon.ends()[1]}.")
+            raise MaxEntError(f"epsilon must lie in [0, 1], but goes from {epsilon.ends()[0]} to {epsilon.ends()[1]}.")
         self.actions, self.epsilon = actions, epsilon
 
     def forward(
@@ -58,13 +61,16 @@ class EpsilonGreedy(AbstractExploration):
 
 
 class SoftmaxExploration(AbstractExploration):
-    """Actions by ``exp(Q/temperature)``, where this temperature enters no backup: exploration from outside.
+    """Actions with probabilities proportional to ``exp(Q/temperature)``.  This temperature does not enter the backup.
 
-    Sutton & Barto, section 2.3 of the first edition.
+    Sutton & Barto, "Reinforcement Learning", first edition, section 2.3.
 
     Args:
         actions: the action space.
         temperature: a positive schedule, in units of reward.
+
+    Raises:
+        MaxEntError: if the schedule is not always positive.
     """
 
     def __init__(self, actions: FiniteActions, temperature: AbstractSchedule):

@@ -1,4 +1,4 @@
-"""Files that are either old or new but never half, whenever a process dies or a disk is full."""
+"""Atomic writes: after a crash or with a full disk, a file has either its old or its new content."""
 
 import contextlib
 import os
@@ -10,10 +10,10 @@ from lightning_maxent.errors import MaxEntError
 
 
 def write_whole(path: Path, text: str, advice: str = "make room for it, and try again") -> None:
-    """Let a file hold this text; where it cannot be written, what it held before stays.
+    """Write a text to a file; if that fails, the file keeps its old content.
 
     Raises:
-        MaxEntError: with this advice, if it cannot be written.
+        MaxEntError: if the file cannot be written; ``advice`` ends the message.
     """
     with write_errors(path, advice):
         replace(write_temporary(path, lambda file: file.write(text.encode())))
@@ -21,7 +21,7 @@ def write_whole(path: Path, text: str, advice: str = "make room for it, and try 
 
 @contextlib.contextmanager
 def write_errors(path: Path, advice: str) -> Iterator[None]:
-    """Errors in writing a file, as a sentence with what to do."""
+    """Turn errors in writing a file into ``MaxEntError``; ``advice`` ends the message."""
     try:
         yield
     except OSError as error:
@@ -29,7 +29,7 @@ def write_errors(path: Path, advice: str) -> Iterator[None]:
 
 
 def write_temporary(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
-    """Write beside ``path`` and force it to disk; nothing is left there if that fails."""
+    """Write a temporary file beside ``path`` and flush it to disk; if that fails, it is removed."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as file:
@@ -37,14 +37,14 @@ def write_temporary(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
-        with contextlib.suppress(OSError):  # which would hide the error
+        with contextlib.suppress(OSError):  # so that the first error is raised
             temporary.unlink(missing_ok=True)
         raise
     return temporary
 
 
 def replace(temporary: Path) -> None:
-    """Let a whole file take the place of the old one, and force that to disk."""
+    """Replace the old file by the temporary one, and flush the folder to disk."""
     try:
         os.replace(temporary, temporary.with_suffix(""))
     except BaseException:

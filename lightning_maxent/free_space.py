@@ -1,10 +1,10 @@
-"""How much memory and disk is left, as far as the system tells."""
+"""The free memory and disk space, if the system reports them."""
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-# Of each version of Linux's control groups: its folder, its limit, what is used, and the cache that it would give back.
+# For each version of Linux control groups: the folder, the limit, the usage, and the cache that can be freed.
 GROUPS = {
     "": ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -12,19 +12,19 @@ GROUPS = {
 
 
 def memory_left(root: Path = Path("/")) -> int | None:
-    """Bytes of memory that this process may still fill without swapping; None where the system does not tell.
+    """Bytes of memory that this process can still use without swapping; None if the system does not report it.
 
-    Linux tells what is available on the machine (``/proc/meminfo``) and what the process's control groups allow, as in a
-    container or a job of a cluster; the least of them counts.
+    Linux reports the available memory of the machine (``/proc/meminfo``) and the limits of the process's control
+    groups, for example in a container or a cluster job.  The result is the smallest of them.
 
     Args:
-        root: where ``proc`` and ``sys`` lie.
+        root: the folder that holds ``proc`` and ``sys``.
     """
     return min([*_available(root), *_allowed(root)], default=None)
 
 
 def disk_left(folder: Path) -> int | None:
-    """Bytes that a user may still write to the disk of a folder, which need not be there yet; None where it does not tell."""
+    """Bytes that a user can still write to the disk of a folder, which need not exist yet; None if unknown."""
     there = next((each for each in (folder, *folder.absolute().parents) if each.exists()), folder)
     try:
         return shutil.disk_usage(there).free
@@ -33,7 +33,7 @@ def disk_left(folder: Path) -> int | None:
 
 
 def bytes_on_disk(folder: Path) -> int:
-    """What the files below a folder take on disk: of a sparse file, that which was written."""
+    """Bytes that the files below a folder use on disk; for a sparse file, only the written part."""
     return sum(512 * file.stat().st_blocks for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
 
 
@@ -44,7 +44,7 @@ def in_words(size: int) -> str:
 
 
 def rounded_down(number: int) -> int:
-    """To two digits, as a person would write it: ``83521`` -> ``83000``."""
+    """A number rounded down to two significant digits: ``83521`` -> ``83000``."""
     unit = 10 ** max(0, len(str(number)) - 2)
     return number // unit * unit
 

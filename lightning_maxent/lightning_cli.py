@@ -1,4 +1,4 @@
-"""``fit``, ``validate`` and ``test``: one run, on Lightning's own command line."""
+"""The commands ``fit``, ``validate`` and ``test`` of a run, based on LightningCLI."""
 
 import argparse
 import logging
@@ -18,12 +18,14 @@ import yaml
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback, _InstantiatorFn
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_maxent import exports as exports  # a class that is imported may be given by its bare name
+from lightning_maxent import exports as exports  # jsonargparse accepts the bare names of imported classes
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.arguments import last_checkpoint, no_such_option, run_folder
-from lightning_maxent.callbacks.checkpoint import StepCheckpoint, read_checkpoint
+from lightning_maxent.callbacks.checkpoint import StepCheckpoint
+from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole
+from lightning_maxent.lightning_internals import is_dry_run
 from lightning_maxent.run_parser import OneSentenceParser, link_data_to_model
 from lightning_maxent.run_trainer import FLAGS, listed, parts_of_a_run
 from lightning_maxent.trainer_options import check_trainer
@@ -32,17 +34,17 @@ from lightning_maxent.whole_numbers import accept_whole_numbers
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Writes the exact resolved configuration to ``config.yaml`` in the run's folder, and to every logger.
+    """Writes the complete resolved configuration to ``config.yaml`` in the folder of the run, and to every logger.
 
-    Not before training starts: a resume that fails must not replace the configuration that lies there.
+    It writes when training starts, so that a resume that fails before does not replace the existing configuration.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Nothing yet."""
+        """Does nothing; see ``on_train_start``."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         config: Any = self.config.clone()
-        config.ckpt_path = config.name = None  # rerunning a configuration starts anew, in a folder of its own
+        config.ckpt_path = config.name = None  # so that a run with this configuration is new and has a new folder
         text = self.parser.dump(config, skip_none=False)
         write_whole(Path(trainer.default_root_dir) / "config.yaml", text)
         for logger in trainer.loggers:
@@ -50,25 +52,28 @@ class SaveRunConfig(SaveConfigCallback):
 
 
 class _Settings:
-    """What Lightning saves as hyperparameters, in place of the command line that holds them.
+    """Holds the settings that Lightning saves as hyperparameters, in place of the LightningCLI object.
 
-    jsonargparse puts what makes classes into every builder, such as an optimizer's.  With the command line in there, a copy
-    of a model would be a copy of Trainer and replay buffer too, and would fail on what cannot be copied.
+    jsonargparse stores the object that creates classes in every builder, such as that of an optimizer.  If this were
+    the LightningCLI, a copy of a model would also copy the Trainer and the replay buffer, or fail because they cannot
+    be copied.
     """
 
     def __init__(self, config_dump: dict[str, Any]):
         self.config_dump = config_dump
 
     def _dump_config(self) -> None:
-        """Nothing: it is dumped."""
+        """Does nothing, because the settings are already dumped."""
 
 
 class MaxEntCLI(LightningCLI):
-    """LightningCLI with one folder per run, resume by name, and the callbacks that every run wants."""
+    """LightningCLI with one folder per run, resume by name, and the callbacks of every run."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--runs_dir", type=str, default="runs", help="Folder in which runs get their folders.")
-        parser.add_argument("--name", type=str | None, default=None, help="Name of the run's folder; the time if null.")
+        parser.add_argument("--runs_dir", type=str, default="runs", help="Folder that holds the folders of all runs.")
+        parser.add_argument(
+            "--name", type=str | None, default=None, help="Name of the run's folder; if null, the time."
+        )
         parser.add_lightning_class_args(StepCheckpoint, "checkpoint")
         parser.add_lightning_class_args(TrainingLog, "training_log")
         link_data_to_model(parser)
@@ -91,7 +96,7 @@ class MaxEntCLI(LightningCLI):
             raise MaxEntError(f"--seed_everything must lie in [0, 2**32), but is {seed}.")
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing: a run's configuration is its config.yaml, and flags given on resume win over it."""
+        """Does nothing: a run's configuration is its config.yaml, and options given on resume override it."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         with _status_of_signals(), ExitStack() as self._held:
@@ -112,17 +117,17 @@ class MaxEntCLI(LightningCLI):
             config.ckpt_path = str(Path(config.ckpt_path).absolute())
             read_checkpoint(Path(config.ckpt_path))
         if "/" in (config.name or "") or config.name in (".", ".."):
-            raise MaxEntError(f"--name {config.name} must be one folder's name, without a slash; see --runs_dir.")
+            raise MaxEntError(f"--name {config.name} must be the name of a folder, without a slash; see --runs_dir.")
         folder = run_folder(Path(config.ckpt_path)) if config.ckpt_path else None
         if folder and config.name not in (None, folder.name):
-            folder = None  # a new name branches a new run off the checkpoint
+            folder = None  # another name: a new run that starts from the checkpoint
         self.resumes = folder is not None
         self.run_dir: Path = folder or group.absolute() / (config.name or f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
 
     def after_instantiate_classes(self) -> None:
-        """Give model and data their settings as ``hparams``, plain numbers and words, which checkpoints keep.
+        """Save the settings of model and data as ``hparams``, which checkpoints keep.
 
-        Loggers do not get them from there: ``SaveRunConfig`` gives them all that a run was told.
+        Loggers do not get them from here, because ``SaveRunConfig`` gives them the complete configuration.
         """
         for part, key in ((self.model, "model"), (self.datamodule, "data")):
             settings = self.config_dump[key]
@@ -142,7 +147,7 @@ class MaxEntCLI(LightningCLI):
             parts["logger"] = False
         try:
             return self._instantiate_trainer({**given, **parts, **kwargs}, [])
-        except (TypeError, ValueError) as error:  # a strategy that there is not, or not for this accelerator
+        except (TypeError, ValueError) as error:  # such as a strategy that does not exist for this accelerator
             raise MaxEntError(f"The Trainer cannot be built: {error}") from error
 
     def before_fit(self) -> None:
@@ -151,33 +156,34 @@ class MaxEntCLI(LightningCLI):
         checkpoint = read_checkpoint(Path(path)) if path else {}
         if path and "optimizer_states" not in checkpoint:
             raise MaxEntError(
-                f"{path} holds weights alone: go on from the last.ckpt beside it, or begin a new run with them by the callback "
-                f"WarmStart."
+                f"{path} only holds weights: resume from the last.ckpt beside it, or start a new run from these "
+                f"weights with the callback WarmStart."
             )
-        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            print("A dry run: it leaves no folder, no checkpoint and no metrics.")
+        if is_dry_run(self.trainer):
+            print("A dry run: it writes no folder, no checkpoint and no metrics.")
             return
         self._held.enter_context(_claim(self.run_dir, self.resumes))
         if path:
             print(
-                f"Going on from {path} at {checkpoint['global_step']:,} environment steps; environments start new episodes."
+                f"Resuming from {path} at {checkpoint['global_step']:,} environment steps; environments start new "
+                f"episodes."
             )
         print(f"The run's folder: {self.run_dir}")
 
     def before_validate(self) -> None:
         self.model.check_trainer(self.trainer)
         if not self._get(self.config, "ckpt_path"):
-            print("No --ckpt_path was given: this plays a policy that has learned nothing.")
+            print("No --ckpt_path was given: this evaluates an untrained policy.")
 
     before_test = before_validate
 
 
 @contextmanager
 def _claim(folder: Path, resumes: bool) -> Iterator[None]:
-    """Make the run's folder, and sure that it can be written, that no other run lies in it and none trains in it meanwhile."""
+    """Make the folder of a run and lock it; it must be writable and must not hold another run."""
     if not resumes and (folder / "config.yaml").exists():
         raise MaxEntError(
-            f"The run {folder} exists already: choose another --name, or go on with it by --ckpt_path last."
+            f"The run {folder} exists already: choose another --name, or resume it with --ckpt_path last."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +201,7 @@ def _claim(folder: Path, resumes: bool) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from it, on systems that can lock a folder; the lock dies with this process."""
+    """Lock a folder against other processes, on systems with fcntl; the lock ends with this process."""
     try:
         import fcntl
     except ImportError:
@@ -207,10 +213,10 @@ def _locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise MaxEntError(
-                f"The run {folder} is being trained by another process: wait for it or stop it, or branch it off by another "
-                f"--name."
+                f"The run {folder} is being trained by another process: wait until it ends, stop it, or start a new "
+                f"run from its checkpoint with another --name."
             ) from error
-        except OSError:  # a file system that cannot
+        except OSError:  # a file system without locks
             pass
         yield
     finally:
@@ -218,7 +224,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _give_back_unless_begun(folder: Path) -> None:
-    """A run that failed before it left anything leaves its name free."""
+    """Remove the folder of a run that failed before it wrote anything, so that its name can be used again."""
     if {path.name for path in folder.iterdir()} <= {"config.yaml"}:
         (folder / "config.yaml").unlink(missing_ok=True)
         folder.rmdir()
@@ -236,9 +242,9 @@ def _folder(env_id: str) -> str:
 
 @contextmanager
 def _status_of_signals() -> Iterator[None]:
-    """A run that a signal stopped ends with the status that a shell reports for it: 130 for SIGINT, 143 for SIGTERM.
+    """Exit with the status that shells use for a run stopped by a signal: 130 for SIGINT, 143 for SIGTERM.
 
-    Lightning's own would be 1 and 0, after it has shut the run down.
+    Lightning would exit with 1 and 0.
     """
     try:
         yield
@@ -251,10 +257,10 @@ def _status_of_signals() -> Iterator[None]:
 
 
 def run(args: Sequence[str]) -> MaxEntCLI:
-    """Carry out a command, given whole paths of configurations."""
+    """Run a command with arguments from ``resolve_arguments``."""
     accept_whole_numbers()
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
-    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # Lightning's own
+    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # from Lightning's code
     return MaxEntCLI(
         AbstractAlgorithm,
         pl.LightningDataModule,
@@ -265,14 +271,14 @@ def run(args: Sequence[str]) -> MaxEntCLI:
         seed_everything_default=0,
         trainer_defaults={
             **FLAGS,
-            "max_steps": 1_000_000,  # environment steps: the length of most published curves
+            "max_steps": 1_000_000,  # environment steps, the length of most published curves
         },
         parser_class=OneSentenceParser,
         parser_kwargs={
             "prog": "lightning-maxent",
-            "epilog": "Two commands more, with options of their own: `lightning-maxent compare --help` (variants x tasks "
-            "x seeds side by side, then table, statistics and a page) and `lightning-maxent verify --help` (is a critic "
-            "right?).",
+            "epilog": "Two further commands have their own options: `lightning-maxent compare --help` (several algorithms, "
+            "tasks and seeds, with a table, statistics and a page) and `lightning-maxent verify --help` (checks of a "
+            "critic).",
         },
         args=list(args),
     )

@@ -1,4 +1,4 @@
-"""How ``metrics.csv`` is read.  Nothing here needs PyTorch, so that a page can be drawn without waiting for it."""
+"""Reads ``metrics.csv``, without importing PyTorch, which takes seconds."""
 
 import csv
 from pathlib import Path
@@ -8,7 +8,7 @@ STEP = "env_steps"  # the first column
 
 
 def read_metrics(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of a ``metrics.csv``, without what a full disk or a power cut has torn: rows that do not fit the header."""
+    """Columns and rows of a ``metrics.csv``, without damaged rows, which a full disk or a power cut may leave."""
     lines = path.read_text(errors="replace").splitlines(keepends=True)
     reader = csv.DictReader(line for line in lines if line.endswith("\n") and "\0" not in line)
     columns = list(reader.fieldnames or [])

@@ -1,4 +1,4 @@
-"""What Lightning's callbacks may monitor: every column of ``metrics.csv``."""
+"""Lets Lightning's callbacks monitor every column of ``metrics.csv``."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -11,24 +11,24 @@ from lightning_maxent.errors import MaxEntError
 
 
 class NeverRefused:
-    """Marks a ``ModelCheckpoint`` of every run, which may go without its column: not every run is evaluated."""
+    """Marks a ``ModelCheckpoint`` that every run has, and whose column may be missing in a run without evaluations."""
 
 
 class Monitors:
-    """Shows what training measures to the callbacks that monitor a column: ``EarlyStopping`` and ``ModelCheckpoint``.
+    """Passes training metrics to the callbacks that monitor a column: ``EarlyStopping`` and ``ModelCheckpoint``.
 
-    Lightning looks for the column in ``trainer.callback_metrics``, where evaluations alone leave theirs, and ends the run
-    at the first look that finds nothing.  Here a callback waits until its column is measured: losses come after the
-    warm-up, training returns after the first episode.  It judges every value once.
+    Lightning looks for the column in ``trainer.callback_metrics``, which only evaluations fill, and ends the run if the
+    column is missing.  Here a callback waits until its column has a value: losses begin after ``learning_starts``, and
+    training returns after the first episode.  A callback sees every value once.
 
     Args:
-        callbacks: of the trainer; they are given back as they were by ``release``.
-        networks: names of those that have a loss.
+        callbacks: the callbacks of the trainer; ``release`` restores their settings.
+        networks: names of the networks that have a loss.
     """
 
     def __init__(self, callbacks: Sequence[pl.Callback], networks: Collection[str]) -> None:
         self._losses = {f"loss/{name}" for name in networks}
-        self._measured: set[str] = set()  # columns of training so far
+        self._measured: set[str] = set()  # columns that training has logged so far
         self._rows_with_updates = 0
         self._judged = False
         self._stops = [each for each in callbacks if isinstance(each, EarlyStopping) and each.strict]
@@ -38,35 +38,35 @@ class Monitors:
             if isinstance(each, ModelCheckpoint) and not isinstance(each, NeverRefused) and each.monitor is not None
         }
         self._watches = [*(each for each in callbacks if isinstance(each, EarlyStopping)), *self._keeps]
-        self._evaluated: set[str] = set()  # columns of evaluations so far
+        self._evaluated: set[str] = set()  # columns that evaluations have logged so far
         for callback in self._stops:
-            callback.strict = False  # it would end the run; ``judge`` does so where no such column can come
+            callback.strict = False  # else it ends the run; ``judge`` raises an error if the column cannot appear
 
     def release(self) -> None:
-        """Give the callbacks back as they were."""
+        """Restore the settings of the callbacks."""
         for callback in self._stops:
             callback.strict = True
         for callback, kept in self._keeps.items():
             callback.save_top_k = kept
 
     def show(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
-        """Let callbacks see a row."""
+        """Make a row of training metrics visible to the callbacks."""
         trainer.callback_metrics.update({name: torch.tensor(float(value)) for name, value in metrics.items()})
         self._rows_with_updates += not self._losses.isdisjoint(metrics)
         self._measured |= metrics.keys()
 
     def wait(self, trainer: pl.Trainer) -> None:
-        """Keep a checkpoint only where the column that decides about it has a value."""
+        """Let each ``ModelCheckpoint`` save only if the column that it monitors has a value."""
         for callback, kept in self._keeps.items():
             monitor = str(callback.monitor)
             comes = monitor.startswith("eval/") or monitor in trainer.callback_metrics
             callback.save_top_k = kept if comes else 0
 
     def judge(self, trainer: pl.Trainer) -> None:
-        """Callbacks look about now, after an evaluation.
+        """Called when callbacks read their columns, after an evaluation.
 
         Raises:
-            MaxEntError: for a column that neither is measured nor can come.
+            MaxEntError: for a column that has no value and cannot get one later.
         """
         self._judged = True
         self._evaluated |= trainer.callback_metrics.keys() - self._measured
@@ -79,17 +79,17 @@ class Monitors:
                 )
 
     def warn_of_missing(self) -> None:
-        """At the end of a run, name each callback whose column never appeared: it may have come later, or be misspelt."""
+        """At the end of a run, warn of each callback whose column never had a value; its name may be misspelt."""
         known = self._measured | self._evaluated
         for callback in self._watches:
             if callback.monitor not in known:
                 rank_zero_warn(
-                    f"{type(callback).__name__} monitors {callback.monitor!r}, which never appeared in this run, so it decided "
-                    f"nothing: train longer, or choose one of {', '.join(sorted(known))}."
+                    f"{type(callback).__name__} monitors {callback.monitor!r}, which never appeared in this run, so it "
+                    f"had no effect: train longer, or choose one of {', '.join(sorted(known))}."
                 )
 
     def forget(self, trainer: pl.Trainer) -> None:
-        """Take back what was judged: a value that came twice would pass for a metric that does not improve."""
+        """Remove values that callbacks have seen; a repeated value would count as a metric that does not improve."""
         if self._judged:
             for name in self._measured:
                 trainer.callback_metrics.pop(name, None)
@@ -101,4 +101,4 @@ class Monitors:
             return False
         if group == "train/":
             return not any(name.startswith(group) for name in self._measured)  # no episode has ended yet
-        return column in self._losses or self._rows_with_updates < 2  # the first row may lack a network updated rarely
+        return column in self._losses or self._rows_with_updates < 2  # the first row may lack rarely updated networks

@@ -1,4 +1,4 @@
-"""What is added to the actions of a deterministic policy: the external exploration that entropy replaces."""
+"""Noise for the actions of a deterministic policy, whose exploration does not come from entropy."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from lightning_maxent.errors import MaxEntError
 
 
 class AbstractNoise(nn.Module, ABC):
-    """Built from the size of an action: ``Callable[[int], AbstractNoise]``."""
+    """Noise on actions.  It is built from the size of an action: ``Callable[[int], AbstractNoise]``."""
 
     @abstractmethod
     def forward(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, "batch action_dim"]:
@@ -21,7 +21,7 @@ class AbstractNoise(nn.Module, ABC):
 
 
 class NoNoise(AbstractNoise):
-    """The actions as they are."""
+    """Returns the actions unchanged."""
 
     def __init__(self, action_dim: int):
         super().__init__()
@@ -31,15 +31,15 @@ class NoNoise(AbstractNoise):
 
 
 class GaussianNoise(AbstractNoise):
-    """``a + clip(N(0, std^2), -clip, clip)``, fresh every time.  Fujimoto et al. 2018 (TD3, arXiv 1802.09477v3), section 5.
+    """``a + clip(N(0, std^2), -clip, clip)``, independent at every step.  Fujimoto et al. 2018 (TD3), section 5.
 
     Args:
-        action_dim: not used; every noise is built alike.
-        std: .1 for exploration and .2 for smoothing in the paper, in units of the largest action.
-        clip: .5 for smoothing in the paper; infinite if None.
+        action_dim: not used; every noise is built from it.
+        std: in units of the largest action; in the paper (arXiv 1802.09477v3), .1 for exploration and .2 for smoothing.
+        clip: limit of the noise; .5 for smoothing in the paper, none if None.
 
     Raises:
-        MaxEntError: for a negative deviation or a clip that is not positive.
+        MaxEntError: if ``std`` is negative or not finite, or ``clip`` is not positive.
     """
 
     def __init__(self, action_dim: int, std: float = 0.1, clip: float | None = None):
@@ -56,19 +56,20 @@ class GaussianNoise(AbstractNoise):
 
 
 class OrnsteinUhlenbeckNoise(AbstractNoise):
-    """``x <- (1 - theta dt) x + sigma sqrt(dt) N(0, 1)``, a state that pulls back, added to the action.
+    """``x <- (1 - theta dt) x + sigma sqrt(dt) N(0, 1)``; the noise x, correlated in time, is added to the action.
 
-    Lillicrap et al. 2015 (DDPG, arXiv 1509.02971v6), section 7.  A state for each of the environments side by side, which
-    begins at zero, is saved in checkpoints and goes on from one episode to the next, where their algorithm 1 begins anew.
+    Lillicrap et al. 2015 (DDPG, arXiv 1509.02971v6), section 7.  Every environment has its own x, which starts at zero
+    and is saved in checkpoints.  x continues from one episode to the next; algorithm 1 of the paper resets it.
 
     Args:
         action_dim: size of an action.
-        theta: pull; .15 in the paper.
-        sigma: push; .2 in the paper.
-        step: dt; .01 in the published code of others, 1 to have the two numbers per step.
+        theta: rate at which x decays to zero; .15 in the paper.
+        sigma: scale of the noise; .2 in the paper.
+        step: dt; 1 if theta and sigma are per environment step; other published codes use .01.
 
     Raises:
-        MaxEntError: for a pull, push or step that is not positive, or a pull that overshoots further each time.
+        MaxEntError: if theta, sigma or dt is not positive and finite, or ``theta dt >= 2``, which makes x grow without
+            limit.
     """
 
     def __init__(self, action_dim: int, theta: float = 0.15, sigma: float = 0.2, step: float = 1.0):
@@ -78,7 +79,8 @@ class OrnsteinUhlenbeckNoise(AbstractNoise):
                 raise MaxEntError(f"{name} of Ornstein-Uhlenbeck noise must be positive and finite, but is {number}.")
         if theta * step >= 2:
             raise MaxEntError(
-                f"theta * step of Ornstein-Uhlenbeck noise must be below 2, or the noise grows for ever, but is {theta * step:g}."
+                f"theta * step of Ornstein-Uhlenbeck noise must be below 2, or the noise grows without limit, but is "
+                f"{theta * step:g}."
             )
         self.theta, self.sigma, self.step = theta, sigma, step
         self.away: Tensor  # [environment, action_dim]
@@ -92,7 +94,7 @@ class OrnsteinUhlenbeckNoise(AbstractNoise):
         return (action + self.away).clamp(-1, 1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any) -> None:
-        if (saved := state_dict.get(f"{prefix}away")) is not None:  # of as many environments as that run had
+        if (saved := state_dict.get(f"{prefix}away")) is not None:  # has one row per environment of that run
             self.away = self.away.new_zeros(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 

@@ -1,9 +1,9 @@
-"""Every equation of the project, one pure function each.
+"""Every equation of the project as a pure function.
 
-Maximum entropy reinforcement learning maximizes ``E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]``: reward and, weighted
-by the temperature ``alpha``, the entropy of the policy in every state along the way.  All functions are elementwise
-over their inputs and unreduced: the caller takes the mean.  Shapes: ``batch`` transitions, ``member`` critics of an
-ensemble, ``atom`` numbers that describe one return (one for a scalar critic).
+Maximum entropy reinforcement learning maximizes ``E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]``: the rewards plus the
+entropy of the policy in every visited state, weighted by the temperature ``alpha``.  The functions return one number
+per transition; the caller takes the mean.  Shapes: ``batch`` transitions, ``member`` critics of an ensemble, ``atom``
+numbers that describe one return (one for a scalar critic).
 
 Sources, cited below by name:
 
@@ -38,7 +38,7 @@ from torch.nn import functional
 Scalar = Float[Tensor, ""]
 
 Error = Callable[[Tensor, Tensor], Any]  # a Tensor; the command line would refuse one with a shape
-"""An error of predictions against targets, element by element: ``squared_error`` or ``huber_error``."""
+"""An elementwise error between predictions and targets: ``squared_error`` or ``huber_error``."""
 
 
 def soft_value(
@@ -59,12 +59,12 @@ def soft_bellman_target(
 
 
 def squared_error(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-    """``(prediction - target)^2`` with a detached target; without the one half of Haarnoja et al. 2018a, eqs. 5 and 7."""
+    """``(prediction - target)^2`` with a detached target; Haarnoja et al. 2018a, eqs. 5 and 7, have a factor of 1/2."""
     return (prediction - target.detach()).square()
 
 
 def huber_error(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-    """``squared_error`` whose slope stays that of an error of 1 beyond it, with a detached target.
+    """``squared_error`` up to an error of 1, linear beyond it with the same slope; with a detached target.
 
     The clipped error of Mnih et al. 2015 (Human-level control, Nature 518), "Methods"; twice the loss of Huber 1964 with
     a threshold of 1.
@@ -79,10 +79,11 @@ def quantile_huber(
 ) -> Float[Tensor, "*batch"]:
     """``mean_i sum_j p_j |tau_i - 1[z_j < q_i]| h(z_j - q_i)`` with levels ``tau_i = (2i + 1) / 2n``, detached targets.
 
-    ``h`` is the Huber loss that turns linear at 1.  Dabney et al. 2018, eq. 10; Kuznetsov et al. 2020, eq. 8.
+    ``h`` is the Huber loss with threshold 1.  Dabney et al. 2018, eq. 10; Kuznetsov et al. 2020, eq. 8.
 
-    Not summed over pairs: ``h`` is a parabola or a line in ``z``, so its sums over sorted atoms between two bounds are
-    differences of running sums of ``p``, ``p z`` and ``p z^2``, in float64, since the parts are large and cancel.
+    The code does not sum over all pairs.  ``h`` is quadratic or linear in ``z``.  So its sum over sorted atoms between
+    two bounds is a difference of cumulative sums of ``p``, ``p z`` and ``p z^2``.  These sums are in float64, because
+    large terms cancel.
     """
     shape = torch.broadcast_shapes(quantiles.shape[:-1], atoms.shape[:-1])
     z, order = atoms.detach().double().sort(-1)
@@ -91,7 +92,7 @@ def quantile_huber(
     z, q = z.expand(*shape, -1).contiguous(), quantiles.double()
 
     def below(bound: Tensor) -> list[Tensor]:
-        """Of all atoms up to ``bound``: the sums of p, p z, p z^2."""
+        """The sums of p, p z and p z^2 over all atoms up to ``bound``."""
         index = torch.searchsorted(z, bound.detach().contiguous())
         return [running.gather(-1, index) for running in sums]
 
@@ -111,14 +112,14 @@ def quantile_huber(
 def projection(
     atoms: Float[Tensor, "*batch atom"], probs: Float[Tensor, "*batch atom"], centers: Float[Tensor, " bin"]
 ) -> Float[Tensor, "*batch bin"]:
-    """A distribution moved onto equally spaced ``centers``: every atom is shared between the two next to it.
+    """Projects a distribution onto equally spaced ``centers``: the two nearest ones share the probability of an atom.
 
-    The mean stays, except that atoms beyond the ends are moved there.  Bellemare et al. 2017, eq. 7; of one atom, the
-    two-hot encoding.
+    This keeps the mean, except that atoms outside the range are moved to its ends.  Bellemare et al. 2017, eq. 7.  For
+    a single atom this is the two-hot encoding.
     """
     last = len(centers) - 1
     position = ((atoms - centers[0]) * (last / (centers[-1] - centers[0]))).clamp(0, last)
-    below = position.nan_to_num().long().clamp(max=last - 1)  # NaN has no index, but a share
+    below = position.nan_to_num().long().clamp(max=last - 1)  # any index for NaN; the probabilities become NaN below
     above = position - below
     histogram = torch.zeros(*atoms.shape[:-1], len(centers), dtype=atoms.dtype, device=atoms.device)
     histogram.scatter_add_(-1, below, probs * (1 - above))
@@ -128,7 +129,7 @@ def projection(
 def gaussian_histogram(
     mean: Float[Tensor, "*batch"], centers: Float[Tensor, " bin"], sigma: float
 ) -> Float[Tensor, "*batch bin"]:
-    """The mass of ``N(mean, (sigma width)^2)`` in bins of equal width around ``centers``, cut off at the outer edges.
+    """The probability of ``N(mean, (sigma width)^2)``, truncated to the range, in equally wide bins around ``centers``.
 
     Imani & White 2018; Farebrother et al. 2024 (arXiv 2403.03950), section 3.2.
     """
@@ -142,7 +143,7 @@ def gaussian_histogram(
 def cross_entropy(
     logits: Float[Tensor, "*batch bin"], histogram: Float[Tensor, "*#batch bin"]
 ) -> Float[Tensor, "*batch"]:
-    """``-sum_k p_k log q_k`` of a detached histogram ``p`` and the softmax ``q`` of ``logits``."""
+    """``-sum_k p_k log q_k`` for a detached histogram ``p`` and the softmax ``q`` of ``logits``."""
     return -(histogram.detach() * logits.log_softmax(-1)).sum(-1)
 
 
@@ -156,8 +157,10 @@ def value_loss(
 def policy_loss(
     q: Float[Tensor, " batch"], log_prob: Float[Tensor, " batch"], alpha: Scalar
 ) -> Float[Tensor, " batch"]:
-    """``alpha log pi(a|s) - Q(s,a)`` with ``a`` reparameterized: ``alpha`` times the KL divergence to ``exp(Q/alpha)/Z``,
-    less ``alpha log Z``, which no action changes.  Haarnoja et al. 2018b, eq. 9 (2018a, eq. 12, divides by ``alpha``).
+    """``alpha log pi(a|s) - Q(s,a)`` with a reparameterized action ``a``.  Haarnoja et al. 2018b, eq. 9.
+
+    In expectation this is ``alpha KL(pi || exp(Q/alpha)/Z) - alpha log Z``, where ``Z`` does not depend on the policy.
+    Eq. 12 of Haarnoja et al. 2018a is divided by ``alpha``.
     """
     return alpha.detach() * log_prob - q
 
@@ -172,7 +175,7 @@ def temperature_loss(
 def boltzmann_log_probs(q: Float[Tensor, "*batch action"], alpha: Scalar) -> Float[Tensor, "*batch action"]:
     """``log pi(a|s) = Q(s,a) / alpha - log sum_b exp(Q(s,b) / alpha)``.  Haarnoja et al. 2017, eq. 6.
 
-    At ``alpha = 0`` its limit: uniform over the best actions, ``-inf`` for all others.
+    At ``alpha = 0`` this is the limit: uniform over the best actions, ``-inf`` for all others.
     """
     behind = q - q.amax(-1, keepdim=True)
     hard = behind.masked_fill(behind < 0, -math.inf)
@@ -181,9 +184,9 @@ def boltzmann_log_probs(q: Float[Tensor, "*batch action"], alpha: Scalar) -> Flo
 
 
 def categorical_entropy(log_probs: Float[Tensor, "*batch action"]) -> Float[Tensor, "*batch"]:
-    """``H(pi(.|s)) = -sum_a pi(a|s) log pi(a|s)`` in nats, where an action of probability zero adds nothing.
+    """``H(pi(.|s)) = -sum_a pi(a|s) log pi(a|s)`` in nats; actions of probability zero add nothing.
 
-    Of several independent factors side by side, their sum: the entropy of the whole action.
+    For an action of several independent factors, this is the sum of their entropies, the entropy of the whole action.
     """
     return -(log_probs.exp() * log_probs.masked_fill(log_probs == -math.inf, 0.0)).sum(-1)
 
@@ -193,8 +196,8 @@ def expected_soft_value(
 ) -> Float[Tensor, "*batch atom"]:
     """``V(s) = sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))``, exact over finite actions.  Christodoulou 2019, eq. 10.
 
-    For the Boltzmann policy of Q it is ``alpha log sum_a exp(Q(s,a) / alpha)``.  Of several factors, ``q`` holds the
-    terms of a sum over them.
+    For the Boltzmann policy of Q this is ``alpha log sum_a exp(Q(s,a) / alpha)``.  For an action of several factors, Q
+    is a sum over the factors, and ``q`` holds its terms.
     """
     expectation = (log_probs.exp().unsqueeze(-1) * q).sum(-2)
     return expectation + alpha * categorical_entropy(log_probs).unsqueeze(-1)
@@ -209,8 +212,8 @@ def soft_mixture(
 ) -> tuple[Float[Tensor, "*batch atoms"], Float[Tensor, "*batch atoms"]]:
     """The distribution of ``Q(s,a) - alpha log pi(a|s)`` for an action drawn with the given weights.
 
-    ``q`` holds the atoms of every action's return, and ``probs`` their probabilities.  If the weights are the policy's
-    own probabilities, the mean is ``expected_soft_value``.
+    ``q`` holds the atoms of the return of every action, and ``probs`` their probabilities.  If the weights are the
+    probabilities of the policy, the mean is ``expected_soft_value``.
 
     Returns:
         The atoms of all actions and their probabilities.
@@ -230,8 +233,8 @@ def importance_log_probs(
     At ``alpha = 0`` V is the maximum over the particles.
 
     Returns:
-        Logarithms of normalized importance weights ``pi(a_k|s) / p(a_k)``, whose sum is one, and ``log pi(a_k|s)``,
-        which is finite also where the weight is zero.
+        Logarithms of the importance weights ``pi(a_k|s) / p(a_k)``, normalized to sum to one, and ``log pi(a_k|s)``,
+        which is finite even if the weight is zero.
     """
     log_weights = boltzmann_log_probs(q - alpha * log_density, alpha)
     finite = log_weights.masked_fill(log_weights == -math.inf, 0.0)
@@ -243,16 +246,18 @@ def stein_direction(
 ) -> Float[Tensor, "batch particle dim"]:
     """``phi(y_i) = mean_j k(x_j, y_i) slope(x_j) + alpha grad_{x_j} k(x_j, y_i)`` over the other particles.
 
-    Attraction along the ``slope``, ``alpha grad log p``, shared with neighbors, and repulsion from them.  Haarnoja et
-    al. 2017, eq. 13; ``alpha`` times Liu & Wang 2016, eq. 8, with ``k(x, y) = exp(-||x - y||^2 / h)`` and their
-    bandwidth: ``h`` is the median of squared distances between two particles over the logarithm of their number, state
-    by state, and at least 1e-3.  There a particle is one of its own neighbors, which attracts and does not repel: of 32,
-    drawn afresh each time, that makes samples a fifth too short in the multi-goal world.  Here it is not, and samples of
-    ``p`` itself stay where they are on average.
+    The first term moves particles along the ``slope``, ``alpha grad log p``, of their neighbors; the second moves them
+    away from their neighbors.  Haarnoja et al. 2017, eq. 13; ``alpha`` times Liu & Wang 2016, eq. 8, with
+    ``k(x, y) = exp(-||x - y||^2 / h)`` and their bandwidth: in each state, ``h`` is the median of the squared distances
+    between two particles divided by the logarithm of their number, and at least 1e-3.
+
+    Both papers also include ``j = i`` in the mean, which adds slope but no repulsion.  With 32 fresh particles per
+    update, samples in the multi-goal world then have lengths that are a fifth too small.  Without ``j = i``, samples of
+    ``p`` do not move on average.
     """
     count = particles.shape[1]
     squared = torch.cdist(particles, particles, compute_mode="donot_use_mm_for_euclid_dist").square()
-    one, other = torch.triu_indices(count, count, 1, device=particles.device)  # not a mask, which waits for the device
+    one, other = torch.triu_indices(count, count, 1, device=particles.device)  # a mask would wait for the device
     bandwidth = (squared[:, one, other].median(-1).values / math.log(count)).clamp(min=1e-3)[:, None, None]
     kernel = (-squared / bandwidth).exp() - torch.eye(count, dtype=squared.dtype, device=squared.device)
     push = 2 * alpha / bandwidth  # alpha grad_{x_j} k(x_j, y_i) = push k(x_j, y_i) (y_i - x_j)
@@ -262,20 +267,20 @@ def stein_direction(
 def expected_policy_loss(
     q: Float[Tensor, "batch action"], log_probs: Float[Tensor, "batch action"], alpha: Scalar
 ) -> Float[Tensor, " batch"]:
-    """``sum_a pi(a|s) (alpha log pi(a|s) - Q(s,a))``: minus the soft value under a Q and an ``alpha`` that do not move.
+    """``sum_a pi(a|s) (alpha log pi(a|s) - Q(s,a))``, with detached Q and ``alpha``.
 
-    Christodoulou 2019, eq. 12.
+    Christodoulou 2019, eq. 12; minus ``expected_soft_value``.
     """
     return -expected_soft_value(q.detach().unsqueeze(-1), log_probs, alpha.detach()).squeeze(-1)
 
 
 def normal_log_prob(noise: Float[Tensor, "*shape"], log_std: Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-    """``log N(mean + std noise; mean, std^2)`` of each coordinate, from the noise that made the sample."""
+    """``log N(mean + std noise; mean, std^2)`` of each coordinate, from the standard normal ``noise`` of the sample."""
     return -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
 
 
 def tanh_log_det(u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """``log(1 - tanh(u)^2)`` in the form that stays exact for large ``|u|``: ``2 (log 2 - u - softplus(-2u))``.
+    """``log(1 - tanh(u)^2)``, computed as ``2 (log 2 - u - softplus(-2u))``, which is exact for large ``|u|``.
 
     The change of variables of Haarnoja et al. 2018a, appendix C, eq. 21.
     """
@@ -291,8 +296,8 @@ def soft_returns(
 ) -> Float[Tensor, " time"]:
     """Monte Carlo soft action values of one episode, ``G_t = r_t + gamma (alpha H_{t+1} + G_{t+1})``.
 
-    Like Q, ``G_t`` pays the reward of its own action but not the entropy of choosing it: ``entropy[0]`` is not read.
-    ``bootstrap`` is the soft value of the state after the last step, zero if that one is terminal.
+    Like Q, ``G_t`` includes the reward at step t but not the entropy at step t: ``entropy[0]`` is not used.
+    ``bootstrap`` is the soft value of the state after the last step, zero if that state is terminal.
     """
     returns = torch.empty_like(reward)
     value = bootstrap
@@ -308,10 +313,10 @@ def soft_returns(
 def generalized_advantages(
     error: Float[Tensor, "time *env"], done: Bool[Tensor, "time *env"], decay: float
 ) -> Float[Tensor, "time *env"]:
-    """``A_t = delta_t + decay A_{t+1}`` within episodes, of one-step errors ``delta_t = r + gamma V(s') - V(s)``.
+    """``A_t = delta_t + decay A_{t+1}`` within episodes, for one-step errors ``delta_t = r + gamma V(s') - V(s)``.
 
-    With ``decay = gamma lambda``: Schulman et al. 2016, eq. 16.  ``done`` marks the last step of an episode; behind the
-    last row nothing is known, and nothing is added.
+    With ``decay = gamma lambda`` this is Schulman et al. 2016, eq. 16.  ``done`` marks the last step of an episode.
+    The sum ends at the last row.
     """
     advantages, following = torch.empty_like(error), torch.zeros_like(error[0])
     for t in range(len(error) - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""Names that changed: whoever uses an old one is told the present one.
+"""Renamed options, classes and configurations: the use of an old name is an error that gives the new name.
 
 To add a name, add a line to one of the tables.
 """
@@ -25,7 +25,7 @@ CLASSES = {
     "Truncated": "TruncatedPooling",
     "Averaged": "MeanPooling",
 }
-CONFIGURATIONS = {  # the first that a name begins with
+CONFIGURATIONS = {  # prefixes; the first one that matches counts
     "target_critic_sac/": "sac/",
     "sac_discrete/cartpole_with_value": "discrete_value_sac/cartpole",
     "sac_discrete/": "discrete_sac/",
@@ -34,11 +34,11 @@ SAC_WITH_VALUE = "SAC with a value network is now ValueSAC"
 
 
 def renamed_option(name: str, class_name: str = "") -> str | None:
-    """A sentence about an option that has another name now; None for any other.
+    """A sentence with the new name of a renamed option; None for any other option.
 
     Args:
-        name: of the option, with or without what lies within it, as in ``critic_optimizer.init_args.lr``.
-        class_name: of the class that was given the option, where it is known.
+        name: the option, possibly with nested keys, as in ``critic_optimizer.init_args.lr``.
+        class_name: the class that was given the option, if it is known.
     """
     words = name.split(".")
     if class_name == "SAC" and words[0] in ("value", "value_optimizer"):
@@ -50,10 +50,10 @@ def renamed_option(name: str, class_name: str = "") -> str | None:
 
 
 def renamed_class(path: str) -> str | None:
-    """A sentence about a class of this package that has another name now; None for any other.
+    """A sentence with the new name of a renamed class of this package; None for any other class.
 
     Args:
-        path: its name, alone or with its module.
+        path: the name of the class, with or without its module.
     """
     module, _, name = path.rpartition(".")
     if name in CLASSES and (not module or module.split(".")[0] == __package__):
@@ -62,7 +62,7 @@ def renamed_class(path: str) -> str | None:
 
 
 def present_configuration(name: str) -> str | None:
-    """The present name of a built-in configuration that may have had this one; None for any other."""
+    """The new name of a renamed built-in configuration; None for any other name."""
     if recipe := re.fullmatch(r"sac/(half_cheetah|hopper)_(\w+)", name):
         return f"{recipe[2]}/{recipe[1]}"
     for old, new in CONFIGURATIONS.items():
@@ -72,11 +72,11 @@ def present_configuration(name: str) -> str | None:
 
 
 def renamed_maker(algorithm: str | None, tensors: Iterable[str]) -> str | None:
-    """A sentence about a checkpoint of an algorithm that has another name now; None for any other.
+    """A sentence with the new name of the algorithm that made a checkpoint; None if it was not renamed.
 
     Args:
         algorithm: the class that made the checkpoint.
-        tensors: names of what the checkpoint holds.
+        tensors: names of the tensors in the checkpoint.
     """
     made_by, now = str(algorithm), CLASSES.get(str(algorithm))
     if algorithm == "SAC" and any(name.startswith("value.") for name in tensors):
@@ -84,6 +84,6 @@ def renamed_maker(algorithm: str | None, tensors: Iterable[str]) -> str | None:
     if now is None:
         return None
     return (
-        f"The checkpoint was made by {made_by}, which is now {now}: begin a new run of {now} with its weights by the callback "
-        f"WarmStart."
+        f"The checkpoint was made by {made_by}, which is now {now}: start a new run of {now} from its weights with the "
+        f"callback WarmStart."
     )

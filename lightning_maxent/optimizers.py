@@ -18,11 +18,11 @@ Clock = Literal["updates", "env_steps"]
 
 
 class FusedAdam(torch.optim.Adam):
-    """Adam with the step size of Haarnoja et al. 2018a, table 1, which updates all parameters in one fused operation.
+    """Adam with fused updates and the learning rate of Haarnoja et al. 2018a, table 1.
 
     Args:
-        params: what to optimize.
-        lr: the learning rate.
+        params: the parameters to optimize.
+        lr: the learning rate; 3e-4 in the paper.
         fused: False for devices or settings that do not support the fused operation.
         **kwargs: further settings of ``torch.optim.Adam``.
     """
@@ -35,10 +35,10 @@ class FusedAdam(torch.optim.Adam):
 class Optimizers:
     """One optimizer for each network that an algorithm trains, and one learning-rate schedule for all of them.
 
-    A network without an entry of its own gets the default.  A network without parameters gets no optimizer.
+    A network without its own entry gets the default.  A network without parameters gets no optimizer.
 
     Args:
-        default: builds the optimizer of every network without an entry of its own.
+        default: builds the optimizer of every network without its own entry.
         value: builds the optimizer of V.
         critic: builds the optimizer of Q.
         policy: builds the optimizer of the policy.
@@ -46,8 +46,8 @@ class Optimizers:
         trust_region: builds the optimizer of the multiplier of REPPO's trust region.
         schedule: builds the learning-rate schedule of each optimizer, such as
             ``torch.optim.lr_scheduler.CosineAnnealingLR``.  Without one, learning rates are constant.
-        schedule_clock: when schedules take a step: after every update of the algorithm, or once for every environment
-            step.  All schedules follow this clock, also that of a network that is not updated every time.
+        schedule_clock: when schedules take a step: ``updates``, after every update of the algorithm, or ``env_steps``,
+            once per environment step.  This also holds for networks that are not updated every time.
     """
 
     default: OptimizerBuilder = FusedAdam
@@ -65,38 +65,38 @@ class Optimizers:
         return {name: builder for name in names if (builder := getattr(self, name)) is not None}
 
     def of(self, network: str) -> OptimizerBuilder:
-        """What builds the optimizer of a network."""
+        """The builder of a network's optimizer."""
         return self.exceptions().get(network, self.default)
 
     def entry(self, network: str) -> str:
-        """Where the optimizer of a network is set: ``optimizers.default``, or the entry of its own."""
+        """The option that sets the optimizer of a network: its own entry, or ``optimizers.default``."""
         return f"optimizers.{network if network in self.exceptions() else 'default'}"
 
     def check(self, algorithm: str, networks: Sequence[str]) -> None:
         """Raise ``MaxEntError`` for an entry of a network that the algorithm does not train.
 
         Args:
-            algorithm: its name.
-            networks: names of those that it trains.
+            algorithm: name of the algorithm.
+            networks: names of the networks that it trains.
         """
         for name in self.exceptions():
             if name not in networks:
                 raise MaxEntError(
-                    f"There is an entry optimizers.{name}, but {algorithm} trains no {name}: leave it out; {algorithm} trains "
-                    f"{', '.join(networks)}."
+                    f"There is an entry optimizers.{name}, but {algorithm} trains no {name}: leave it out; {algorithm} "
+                    f"trains {', '.join(networks)}."
                 )
 
     def build(self, network: str, parameters: Sequence[nn.Parameter]) -> Optimizer:
-        """The optimizer of a network, which is tried out first.
+        """Build the optimizer of a network, after a trial step on copies of its parameters.
 
-        When it loads a checkpoint, it keeps its own settings.
+        When the optimizer loads a checkpoint, it keeps its current settings, such as the learning rate.
 
         Args:
-            network: its name.
-            parameters: of the network; at least one.
+            network: name of the network.
+            parameters: parameters of the network; at least one.
 
         Raises:
-            MaxEntError: for arguments that an optimizer refuses, or an optimizer that cannot step such parameters.
+            MaxEntError: if the optimizer refuses its arguments, or its step fails.
         """
         optimizer = self._built(network, parameters)
         self._try_step(network, parameters)
@@ -110,11 +110,11 @@ class Optimizers:
         except (RuntimeError, TypeError, ValueError) as error:
             said, entry = " ".join(str(error).split()).rstrip("."), self.entry(network)
             off = f"--model.{entry}.init_args.fused=false"
-            advice = f": the default optimizer is fused, which {off} switches off." if "fused" in said else "."
+            advice = f": the default optimizer is fused; to change this, give {off}." if "fused" in said else "."
             raise MaxEntError(f"{entry} cannot build the optimizer of {network}: {said}{advice}") from error
 
     def _try_step(self, network: str, parameters: Sequence[nn.Parameter]) -> None:
-        """Step copies of the parameters by zero gradients: some optimizers want a closure, others sparse gradients."""
+        """Try a step with zero gradients on copies, because some optimizers need a closure or sparse gradients."""
         copies = [nn.Parameter(each.detach().clone()) for each in parameters]
         for each in copies:
             each.grad = torch.zeros_like(each)
@@ -124,18 +124,18 @@ class Optimizers:
         except Exception as error:
             said = " ".join(str(error).split()).rstrip(".")
             raise MaxEntError(
-                f"{self.entry(network)} cannot be {type(optimizer).__name__}, whose step failed ({said}): choose one that steps "
-                f"by dense gradients without a closure, such as torch.optim.Adam."
+                f"{self.entry(network)} cannot be {type(optimizer).__name__}, because its step failed ({said}): choose "
+                f"an optimizer for dense gradients without a closure, such as torch.optim.Adam."
             ) from error
 
     def scheduled(self, optimizers: Mapping[str, Optimizer]) -> Any:
-        """What Lightning's ``configure_optimizers`` returns: the optimizers, and their schedules where there are any.
+        """The result of Lightning's ``configure_optimizers``: the optimizers, with their schedules if there are any.
 
         Args:
-            optimizers: by the names of the networks.
+            optimizers: the optimizers by the names of the networks.
 
         Raises:
-            MaxEntError: for a schedule that cannot be built.
+            MaxEntError: if a schedule cannot be built.
         """
         if self.schedule is None:
             return list(optimizers.values())
@@ -149,17 +149,17 @@ DEFAULT_OPTIMIZERS = Optimizers()
 
 
 def _keep_settings(network: str, optimizer: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
-    """What an optimizer loads: moments from a checkpoint, but its settings, such as the step size, as they are now.
+    """The state that an optimizer loads from a checkpoint: the saved moments, but the current settings.
 
     Raises:
-        MaxEntError: if another kind of optimizer saved it.
+        MaxEntError: if the state is that of another kind of optimizer.
     """
     groups, kind = list(zip(optimizer.param_groups, saved["param_groups"])), type(optimizer).__name__
     alike = all(theirs.keys() <= own.keys() | {"initial_lr"} for own, theirs in groups)
     if (there := saved.get("kind", kind if alike else "another optimizer")) != kind:
         raise MaxEntError(
-            f"The checkpoint was made with {there} as the optimizer of {network}, but it is {kind} here: resume with that one, "
-            f"or begin a new run with these weights by the callback WarmStart."
+            f"The checkpoint was made with {there} as the optimizer of {network}, but here it is {kind}: resume with "
+            f"{there}, or start a new run from these weights with the callback WarmStart."
         )
     kept = [theirs | {key: each for key, each in own.items() if key != "params"} for own, theirs in groups]
     return saved | {"param_groups": kept}
@@ -168,14 +168,14 @@ def _keep_settings(network: str, optimizer: Optimizer, saved: dict[str, Any]) ->
 class LearningRates:
     """The learning rates that follow a schedule.
 
-    A schedule is a function of the steps of its clock.  No checkpoint holds it: a run that goes on repeats the steps, so
-    that settings that were changed in the meantime hold as if they had been given from the start.
+    A learning rate depends only on the number of steps of its clock.  Checkpoints do not hold schedules: a resumed run
+    repeats the steps of the schedule, so changed settings take effect as if they had been given from the start.
 
     Args:
-        schedulers: each with the name of the network whose optimizer it changes.
+        schedulers: pairs of a network's name and the schedule of its optimizer.
 
     Raises:
-        MaxEntError: for a schedule that waits for a metric.
+        MaxEntError: for a schedule that depends on a metric.
     """
 
     def __init__(self, schedulers: Sequence[tuple[str, LRScheduler]]):
@@ -183,17 +183,17 @@ class LearningRates:
         for name, scheduler in schedulers:
             if isinstance(scheduler, ReduceLROnPlateau):
                 raise MaxEntError(
-                    f"The learning rate of {name} cannot follow ReduceLROnPlateau, which waits for a metric: choose a schedule "
-                    f"that depends on the number of steps alone, such as torch.optim.lr_scheduler.LinearLR."
+                    f"The learning rate of {name} cannot follow ReduceLROnPlateau, which needs a metric: choose a "
+                    f"schedule that only depends on the number of steps, such as torch.optim.lr_scheduler.LinearLR."
                 )
-            # or torch would warn where a network waits for its first update and its learning rate does not
+            # else torch warns if a schedule takes a step before the first update of its network
             scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]
 
     def advance(self, steps: int) -> None:
-        """Bring all of them to this number of steps of the clock, not before the present one.
+        """Advance all schedules to a number of steps of the clock; they do not go back.
 
         Raises:
-            MaxEntError: for a schedule that ends earlier.
+            MaxEntError: if a schedule raises an error, for example because it has ended.
         """
         with errors_of("The learning-rate schedule"):
             for _ in range(self._steps, steps):
@@ -202,5 +202,5 @@ class LearningRates:
         self._steps = steps
 
     def now(self) -> dict[str, float]:
-        """The learning rate of each network, under the name of its column; of the first group of its parameters."""
+        """The learning rate of each network (of its first parameter group), by the name of its column ``lr/<name>``."""
         return {f"lr/{name}": float(each.get_last_lr()[0]) for name, each in self._schedulers}

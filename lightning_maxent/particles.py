@@ -1,4 +1,4 @@
-"""The soft value of continuous actions from several samples of them: which ones, and what each counts."""
+"""The soft value ``V(s)`` for continuous actions, estimated from several sampled actions, called particles."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,32 +14,32 @@ from lightning_maxent.policies.base import AbstractPolicy
 
 
 class AbstractParticles(ABC):
-    """Draws actions for every state, each state its own, and says what they tell of the soft policy.
+    """Draws actions for every state and estimates the soft policy at these actions.  Each state gets its own actions.
 
-    Both results of ``weigh`` belong to one approximation of ``V(s) = E_pi[Q(s,a) - alpha log pi(a|s)]``: the sum over
+    The two results of ``weigh`` give one estimate of ``V(s) = E_pi[Q(s,a) - alpha log pi(a|s)]``: the sum over
     particles of ``weight (Q - alpha log_prob)``.
     """
 
     @abstractmethod
     def check(self, policy: Any) -> None:
-        """Raise ``MaxEntError`` if they cannot be drawn from ``policy``."""
+        """Raise ``MaxEntError`` if ``policy`` cannot provide the particles."""
 
     @abstractmethod
     def draw(
         self, policy: Any, obs: Float[Tensor, "batch obs_dim"], action_dim: int
     ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
-        """Actions in ``[-1, 1]`` and the log-density in nats that they were drawn with."""
+        """Actions in ``[-1, 1]``, and the log-density in nats of the distribution from which they were drawn."""
 
     @abstractmethod
     def check_target_entropy(self, target: float, action_dim: int) -> None:
-        """Raise ``MaxEntError`` if they cannot tell whether the soft policy has an entropy of ``target`` nats."""
+        """Raise ``MaxEntError`` if the particles cannot resolve a soft policy with an entropy of ``target`` nats."""
 
     def weigh(
         self, q: Float[Tensor, "batch particle"], log_density: Float[Tensor, "batch particle"], alpha: Scalar
     ) -> tuple[Float[Tensor, "batch particle"], Float[Tensor, "batch particle"]]:
-        """Logarithms of the particles' weights, and log-densities of the soft policy at the particles.
+        """Logarithms of the particles' weights, and log-densities of the soft policy at the particles, in nats.
 
-        By importance sampling unless overridden.
+        The default is importance sampling.
         """
         return importance_log_probs(q, log_density, alpha)
 
@@ -47,8 +47,9 @@ class AbstractParticles(ABC):
 class UniformParticles(AbstractParticles):
     """``V(s) = alpha log mean_k exp(Q(s,a_k)/alpha) / p(a_k)`` with ``a_k`` uniform.  Haarnoja et al. 2017, eq. 10.
 
-    The published code draws actions once for a whole batch.  Too few particles miss the modes: the logarithm of a mean
-    is too low on average, the more so the narrower ``exp(Q/alpha)`` and the more dimensions.
+    Every state gets its own actions; the published code shares one set of actions among the states of a batch.  Few
+    particles miss the modes, so the estimate is too low on average (the logarithm is concave).  This bias grows as
+    ``exp(Q/alpha)`` becomes narrower and with the number of action dimensions.
 
     Args:
         count: particles per state; 16 in the published code for the multi-goal world.
@@ -61,7 +62,7 @@ class UniformParticles(AbstractParticles):
         self.count = _at_least_two(count)
 
     def check(self, policy: Any) -> None:
-        """Any policy will do."""
+        """Every policy is accepted, because none is used."""
 
     def draw(
         self, policy: Any, obs: Float[Tensor, "batch obs_dim"], action_dim: int
@@ -70,28 +71,28 @@ class UniformParticles(AbstractParticles):
         return actions, torch.full(actions.shape[:2], -action_dim * math.log(2), device=obs.device)
 
     def check_target_entropy(self, target: float, action_dim: int) -> None:
-        """Too few particles tell an entropy that is too high, and a learned temperature then settles too low.
+        """With too few particles the estimated entropy is too high, so a learned temperature becomes too low.
 
-        They tell none below ``dim log 2 - log count``, where one of them has all the weight.  The peak of a Gaussian with
-        entropy H has the density ``exp(dim/2 - H)``, and at least one particle must be expected in its inverse, the
-        volume of the peak: ``H >= dim log 2 - log count + dim/2``.  There the entropy settles .2 nats below its target
-        (measured in 1, 2 and 3 dimensions); half a nat lower it settles .5 below, in two dimensions with .6 of the right
-        alpha.
+        The estimate cannot fall below ``dim log 2 - log count``, its value when one particle has all the weight.  A
+        Gaussian with entropy H has the peak density ``exp(dim/2 - H)``.  The inverse of this density is the volume of
+        the peak, and at least one particle must be expected there: ``H >= dim log 2 - log count + dim/2``.  At this
+        limit the entropy converges to .2 nats below its target (measured in 1, 2 and 3 dimensions).  Half a nat below
+        the limit, it converges to .5 nats below its target, with .6 of the right alpha in two dimensions.
 
         Raises:
-            MaxEntError: for a target below that; says how many particles would do.
+            MaxEntError: for a target below this limit; the message says how many particles are enough.
         """
         needed = math.ceil(math.exp(action_dim * (math.log(2) + 0.5) - target))
         if self.count < needed:
             raise MaxEntError(
-                f"The temperature steers to an entropy of {target:.3g} nats, but {self.count} uniform particles cannot tell "
-                f"so low an entropy in {action_dim} dimensions, and alpha would settle too low: set their count to "
-                f"{needed:,} or more, use PolicyParticles, or choose a higher target_entropy."
+                f"The temperature has a target entropy of {target:.3g} nats, but {self.count} uniform particles "
+                f"cannot measure so low an entropy in {action_dim} dimensions, and alpha would become too low: set "
+                f"their count to {needed:,} or more, use PolicyParticles, or choose a higher target_entropy."
             )
 
 
 class AbstractPolicyParticles(AbstractParticles, ABC):
-    """Draws ``count`` actions from the policy, with its own density."""
+    """Draws ``count`` actions from the policy and returns the policy's log-density of each."""
 
     count: int
 
@@ -103,7 +104,7 @@ class AbstractPolicyParticles(AbstractParticles, ABC):
             )
 
     def check_target_entropy(self, target: float, action_dim: int) -> None:
-        """Any will do, since they lie where the policy is."""
+        """Every target is accepted, because the particles lie where the policy has its probability."""
 
     def draw(
         self, policy: Any, obs: Float[Tensor, "batch obs_dim"], action_dim: int
@@ -113,15 +114,16 @@ class AbstractPolicyParticles(AbstractParticles, ABC):
 
 
 class PolicyParticles(AbstractPolicyParticles):
-    """The same with ``a_k`` from the policy, by its own density: exact, with any number of them, once the policy is.
+    """``V(s) = alpha log mean_k exp(Q(s,a_k)/alpha) / pi(a_k|s)`` with ``a_k`` drawn from the policy ``pi``.
 
-    Where the policy has lost a mode of Q, none is drawn there, and V is too low.
+    If the policy equals ``exp((Q - V)/alpha)``, every particle gives the exact V.  If the policy misses a mode of Q, no
+    particle is drawn there, and V is too low.
 
     Args:
         count: particles per state.
 
     Raises:
-        MaxEntError: for fewer than two, or a policy without a density.
+        MaxEntError: for fewer than two.  ``check`` raises it for a policy without a density.
     """
 
     def __init__(self, count: int = 16):
@@ -129,15 +131,16 @@ class PolicyParticles(AbstractPolicyParticles):
 
 
 class PolicyExpectation(AbstractPolicyParticles):
-    """``V(s) = mean_k Q(s,a_k) - alpha log pi(a_k|s)`` with ``a_k`` from the policy: eq. (18) itself, as in SAC.
+    """``V(s) = mean_k [Q(s,a_k) - alpha log pi(a_k|s)]`` with ``a_k`` from the policy.  Haarnoja et al. 2018a, eq. 3.
 
-    It is the soft value of the policy as it is, where importance sampling estimates that of the best one.
+    This estimates the soft value of the current policy, as SAC does.  Importance sampling estimates the soft value of
+    the best policy.
 
     Args:
         count: particles per state.
 
     Raises:
-        MaxEntError: for fewer than one, or a policy without a density.
+        MaxEntError: for fewer than one.  ``check`` raises it for a policy without a density.
     """
 
     def __init__(self, count: int = 1):

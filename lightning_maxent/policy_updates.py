@@ -1,4 +1,4 @@
-"""How a policy comes closer to ``exp(Q/alpha)/Z``: by moving samples, or by the divergence of its density."""
+"""Losses that bring a policy to ``exp(Q/alpha)/Z``: by Stein variational gradients, or by the KL divergence."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from lightning_maxent.objectives import Scalar, policy_loss, stein_direction, ta
 from lightning_maxent.policies.base import AbstractPolicy, AbstractSampler
 
 AskQ = Callable[[Tensor, Tensor], Tensor]
-"""Q of states ``[batch, obs_dim]`` and actions ``[batch, action_dim]``, ``[batch]``; its parameters take no gradient."""
+"""Q ``[batch]`` of states ``[batch, obs_dim]`` and actions ``[batch, action_dim]``; its parameters get no gradient."""
 
 
 class AbstractPolicyUpdate(ABC):
-    """What the policy's optimizer descends."""
+    """Computes the loss of the policy in soft Q-learning with continuous actions."""
 
     @abstractmethod
     def check(self, policy: Any) -> None:
@@ -25,32 +25,39 @@ class AbstractPolicyUpdate(ABC):
 
     @abstractmethod
     def loss(self, policy: Any, q: AskQ, obs: Float[Tensor, "batch obs_dim"], alpha: Scalar) -> Float[Tensor, " batch"]:
-        """One number per state, whose gradient in the policy's parameters is what counts."""
+        """One number per state; only its gradient in the policy's parameters has a meaning.
+
+        Args:
+            policy: the policy.
+            q: computes Q.
+            obs: the states.
+            alpha: the temperature, in units of reward per nat.
+        """
 
 
 class SteinUpdate(AbstractPolicyUpdate):
-    """Samples move along the direction that brings them to ``exp(Q/alpha)`` fastest, within a kernel's reach.
+    """Amortized Stein variational gradient descent: moves samples of the policy towards ``exp(Q/alpha)/Z``.
 
-    Amortized Stein variational gradient descent, Haarnoja et al. 2017, eqs. 13 and 14, in the space before tanh: the
-    density there is ``exp(Q(s, tanh u)/alpha) prod (1 - tanh(u)^2)``.  In the box itself, as published, samples settle
-    at ``exp(Q) prod (1 - a^2)`` instead.
+    Haarnoja et al. 2017, eqs. 13 and 14, but in the space before tanh, where the density is
+    ``exp(Q(s, tanh u)/alpha) prod (1 - tanh(u)^2)``.  The paper does it in the space of actions, where samples converge
+    to ``exp(Q/alpha) prod (1 - a^2)`` instead.
 
     Args:
         count: particles per state; 32 in the published code.
 
     Raises:
-        MaxEntError: for fewer than two particles, or a policy that tells no samples before tanh.
+        MaxEntError: for fewer than two particles.  ``check`` raises it for a policy without samples before tanh.
     """
 
     def __init__(self, count: int = 32):
         if count < 2:
-            raise MaxEntError(f"Particles repel each other only where there are two or more, but count is {count}.")
+            raise MaxEntError(f"SteinUpdate needs at least two particles per state, but count is {count}.")
         self.count = count
 
     def check(self, policy: Any) -> None:
         if not isinstance(policy, AbstractSampler):
             raise MaxEntError(
-                f"SteinUpdate moves samples before tanh, which {type(policy).__name__} does not tell: use "
+                f"SteinUpdate needs samples before tanh, which {type(policy).__name__} does not provide: use "
                 f"DivergenceUpdate, or derive the policy from AbstractSquashedPolicy or AbstractSampler."
             )
 
@@ -58,21 +65,21 @@ class SteinUpdate(AbstractPolicyUpdate):
         u = policy.unsquashed(obs, self.count)
         particles = u.detach().requires_grad_()
         reached = q(obs.repeat_interleave(self.count, dim=0), particles.tanh().flatten(0, 1)).view(u.shape[:2])
-        log_density = reached + alpha.detach() * tanh_log_det(particles).sum(-1)  # alpha times it
+        log_density = reached + alpha.detach() * tanh_log_det(particles).sum(-1)  # alpha times the log-density
         (slope,) = torch.autograd.grad(log_density.sum(), particles)
-        with torch.autocast(obs.device.type, enabled=False):  # neighbors differ by less than bfloat16 tells
+        with torch.autocast(obs.device.type, enabled=False):  # bfloat16 cannot resolve the distances of neighbors
             direction = stein_direction(particles.detach(), slope, alpha.detach())
         return -(direction * u).sum(-1).mean(-1)
 
 
 class DivergenceUpdate(AbstractPolicyUpdate):
-    """``alpha KL(pi || exp(Q/alpha)/Z)`` by reparameterized actions, as in SAC.
+    """``alpha KL(pi || exp(Q/alpha)/Z)`` with reparameterized actions, as in SAC.
 
     Args:
-        count: actions per state.
+        count: number of actions per state.
 
     Raises:
-        MaxEntError: for fewer than one, or a policy without a density.
+        MaxEntError: for fewer than one action.  ``check`` raises it for a policy without a density.
     """
 
     def __init__(self, count: int = 1):

@@ -1,4 +1,4 @@
-"""How far a command has come: a bar on a terminal, elsewhere a plain line now and then."""
+"""Progress of a command: a bar on a terminal, else a line every half minute."""
 
 import math
 import sys
@@ -10,10 +10,10 @@ SECONDS = 30  # between two lines
 
 
 class _Lines(tqdm):
-    """Whole lines, without carriage returns, for a log or a pipe."""
+    """Prints complete lines without carriage returns, for a log or a pipe."""
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Write a line; ``update`` calls it when it is time."""
+        """Write a line; ``update`` calls this when a line is due."""
         passed = self.format_dict["elapsed"]
         rate = self.format_dict["rate"] or (self.n - self.initial) / max(passed, 1e-9)
         of, left = "", ""
@@ -29,27 +29,27 @@ class _Lines(tqdm):
 
     @classmethod
     def write(cls, s: str, file: Any = None, end: str = "\n", nolock: bool = False) -> None:
-        """Print; there is nothing to draw over."""
+        """Print a text; there is no bar to redraw."""
         print(s, file=file, end=end, flush=True)
 
     def clear(self, nolock: bool = False) -> None:
-        """Nothing: a line stays."""
+        """Does nothing, because lines are not erased."""
 
     def close(self) -> None:
-        """Write where it stands, if that is not written yet, and end."""
+        """Write the final state if it has not been written, and end."""
         if not self.disable and self.leave and self.n > self.last_print_n:
             self.display()
-        self.delay = math.inf  # as if nothing had been drawn that tqdm would have to wipe away
+        self.delay = math.inf  # so that tqdm does not erase a bar
         super().close()
 
 
 def progress(total: int | None, unit: str, **options: Any) -> tqdm:
-    """A tqdm bar on standard error where that is a terminal, and else what writes a line every half minute.
+    """A tqdm bar on standard error if that is a terminal, else a tqdm object that writes a line every half minute.
 
     Args:
-        total: how much there is to do, if that is known.
-        unit: of what.
-        options: further ones of tqdm.
+        total: the number of units, if it is known.
+        unit: the name of the unit, such as "runs".
+        options: further options of tqdm.
     """
     options |= {"total": total, "unit": f" {unit}", "miniters": 0}
     if sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""How the settings of a run become objects: the part of the command line that Python code needs too."""
+"""Builds the model and the data of a run from its settings, for the command line and for Python code."""
 
 import argparse
 from typing import NoReturn
@@ -10,7 +10,7 @@ from lightning_maxent.algorithms.base import AbstractAlgorithm
 
 
 class OneSentenceParser(LightningArgumentParser):
-    """Leaves it to the caller to say what was wrong, where argparse prints every option there is and exits."""
+    """Raises parse errors, where argparse would print all options and exit."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the parse error; parsers nest, and an outer one adds to the message of an inner one."""
@@ -18,21 +18,21 @@ class OneSentenceParser(LightningArgumentParser):
 
 
 def link_data_to_model(parser: LightningArgumentParser) -> None:
-    """The environment says how large observations are and what the actions are."""
+    """Take the size of observations and the action space of the model from the data."""
     parser.link_arguments("data.obs_dim", "model.init_args.obs_dim", apply_on="instantiate")
     parser.link_arguments("data.actions", "model.init_args.actions", apply_on="instantiate")
 
 
 def build_model_and_data(config: dict) -> tuple[AbstractAlgorithm, pl.LightningDataModule]:
-    """Build the model and the data module of a run, and nothing else of it.
+    """Build only the model and the data module of a run.
 
     Args:
-        config: what ``config.yaml`` holds; only ``model`` and ``data`` are looked at.
+        config: the content of ``config.yaml``, of which only ``model`` and ``data`` are used.
 
     Raises:
         KeyError: if one of the two is missing.
-        argparse.ArgumentError: if it does not say how to build them.
-        MaxEntError: if a part refuses what it is given.
+        argparse.ArgumentError: if the settings of one of them cannot be parsed.
+        MaxEntError: if a part refuses its arguments.
     """
     parser = OneSentenceParser(exit_on_error=False)
     parser.add_lightning_class_args(AbstractAlgorithm, "model", subclass_mode=True)

@@ -1,4 +1,4 @@
-"""The Trainer of a run.  The command line and ``make_trainer`` both take from here what every run has."""
+"""The Trainer of a run, with the callbacks, plugins and loggers of every run; the command line uses it too."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,10 +8,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, StepCheckpoint
+from lightning_maxent.callbacks.checkpoint import BestCheckpoint, StepCheckpoint
 from lightning_maxent.callbacks.curves import Curves
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
 from lightning_maxent.callbacks.progress import EnvStepProgress
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.training_log import TrainingLog
@@ -20,7 +21,7 @@ FLAGS: dict[str, Any] = {
     "max_epochs": -1,
     "devices": 1,
     "num_sanity_val_steps": 0,
-    "log_every_n_steps": 1,  # of Lightning's own logging, which training does not use
+    "log_every_n_steps": 1,  # for Lightning's own logging, which training does not use
 }
 
 
@@ -34,14 +35,16 @@ def make_trainer(
     """A Trainer like that of ``lightning-maxent fit``, with the same callbacks, plugins, loggers and flags.
 
     After ``trainer.fit(model, data)`` the folder holds ``metrics.csv``, ``curves.png`` and ``checkpoints``, but no
-    ``config.yaml``, which the command line alone can write.  A run that lies there already is overwritten, unless it is
-    gone on with: ``trainer.fit(model, data, ckpt_path="<folder>/checkpoints/last.ckpt")``.
+    ``config.yaml``, which only the command line writes.  A run that is already in the folder is overwritten.  To resume
+    it
+    instead: ``trainer.fit(model, data, ckpt_path="<folder>/checkpoints/last.ckpt")``.
 
     Args:
         max_steps: environment steps of the run.
-        folder: of the run; it is made where it is missing.
-        callbacks: more of them.  A ``TrainingLog`` or a ``StepCheckpoint`` takes the place of the one with defaults.
-        logger: as ``--trainer.logger``: W&B if True, none if False, or others; ``metrics.csv`` is written in any case.
+        folder: folder of the run; it is created if it is missing.
+        callbacks: further callbacks.  A ``TrainingLog`` or a ``StepCheckpoint`` replaces the default one.
+        logger: as ``--trainer.logger``: W&B if True, none if False, or your own loggers; ``metrics.csv`` is always
+            written.
         options: further arguments of ``pl.Trainer``, such as ``accelerator`` or ``enable_progress_bar``.
 
     Raises:
@@ -55,20 +58,20 @@ def make_trainer(
 def parts_of_a_run(
     folder: Path, callbacks: Any, plugins: Any, logger: Any, progress_bar: bool | None
 ) -> dict[str, Any]:
-    """What a Trainer is built from in every run: the user's own parts, and beside them ours.
+    """The arguments of the Trainer of every run: the parts of the user and ours.
 
     Args:
-        folder: of the run.
-        callbacks: the user's own: one, several or None.
-        plugins: the user's own: one, several or None.
+        folder: folder of the run.
+        callbacks: callbacks of the user: one, several or None.
+        plugins: plugins of the user: one, several or None.
         logger: as in ``make_trainer``; None means True.
-        progress_bar: False where none is wanted.
+        progress_bar: False for no progress bar.
     """
     kinds = (StepCheckpoint, TrainingLog)
     given = [each for each in listed(callbacks) if not isinstance(each, kinds)]
     kept = [each for each in listed(callbacks) if isinstance(each, kinds)]
     no_bar = progress_bar is False or any(isinstance(each, ProgressBar) for each in given)
-    bar = [] if no_bar else [EnvStepProgress()]  # before the interrupt, whose advice is the last that is printed
+    bar = [] if no_bar else [EnvStepProgress()]  # before GracefulInterrupt, whose message must be printed last
     defaults = [kind() for kind in kinds if not any(isinstance(each, kind) for each in kept)]
     return {
         "callbacks": [*given, Curves(), *bar, GracefulInterrupt(), BestCheckpoint(), *kept, *defaults],
@@ -79,7 +82,7 @@ def parts_of_a_run(
 
 
 def _loggers(folder: Path, given: Any) -> list[Logger]:
-    """The csv first, since it says where the run's folder is; then W&B, or what the user chose instead."""
+    """The csv logger first, because Lightning takes the folder of the run from it; then W&B or the user's loggers."""
     chosen = [WandbLogger()] if given is None or given is True else [] if given is False else listed(given)
     for logger in chosen:
         if isinstance(logger, WandbLogger):
@@ -88,5 +91,5 @@ def _loggers(folder: Path, given: Any) -> list[Logger]:
 
 
 def listed(given: Any) -> list[Any]:
-    """One, several or none."""
+    """A list of one, several or no objects."""
     return [] if given is None else list(given) if isinstance(given, Iterable) else [given]

@@ -1,4 +1,4 @@
-"""Numbers that change with the clock: of an annealed temperature, or of epsilon-greedy exploration."""
+"""Numbers that change with the environment steps, such as an annealed temperature or the epsilon of exploration."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,9 +11,10 @@ from lightning_maxent.objectives import Scalar
 
 
 class AbstractSchedule(nn.Module, ABC):
-    """A function of the environment steps so far, which are part of its state and so of every checkpoint.
+    """A function of the number of environment steps so far.
 
-    The algorithm that contains a schedule, at whatever depth, moves its clock.
+    This number is a buffer of the schedule, so it is saved in checkpoints.  The algorithm that contains the schedule
+    sets it, also if the schedule is a part of a part.
     """
 
     def __init__(self) -> None:
@@ -22,20 +23,20 @@ class AbstractSchedule(nn.Module, ABC):
         self.register_buffer("env_steps", torch.zeros((), dtype=torch.int64))
 
     def advance(self, env_steps: int) -> None:
-        """Set the clock."""
+        """Set the number of environment steps."""
         self.env_steps.fill_(env_steps)
 
     @abstractmethod
     def forward(self) -> Scalar:
-        """The number at this time."""
+        """The number at the current environment step, a scalar."""
 
     @abstractmethod
     def ends(self) -> tuple[float, float]:
-        """The number at the start and at the end; all others lie between them."""
+        """The numbers at the start and at the end; all others lie between them."""
 
 
 class ConstantSchedule(AbstractSchedule):
-    """Always the same number."""
+    """A constant number."""
 
     def __init__(self, constant: float):
         super().__init__()
@@ -50,7 +51,7 @@ class ConstantSchedule(AbstractSchedule):
 
 
 class LinearSchedule(AbstractSchedule):
-    """From ``start`` to ``end`` in equal steps, over the first ``duration`` environment steps; then ``end``."""
+    """Linear from ``start`` to ``end`` over the first ``duration`` environment steps; then ``end``."""
 
     def __init__(self, start: float, end: float, duration: int):
         super().__init__()
@@ -67,7 +68,7 @@ class LinearSchedule(AbstractSchedule):
 
 
 class ExponentialSchedule(AbstractSchedule):
-    """From ``start`` to ``end`` by equal factors, over the first ``duration`` environment steps; then ``end``.
+    """Exponential from ``start`` to ``end`` over the first ``duration`` environment steps; then ``end``.
 
     Raises:
         MaxEntError: unless both are positive.
@@ -79,7 +80,7 @@ class ExponentialSchedule(AbstractSchedule):
         _check_duration(duration)
         if min(start, end) <= 0:
             raise MaxEntError(
-                f"An exponential schedule goes between positive numbers, but was given {start} and {end}; a linear one "
+                f"An exponential schedule needs positive numbers, but was given {start} and {end}; a LinearSchedule "
                 f"may reach zero."
             )
         self.start, self.end, self.duration = start, end, duration

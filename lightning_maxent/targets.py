@@ -1,4 +1,4 @@
-"""Where the value of the next state comes from: slow copies of a network and how they follow it, or none."""
+"""Target networks: they give the value of the next state for the soft Bellman backup."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -15,8 +15,8 @@ from lightning_maxent.errors import MaxEntError
 
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """``module`` normalizes by its running statistics and leaves them as they are; dropout goes on."""
-    moving = [each for each in module.modules() if each._buffers and each.training]  # buffers() takes as long as to act
+    """Inside, ``module`` normalizes with its running statistics and does not update them; dropout stays active."""
+    moving = [each for each in module.modules() if each._buffers and each.training]  # buffers() would be slow
     for each in moving:
         each.training = False
     try:
@@ -28,9 +28,9 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Gradients pass through ``module``, but nothing of it moves: neither its parameters nor its running statistics.
+    """Inside, gradients pass through ``module``, but its parameters get none and its running statistics do not change.
 
-    Restores the flags that it found.
+    Afterwards, ``requires_grad`` and the training mode are as before.
     """
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trainable:
@@ -44,34 +44,37 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 class AbstractTarget(nn.Module, ABC):
-    """What an update regresses on; built from the network that learns."""
+    """Gives the values of next states; built from the network that learns."""
 
     @abstractmethod
     def forward(self, *inputs: Any) -> Any:
-        """What is believed of the next state, where nothing learns at the same time; call it without gradients."""
+        """The target network's output for next states, outside the joint pass of ``predictions``.
+
+        Callers disable gradients.
+        """
 
     @abstractmethod
     def predictions(
         self, network: nn.Module, ask: Callable[..., Tensor], now: tuple[Tensor, ...], following: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
-        """What ``network`` predicts of ``now``, to be regressed, and what is believed, without gradient, of what follows.
+        """The predictions for the current inputs, which learn, and those for the next inputs, without gradients.
 
         Args:
-            network: what learns.
-            ask: ``(network, *inputs) -> [member, batch, ...]``.
-            now: inputs ``[batch, ...]``.
-            following: inputs of the same kinds, of as many pairs or more.
+            network: the network that learns.
+            ask: calls a network: ``(network, *inputs) -> [member, batch, ...]``.
+            now: the current inputs, each ``[batch, ...]``, such as observation and action.
+            following: the next inputs, of the same kinds; as many rows as ``now`` or more.
         """
 
     @abstractmethod
     def follow(self, network: nn.Module) -> None:
-        """Come one update closer to ``network``; called once after every update."""
+        """Update the target towards ``network``; called once after every update of ``network``."""
 
 
 class AbstractSlowCopy(AbstractTarget, ABC):
-    """Holds ``network``, a copy that starts equal to the given network, takes no gradient, and follows it.
+    """A target network: a copy of the given network, without gradients, that follows it slowly.
 
-    Its running statistics follow too, and it normalizes by them.
+    Running statistics are copied too, and the copy normalizes with them.
     """
 
     def __init__(self, network: nn.Module):
@@ -86,11 +89,11 @@ class AbstractSlowCopy(AbstractTarget, ABC):
         self, network: nn.Module, ask: Callable[..., Tensor], now: tuple[Tensor, ...], following: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), frozen_statistics(self.network):
-            believed = ask(self.network, *following)
-        return ask(network, *now), believed
+            next_prediction = ask(self.network, *following)
+        return ask(network, *now), next_prediction
 
     def _pairs(self, network: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every parameter and buffer of the copy with the one that it follows."""
+        """Pairs of a parameter or buffer of the copy and the corresponding one of ``network``."""
         return zip(
             chain(self.network.parameters(), self.network.buffers()),
             chain(network.parameters(), network.buffers()),
@@ -102,8 +105,11 @@ class PolyakTarget(AbstractSlowCopy):
     """``copy <- (1 - rate) copy + rate network`` after every update.
 
     Args:
-        network: what the copy follows.
-        rate: .005 in Haarnoja et al. 2018a, table 1.
+        network: the network that the copy follows.
+        rate: in (0, 1]; .005 in Haarnoja et al. 2018a, table 1.
+
+    Raises:
+        MaxEntError: for a rate outside (0, 1].
     """
 
     def __init__(self, network: nn.Module, rate: float = 0.005):
@@ -115,17 +121,20 @@ class PolyakTarget(AbstractSlowCopy):
 
 
 class PeriodicTarget(AbstractSlowCopy):
-    """``copy <- network`` after every so many updates.
+    """``copy <- network`` after every ``every`` updates.
 
     Args:
-        network: what the copy follows.
-        every: updates between two copies; 1,000 in Haarnoja et al. 2018a, table 1 (hard update).
+        network: the network that the copy follows.
+        every: number of updates between two copies; 1,000 in Haarnoja et al. 2018a, table 1 (hard update).
+
+    Raises:
+        MaxEntError: if ``every`` is less than 1.
     """
 
     def __init__(self, network: nn.Module, every: int = 1000):
         super().__init__(network)
         if every < 1:
-            raise MaxEntError(f"A periodic target must copy every 1 or more updates, but every is {every}.")
+            raise MaxEntError(f"every, the number of updates between two copies, must be at least 1, but is {every}.")
         self.every = every
         self.updates: Tensor
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -135,22 +144,23 @@ class PeriodicTarget(AbstractSlowCopy):
         self.updates += 1
         due = torch.eq(self.updates % self.every, 0)
         for copy, source in self._pairs(network):
-            copy.copy_(torch.where(due, source, copy))  # not a branch, which would wait for the device
+            copy.copy_(torch.where(due, source, copy))  # a branch would wait for the device
 
 
 class AbstractJointTarget(AbstractTarget, ABC):
-    """Asks for ``(s, a)`` and ``(s', a')`` in one pass.  It serves a network of pairs, a critic, and no V."""
+    """Computes ``(s, a)`` and ``(s', a')`` in one pass.  It works for critics, but not for V, which has no actions."""
 
 
 class JointPass(AbstractJointTarget):
-    """No slow copy: the network itself, asked of both at once.  Bhatt et al. 2019 (CrossQ, arXiv 1902.05605), section 4.
+    """No target network: one pass of the critic over both pairs.
 
-    In one pass over ``(s, a)`` and ``(s', a')``, batch normalization takes its statistics from both.
+    Bhatt et al. 2019 (CrossQ, arXiv 1902.05605), section 4.
+    In one pass over ``(s, a)`` and ``(s', a')``, batch normalization computes its statistics from both.
     """
 
     def __init__(self, network: nn.Module):
         super().__init__()
-        self._network = [network]  # in a list, so that it is not a part of this module too
+        self._network = [network]  # in a list, so that it is not registered as a submodule
 
     def forward(self, *inputs: Any) -> Any:
         with frozen_statistics(self._network[0]):
@@ -163,17 +173,20 @@ class JointPass(AbstractJointTarget):
         return both[:, : len(now[0])], both[:, len(now[0]) :].detach()
 
     def follow(self, network: nn.Module) -> None:
-        """Nothing: it is the network."""
+        """Does nothing, because there is no copy."""
 
 
 class JointPolyakTarget(AbstractSlowCopy, AbstractJointTarget):
-    """A slow copy, where network and copy are each asked of both at once.  FlashSAC (arXiv 2604.04539), published code.
+    """A target network; it and the critic each compute both pairs in one pass.  FlashSAC (arXiv 2604.04539), code.
 
-    Both normalize by the statistics of both pairs; the copy follows as in ``PolyakTarget``.
+    Batch normalization uses the statistics of both pairs in both networks.  The copy follows as in ``PolyakTarget``.
 
     Args:
-        network: what the copy follows.
-        rate: .01 in the code.
+        network: the network that the copy follows.
+        rate: in (0, 1]; .01 in the code.
+
+    Raises:
+        MaxEntError: for a rate outside (0, 1].
     """
 
     def __init__(self, network: nn.Module, rate: float = 0.01):
@@ -185,8 +198,8 @@ class JointPolyakTarget(AbstractSlowCopy, AbstractJointTarget):
     ) -> tuple[Tensor, Tensor]:
         both = tuple(torch.cat(pair) for pair in zip(now, following, strict=True))
         with torch.no_grad():
-            believed = ask(self.network, *both)[:, len(now[0]) :]
-        return ask(network, *both)[:, : len(now[0])], believed
+            next_prediction = ask(self.network, *both)[:, len(now[0]) :]
+        return ask(network, *both)[:, : len(now[0])], next_prediction
 
     def follow(self, network: nn.Module) -> None:
         _come_closer(self._pairs(network), self.rate)
@@ -208,24 +221,24 @@ def _come_closer(pairs: Iterator[tuple[Tensor, Tensor]], rate: float) -> None:
 
 
 TargetBuilder = Callable[[nn.Module], AbstractTarget]
-"""Builds what to regress on from the network that learns."""
+"""Builds a target from the network that learns."""
 
 
 def build_state_target(builder: TargetBuilder, value: nn.Module, instead: str) -> AbstractTarget:
-    """Build the slow copy of V, which is asked for next states alone.
+    """Build the target network of V.
 
     Args:
-        builder: builds the copy.
+        builder: builds the target.
         value: V.
-        instead: what serves where a joint pass is wanted, for the error.
+        instead: what to use for a joint pass, for the error message.
 
     Raises:
-        MaxEntError: for a target that asks for both pairs of a transition.
+        MaxEntError: for a target that computes both pairs of a transition in one pass.
     """
     target = builder(value)
     if isinstance(target, AbstractJointTarget):
         raise MaxEntError(
-            f"{type(target).__name__} asks a critic for (s, a) and (s', a') in one pass, but here the target is the slow copy "
-            f"of V, which sees no actions: use {instead}; or PolyakTarget, with a critic that has no batch normalization."
+            f"{type(target).__name__} computes (s, a) and (s', a') in one pass, but here the target is a copy of V, "
+            f"which has no actions: use {instead}; or PolyakTarget, with a critic that has no batch normalization."
         )
     return target

@@ -1,4 +1,4 @@
-"""The weight of entropy, alpha, as an object: the source chapter's beta, one over the reward scale of 2018a."""
+"""The temperature alpha, the weight of entropy in the objective: 1 / reward scale of Haarnoja et al. 2018a."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from lightning_maxent.schedules import AbstractSchedule
 class AbstractTemperature(nn.Module, ABC):
     """A temperature is built from the action space: ``Callable[[AbstractActions], AbstractTemperature]``.
 
-    One without parameters has no optimizer, and its loss is never asked for.
+    A temperature without parameters has no optimizer, and its loss is never computed.
     """
 
     @abstractmethod
@@ -26,19 +26,26 @@ class AbstractTemperature(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, log_prob: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """What the temperature's optimizer descends, given ``log pi(a|s)`` of fresh actions or its mean over them."""
+        """The loss that the temperature's optimizer minimizes.
+
+        Args:
+            log_prob: ``log pi(a|s)`` in nats, of actions drawn from the current policy or averaged over all actions.
+        """
 
     @abstractmethod
     def target_entropy(self) -> Scalar | None:
-        """The entropy in nats that the temperature steers to, or None if it steers to none."""
+        """The entropy in nats that the temperature holds the policy at, or None if there is no such target."""
 
 
 class FixedTemperature(AbstractTemperature):
-    """Alpha stays what it is; the same as scaling rewards by ``1 / alpha``.  At zero, entropy has no weight at all.
+    """A constant alpha, which has the same effect as scaling rewards by ``1 / alpha``.  At zero, entropy has no weight.
 
     Args:
-        actions: not used by a constant; every temperature is built alike.
+        actions: not used; every temperature is built from the action space.
         alpha: in units of reward per nat.  Must not be negative.
+
+    Raises:
+        MaxEntError: if alpha is negative or not finite.
     """
 
     def __init__(self, actions: AbstractActions, alpha: float = 0.2):
@@ -62,8 +69,11 @@ class AnnealedTemperature(AbstractTemperature):
     """Alpha follows a schedule over environment steps.
 
     Args:
-        actions: not used; every temperature is built alike.
+        actions: not used; every temperature is built from the action space.
         alpha: the schedule, in units of reward per nat.  Must not become negative.
+
+    Raises:
+        MaxEntError: if the schedule starts or ends below zero.
     """
 
     def __init__(self, actions: AbstractActions, alpha: AbstractSchedule):
@@ -85,18 +95,18 @@ class AnnealedTemperature(AbstractTemperature):
 
 
 class LearnedTemperature(AbstractTemperature):
-    """Alpha as the multiplier of the constraint ``H(pi) >= target_entropy``.  Haarnoja et al. 2018b, section 5.
+    """Alpha is the multiplier of the constraint ``H(pi) >= target_entropy``.  Haarnoja et al. 2018b, section 5.
 
     Args:
         actions: the action space.
         initial_alpha: alpha at the start, positive; 1 in the published code.
-        target_entropy: in nats; if None, ``target_entropy_scale`` times the action space's ``target_entropy``: ``-dim`` for
-            continuous actions (Haarnoja et al. 2018b, table 1), ``.7 log n`` for n of them.
+        target_entropy: in nats; if None, ``target_entropy_scale`` times the action space's ``target_entropy``:
+            ``-dim`` for continuous actions (Haarnoja et al. 2018b, table 1), ``.7 log n`` for ``n`` finite actions.
         target_entropy_scale: 1 in Haarnoja et al. 2018b; 1/2 in SimBa, BRO and REPPO.
 
     Raises:
-        MaxEntError: for an alpha that is not positive, an entropy that no policy can have, or both a target entropy and a
-            scale of it.
+        MaxEntError: if alpha is not positive, if no policy can have the target entropy, or if both a target entropy and
+            a scale other than 1 are given.
     """
 
     def __init__(
@@ -110,8 +120,8 @@ class LearnedTemperature(AbstractTemperature):
         self.target: Tensor
         if target_entropy is not None and target_entropy_scale != 1:
             raise MaxEntError(
-                f"target_entropy is {target_entropy}, so target_entropy_scale {target_entropy_scale} has nothing to scale: set "
-                f"target_entropy to null, or leave the scale at 1."
+                f"target_entropy is {target_entropy} and target_entropy_scale {target_entropy_scale}, but the scale "
+                f"only applies to the default target: set target_entropy to null, or leave the scale at 1."
             )
         if not (math.isfinite(initial_alpha) and initial_alpha > 0):
             raise MaxEntError(f"initial_alpha must be finite and positive, but is {initial_alpha}.")
@@ -120,13 +130,15 @@ class LearnedTemperature(AbstractTemperature):
             raise MaxEntError(f"target_entropy must be finite, but is {target}.")
         if target >= actions.max_entropy:
             raise MaxEntError(
-                f"target_entropy {target} cannot be reached: these actions allow at most {actions.max_entropy:.3f} "
-                f"nats, when all are equally likely; choose less, or a FixedTemperature."
+                f"target_entropy {target} cannot be reached: a policy over these actions has at most "
+                f"{actions.max_entropy:.3f} nats, when all actions are equally likely. Choose a lower target, or a "
+                f"FixedTemperature."
             )
         if target < actions.min_entropy:
             raise MaxEntError(
-                f"target_entropy {target} cannot be reached: these actions have at least {actions.min_entropy:g} nats, "
-                f"when one is certain; choose more, or a FixedTemperature."
+                f"target_entropy {target} cannot be reached: a policy over these actions has at least "
+                f"{actions.min_entropy:g} nats, when one action is certain. Choose a higher target, or a "
+                f"FixedTemperature."
             )
         self.log_alpha = nn.Parameter(torch.tensor(math.log(initial_alpha)))
         self.register_buffer("target", torch.tensor(float(target)), persistent=False)

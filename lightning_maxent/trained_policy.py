@@ -1,4 +1,4 @@
-"""What a run has learned, to play with: the environment's own observations in, its own actions out."""
+"""The policy of a run: it takes observations of the environment and returns actions of the environment."""
 
 import argparse
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from gymnasium.spaces import flatdim, flatten
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.arguments import explain, run_folder
-from lightning_maxent.callbacks.checkpoint import read_checkpoint
+from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.data.environment import EnvironmentDataModule
 from lightning_maxent.errors import MaxEntError, broken_module
 from lightning_maxent.run_parser import build_model_and_data
 
 
 class TrainedPolicy:
-    """Chooses actions; made by ``load_policy``, or from a model and a data module that are at hand.
+    """Chooses actions for observations.  ``load_policy`` makes one, or use a model and its data module directly.
 
-    It uses the networks of the model as they are: after more training it plays what they have become.
+    It does not copy the networks of the model, so it changes if the model is trained further.
 
     Args:
-        model: the algorithm whose policy plays; it stays on its device.
-        data: the data module that the model has learned from.  Its scaling of observations is used; no environment
+        model: the algorithm whose policy is used; it stays on its device.
+        data: the data module with which the model was trained.  Its scaling of observations is used; no environment
             stays open.
     """
 
@@ -35,28 +35,29 @@ class TrainedPolicy:
         self._space, self._scaling, self._codec = data.observation_space, data.observation_scaling, data.codec
 
     def __call__(self, obs: Any, deterministic: bool = False) -> Any:
-        """Actions in the form in which the environment takes them.
+        """Actions in the form that the environment takes.
 
         Args:
-            obs: one observation of the environment, or a batch of them with a leading axis, as a Gymnasium vector
-                environment gives it: an array ``[batch, ...]``, or a dict or tuple of such arrays.
-            deterministic: the policy's one best guess in place of a sample.  Samples are drawn from torch's random state.
+            obs: one observation of the environment, or a batch with a leading axis as from a Gymnasium vector
+                environment:  an array ``[batch, ...]``, or a dict or tuple of such arrays.
+            deterministic: whether to return the deterministic action in place of a sample.  Samples use torch's random
+                state.
 
         Returns:
             One action, or an array ``[batch, ...]`` of actions.
 
         Raises:
-            MaxEntError: if ``obs`` is neither one observation nor a batch of them, or an action is not finite.
+            MaxEntError: if ``obs`` is neither an observation nor a batch of observations, or an action is not finite.
         """
         try:
             is_batch = _is_batch(self._space, obs)
             rows = _rows(self._space, obs) if is_batch else [obs]
             flat = [torch.from_numpy(np.asarray(flatten(self._space, row), dtype=np.float32)) for row in rows]
             seen = torch.stack(flat).reshape(-1, flatdim(self._space))
-        except Exception as error:  # whatever comes of treating it as what it is not
+        except Exception as error:  # a wrong observation may raise any error
             raise MaxEntError(
-                f"What was given as observation, {_described(obs)}, is neither one of the environment's observations nor a batch of them; their space is "
-                f"{self._space}."
+                f"obs is {_described(obs)}, which is neither an observation of the environment nor a batch of them; "
+                f"their space is {self._space}."
             ) from error
         training = [module for module in self.model.modules() if module.training]
         self.model.eval()
@@ -78,25 +79,25 @@ def load_policy(
 
     After ``policy = load_policy("runs/sac/Pendulum-v1/a")`` an action is ``policy(obs, deterministic=True)``.
 
-    The model is built from the run's ``config.yaml``, gets the weights of the checkpoint, and sees observations scaled as
-    the run scaled them.  Neither Trainer nor replay buffer is made.  The classes in ``config.yaml`` are imported, so load
-    only what you trust.
+    The model is built from the run's ``config.yaml`` and gets the weights of the checkpoint; observations are scaled as
+    in the run.  No Trainer and no replay buffer are made.  Loading imports the classes in ``config.yaml``, so only load
+    files that you trust.
 
     Args:
-        path: a run's folder, or one of its checkpoints.  Of a folder it is ``checkpoints/best.ckpt`` if there is one, else
+        path: the folder of a run, or a checkpoint.  In a folder, ``checkpoints/best.ckpt`` is used if it exists, else
             ``checkpoints/last.ckpt``.
-        device: where the networks compute.
-        model: for a run without a ``config.yaml``, the model built as it was for training; its weights are replaced.
-        data: given together with ``model``: the data module built as it was for training; its scaling is replaced.
+        device: the device of the networks.
+        model: for a run without a ``config.yaml``: a model built as for training; its weights are replaced.
+        data: together with ``model``: a data module built as for training; its scaling is replaced.
 
     Raises:
-        MaxEntError: if there is no such checkpoint or no ``config.yaml``, if the checkpoint is of another model or other
-            scalings, or if there is no such device.
+        MaxEntError: if there is no such checkpoint, ``config.yaml`` or device, or the checkpoint does not fit the model
+            or the scaling.
     """
     checkpoint_path = _checkpoint_path(Path(path))
     checkpoint = read_checkpoint(checkpoint_path)
     if (model is None) != (data is None):
-        raise MaxEntError("load_policy needs model and data together, or neither where the run has a config.yaml.")
+        raise MaxEntError("load_policy needs both model and data, or neither if the run has a config.yaml.")
     if model is None or data is None:
         model, data = _built(checkpoint_path)
     model.on_load_checkpoint(checkpoint)
@@ -104,8 +105,7 @@ def load_policy(
     state = checkpoint.get(type(data).__qualname__)
     if state is None:
         raise MaxEntError(
-            f"{checkpoint_path} holds nothing of a {type(data).__name__}: it was made with another data module; give the "
-            f"one that made it."
+            f"{checkpoint_path} has no state of a {type(data).__name__}: give the data module with which it was made."
         )
     data.load_scalings(state)
     try:
@@ -123,18 +123,18 @@ def _checkpoint_path(path: Path) -> Path:
         if each.is_file():
             return each
     raise MaxEntError(
-        f"{path} is no run's folder: there is neither checkpoints/best.ckpt nor checkpoints/last.ckpt in it; give a folder "
-        f"like runs/sac/Pendulum-v1/<name>, or a checkpoint."
+        f"{path} is not the folder of a run: it has neither checkpoints/best.ckpt nor checkpoints/last.ckpt; give a "
+        f"folder such as runs/sac/Pendulum-v1/<name>, or a checkpoint."
     )
 
 
 def _built(checkpoint: Path) -> tuple[AbstractAlgorithm, EnvironmentDataModule]:
-    """The model and the data module that the configuration of a checkpoint's run describes."""
+    """The model and the data module from the configuration of a checkpoint's run."""
     folder = run_folder(checkpoint.absolute())
     if folder is None:
         raise MaxEntError(
-            f"{checkpoint} has no configuration: it must lie in the folder checkpoints of a run, whose config.yaml lies "
-            f"beside that folder; for a run that has none, give load_policy the model and data that were trained."
+            f"{checkpoint} has no configuration: it must be in the folder checkpoints of a run, beside which is its "
+            f"config.yaml; for a run without config.yaml, give model and data to load_policy."
         )
     file = folder / "config.yaml"
     try:
@@ -142,14 +142,14 @@ def _built(checkpoint: Path) -> tuple[AbstractAlgorithm, EnvironmentDataModule]:
     except argparse.ArgumentError as error:
         raise broken_module(error) or MaxEntError(f"{file}: {explain(str(error))}") from error
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise MaxEntError(f"{file} is no configuration of a run ({type(error).__name__}: {error}).") from error
+        raise MaxEntError(f"{file} is not the configuration of a run ({type(error).__name__}: {error}).") from error
     if not isinstance(data, EnvironmentDataModule):
         raise MaxEntError(f"{file} has the data {type(data).__name__}, but load_policy needs an EnvironmentDataModule.")
     return model, data
 
 
 def _is_batch(space: spaces.Space, obs: Any) -> bool:
-    """Whether ``obs`` is a batch; a ``ValueError`` if it is neither that nor one observation."""
+    """Whether ``obs`` is a batch; raises ``ValueError`` if it is neither a batch nor one observation."""
     kinds = {_size(part.shape or (), np.shape(value)) for part, value in _leaves(space, obs)}
     if len(kinds) != 1:
         raise ValueError
@@ -157,7 +157,7 @@ def _is_batch(space: spaces.Space, obs: Any) -> bool:
 
 
 def _size(shape: tuple[int, ...], given: tuple[int, ...]) -> int | None:
-    """Of a batch; None for one observation of this shape."""
+    """The size of a batch of observations of this shape; None for one observation."""
     if given == shape:
         return None
     if given[1:] != shape or len(given) != len(shape) + 1:
@@ -166,7 +166,7 @@ def _size(shape: tuple[int, ...], given: tuple[int, ...]) -> int | None:
 
 
 def _leaves(space: spaces.Space, obs: Any) -> list[tuple[spaces.Space, Any]]:
-    """The spaces inside that hold numbers, each with its part of the observation."""
+    """The innermost spaces, each with its part of the observation."""
     if isinstance(space, spaces.Dict):
         return [leaf for key, part in space.items() for leaf in _leaves(part, obs[key])]
     if isinstance(space, spaces.Tuple):
@@ -185,7 +185,7 @@ def _rows(space: spaces.Space, obs: Any) -> list[Any]:
 
 
 def _described(obs: Any) -> str:
-    """Names and shapes of what was given."""
+    """A description of a value by names and shapes, for messages."""
     if isinstance(obs, Mapping):
         return f"a dict of {', '.join(f'{key!r}: {_described(value)}' for key, value in obs.items()) or 'nothing'}"
     if isinstance(obs, tuple):

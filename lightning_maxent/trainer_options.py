@@ -1,4 +1,4 @@
-"""What Lightning's Trainer can be given but what has no meaning here: refused before a run leaves anything."""
+"""Checks of the options of Lightning's Trainer; those without a meaning here are refused before a run begins."""
 
 import inspect
 import linecache
@@ -20,15 +20,15 @@ WANDB = "lightning_maxent.WandbLogger"
 
 
 def check_trainer(given: Any, model: pl.LightningModule, data: pl.LightningDataModule) -> None:
-    """Look through the options of a Trainer.
+    """Check the options of a Trainer.
 
     Args:
-        given: the options, as attributes; callbacks and loggers are built.
-        model: what it is to train.
-        data: what it is to train on.
+        given: the options as attributes; callbacks and loggers are objects.
+        model: the model to train.
+        data: the data to train on.
 
     Raises:
-        MaxEntError: for the first one that would not do what Lightning's documentation says.
+        MaxEntError: for the first option that would not do what Lightning's documentation says.
     """
     for refusal in _refusals(given, model, data):
         raise MaxEntError(refusal)
@@ -37,26 +37,26 @@ def check_trainer(given: Any, model: pl.LightningModule, data: pl.LightningDataM
 def _refusals(given: Any, model: pl.LightningModule, data: pl.LightningDataModule) -> Iterator[str]:
     name, callbacks = type(model).__name__, listed(given.callbacks)
     if given.gradient_clip_val is not None or given.gradient_clip_algorithm is not None:
-        yield f"gradient_clip_val cannot be used, since every network has an optimizer of its own: {_clipping(model)}."
+        yield f"gradient_clip_val cannot be used, because every network has its own optimizer: {_clipping(model)}."
     accumulates = any(isinstance(each, GradientAccumulationScheduler) for each in callbacks)
     if given.accumulate_grad_batches != 1 or accumulates:
         what = "GradientAccumulationScheduler" if accumulates else "accumulate_grad_batches"
-        yield f"{what} cannot be used, since every update is one batch: leave it out{_batch_size(data)}."
+        yield f"{what} cannot be used, because every update uses one batch: leave it out{_batch_size(data)}."
     if any(isinstance(each, BatchSizeFinder) for each in callbacks):
-        yield f"BatchSizeFinder cannot be used, since a batch is no share of a data set: leave it out{_batch_size(data)}."
+        yield f"BatchSizeFinder cannot be used, because there is no fixed data set: leave it out{_batch_size(data)}."
     if any(isinstance(each, LearningRateFinder) for each in callbacks):
         yield (
-            f"LearningRateFinder cannot be used, since {name} has an optimizer for every network: leave it out, and set the "
-            f"learning rate of all of them by --model.optimizers.default.init_args.lr=0.001."
+            f"LearningRateFinder cannot be used, because {name} has one optimizer per network: leave it out, and set "
+            f"the learning rate of all networks by --model.optimizers.default.init_args.lr=0.001."
         )
     if given.overfit_batches != 0:
         yield (
-            "overfit_batches cannot be used, since there is no data set to overfit: leave it out; for a quick look set "
-            "--trainer.max_steps to a few hundred."
+            "overfit_batches cannot be used, because there is no data set to overfit: leave it out; for a short run "
+            "set --trainer.max_steps to a few hundred."
         )
     if not (_whole(given.limit_train_batches) and _whole(given.val_check_interval)):
         what = "val_check_interval" if _whole(given.limit_train_batches) else "limit_train_batches"
-        yield f"{what} cannot be used: set --data.eval_interval, the environment steps from one evaluation to the next."
+        yield f"{what} cannot be used: set --data.eval_interval, the environment steps between two evaluations."
     if not given.check_val_every_n_epoch:
         yield "check_val_every_n_epoch must be at least 1: set --data.eval_interval to choose when to evaluate."
     evaluates_so = given.limit_val_batches == 0 or _whole(given.limit_val_batches)
@@ -65,21 +65,21 @@ def _refusals(given: Any, model: pl.LightningModule, data: pl.LightningDataModul
         yield f"{what} cannot be used: set --data.eval_episodes, the number of episodes of an evaluation."
     if given.enable_checkpointing is False:
         yield (
-            "enable_checkpointing=false cannot be used, since every run keeps last.ckpt and best.ckpt: leave it out; "
-            "--trainer.fast_dev_run=100 plays 100 rounds and leaves nothing."
+            "enable_checkpointing=false cannot be used, because every run keeps last.ckpt and best.ckpt: leave it out; "
+            "--trainer.fast_dev_run=100 runs 100 rounds and writes no files."
         )
     if given.barebones:
-        yield "barebones cannot be used, since every run keeps checkpoints and metrics.csv: leave it out."
+        yield "barebones cannot be used, because every run keeps checkpoints and metrics.csv: leave it out."
     for logger in listed(given.logger):
         if isinstance(logger, LightningWandbLogger) and not isinstance(logger, WandbLogger):
             yield (
-                f"Lightning's WandbLogger does not know the run's folder and its clock: choose --trainer.logger={WANDB} "
-                f"instead."
+                f"Lightning's WandbLogger does not know the folder of the run and does not count environment steps: "
+                f"choose --trainer.logger={WANDB} instead."
             )
 
 
 def _whole(share: Any) -> bool:
-    """Whether it means all batches; 1 means one batch."""
+    """Whether a value means all batches: None or 1.0; the integer 1 means one batch."""
     return share is None or (isinstance(share, float) and share == 1)
 
 
@@ -94,10 +94,10 @@ def _batch_size(data: pl.LightningDataModule) -> str:
 
 
 def refusal_of_lightning(error: BaseException | None) -> str | None:
-    """The sentence of an error that Lightning raised on purpose, by a ``raise`` of its own; None for any other.
+    """The message of an error that a ``raise`` statement in Lightning raised; None for any other error.
 
-    What Lightning refuses is about what it was given.  What breaks inside it is a bug, and keeps its traceback.
-    jsonargparse, which builds callbacks and loggers, wraps such errors into others.
+    Such an error is about wrong input.  Any other error inside Lightning is a bug and keeps its traceback.
+    jsonargparse, which builds callbacks and loggers, wraps such errors into its own.
     """
     while error is not None and (raised := _innermost(error.__traceback__)) is not None:
         frame = raised.tb_frame

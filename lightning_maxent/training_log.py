@@ -1,4 +1,4 @@
-"""Writes what learning looks like, on the clock of environment steps."""
+"""Logs the metrics of training, with environment steps as the clock."""
 
 import time
 from typing import Any, Protocol, runtime_checkable
@@ -6,28 +6,34 @@ from typing import Any, Protocol, runtime_checkable
 import pytorch_lightning as pl
 
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.lightning_internals import callbacks_of, is_dry_run
 from lightning_maxent.monitors import Monitors
+from lightning_maxent.run_data import data_of
 from lightning_maxent.transition import Round
 
 
 @runtime_checkable
 class DropsRows(Protocol):
-    """A logger that can forget what a run measured after the checkpoint from which it goes on."""
+    """A logger that can remove the rows after the checkpoint from which a run resumes."""
 
     def drop_after(self, env_steps: int) -> None:
-        """Forget what was measured after this step."""
+        """Remove the rows after this step."""
 
 
 class TrainingLog(pl.Callback):
-    """Every so many environment steps, and at the end, hands the means of losses, entropy, temperature and training
-    returns to all loggers, with the number of gradient steps, their ratio to environment steps, and the speed of both.
-    Callbacks such as ``EarlyStopping`` can monitor all of it.
+    """Logs training metrics to all loggers, every ``every_n_steps`` environment steps and at the end.
 
-    Speed counts the wall time of collecting and learning, not of evaluation.  An algorithm brings one of these where the
-    Trainer has none, so that a plain Trainer logs the same.
+    The metrics are the means of losses, entropy, temperature and training returns since the last row, the ratio of
+    gradient steps to environment steps, and the speed of both.  Callbacks such as ``EarlyStopping`` can monitor all of
+    them.  Speed is per second of collecting and learning, without evaluation.
+
+    If a Trainer has no ``TrainingLog``, the algorithm adds one, so that a plain Trainer logs the same metrics.
 
     Args:
         every_n_steps: environment steps between two rows.
+
+    Raises:
+        MaxEntError: if ``every_n_steps`` is less than 1.
     """
 
     def __init__(self, every_n_steps: int = 1_000):
@@ -46,7 +52,7 @@ class TrainingLog(pl.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, DropsRows):
                 logger.drop_after(trainer.global_step)
-        self._monitors = Monitors(trainer.callbacks, pl_module.trained_networks())  # type: ignore[attr-defined]
+        self._monitors = Monitors(callbacks_of(trainer), pl_module.trained_networks())
         self._monitors.wait(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -77,7 +83,7 @@ class TrainingLog(pl.Callback):
             self._log(trainer, pl_module)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not is_dry_run(trainer):
             self._monitors.warn_of_missing()
         self._monitors.release()
         self._monitors = Monitors([], [])
@@ -85,8 +91,8 @@ class TrainingLog(pl.Callback):
     def _log(self, trainer: pl.Trainer, pl_module: Any) -> None:
         steps = trainer.global_step
         seconds = time.perf_counter() - self._since
-        of_data = getattr(trainer.datamodule, "metrics", dict)()  # type: ignore[attr-defined]
-        metrics = pl_module.drain_metrics() | of_data
+        data = data_of(trainer)
+        metrics = pl_module.drain_metrics() | (data.metrics() if data else {})
         gradient_steps = pl_module.gradient_steps
         metrics |= {
             "gradient_steps_per_env_step": gradient_steps / steps,

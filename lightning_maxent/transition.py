@@ -1,4 +1,4 @@
-"""What travels between environments, buffer and algorithm."""
+"""The data that environments, replay buffer and algorithm exchange."""
 
 from typing import NamedTuple
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class Transition(NamedTuple):
-    """Environment transitions; actions lie in [-1, 1], finite ones are one-hot (see ``lightning_maxent.actions``).
+    """Environment transitions.  Actions lie in [-1, 1]; finite actions are one-hot (see ``lightning_maxent.actions``).
 
-    ``next_obs`` is the true next observation, never the first one of the next episode.  ``terminated`` is the end of
-    the decision process; an episode cut by a time limit is not terminated and bootstraps.
+    ``next_obs`` is the true next observation, never the first observation of the next episode.  ``terminated`` marks
+    terminal states.  An episode truncated by a time limit is not terminated, so its last step bootstraps.
     """
 
     obs: Float[Tensor, "*batch obs_dim"]
@@ -21,10 +21,10 @@ class Transition(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """What one policy met in environments side by side, in order; the fields are those of ``Transition``.
+    """Consecutive steps of one policy in several parallel environments; the fields are those of ``Transition``.
 
-    Actions are as drawn: those beyond [-1, 1] were clipped before they were played.  ``done`` marks the last step of an
-    episode, whether terminated or cut by a time limit; the next row is then the first of another one.
+    Actions are unclipped samples of the policy; the environments got them clipped to [-1, 1].  ``done`` marks the last
+    step of an episode, terminated or truncated; the next row is then the first step of the next episode.
     """
 
     obs: Float[Tensor, "time env obs_dim"]
@@ -36,16 +36,16 @@ class Rollout(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What one training step receives: ``[updates, batch]`` transitions or a rollout, and the clock after them."""
+    """The input of a training step: transitions ``[updates, batch]`` or a rollout, and the environment steps so far."""
 
     batch: Transition | Rollout
     env_steps: int
 
 
 class Episode(NamedTuple):
-    """One whole evaluation episode of ``time`` steps, played with the policy's mode or with its samples.
+    """One complete evaluation episode of ``time`` steps, with deterministic or sampled actions.
 
-    ``obs`` and ``learner_reward`` are as the learner sees them, ``reward`` is the environment's own.
+    ``obs`` and ``learner_reward`` are scaled as for the learner; ``reward`` is the environment's reward.
     """
 
     obs: Float[Tensor, "time+1 obs_dim"]

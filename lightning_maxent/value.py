@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_maxent.contracts import check_numbers, without_side_effects
 from lightning_maxent.errors import MaxEntError, errors_of
-from lightning_maxent.inspection import without_side_effects
 from lightning_maxent.networks import MLP, NetworkBuilder
 
 ValueBuilder = Callable[[int], nn.Module]
@@ -19,7 +19,7 @@ class StateValue(nn.Module):
 
     Args:
         obs_dim: size of the flattened observation.
-        network: builds the network over the observation.
+        network: builds the network, whose input is the observation.
     """
 
     def __init__(self, obs_dim: int, network: NetworkBuilder = MLP):
@@ -27,23 +27,24 @@ class StateValue(nn.Module):
         self.network = network(1, obs_dim, 1)
 
     def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, " batch"]:
-        """Soft values in float32 under every precision."""
+        """Soft values in units of reward, in float32 under every precision."""
         return self.network(obs.unsqueeze(0)).float()[0, :, 0]
 
 
 def build_value(builder: ValueBuilder, obs_dim: int) -> nn.Module:
-    """Build V and see, on a few states, that it gives one number for each.
+    """Build V and check, on three random states, that it gives one number for each.
 
     Raises:
-        MaxEntError: says what it gave and what was expected.
+        MaxEntError: if it does not; the message gives the expected and the actual result.
     """
     with errors_of("Building the value"):
         value = builder(obs_dim)
     with without_side_effects(value, "three states"), torch.no_grad():
         given = value(torch.randn(3, obs_dim))
-    if not isinstance(given, Tensor) or given.shape != (3,):
-        what = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
+    method = f"{type(value).__name__}.forward"
+    if not isinstance(given, Tensor):
         raise MaxEntError(
-            f"{type(value).__name__}.forward must give values of shape [3] for three states, but gave {what}."
+            f"{method} must give a tensor with one value for every state, but gave a {type(given).__name__}."
         )
+    check_numbers(method, "a value for each of three states", given, (3,))
     return value

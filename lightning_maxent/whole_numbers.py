@@ -1,4 +1,4 @@
-"""Whole numbers as people write them: ``1e4`` and ``32.0`` where an option is an integer."""
+"""Accepts ``1e4`` and ``32.0`` as values of integer options."""
 
 import re
 from contextvars import ContextVar
@@ -8,14 +8,14 @@ from typing import Any, get_args
 from jsonargparse import _typehints
 
 _adapt = _typehints.adapt_typehints
-_or_float: ContextVar[bool] = ContextVar("_or_float", default=False)  # 1 and 1.0 mean different things there
+_or_float: ContextVar[bool] = ContextVar("_or_float", default=False)  # whether the option may also be a float
 
 
 def accept_whole_numbers() -> None:
-    """Let all parsers of jsonargparse take ``1e4`` for 10000, from the command line and from files.
+    """Make all parsers of jsonargparse accept ``1e4`` as 10000, from the command line and from files.
 
-    An option that may be an integer or a float stays as it is: of Lightning's ``limit_val_batches``, 1 is one batch and 1.0
-    all of them.  jsonargparse has no public way to convert what an option of a basic type is given.
+    Options that may be integers or floats are not converted: for Lightning's ``limit_val_batches``, 1 is one batch and
+    1.0 is all batches.  jsonargparse has no public way to convert the values of basic types.
     """
     _typehints.adapt_typehints = _adapt_whole_numbers
 
@@ -31,7 +31,7 @@ def _adapt_whole_numbers(val: Any, typehint: Any, **kwargs: Any) -> Any:
 
 
 def whole_number(value: Any) -> Any:
-    """The integer that a float or a text stands for; what stands for none is given back as it is."""
+    """The integer that equals a float or a text; any other value is returned unchanged."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?([eE]\+?\d{1,2})?", value):

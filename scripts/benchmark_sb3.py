@@ -1,27 +1,32 @@
-"""Our SAC, TD3 or PPO and Stable-Baselines3's on Pendulum-v1 with settings as equal as they can be, seed by seed in turn.
+"""Compare SAC, TD3 or PPO with that of Stable-Baselines3 on Pendulum-v1, with settings as equal as possible.
 
     pip install -e '.[benchmark]'
     python scripts/benchmark_sb3.py --algorithm td3 --out docs/results/pendulum_td3_vs_sb3.csv
 
-Ours is the configuration ``sac/pendulum``, ``td3/pendulum`` or ``ppo/pendulum`` through the
-command line.  Theirs has the same networks, drawn from the same distributions, the same Adam (step size, epsilon), batches,
-number and times of updates, discount, buffer, warm-up, delay and noise; for PPO also the same first deviation in the same
-units (their environment takes actions in [-1, 1] too), lambda, clip, weight of V's loss and, unclipped, standardized
-observations and rewards.  Both bootstrap behind time limits.  What is left, by the source of 2.9.2, no setting of theirs
-removes:
+For each seed, our run is followed by theirs.  Ours is the configuration ``sac/pendulum``, ``td3/pendulum`` or
+``ppo/pendulum`` on the command line.  Theirs has the same networks and initialization, Adam settings (learning rate,
+epsilon), batch size, number and times of updates, discount, buffer, learning starts, policy delay and noise.  For PPO,
+the following are equal too: the initial standard deviation in the same units (their environment also takes actions in
+[-1, 1]), lambda, clip, the weight of V's loss, and standardized observations and rewards, observations without
+clipping.  Both bootstrap after truncation.  By the source code of version 2.9.2, these differences remain and no
+setting removes them:
 
-- SAC: their policy climbs the critic that this update has just moved, ours the one before; their temperature descends
-  ``-log alpha (log pi + H)``, ours ``-alpha (log pi + H)``; their log pi has 1e-6 added to the slope of tanh.  Their critic's
-  loss is half of ours, which Adam evens out.
-- TD3: their policy climbs Q1, just moved, ours the smaller Q as it was before.  Their copies follow at every second update
-  and ours at each, so theirs are given the rate .009975, which is twice .005 in a row.  Their noise is also added to the
-  uniform actions of the warm-up.
-- PPO: they shorten the gradient of policy and V together to a norm of .5, we shorten each of the two.  Their statistics move
-  with every step, and scale an observation or a reward as it comes; ours move after a rollout, whose observations (in the
-  first one raw) are scaled by what was known before it, and whose rewards by what is known after it.
+- SAC: their policy maximizes the critic after its update, ours the critic before its update.  The loss of their
+temperature
+  is ``-log alpha (log pi + H)``, ours is ``-alpha (log pi + H)``.  They add 1e-6 to the derivative of tanh in log pi.
+  The loss of their critic is half of ours, which makes no difference with Adam.
+- TD3: their policy maximizes Q1 after its update, ours the minimum of both Q before the update.  Their target networks
+are
+  updated at every second update, ours at every update; so theirs have the rate .009975, which equals two updates of
+  .005.  They also add noise to the uniform actions before learning starts.
+- PPO: they clip the joint gradient of policy and V to a norm of .5, we clip each of the two.  They update the
+statistics of
+  the scaling at every step and scale observations and rewards at once.  We update them after a rollout: its
+  observations are scaled with the statistics before it (in the first rollout, not at all), its rewards with the
+  statistics after it.
 
-Both are evaluated at the same environment steps over 10 deterministic episodes, from other starts.  ``run_seconds`` of
-ours hold the start of Python and ten sampled episodes more at each evaluation.
+Both are evaluated at the same environment steps over 10 deterministic episodes, with different initial states.  Our
+``run_seconds`` include the start of Python, and ten episodes with sampled actions at every evaluation.
 """
 
 import argparse
@@ -45,7 +50,7 @@ from lightning_maxent.comparison.runs import PROGRAM, QUIET, last_line
 from lightning_maxent.errors import MaxEntError
 
 ENV_ID, EPISODES = "Pendulum-v1", 10
-ADAM = {"eps": 1e-8, "fused": True}  # else their PPO has 1e-5
+ADAM = {"eps": 1e-8, "fused": True}  # the default of their PPO is 1e-5
 REPLAY = {
     "learning_rate": 1e-3,
     "buffer_size": 1_000_000,
@@ -58,7 +63,7 @@ REPLAY = {
 TAU, DELAY = 0.005, 2
 SAC = REPLAY | {"tau": TAU, "ent_coef": "auto_1.0", "target_entropy": "auto"}
 TD3 = REPLAY | {
-    "tau": 1 - (1 - TAU) ** DELAY,  # their copies follow once where ours do so DELAY times
+    "tau": 1 - (1 - TAU) ** DELAY,  # one update of their target networks equals DELAY updates of ours
     "policy_delay": DELAY,
     "target_policy_noise": 0.2,
     "target_noise_clip": 0.5,
@@ -75,7 +80,7 @@ PPO = {
     "clip_range_vf": None,
     "normalize_advantage": True,
     "ent_coef": 0.0,
-    "vf_coef": 1.0,  # our V has an optimizer of its own, which descends the whole loss; else theirs has .5
+    "vf_coef": 1.0,  # our V has its own optimizer and the full loss; the default of theirs is .5
     "max_grad_norm": 0.5,
     "target_kl": None,
 }
@@ -84,12 +89,12 @@ SCALING = {"gamma": PPO["gamma"], "clip_obs": np.inf, "clip_reward": 10.0, "epsi
 
 
 def their_replay_networks() -> dict[str, Any]:
-    """Made anew, since their SAC writes into it."""
+    """New keyword arguments at every call, because their SAC changes them."""
     return {"net_arch": [256, 256], "activation_fn": nn.ReLU, "optimizer_kwargs": ADAM}
 
 
 def their_env() -> gym.Env:
-    """Actions in [-1, 1], as our learner has them: the deviation and the steps of their PPO are in the space's own units."""
+    """Rescales actions to [-1, 1], as for our learner, because their PPO works in the units of the action space."""
     return gym.wrappers.RescaleAction(gym.make(ENV_ID), np.float32(-1), np.float32(1))
 
 
@@ -125,7 +130,7 @@ def their_ppo(seed: int) -> Any:
 
 
 class Task(NamedTuple):
-    """What is compared, how often it is evaluated and for how long, in environment steps."""
+    """Our configuration, their algorithm, and the interval of evaluations and the length in environment steps."""
 
     config: str
     theirs: Callable[[int], Any]
@@ -157,7 +162,7 @@ def ours(task: Task, seed: int, steps: int) -> Iterator[dict[str, Any]]:
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         if done.returncode:
-            why = last_line(done.stderr) or "it said nothing"
+            why = last_line(done.stderr) or "it printed no error"
             raise MaxEntError(f"Our {task.config} with seed {seed} ended with exit code {done.returncode}: {why}")
         seconds = time.perf_counter() - start
         (metrics,) = Path(folder).glob("*/*/run/metrics.csv")
@@ -191,7 +196,7 @@ def theirs(task: Task, seed: int, steps: int) -> Iterator[dict[str, Any]]:
 
 
 class Scaled:
-    """Their policy on raw observations: where it learned from standardized ones, it is shown such."""
+    """Their policy for unscaled observations: it standardizes them if the policy was trained so."""
 
     def __init__(self, model: Any):
         self._model, self._normalize = model, model.get_vec_normalize_env()
@@ -212,11 +217,12 @@ def main() -> None:
     steps = task.steps if args.steps is None else args.steps
     if steps < 1 or steps % task.interval:
         raise MaxEntError(
-            f"--steps must be a multiple of {task.interval}, since {args.algorithm} is evaluated that often, but is {steps}."
+            f"--steps must be a multiple of {task.interval}, the interval of evaluations of {args.algorithm}, but is "
+            f"{steps}."
         )
     if find_spec("stable_baselines3") is None:
         raise MaxEntError("stable_baselines3 is not installed: pip install -e '.[benchmark]'.")
-    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the runs
     fields = ["library", "seed", "env_steps", "return_mean", "return_std", "run_seconds"]
     with args.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, fields)

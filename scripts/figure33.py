@@ -1,13 +1,15 @@
-r"""Train soft Q-learning and a deterministic agent on the multi-goal world, and draw Figure 33 of the source chapter.
+r"""Train soft Q-learning and DDPG on the multi-goal world of Haarnoja et al. 2017, section 5.1, and draw both policies.
 
     python scripts/figure33.py --seed 0 --out figure33
 
 Draws ``<out>/figure33.png``: trajectories from the origin over the reward field, and Q's level curves with 100 samples
-of the policy at three states; each for the learned agent, for the exact soft optimum, and for DDPG with the same critic.
-Prints one JSON line, also in ``<out>/figure33.json``, with the exact numbers beside the
-learned ones.  A run that lies finished in ``<out>`` is not trained again.  Soft Q-learning meets 100,000 steps, and DDPG learns
-from the same transitions at the same times: half an hour on one CPU core and a quarter; ``--trainer.max_steps 20000`` and
-the like go to both, and minutes show the four goals.
+of the policy at three states.  Each is drawn for soft Q-learning, for the exact soft optimum, and for DDPG with the
+same critic.  Prints one JSON line with the learned numbers beside the exact ones, and writes it to
+``<out>/figure33.json``.  A finished run in ``<out>`` is not trained again.
+
+Soft Q-learning collects 100,000 environment steps, and DDPG learns from the same transitions at the same times.  On one
+CPU core the first takes half an hour and the second a quarter of an hour.  Further options go to both runs.  With
+``--trainer.max_steps 20000``, a few minutes are enough to see the four goals.
 """
 
 import argparse
@@ -55,7 +57,7 @@ PROPOSALS = {
 
 
 class Job(NamedTuple):
-    """A run of one agent: its configuration, its name below the folder of runs, and what it is told."""
+    """A run of one agent: its configuration, its name in the folder of runs, and further arguments."""
 
     config: str
     name: str
@@ -68,13 +70,13 @@ class Job(NamedTuple):
 
 
 def train(job: Job, folder: Path) -> Path:
-    """The last checkpoint of a run: as it lies there finished, or gone on with, or carried out."""
+    """The last checkpoint of a run.  A finished run is reused, and an interrupted run is resumed."""
     with redirect_stdout(sys.stderr):
         return fit_once(job.fit, folder, job.name) / "checkpoints" / "last.ckpt"
 
 
 def learns_from(job: Job, checkpoint: Path) -> Job:
-    """The same, with the data of the run of a checkpoint."""
+    """The same job, trained on the data that the run of ``checkpoint`` recorded."""
     recorded = "lightning_maxent.callbacks.recorded_data.RecordedData"
     return job._replace(
         arguments=[*job.arguments, f"--trainer.callbacks+={recorded}", f"--trainer.callbacks.path={checkpoint}"]
@@ -82,24 +84,29 @@ def learns_from(job: Job, checkpoint: Path) -> Job:
 
 
 def look(arguments: list[str]) -> MaxEntCLI:
-    """An agent with its data, which plays one episode or two: what is wrong with it shows."""
+    """An agent with its data; it plays one episode, so that wrong settings raise an error here."""
     quiet = ["--trainer.enable_progress_bar=false", "--data.init_args.eval_episodes=1"]
     with redirect_stdout(io.StringIO()):
         return run(resolve_arguments(["test", *arguments, *quiet]))
 
 
 def solve(agent: MaxEntCLI) -> tuple[MultiGoalSolution, float]:
-    """The exact solution of an agent's world, temperature, scale of rewards and discount; the deviation of its starts."""
+    """The exact solution for an agent's world, temperature, reward scale and discount; and ``init_sigma`` of the world.
+
+    Raises:
+        MaxEntError: if the environment is not the multi-goal world, observations are scaled, or a goal is at the
+            origin.
+    """
     with closing(agent.datamodule.make_env()) as env:
         world, sigma = (getattr(env.unwrapped, name, None) for name in ("world", "init_sigma"))
     if not isinstance(world, MultiGoal) or sigma is None:
         raise MaxEntError(f"The figure shows the multi-goal world, but env_id is {agent.datamodule.env_id}.")
     if not isinstance(agent.datamodule.observation_scaling, RawObservations):
         raise MaxEntError(
-            "The figure asks agents about states as they are: leave observation_scaling at RawObservations."
+            "The figure needs an agent that takes unscaled observations: leave observation_scaling at RawObservations."
         )
     if world.there(np.zeros(2)):
-        raise MaxEntError("The figure shows ways from the origin, which lies at a goal: move the goal.")
+        raise MaxEntError("The figure shows trajectories from the origin, but a goal lies there: move the goal.")
     scale = float(agent.datamodule.reward_scaling.scale())
     return solve_multi_goal(world, float(agent.model.temperature()), scale, agent.model.discount), sigma
 
@@ -110,7 +117,12 @@ def act(agent: ActionValueAlgorithm, states: np.ndarray) -> np.ndarray:
 
 
 def play(solution: MultiGoalSolution, choose: Any, starts: np.ndarray) -> dict[str, np.ndarray]:
-    """Paths ``[time, episode, 2]`` that stand still at their end, raw returns, lengths, goals (-1: none)."""
+    """Plays one episode from every start.
+
+    Returns:
+        ``path`` ``[time, episode, 2]``, constant after the end of the episode; and ``[episode]`` each ``return`` (of
+        unscaled rewards), ``length`` in steps and ``goal`` (its index; -1 if no goal was reached).
+    """
     paths, alive = [starts], np.ones(len(starts), bool)
     returns, lengths = np.zeros(len(starts)), np.zeros(len(starts))
     for _ in range(HORIZON):
@@ -128,7 +140,7 @@ def play(solution: MultiGoalSolution, choose: Any, starts: np.ndarray) -> dict[s
 
 
 def shares(solution: MultiGoalSolution, goals: np.ndarray) -> list[float]:
-    """Fraction of episodes that end at each goal, in their order: of the world's own, right, left, above, below."""
+    """Fraction of episodes that end at each goal, in the world's order; by default right, left, above, below."""
     return [float((goals == goal).mean()) for goal in range(len(solution.world.goals))]
 
 
@@ -144,11 +156,11 @@ def soft_values(agent: ActionValueAlgorithm, states: np.ndarray, alpha: float, c
 
 
 def at_probe(agent: ActionValueAlgorithm, solution: MultiGoalSolution, probe: np.ndarray) -> dict[str, float]:
-    """The policy's samples in one state, and what they should be.
+    """Numbers of the policy in one state, each beside its exact value.
 
-    Of 10,000 samples, counted in 16 x 16 cells: ``kl`` is their divergence from the exact probabilities of the cells, of
-    which counting alone makes (256 - 1) / (2 x 10,000) = .013 on average; ``entropy`` has that added, which counting
-    takes from it (Miller 1955), and is that of a density constant in every cell.
+    10,000 samples are counted in 16 x 16 cells.  ``kl`` is the divergence of these counts from the exact probabilities
+    of the cells.  Counting alone contributes (256 - 1) / (2 x 10,000) = .013 to it on average.  ``entropy`` is that of
+    a density constant in every cell, in nats, with the correction of Miller 1955 for the bias of counting.
     """
     samples, exact = act(agent, np.tile(probe, (SAMPLES, 1))), solution.density(probe)
     counted = np.histogram2d(*samples.T, bins=CELLS, range=[[-1, 1], [-1, 1]])[0] / SAMPLES
@@ -169,7 +181,7 @@ def at_probe(agent: ActionValueAlgorithm, solution: MultiGoalSolution, probe: np
 def report(
     soft: ActionValueAlgorithm, hard: ActionValueAlgorithm, solution: MultiGoalSolution, sigma: float, seed: int
 ) -> dict[str, Any]:
-    """All numbers of the JSON line; ``largest_value_error`` is over 500 of the states visited, drawn at random."""
+    """All numbers of the JSON line.  ``largest_value_error`` is the maximum over 500 random states of the episodes."""
     rng = np.random.default_rng(seed)
     starts = sigma * rng.standard_normal((1000, 2))
     learned = play(solution, lambda states: act(soft, states), starts)
@@ -240,20 +252,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("figure33"), help="folder of picture, numbers and runs")
     parser.add_argument("--policy", choices=POLICIES, default="stein")
     parser.add_argument("--particles", type=int, default=16, help="actions per next state")
-    parser.add_argument("--proposal", choices=PROPOSALS, default="uniform", help="where they are drawn from")
+    parser.add_argument("--proposal", choices=PROPOSALS, default="uniform", help="distribution of these actions")
     args, further = parser.parse_known_args()
     given = [f"--seed_everything={args.seed}", *further]
     particles = [*PROPOSALS[args.proposal], f"--model.particles.init_args.count={args.particles}"]
     name = f"{args.policy}_{args.proposal}{args.particles}_seed{args.seed}"
     soft_job = Job("continuous_soft_q/multi_goal", name, [*particles, *POLICIES[args.policy], *given])
     hard_job = Job("ddpg/multi_goal", f"deterministic_{name}", given)
-    agent = look(soft_job.fit)  # what is wrong shows before the first of them has taken half an hour
+    agent = look(soft_job.fit)  # wrong settings raise an error now, not after the half hour of the first run
     solve(agent)
     look(hard_job.fit)
     if not 0 < agent.trainer.max_steps <= agent.datamodule.capacity:
         raise MaxEntError(
-            f"DDPG learns from all that soft Q-learning has met: --trainer.max_steps {agent.trainer.max_steps} must be positive "
-            f"and at most --data.capacity {agent.datamodule.capacity}."
+            f"DDPG learns from all transitions of soft Q-learning: --trainer.max_steps {agent.trainer.max_steps} must "
+            f"be positive and at most --data.capacity {agent.datamodule.capacity}."
         )
     soft_checkpoint = train(soft_job, args.out / "runs")
     hard_checkpoint = train(learns_from(hard_job, soft_checkpoint.absolute()), args.out / "runs")

@@ -1,10 +1,10 @@
-r"""Gather the evaluations of several runs into one csv and draw their curves, beside another library's if given.
+r"""Collect the evaluations of several runs in one csv and draw their learning curves, with reference curves if given.
 
     python scripts/learning_curves.py runs/*/HalfCheetah-v5/seed* --out docs/results/half_cheetah \
         --reference configs/compare/mujoco_v5_returns.csv
 
-Writes ``<out>.csv`` (algorithm, env, seed, and the evaluation columns of every run) and ``<out>.png`` (a line per seed,
-the mean over seeds in bold), and prints the last evaluation of each run.
+Writes ``<out>.csv`` (algorithm, env, seed and the evaluation columns of every run) and ``<out>.png`` (one line per
+seed, the mean over seeds in bold), and prints the last evaluation of each run.
 """
 
 import argparse
@@ -71,22 +71,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="run folders")
     parser.add_argument("--reference", type=Path, help="csv: env, algorithm, env_steps, return_mean, return_std, seeds")
-    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
+    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without the extension")
     args = parser.parse_args()
     reference = read_reference(args.reference) if args.reference else []
     if strange := [run for run in args.runs if not (run / "metrics.csv").is_file()]:
-        raise MaxEntError(f"{strange[0]} is no folder of a run: it has no metrics.csv.")
-    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
+        raise MaxEntError(f"{strange[0]} is not the folder of a run: it has no metrics.csv.")
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the work
     runs = [evaluations(run) for run in sorted(args.runs)]
     counts = Counter((rows[0]["algorithm"], rows[0]["seed"]) for rows in runs if rows)
     if twice := [f"{algorithm} with seed {seed}" for (algorithm, seed), count in counts.items() if count > 1]:
         raise MaxEntError(
-            f"There are several runs of {' and of '.join(twice)}, which would be one curve: draw each kind of run by itself, or "
-            f"put them side by side by lightning-maxent compare."
+            f"There are several runs of {' and of '.join(twice)}, which would give one curve: draw each kind of run "
+            f"separately, or use lightning-maxent compare."
         )
     rows = [row for run in runs for row in run]
     if len(env_ids := sorted({row["env"] for row in rows})) != 1:
-        raise MaxEntError(f"One environment is one picture, but these runs have evaluations on: {', '.join(env_ids)}.")
+        raise MaxEntError(f"All runs must have the same environment, but these have: {', '.join(env_ids)}.")
     write_table(rows, Path(f"{args.out}.csv"))
     draw(rows, reference, Path(f"{args.out}.png"))
     final = {(row["algorithm"], row["seed"]): row for row in rows}

@@ -1,12 +1,12 @@
-"""What the Trainer costs: our update in a plain loop and under ``Trainer.fit``, alternating on the same batches.
+"""Measure the overhead of the Trainer: the same update in a plain loop and in ``Trainer.fit``, on the same batches.
 
     python scripts/overhead.py --updates-per-round 1 8
 
-Both sides run the same ``AbstractAlgorithm.update`` of SAC with V (2 x 256, batch 256, the sizes of HalfCheetah-v5) on
-batches that lie ready in memory; environments and sampling belong to neither.  Under the Trainer come its loop, the
-transfer of the batch, the clock, the log of losses every 1,000 steps and the progress bar.  The two take turns every
-few updates within one process, so that both meet the same weather on a shared machine.  Prints microseconds per update
-and the overhead in percent: the median over pairs of turns, and the 95 % interval of that median (bootstrap).
+Both run ``AbstractAlgorithm.update`` of SAC with V (2 x 256, batch 256, the sizes of HalfCheetah-v5) on batches in
+memory, without environments and sampling.  The Trainer adds its loop, the transfer of the batch, the count of
+environment steps, the log of losses every 1,000 steps and the progress bar.  The two alternate every few updates within
+one process, so that other load on the machine affects both alike.  Prints microseconds per update, and the overhead in
+percent: the median over pairs of turns, and the 95 % bootstrap interval of this median.
 """
 
 import argparse
@@ -27,7 +27,7 @@ OBS_DIM, ACTION_DIM, BATCH = 17, 6, 256
 
 
 class RoundsInMemory(pl.LightningDataModule):
-    """The same batches over and over, with a clock that moves one environment step per update."""
+    """Repeats the same batches, with one environment step per update."""
 
     def __init__(self, batches: Transition, rounds: int):
         super().__init__()
@@ -41,16 +41,16 @@ class RoundsInMemory(pl.LightningDataModule):
         return RoundStream(self._next_round, self.rounds)
 
     def metrics(self) -> dict[str, float]:
-        """No environment, no returns."""
+        """An empty dict, because there are no environments."""
         return {}
 
 
 class TakeTurns(pl.Callback):
-    """Times so many rounds under the Trainer, then as many updates in a plain loop, and so on.
+    """Times ``rounds`` rounds of the Trainer, then as many in a plain loop, and repeats this.
 
     Args:
-        batches: of one round.
-        rounds: of one turn.
+        batches: the batches of one round.
+        rounds: number of rounds of one turn.
     """
 
     def __init__(self, batches: Transition, rounds: int):
@@ -111,8 +111,8 @@ def measure(updates_per_round: int, turn: int, pairs: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates-per-round", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--turn", type=int, default=16, help="updates of one turn")
-    parser.add_argument("--pairs", type=int, default=300, help="pairs of turns")
+    parser.add_argument("--turn", type=int, default=16, help="number of updates of one turn")
+    parser.add_argument("--pairs", type=int, default=300, help="number of pairs of turns")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -1,11 +1,11 @@
-r"""What do several actions per next state cost, and how far off is the soft value that they give?
+r"""Measure the error of the soft value from n particles, and the time of an update with them.
 
     python scripts/particles.py --out docs/results/particles
 
-In the three probe states of the multi-goal world, with the exact Q: bias and deviation of ``V`` from n particles, drawn
-uniformly or from a mixture of Gaussians that was fitted to ``exp(Q/alpha)/Z`` before, and the time that one update of
-``ContinuousSoftQLearning`` takes with as many.  A bias of one state adds up along the way: learned values inherit that of
-every later state too.  Writes ``<out>.csv`` and ``<out>.png``.
+In three states of the multi-goal world, with the exact Q: the bias and standard deviation of ``V`` from n particles.
+Particles are drawn uniformly, or from a mixture of Gaussians that was fitted to ``exp(Q/alpha)/Z`` before.  Also the
+time of one update of ``ContinuousSoftQLearning`` with as many particles.  In training, the biases of all later states
+add up in a learned value.  Writes ``<out>.csv`` and ``<out>.png``.
 """
 
 import argparse
@@ -45,7 +45,7 @@ BATCH = 64
 
 
 def q_at(solution: MultiGoalSolution, probe: tuple[float, float]) -> Callable[[Tensor, Tensor], Tensor]:
-    """The exact Q of one state, with the slope in actions that the policy climbs by, from differences."""
+    """The exact Q of one state; its gradient in the action is computed by finite differences."""
 
     class Q(torch.autograd.Function):
         @staticmethod
@@ -64,7 +64,7 @@ def q_at(solution: MultiGoalSolution, probe: tuple[float, float]) -> Callable[[T
 
 
 def fitted_policy(q: Callable[[Tensor, Tensor], Tensor], alpha: float, updates: int) -> MixtureOfGaussians:
-    """A mixture near ``exp(Q/alpha)/Z`` of one state, though not equal to it."""
+    """A mixture fitted to ``exp(Q/alpha)/Z`` of one state; it is close but not equal."""
     policy, update = MixtureOfGaussians(1, 2, network=NETWORK), DivergenceUpdate(16)
     optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3, fused=True)
     for _ in range(updates):
@@ -78,7 +78,7 @@ def fitted_policy(q: Callable[[Tensor, Tensor], Tensor], alpha: float, updates: 
 def estimates(
     particles: AbstractParticles, policy: Any, q: Callable[[Tensor, Tensor], Tensor], alpha: Tensor, repeats: int
 ) -> Tensor:
-    """V of one state, again and again with fresh particles: ``[repeat]``."""
+    """Independent estimates ``[repeat]`` of V in one state, each with fresh particles."""
     action, log_density = particles.draw(policy, torch.zeros(repeats, 1), 2)
     values = q(torch.zeros(0), action.flatten(0, 1)).view(log_density.shape)
     log_weights, log_prob = particles.weigh(values, log_density, alpha)
@@ -86,7 +86,7 @@ def estimates(
 
 
 def milliseconds(particles: AbstractParticles, updates: int) -> float:
-    """Of one update of 64 transitions; the median."""
+    """The median time of one update of 64 transitions."""
     agent = ContinuousSoftQLearning(
         2,
         BoxActions(2),
@@ -127,12 +127,12 @@ def draw(rows: list[dict[str, Any]], picture: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--repeats", type=int, default=20_000, help="estimates of V for every number of particles")
-    parser.add_argument("--updates", type=int, default=1_000, help="to fit the mixture in each state")
-    parser.add_argument("--timed", type=int, default=200, help="updates whose time is taken")
-    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
+    parser.add_argument("--repeats", type=int, default=20_000, help="number of estimates of V per number of particles")
+    parser.add_argument("--updates", type=int, default=1_000, help="number of updates to fit the mixture in each state")
+    parser.add_argument("--timed", type=int, default=200, help="number of updates that are timed")
+    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without the extension")
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the work
     torch.manual_seed(args.seed)
     solution = solve_multi_goal()
     alpha = torch.tensor(solution.alpha)

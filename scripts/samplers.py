@@ -1,11 +1,12 @@
-r"""How well does each policy sample a known density, in 1 to 8 dimensions, and what does it cost?
+r"""Measure how well each policy samples a known density in 1 to 8 dimensions, and the time of an update.
 
     python scripts/samplers.py --out docs/results/samplers
 
-A world of one step whose ``exp(Q)/Z`` is a mixture of four Gaussians cut off at the box, of equal or of unequal weights,
-drawn exactly.  Every policy is trained on the exact Q, from the same number of updates, and compared by the energy
-distance of 4,000 samples (0 if equal; ``baseline`` is what two exact sets show) and by the largest error of a mode's
-share.  Writes ``<out>.csv`` and ``<out>.png``.
+The problem has one step, and ``exp(Q)/Z`` is a mixture of four Gaussians truncated to the box, with equal or unequal
+weights, from which exact samples can be drawn.  Every policy is trained on the exact Q with the same number of updates.
+Two numbers compare 4,000 of its samples with exact samples: the energy distance (0 for equal distributions;
+``baseline`` is the distance of two exact sets) and the largest error of a mode's share.  Writes ``<out>.csv`` and
+``<out>.png``.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from lightning_maxent.policies.stein_sampler import SteinSampler
 from lightning_maxent.policy_updates import DivergenceUpdate, SteinUpdate
 
 SPREAD, SAMPLES, STATES = 0.25, 4000, 8
-LOWEST = 1e-4  # of the picture
+LOWEST = 1e-4  # lower end of the axis of the picture
 WEIGHTS = {"equal": (0.25, 0.25, 0.25, 0.25), "unequal": (0.4, 0.3, 0.2, 0.1)}
 NETWORK = partial(MLP, hidden_dims=(128, 128))
 WAYS: dict[str, tuple[Any, DivergenceUpdate | SteinUpdate]] = {
@@ -47,7 +48,7 @@ WAYS: dict[str, tuple[Any, DivergenceUpdate | SteinUpdate]] = {
 
 
 class World:
-    """Q and exact samples of a mixture of four Gaussians, cut off at the box."""
+    """Q and exact samples of a mixture of four Gaussians, truncated to the box."""
 
     def __init__(self, dim: int, weights: tuple[float, ...]):
         self.weights = np.array(weights)
@@ -80,14 +81,14 @@ def _normal_mass(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def energy_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """``2 E||X - Y|| - E||X - X'|| - E||Y - Y'||`` without the zeros of equal pairs."""
+    """``2 E||X - Y|| - E||X - X'|| - E||Y - Y'||``, without pairs of a sample with itself."""
     count = len(x)
     own = (cdist(x, x).sum() + cdist(y, y).sum()) / (count * (count - 1))
     return float(2 * cdist(x, y).mean() - own)
 
 
 def fit(world: World, dim: int, way: str, updates: int, seed: int) -> dict[str, Any]:
-    """Train one policy and compare it."""
+    """Train one policy and compare its samples with exact ones."""
     torch.manual_seed(seed)
     build, update = WAYS[way]
     policy, obs = build(1, dim), torch.zeros(STATES, 1)
@@ -121,7 +122,7 @@ def draw(rows: list[dict[str, Any]], picture: Path) -> None:
             axis.plot(dims, np.maximum(mean, LOWEST), marker="o", label=way)
         chance = [max(abs(row["baseline"]) for row in rows if row["dim"] == dim) for dim in dims]
         axis.fill_between(
-            dims, LOWEST, chance, color="black", alpha=0.15, label="what two sets of exact samples show at most"
+            dims, LOWEST, chance, color="black", alpha=0.15, label="largest distance of two sets of exact samples"
         )
         axis.set(title=f"four {modes} modes", xlabel="dimensions of the action", xscale="log", yscale="log")
         axis.set_xticks(dims, [str(dim) for dim in dims])
@@ -135,11 +136,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dims", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--updates", type=int, default=2000, help="of 8 states each")
-    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
+    parser.add_argument("--updates", type=int, default=2000, help="number of updates, of 8 states each")
+    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without the extension")
     args = parser.parse_args()
     check_positive(**{"--updates": args.updates})
-    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the work
     jobs = [(m, dim, way, seed) for m in WEIGHTS for dim in args.dims for way in WAYS for seed in args.seeds]
     rows = []
     for modes, dim, way, seed in tqdm(jobs, unit="policy"):

@@ -1,13 +1,14 @@
-r"""Train the same task at several temperatures and draw return and entropy over alpha: too low, right, too high.
+r"""Train one task at several temperatures and draw return and entropy over alpha.
 
     python scripts/temperature_sweep.py --config soft_q/frozen_lake --out docs/results/temperature_sweep
 
-Too low, and the policy turns deterministic before it has seen what is worth choosing; too high, and it stays random.
-Writes ``<out>.csv`` (a row per run) and ``<out>.png``.  For a world with a table that shows its state (FrozenLake,
-Taxi, ``lightning_maxent/RandomMDP-v0``), the exact optimum of every alpha is drawn beside: of the trajectory's entropy, or,
-where an on-policy algorithm pays for the current state's alone, of that (left out where none was found, and where rewards are
-scaled).  A run that lies
-finished in ``--runs_dir`` is not repeated, so an interrupted sweep goes on where it was.
+If alpha is too low, the policy becomes deterministic before it has found the best actions; if it is too high, the
+policy stays random.  Writes ``<out>.csv`` (one row per run) and ``<out>.png``.
+
+For environments with a table of transitions and the state as observation (FrozenLake, Taxi,
+``lightning_maxent/RandomMDP-v0``), the exact optimum of every alpha is drawn too: that of the trajectory objective or,
+for on-policy algorithms with ``CurrentEntropy``, that of the current-state objective.  It is left out if no optimum was
+found or rewards are scaled.  Finished runs in ``--runs_dir`` are not repeated, so an interrupted sweep can be resumed.
 """
 
 import argparse
@@ -61,7 +62,7 @@ class Job(NamedTuple):
 
 
 def train(job: Job) -> dict[str, float | str]:
-    """Carry a run out, unless it lies there finished, and read its last evaluation."""
+    """Train a run, unless it is already finished, and read its last evaluation."""
     torch.set_num_threads(1)
     args = [
         f"--config={job.config}",
@@ -92,15 +93,15 @@ def train(job: Job) -> dict[str, float | str]:
 
 
 def part_name(part: str | dict[str, Any]) -> str:
-    """The class of a part of a configuration."""
+    """The name of the class of a part of a configuration."""
     return (part if isinstance(part, str) else part["class_path"]).rpartition(".")[2]
 
 
 def exact_curve(env: gym.Env, discount: float, objective: str, alphas: Iterable[float]) -> np.ndarray | None:
-    """``[alpha, (return, entropy)]`` of the optimal policy; None where no solver knows the objective, or the world does
-    not show the state of its table.
+    """``[alpha, (return, entropy)]`` of the optimal policy, as evaluations measure them.
 
-    Both as evaluations measure them: the undiscounted return up to the time limit, and the entropy per step.
+    These are the undiscounted return up to the time limit, and the entropy per step.  The result is None if there is no
+    solver for the objective, the environment has no table, or its observation is not the state.
     """
     if objective not in OPTIMA or not (
         hasattr(env.unwrapped, "P") and isinstance(env.observation_space, gym.spaces.Discrete) and env.spec
@@ -156,12 +157,12 @@ def main() -> None:
     parser.add_argument("--config", default="soft_q/frozen_lake", help="a configuration, built in or a path")
     parser.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each")
-    parser.add_argument("--runs_dir", type=Path, help="folder of the runs (runs/temperature_sweep/<configuration>)")
-    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
-    args, further = parser.parse_known_args()  # what is left goes to every run: --trainer.max_steps 5000
+    parser.add_argument("--jobs", type=int, default=2, help="number of parallel runs, one thread each")
+    parser.add_argument("--runs_dir", type=Path, help="folder of runs; default: runs/temperature_sweep/<configuration>")
+    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without the extension")
+    args, further = parser.parse_known_args()  # further options go to every run, such as --trainer.max_steps 5000
     check_positive(**{"--jobs": args.jobs})
-    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the work
     runs_dir = args.runs_dir or Path("runs/temperature_sweep") / folder_of(args.config)
     jobs = [Job(args.config, alpha, seed, runs_dir, further) for alpha in args.alphas for seed in args.seeds]
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:

@@ -1,12 +1,12 @@
-r"""After learning a world of four goals: which agent adapts faster when only one of them is left?
+r"""Compare how fast soft Q-learning and DDPG adapt when three of the four goals of the multi-goal world are removed.
 
     python scripts/warm_start.py --out docs/results/warm_start
 
-Soft Q-learning and DDPG (same critic, same target, as many steps of its own each) learn the multi-goal world.  Then three of its
-goals vanish, and both go on from their weights with new data; beside them, both begin anew.  For every goal and seed: the return of
-20 episodes over environment steps, deterministic (for soft Q-learning the sample that Q thinks best) and with the policy's
-samples.  Writes ``<out>.csv`` and ``<out>.png``; a run that lies finished in
-``--runs_dir`` is not repeated.
+First both learn the world with four goals, with the same critic, target and number of environment steps, each on its
+own data.  Then three goals are removed, and both continue from their weights with new data ("warm").  For comparison,
+both also start from random weights ("anew").  The result for every goal and seed is the return of 20 episodes over
+environment steps, with deterministic actions (for soft Q-learning, the sample with the highest Q) and with samples of
+the policy.  Writes ``<out>.csv`` and ``<out>.png``.  Finished runs in ``--runs_dir`` are not repeated.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from lightning_maxent.exact.multi_goal import GOALS
 from lightning_maxent.metrics_file import read_metrics
 
 CONFIGS = {"soft": "continuous_soft_q/multi_goal", "deterministic": "ddpg/multi_goal"}
-TARGET = ["--model.target=lightning_maxent.targets.PeriodicTarget", "--model.target.init_args.every=100"]  # of both
+TARGET = ["--model.target=lightning_maxent.targets.PeriodicTarget", "--model.target.init_args.every=100"]  # for both
 WAYS = {
     "soft, warm": "soft",
     "deterministic, warm": "deterministic",
@@ -38,7 +38,7 @@ WAYS = {
 
 
 class Job(NamedTuple):
-    """One run: of four goals if ``goal`` is None, else of that one, from what ``way`` says."""
+    """One run with four goals if ``goal`` is None, else with this goal only; ``way`` is a key of ``WAYS``."""
 
     way: str
     goal: int | None
@@ -54,7 +54,7 @@ class Job(NamedTuple):
 
 
 def carry_out(job: Job) -> Path:
-    """The folder of the run, carried out unless it lies there finished."""
+    """Train a run, unless it is already finished, and return its folder."""
     torch.set_num_threads(1)
     flags = [
         f"--config={CONFIGS[WAYS.get(job.way, job.way)]}",
@@ -74,7 +74,7 @@ def carry_out(job: Job) -> Path:
 
 
 def evaluations(job: Job, folder: Path) -> list[dict[str, float | str]]:
-    """Rows of the csv."""
+    """The rows of a run in the csv."""
     rows = [row for row in read_metrics(folder / "metrics.csv")[1] if row["eval/return_mean"]]
     assert job.goal is not None
     return [
@@ -99,8 +99,8 @@ def draw(rows: list[dict[str, float | str]], picture: Path) -> None:
         returns = np.array([[float(row["return"]) for row in of_way if row["env_steps"] == step] for step in steps])
         axis.plot(steps, np.median(returns, 1), color=f"C{index}", label=f"{way}, median")
         axis.fill_between(steps, returns.min(1), returns.max(1), color=f"C{index}", alpha=0.15, linewidth=0)
-    axis.set_yscale("symlog", linthresh=100)  # linear from there to 0
-    axis.set(xlabel="environment steps since three goals vanished", ylabel="return of deterministic episodes")
+    axis.set_yscale("symlog", linthresh=100)  # linear between -100 and 100
+    axis.set(xlabel="environment steps since three goals were removed", ylabel="return of deterministic episodes")
     axis.legend()
     figure.savefig(picture, dpi=120)
 
@@ -109,13 +109,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--before", type=int, default=20_000, help="environment steps with four goals")
-    parser.add_argument("--after", type=int, default=1_500, help="environment steps with one")
-    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs/warm_start"))
-    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without ending")
-    args, further = parser.parse_known_args()  # what is left goes to every run: --data.batch_size 32
+    parser.add_argument("--after", type=int, default=1_500, help="environment steps with one goal")
+    parser.add_argument("--jobs", type=int, default=2, help="number of parallel runs, one thread each")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs/warm_start"), help="folder of runs")
+    parser.add_argument("--out", type=Path, required=True, help="path of csv and picture, without the extension")
+    args, further = parser.parse_known_args()  # further options go to every run, such as --data.batch_size 32
     check_positive(**{"--jobs": args.jobs})
-    args.out.parent.mkdir(parents=True, exist_ok=True)  # now, rather than after all the work
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after the work
     args.runs_dir = args.runs_dir.absolute()
     first = [Job(way, None, seed, args.before, args.runs_dir, further) for way in CONFIGS for seed in args.seeds]
     then = [

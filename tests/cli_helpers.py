@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.cli import main
 
 TESTS = Path(__file__).parent

@@ -178,8 +178,8 @@ MUTANTS = [
     Mutant(
         "backup by the online critic",
         "targets.py",
-        "believed = ask(self.network, *following)",
-        "believed = ask(network, *following)",
+        "next_prediction = ask(self.network, *following)",
+        "next_prediction = ask(network, *following)",
     ),
     Mutant(
         "backup without entropy",
@@ -244,7 +244,7 @@ MUTANTS = [
     Mutant("slow copies never follow", "algorithms/value_sac.py", "self.target_value.follow(self.value)", "pass"),
     Mutant(
         "weights that are not finite are saved",
-        "callbacks/checkpoint.py",
+        "checkpoint_files.py",
         'if parts := diverged(checkpoint["state_dict"]):',
         "if parts := []:",
     ),
@@ -430,7 +430,7 @@ MUTANTS = [
     Mutant(
         "an evaluation that breaks exchanges average and weights",
         "callbacks/checkpoint.py",
-        "averaged_weights_exchanged(trainer) if self._before_evaluation else contextlib.nullcontext()",
+        "averaged_weights_exchanged(trainer) if in_evaluation else contextlib.nullcontext()",
         "contextlib.nullcontext()",
     ),
     Mutant(
@@ -839,8 +839,8 @@ MUTANTS = [
     Mutant(
         "multi-goal: walls let through",
         "exact/multi_goal.py",
-        'mode="nearest")  # the edge repeated',
-        'mode="constant")  # the edge repeated',
+        'mode="nearest")  # repeats',
+        'mode="constant")  # repeats',
     ),
     Mutant(
         "multi-goal: goes on from a goal",
@@ -966,8 +966,8 @@ MUTANTS = [
     Mutant(
         "a slow copy normalizes by its batch",
         "targets.py",
-        "with torch.no_grad(), frozen_statistics(self.network):\n            believed",
-        "with torch.no_grad():\n            believed",
+        "with torch.no_grad(), frozen_statistics(self.network):\n            next_prediction",
+        "with torch.no_grad():\n            next_prediction",
     ),
     Mutant(
         "joint pass with a gradient through the next state",
@@ -984,8 +984,8 @@ MUTANTS = [
     Mutant(
         "joint copy asked of the network",
         "targets.py",
-        "believed = ask(self.network, *both)",
-        "believed = ask(network, *both)",
+        "next_prediction = ask(self.network, *both)",
+        "next_prediction = ask(network, *both)",
     ),
     Mutant(
         "ensemble always draws its first members",
@@ -1043,13 +1043,13 @@ MUTANTS = [
     ),
     Mutant(
         "looking at a critic moves its statistics",
-        "inspection.py",
+        "contracts.py",
         "    part.eval()\n    with torch.random.fork_rng",
         "    with torch.random.fork_rng",
     ),
     Mutant(
         "looking at a critic moves the random state",
-        "inspection.py",
+        "contracts.py",
         "with torch.random.fork_rng(devices=[]), ",
         "with ",
     ),
@@ -1117,8 +1117,8 @@ MUTANTS = [
     Mutant(
         "playing moves running statistics",
         "algorithms/base.py",
-        "        with frozen_statistics(self):\n            return self._finite(self._act(",
-        "        with torch.no_grad():\n            return self._finite(self._act(",
+        "        with frozen_statistics(self):\n            action = self._act(",
+        "        with torch.no_grad():\n            action = self._act(",
     ),
     Mutant(
         "the next action moves the policy's statistics",
@@ -1172,14 +1172,14 @@ MUTANTS = [
     Mutant(
         "PPO: the policy that played is forgotten",
         "algorithms/ppo.py",
-        "distribution.log_prob(judged.action) - played",
-        "distribution.log_prob(judged.action) - distribution.log_prob(judged.action).detach()",
+        "distribution.log_prob(batch.action) - batch.log_prob",
+        "distribution.log_prob(batch.action) - distribution.log_prob(batch.action).detach()",
     ),
     Mutant(
         "minibatches: the same order in every pass",
-        "algorithms/on_policy.py",
-        "torch.randperm(length, device=device)",
-        "torch.arange(length, device=device)",
+        "algorithms/feeding.py",
+        "torch.randperm(length, device=whole[0].device)",
+        "torch.arange(length, device=whole[0].device)",
     ),
     Mutant(
         "trajectory entropy: that of the state at hand counts twice",
@@ -1241,7 +1241,7 @@ MUTANTS = [
         "returns - self.baseline, returns)",
         "returns, returns)",
     ),
-    Mutant("PPO: the mean contains the advantage", "algorithms/ppo.py", "others * (judged", "1 * (judged"),
+    Mutant("PPO: the mean contains the advantage", "algorithms/ppo.py", "* size / (size - 1)", ""),
     Mutant(
         "REINFORCE: the baseline contains the return",
         "algorithms/reinforce.py",
@@ -1251,7 +1251,7 @@ MUTANTS = [
     Mutant(
         "REINFORCE: one decay for a rollout of any number of episodes",
         "algorithms/reinforce.py",
-        "self.baseline_decay ** batch.done.sum()",
+        "self.baseline_decay ** data.done.sum()",
         "self.baseline_decay",
     ),
     Mutant(
@@ -1372,9 +1372,9 @@ MUTANTS = [
     Mutant("one batch and all batches are the same", "whole_numbers.py", "float in get_args(typehint)", "False"),
     Mutant(
         "a run that goes on with another seed draws on",
-        "callbacks/checkpoint.py",
-        "self._random_states and self._seed == torch.initial_seed()",
-        "self._random_states",
+        "callbacks/random_states.py",
+        "self._loaded and self._seed == torch.initial_seed()",
+        "self._loaded",
     ),
     Mutant(
         "a warm start keeps the other run's clock", "callbacks/warm_start.py", "pl_module.advance_schedules(0)", "pass"
@@ -1405,7 +1405,7 @@ MUTANTS = [
     ),
     Mutant(
         "scores for log-probabilities",
-        "policies/base.py",
+        "policies/building.py",
         "if not math.isclose(total, 1, abs_tol=1e-3):",
         "if False:",
     ),
@@ -1423,13 +1423,13 @@ MUTANTS = [
     ),
     Mutant(
         "a run that goes on draws its first noise again",
-        "callbacks/checkpoint.py",
+        "callbacks/random_states.py",
         "torch.set_rng_state(cpu)",
         "pass",
     ),
     Mutant(
         "checkpoints read onto the device that wrote them",
-        "callbacks/checkpoint.py",
+        "checkpoint_files.py",
         'map_location: Any | None = "cpu", weights_only',
         "map_location: Any | None = None, weights_only",
     ),
@@ -1454,8 +1454,8 @@ MUTANTS = [
     Mutant(
         "PPO: V regresses on advantages",
         "algorithms/ppo.py",
-        "squared_error(value, judged.returns)",
-        "squared_error(value, judged.advantage)",
+        "squared_error(value, batch.returns)",
+        "squared_error(value, batch.advantage)",
     ),
     Mutant("DQN: a soft maximum", "algorithms/dqn.py", "alpha=0.0", "alpha=0.2"),
     Mutant("TD3: policy at every update", "algorithms/td3.py", "policy_delay: int = 2", "policy_delay: int = 1"),
@@ -1508,8 +1508,8 @@ MUTANTS = [
     Mutant(
         "a warning of a full disk forgets the buffer that is replaced",
         "callbacks/checkpoint.py",
-        '2 * getattr(trainer.datamodule, "saved_bytes", 0)',
-        'getattr(trainer.datamodule, "saved_bytes", 0)',
+        "2 * data.saved_bytes if data else 0",
+        "data.saved_bytes if data else 0",
     ),
     Mutant(
         "test plays the episodes by which the best checkpoint was chosen",
@@ -1573,6 +1573,7 @@ TESTS = {
     "algorithms/discrete_sac.py": FINITE,
     "algorithms/discrete_value_sac.py": FINITE,
     "algorithms/dqn.py": FINITE,
+    "algorithms/feeding.py": ON_POLICY,
     "algorithms/finite.py": FINITE,
     "algorithms/ppo.py": ON_POLICY,
     "algorithms/q_learning.py": FINITE,
@@ -1582,6 +1583,8 @@ TESTS = {
     "algorithms/td3.py": ["tests/algorithms/test_ddpg.py"],
     "algorithms/value_sac.py": SAC,
     "callbacks/checkpoint.py": ["tests/callbacks/test_checkpoint.py", "tests/callbacks/test_averaging.py"],
+    "callbacks/random_states.py": ["tests/callbacks/test_checkpoint.py"],
+    "checkpoint_files.py": ["tests/callbacks/test_checkpoint.py", "tests/test_free_space.py"],
     "comparison/results.py": [
         "tests/comparison/test_statistics.py",
         "tests/comparison/test_page.py",
@@ -1604,7 +1607,7 @@ TESTS = {
     "entropy_objectives.py": ON_POLICY,
     "exact/multi_goal.py": ["tests/exact/test_multi_goal.py"],
     "exploration.py": ["tests/test_exploration.py", "tests/algorithms/test_finite_losses.py"],
-    "inspection.py": ["tests/critics/test_contract.py", "tests/verification/test_verify.py"],
+    "contracts.py": ["tests/critics/test_contract.py", "tests/verification/test_verify.py"],
     "loggers/wandb.py": ["tests/loggers/test_wandb.py"],
     "metrics_file.py": ["tests/loggers/test_tidy_csv.py"],
     "monitors.py": ["tests/test_monitors.py", "tests/callbacks/test_checkpoint.py"],
@@ -1624,6 +1627,11 @@ TESTS = {
     ],
     "particles.py": ["tests/test_particles.py", "tests/algorithms/test_continuous_soft_q_learning.py"],
     "policies/base.py": [
+        "tests/policies/test_policies.py",
+        "tests/policies/test_categorical.py",
+        "tests/policies/test_explicit.py",
+    ],
+    "policies/building.py": [
         "tests/policies/test_policies.py",
         "tests/policies/test_categorical.py",
         "tests/policies/test_explicit.py",

@@ -18,8 +18,8 @@ PENDULUM = "--data.env_id=Pendulum-v1"
 @pytest.mark.parametrize("overlay", sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml")))
 def test_an_algorithm_without_a_critic_says_so_over_an_overlay_of_one(capsys, overlay):
     said = refused(capsys, "fit", "ppo", f"critic/{overlay}", PENDULUM)
-    sentence = "PPO has no critic, so overlays such as critic/redq do not fit it: leave the critic out"
-    (names,) = re.findall(rf"{sentence}, or choose an algorithm with one \((.*)\)\.$", said)
+    sentence = "PPO has no critic, so it cannot take configurations such as critic/redq: leave the critic out"
+    (names,) = re.findall(rf"{sentence}, or choose an algorithm with a critic \((.*)\)\.$", said)
     assert {"SAC", "ValueSAC", "DQN", "SoftQLearning"} <= set(names.split(", "))
     assert not {"PPO", "A2C", "REINFORCE", "AbstractAlgorithm"} & set(names.split(", "))
     assert all(hasattr(lightning_maxent, name) for name in names.split(", "))
@@ -28,7 +28,7 @@ def test_an_algorithm_without_a_critic_says_so_over_an_overlay_of_one(capsys, ov
 def test_an_option_of_another_class_says_whose_it_is(capsys):
     said = refused(capsys, "fit", "ppo", PENDULUM, "--data.capacity=5")
     assert (
-        "RolloutDataModule has no option 'capacity' (ReplayDataModule has it): leave it out, or the overlay that"
+        "RolloutDataModule has no option 'capacity' (ReplayDataModule has it): leave it out, or leave out the con"
         in said
     )
     said = refused(capsys, "fit", "sac", PENDULUM, "--model.clip_rng=5")
@@ -38,12 +38,12 @@ def test_an_option_of_another_class_says_whose_it_is(capsys):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["fit", "--no_such", "3"], "There is no option --no_such; --help lists all of them."),
-        (["fit", "--no_such=3"], "There is no option --no_such; --help lists all of them."),
+        (["fit", "--no_such", "3"], "There is no option --no_such; --help all lists all of them."),
+        (["fit", "--no_such=3"], "There is no option --no_such; --help all lists all of them."),
         (["test", "--modle.critic=3"], "There is no option --modle; did you mean --model"),
         (["fit", "--runs_dr", "x", "--trainer.max_steps=3"], "There is no option --runs_dr; did you mean --runs_dir"),
         (["fit", "--trainer.callbacks+=Timer", "--seed_everything", "-3"], "Say what to fit: "),
-        (["fit", "sac", PENDULUM, "--no_such=3"], "There is no option --no_such; --help lists all of them."),
+        (["fit", "sac", PENDULUM, "--no_such=3"], "There is no option --no_such; --help all lists all of them."),
         (["fit", "sac", PENDULUM, "--trainer.max_stps=3"], "There is no option --trainer.max_stps; did you mean --trainer.max_steps"),
         (["validate", "sac", PENDULUM, "--verbse=3"], "There is no option --verbse; did you mean --verbose"),
     ],
@@ -55,7 +55,7 @@ def test_an_option_that_there_is_not_is_named_with_those_near_it(capsys, args, s
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_options_that_are_known_without_pytorch_are_those_of_the_commands(capsys, command):
     with pytest.raises(SystemExit):
-        main([command, "--help"])
+        main([command, "--help", "all"])
     shown = re.findall(r"^ +(?:-\w, )?(--\w+)", capsys.readouterr().out, re.MULTILINE)
     assert {"--model", "--runs_dir", "--ckpt_path"} <= set(shown) <= set(OPTIONS)
 

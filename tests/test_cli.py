@@ -17,7 +17,7 @@ from cli_helpers import SMALL, TESTS, command, environment, fit, metrics, refuse
 from helpers import same
 
 from lightning_maxent.arguments import last_checkpoint
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, read_checkpoint
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 from lightning_maxent.cli import fit_once, main
 from lightning_maxent.data import env_copies
 from lightning_maxent.errors import MaxEntError
@@ -151,7 +151,7 @@ def test_a_checkpoint_in_a_run_folder_brings_its_configuration(capsys):
 def test_playing_without_a_checkpoint_says_that_nothing_was_learned(capsys):
     main(["test", "--config", "value_sac/pendulum", *SMALL])
     shown = capsys.readouterr().out
-    assert "No --ckpt_path was given: this plays a policy that has learned nothing." in shown
+    assert "No --ckpt_path was given: this evaluates an untrained policy." in shown
     assert "test/return_mean" in shown
 
 
@@ -212,7 +212,7 @@ def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(capsys):
             "made with FusedAdam as the optimizer of value, but it is AdamW",
         ),
         ("--model.optimizers.default.lr=-1", "optimizers.default cannot build the optimizer of value: Invalid"),
-        (f"--ckpt_path={run}/checkpoints/best.ckpt", "best.ckpt holds weights alone: go on from the last"),
+        (f"--ckpt_path={run}/checkpoints/best.ckpt", "best.ckpt only holds weights: resume from the last"),
         ("--data.env_id=probe_envs:probe/Recounting-v0", "but it is probe_envs:probe/Recounting-v0 here, and a run"),
     ):
         assert sentence in refused(capsys, "fit", f"--ckpt_path={run}/checkpoints/last.ckpt", flags)
@@ -281,7 +281,7 @@ def test_a_module_of_ones_own_that_cannot_be_imported_is_told_with_its_own_line(
     Path(f"{name}.py").write_text(f"import torch\n{text}\n")
     monkeypatch.syspath_prepend(os.getcwd())
     error = refused(capsys, "fit", "--config=value_sac/pendulum", f"--model.critic={name}.Mine")
-    assert f"error: A module that was given raised {sentence}" in error
+    assert f"error: A module of yours raised {sentence}" in error
     assert f"({os.getcwd()}/{name}.py, line 2) (LIGHTNING_MAXENT_TRACEBACK=1" in error
 
 
@@ -394,7 +394,7 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         (["--model.critic=lightning_maxent.critics.TwinCritic"], "did you mean lightning_maxent.TwinCritic?"),
         (
             ["--model.critic=TwinCritc"],
-            "TwinCritc is no class: say in which module it lies; did you mean lightning_maxent.Twin",
+            "There is no class TwinCritc: give it with its module; did you mean lightning_maxent.Twin",
         ),
         (["--model.optimizers.default.init_args.lr=abc"], "The option 'lr' must be a number, but is 'abc'."),
         (["--model=lightning_maxent.algorithms.SACX"], "did you mean lightning_maxent.SAC?"),
@@ -410,7 +410,7 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         (["--data.env_id=Pendlum-v1"], "did you mean Pendulum-v1"),
         (
             ["--data.env_id=CartPole-v1"],
-            "SAC needs continuous actions (a Box), but this environment has finitely many: use SoftQLearning or DiscreteSAC",
+            "SAC needs continuous actions (a Box), but this environment has finite actions: use SoftQLearning",
         ),
         (["--data.batch_size=1000", "--data.capacity=100"], "does not fit in a buffer of 100"),
         (["--data.learning_starts=8"], "learning_starts 8 is shorter than a batch of 16"),
@@ -430,7 +430,7 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         ),
         (
             ["critic/redq"],
-            "critic/redq belongs to no option: configurations follow the command, as in fit sac/pendulum",
+            "critic/redq belongs to no option: write configurations after the command, as in fit sac/pendulum",
         ),
         (["--model.critic=probe_critics.ColumnCritic"], "ColumnCritic.value must return [batch]"),
         (["--ckpt_path=file"], "file is no checkpoint"),
@@ -688,7 +688,7 @@ def test_no_run_with_other_settings_is_taken_for_the_one_asked_for(tmp_path, sta
     run.mkdir(parents=True)
     (tmp_path / "a.arguments").write_text("--config=value_sac/pendulum")
     (run / status).touch()
-    with pytest.raises(MaxEntError, match="was begun with other settings"):
+    with pytest.raises(MaxEntError, match="was started with other settings"):
         fit_once(["--config=value_sac/pendulum", "--model.discount=0.9"], tmp_path, "a")
     if status == "finished":
         assert fit_once(["--config=value_sac/pendulum"], tmp_path, "a") == run

@@ -6,7 +6,7 @@ import pytest
 import torch
 from cli_helpers import SMALL, metrics, refused
 
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.cli import main
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -61,7 +61,7 @@ def test_actions_of_many_factors_are_played_factor_by_factor(algorithm):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["--data.env_id=Pendulum-v1"], "needs finitely many actions (Discrete or MultiDiscrete), but this"),
+        (["--data.env_id=Pendulum-v1"], "needs finite actions (Discrete or MultiDiscrete), but this"),
         (["--data.env_id=Pendulum-v1"], "use SAC or ValueSAC"),
         (["--model.temperature.init_args.alpha=-0.1"], "alpha must be finite and not negative"),
         (
@@ -69,11 +69,11 @@ def test_actions_of_many_factors_are_played_factor_by_factor(algorithm):
                 "--model.temperature=lightning_maxent.temperature.LearnedTemperature",
                 "--model.temperature.init_args.target_entropy=0.7",
             ],
-            "target_entropy 0.7 cannot be reached: these actions allow at most 0.693 nats",
+            "target_entropy 0.7 cannot be reached: a policy over these actions has at most 0.693 nats",
         ),
         (
             ["--data.env_id=probe_envs:probe/Factors-v0", "--data.max_joint_actions=1", *["--model.critic=TwinCritic"]],
-            "TwinCritic gives no Q that is a sum over the 2 factors of the action, of one number each: use "
+            "The Q of TwinCritic is not a sum over the 2 factors of the action, of one number each: use "
             "TwinHeadsCritic, or raise data.max_joint_actions",
         ),
     ],
@@ -92,4 +92,4 @@ def test_a_schedule_may_not_leave_what_its_part_allows(capsys):
         "--model.exploration.init_args.epsilon=lightning_maxent.schedules.ConstantSchedule",
         "--model.exploration.init_args.epsilon.init_args.constant=1.5",
     ]
-    assert "epsilon is a probability" in refused(capsys, "fit", "--config=soft_q/cartpole", *exploration)
+    assert "epsilon must lie in [0, 1]" in refused(capsys, "fit", "--config=soft_q/cartpole", *exploration)

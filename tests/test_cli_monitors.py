@@ -143,7 +143,7 @@ def test_a_column_that_never_appeared_before_the_run_ended_is_told_in_one_senten
     chosen = callback(monitor=monitor)
     (said,) = warned("--data.learning_starts=100", overlay(chosen))
     name = chosen["class_path"].rpartition(".")[2]
-    assert said.startswith(f"{name} monitors {monitor!r}, which never appeared in this run, so it decided nothing: ")
+    assert said.startswith(f"{name} monitors {monitor!r}, which never appeared in this run, so it had no effect: ")
     assert {"eval/return_mean", "train/return_mean"} <= set(said.removesuffix(".").split("one of ")[1].split(", "))
     assert "loss/critic," not in said
 

@@ -29,9 +29,13 @@ def small(config: str) -> list[str]:
         (
             "ppo/cartpole",
             ["--data.env_id=Pendulum-v1", "--model.policy=Categorical"],
-            "Categorical gives finite actions",
+            "Categorical is for finite actions",
         ),
-        ("ppo/pendulum", ["--data.env_id=CartPole-v1", "--model.policy=Gaussian"], "Gaussian gives continuous actions"),
+        (
+            "ppo/pendulum",
+            ["--data.env_id=CartPole-v1", "--model.policy=Gaussian"],
+            "Gaussian is for continuous actions",
+        ),
         (
             "ppo/cartpole",
             ["--data=lightning_maxent.data.replay.ReplayDataModule", "--data.batch_size=8", "--data.learning_starts=8"],

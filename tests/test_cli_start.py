@@ -34,8 +34,8 @@ sys.meta_path.insert(0, Nothing)
     ("args", "said"),
     [
         (["--version"], "lightning-maxent 0.1.0"),
-        (["--help"], "  compare    variants x tasks x seeds side by side"),
-        (["-h"], "  verify     is a critic right?"),
+        (["--help"], "  compare    train several algorithms on several tasks"),
+        (["-h"], "  verify     check a critic against exact solutions"),
     ],
 )
 def test_version_and_help_do_not_wait_for_pytorch(args, said):
@@ -52,7 +52,7 @@ def test_a_mistake_in_the_command_or_in_a_name_does_not_wait_for_pytorch():
             "no configuration 'sac/pendulm', neither a file nor built in; try sac/pendulum, a2c/pendulum",
         ),
         (["fit", "--ckpt_path=last"], "There is no checkpoint "),
-        (["compare", "--out=x", "--draw_only"], "No comparison was begun in x"),
+        (["compare", "--out=x", "--draw_only"], "There is no comparison in x"),
     ):
         done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli import main; main({args})")
         assert done.returncode == 1
@@ -140,7 +140,7 @@ def test_names_with_brackets_stars_and_question_marks_are_what_they_are():
     main(["fit", *folder, "--ckpt_path=last", "--trainer.max_steps=42"])
     assert metrics(other.with_name(NAME))[-1]["env_steps"] == 42
     assert metrics(other)[-1]["env_steps"] == 40
-    with pytest.raises(MaxEntError, match=r"no checkpoint .*/lr\[\*\]/checkpoints/last\.ckpt to go on from"):
+    with pytest.raises(MaxEntError, match=r"no checkpoint .*/lr\[\*\]/checkpoints/last\.ckpt to resume from"):
         last_checkpoint(other.parent, "lr[*]")
 
 
@@ -173,7 +173,7 @@ def test_a_trainer_that_is_refused_starts_no_process_and_makes_no_folder(capsys,
 @pytest.mark.parametrize("optimizer", ["torch.optim.LBFGS", "torch.optim.SparseAdam"])
 def test_an_optimizer_that_is_refused_leaves_the_name_free(capsys, optimizer):
     error = refused(capsys, "fit", "value_sac/pendulum", *SMALL, "--name=a", f"--model.optimizers.critic={optimizer}")
-    assert "choose one that steps by dense gradients without a closure" in error
+    assert "choose an optimizer for dense gradients without a closure" in error
     assert not list(Path("runs").glob("*/*/a"))
 
 

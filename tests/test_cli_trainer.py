@@ -84,15 +84,16 @@ FIT = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=a", "--trainer.max_
         ),
         (
             ["--trainer.accumulate_grad_batches=2"],
-            "accumulate_grad_batches cannot be used, since every update is one batch",
+            "accumulate_grad_batches cannot be used, because every update uses one batch",
         ),
         (
             ["--trainer.callbacks+=GradientAccumulationScheduler", "--trainer.callbacks.scheduling={4: 2}"],
-            "GradientAccumulationScheduler cannot be used, since every update is one batch: leave it out, and choose --data.batch",
+            "GradientAccumulationScheduler cannot be used, because every update uses one batch: leave it out, and "
+            "choose --data.batch",
         ),
         (["--trainer.callbacks+=BatchSizeFinder"], "BatchSizeFinder cannot be used"),
         (["--trainer.callbacks+=LearningRateFinder"], "by --model.optimizers.default.init_args.lr=0.001."),
-        (["--trainer.overfit_batches=1"], "overfit_batches cannot be used, since there is no data set to overfit"),
+        (["--trainer.overfit_batches=1"], "overfit_batches cannot be used, because there is no data set to overfit"),
         (["--trainer.overfit_batches=0.5"], "overfit_batches cannot be used"),
         (["--trainer.limit_train_batches=1"], "limit_train_batches cannot be used: set --data.eval_interval"),
         (["--trainer.limit_train_batches=0.5"], "limit_train_batches cannot be used"),
@@ -100,7 +101,7 @@ FIT = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=a", "--trainer.max_
         (["--trainer.check_val_every_n_epoch=0"], "check_val_every_n_epoch must be at least 1"),
         (["--trainer.limit_val_batches=1"], "limit_val_batches cannot be used: set --data.eval_episodes"),
         (["--trainer.limit_test_batches=1"], "limit_test_batches cannot be used: set --data.eval_episodes"),
-        (["--trainer.enable_checkpointing=false"], "--trainer.fast_dev_run=100 plays 100 rounds and leaves nothing"),
+        (["--trainer.enable_checkpointing=false"], "--trainer.fast_dev_run=100 runs 100 rounds and writes no files"),
         (["--trainer.barebones=true"], "barebones cannot be used"),
         (
             ["--trainer.logger=pytorch_lightning.loggers.WandbLogger"],

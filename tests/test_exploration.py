@@ -85,7 +85,7 @@ def test_epsilon_follows_its_schedule(actions):
 
 @pytest.mark.parametrize("ends", [(-0.1, 0.5), (1.0, 1.1), (2.0, 0.0), (0.5, -0.1)])
 def test_an_epsilon_that_is_no_probability_is_refused(ends):
-    with pytest.raises(MaxEntError, match=rf"^epsilon is a probability, but goes from {ends[0]} to {ends[1]}\.$"):
+    with pytest.raises(MaxEntError, match=rf"^epsilon must lie in \[0, 1\], but goes from {ends[0]} to {ends[1]}\.$"):
         EpsilonGreedy(ONE, LinearSchedule(*ends, 10))
 
 

@@ -6,7 +6,7 @@ import yaml
 from cli_helpers import SMALL, fit, refused
 
 from lightning_maxent import MaxEntError, exports
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.cli import main
 from lightning_maxent.configurations import find_configs
 from lightning_maxent.critics import quantile
@@ -88,22 +88,22 @@ def test_an_old_name_on_the_command_line_or_in_a_file_ends_in_the_present_one(gi
 def test_an_option_without_its_class_and_a_class_without_its_option_are_named(capsys):
     error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--model.optimizers.critic.lr=0.1")
     assert (
-        "'lr' is for an optimizer that was not chosen: give the class first, as in --model.optimizers.critic=Fus"
-        in error
+        "'lr' belongs to an optimizer whose class is not given: give the class first, as in "
+        "--model.optimizers.critic=Fus" in error
     )
     error = refused(
         capsys, "fit", "sac/pendulum", *SMALL, "--model.optimizers.schedule=torch.optim.lr_scheduler.StepLR"
     )
     assert error.endswith("StepLR cannot be built without step_size: give it among its init_args.")
     error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--model.optimizers.schedule=null")
-    assert error.endswith("takes null within optimizers alone, as in --model.optimizers='{schedule: null}'.")
+    assert error.endswith("to null, give optimizers as a whole: --model.optimizers='{schedule: null}'.")
 
 
 def test_a_checkpoint_says_what_its_algorithm_is_called_now():
     assert renamed_maker("SAC", ["critic.weight", "policy.weight"]) is None
     assert renamed_maker("PPO", ["value.weight"]) is None
     assert renamed_maker(None, ["value.weight"]) is None
-    assert "made by SAC with a value network, which is now ValueSAC: begin" in str(
+    assert "made by SAC with a value network, which is now ValueSAC: start" in str(
         renamed_maker("SAC", ["value.weight", "target_value.weight"])
     )
 
@@ -115,6 +115,6 @@ def test_the_weights_of_an_old_checkpoint_begin_a_new_run_as_advised(was, now, c
     io.save_checkpoint(io.load_checkpoint(path) | {"algorithm": was}, path)
     error = refused(capsys, "fit", f"--ckpt_path={path}", "--trainer.max_steps=60")
     assert f"made by {was}" in error
-    assert "with its weights by the callback WarmStart" in error
+    assert "from its weights with the callback WarmStart" in error
     warm = ["--trainer.callbacks+=lightning_maxent.callbacks.warm_start.WarmStart", f"--trainer.callbacks.path={path}"]
     main(["fit", f"{now}/pendulum", *SMALL, "--trainer.max_steps=40", "--name=b", *warm])

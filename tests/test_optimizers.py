@@ -74,9 +74,7 @@ def test_a_schedule_depends_on_the_number_of_steps_alone_and_not_on_how_they_wer
 
 
 def test_a_schedule_that_waits_for_a_metric_is_refused():
-    with pytest.raises(
-        MaxEntError, match="of critic cannot follow ReduceLROnPlateau, which waits for a metric: choose"
-    ):
+    with pytest.raises(MaxEntError, match="of critic cannot follow ReduceLROnPlateau, which needs a metric: choose"):
         scheduled(ReduceLROnPlateau)
 
 

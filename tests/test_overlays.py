@@ -69,7 +69,7 @@ def test_a_joint_pass_over_a_sac_with_v_is_refused_in_one_sentence_with_advice_t
     with pytest.raises(SystemExit):
         main(a_short_run(tmp_path, task, f"critic/{overlay}"))
     sentence = capsys.readouterr().err.splitlines()[-1]
-    assert "asks a critic for (s, a) and (s', a') in one pass" in sentence
+    assert "computes (s, a) and (s', a') in one pass" in sentence
     assert list(tmp_path.iterdir()) == []
     advised = re.findall(r"--config ([\w/]+)", sentence)
     assert advised == [WITH_VALUE[task], "critic/crossq"]

@@ -161,7 +161,7 @@ def test_divergence_is_alpha_log_pi_less_q_over_several_actions():
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_stein_update_of_fewer_than_two_particles_is_refused(count):
-    with pytest.raises(MaxEntError, match=f"two or more, but count is {count}"):
+    with pytest.raises(MaxEntError, match=f"at least two particles per state, but count is {count}"):
         SteinUpdate(count)
     with pytest.raises(MaxEntError, match="at least one action"):
         DivergenceUpdate(0)
@@ -172,5 +172,5 @@ def test_updates_name_the_policies_that_they_cannot_train():
     SteinUpdate().check(SteinSampler(2, 1))
     with pytest.raises(MaxEntError, match="SteinSampler has none: use SteinUpdate"):
         DivergenceUpdate().check(SteinSampler(2, 1))
-    with pytest.raises(MaxEntError, match="which Linear does not tell: use DivergenceUpdate"):
+    with pytest.raises(MaxEntError, match="which Linear does not provide: use DivergenceUpdate"):
         SteinUpdate().check(torch.nn.Linear(1, 1))

@@ -126,7 +126,7 @@ def test_a_duration_of_no_step_is_refused(kind, duration):
 
 @pytest.mark.parametrize("ends", [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -2.0)])
 def test_an_exponential_that_would_have_to_reach_zero_is_refused_and_a_line_is_named(ends):
-    with pytest.raises(MaxEntError, match=r"^An exponential schedule .* positive .*linear one may reach zero\.$"):
+    with pytest.raises(MaxEntError, match=r"^An exponential schedule .* positive .*LinearSchedule may reach zero\.$"):
         ExponentialSchedule(*ends, 10)
 
 

@@ -21,7 +21,7 @@ import torch
 import yaml
 from helpers import same
 
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.cli import main
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import solve_multi_goal
@@ -90,7 +90,7 @@ def test_figure_33_draws_prints_one_line_and_trains_only_what_is_not_there(tmp_p
     assert len(checkpoints) == 2
     met = [AtomicCheckpointIO().load_checkpoint(path)["ReplayDataModule"]["replay"] for path in checkpoints]
     same(*met)  # both learn from the same data
-    with pytest.raises(AssertionError, match=r"figure33.py: error: The run .* was begun with other settings"):
+    with pytest.raises(AssertionError, match=r"figure33.py: error: The run .* was started with other settings"):
         small_figure_33(tmp_path, "--trainer.max_steps=80")
     hard, soft = tmp_path.glob("runs/ddpg/*/*"), tmp_path.glob("runs/continuous_soft_q_learning/*/*")
     next(soft).joinpath("finished").unlink()  # as if it had been cut off
@@ -124,7 +124,7 @@ def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_noth
         ("--model.noise=lightning_maxent.noise.NoNoise", "no option 'noise'"),  # one of the two has none
         ("--data.env_id=Pendulum-v1", "The figure shows the multi-goal world, but env_id is Pendulum-v1"),
         ("--data.env_kwargs={actuation_cost: 0.1, distance_cost: 1000.0}", "too low for float64"),
-        ("--data.env_kwargs={goals: [[0.3, 0.0]]}", "the origin, which lies at a goal"),
+        ("--data.env_kwargs={goals: [[0.3, 0.0]]}", "from the origin, but a goal lies there"),
         ("--data.capacity=50", "max_steps 60 must be positive and at most --data.capacity 50"),
         (
             "--data.observation_scaling=lightning_maxent.data.scaling.StandardizedObservations",
@@ -255,7 +255,11 @@ def test_the_temperature_sweep_draws_the_optimum_of_the_objective_that_was_train
     [
         ("temperature_sweep.py", ["--jobs", "0", "--out", "found"], "--jobs must be at least 1, but is 0"),
         ("warm_start.py", ["--jobs", "0", "--out", "found"], "--jobs must be at least 1, but is 0"),
-        ("learning_curves.py", ["nowhere", "--out", "found"], "nowhere is no folder of a run: it has no metrics.csv"),
+        (
+            "learning_curves.py",
+            ["nowhere", "--out", "found"],
+            "nowhere is not the folder of a run: it has no metrics.csv",
+        ),
     ],
 )
 def test_what_a_script_cannot_do_ends_in_one_sentence(script, arguments, sentence):
@@ -271,7 +275,7 @@ def test_two_runs_of_one_algorithm_and_seed_are_not_one_curve(tmp_path, monkeypa
         (tmp_path / run / "metrics.csv").write_text("env_steps,eval/return_mean\n10,1.0\n")
     runs = [str(tmp_path / run) for run in ("one", "other")]
     monkeypatch.setattr(sys, "argv", ["learning_curves.py", *runs, "--out", str(tmp_path / "found")])
-    with pytest.raises(MaxEntError, match="several runs of SAC with seed 3, which would be one curve"):
+    with pytest.raises(MaxEntError, match="several runs of SAC with seed 3, which would give one curve"):
         script("learning_curves").main()
 
 

@@ -125,7 +125,8 @@ def test_target_entropy_of_finite_actions_is_refused_from_log_n_upwards(counts):
         with pytest.raises(MaxEntError) as refusal:
             LearnedTemperature(FiniteActions(counts), target_entropy=unreachable)
         assert re.search(
-            rf"^target_entropy .*at most {highest:.3f} nats.* choose less, or a FixedTemperature\.$", str(refusal.value)
+            rf"^target_entropy .*at most {highest:.3f} nats.* Choose a lower target, or a FixedTemperature\.$",
+            str(refusal.value),
         )
     reachable = LearnedTemperature(FiniteActions(counts), target_entropy=highest - 1e-3)
     assert_close(reachable.target_entropy(), tensor(highest - 1e-3))
@@ -156,7 +157,7 @@ def test_alpha_of_a_uniform_finite_policy_falls_and_of_a_certain_one_rises(count
 @pytest.mark.parametrize("target_entropy", [-1e-6, -2.0])
 def test_target_entropy_below_that_of_a_certain_action_is_refused(target_entropy):
     """There the loss would lower alpha for ever."""
-    with pytest.raises(MaxEntError, match=r"at least 0 nats.*choose more, or a FixedTemperature\.$"):
+    with pytest.raises(MaxEntError, match=r"at least 0 nats.*Choose a higher target, or a FixedTemperature\.$"):
         LearnedTemperature(FiniteActions((3,)), target_entropy=target_entropy)
 
 

@@ -138,7 +138,7 @@ def test_a_policy_leaves_its_model_training():
 @pytest.mark.parametrize("obs", [None, 3.0, np.zeros(3), {"door": 1}, {"room": 2}, "door"])
 def test_what_is_no_observation_is_refused_in_one_sentence(obs):
     policy = TrainedPolicy(*by_hand())
-    with pytest.raises(MaxEntError, match="neither one of the environment's observations nor a batch of them; their"):
+    with pytest.raises(MaxEntError, match="neither an observation of the environment nor a batch of them; their"):
         policy(obs)
 
 
@@ -155,7 +155,7 @@ def test_what_cannot_be_loaded_is_refused_in_one_sentence(trained, tmp_path):
     last = folder / "checkpoints" / "last.ckpt"
     with pytest.raises(MaxEntError, match="There is no checkpoint"):
         load_policy("runs/no_such_run")
-    with pytest.raises(MaxEntError, match=r"neither checkpoints/best\.ckpt nor checkpoints/last\.ckpt in it"):
+    with pytest.raises(MaxEntError, match=r"neither checkpoints/best\.ckpt nor checkpoints/last\.ckpt; give"):
         load_policy(tmp_path)
     with pytest.raises(MaxEntError, match="is no checkpoint"):
         load_policy(folder / "config.yaml")
@@ -174,8 +174,8 @@ def test_what_cannot_be_loaded_is_refused_in_one_sentence(trained, tmp_path):
             config.replace("algorithms.sac.SAC", "algorithms.sac.SAK"),
             "did you mean lightning_maxent.algorithms.sac.SAC",
         ),
-        ("model: 3\n", "is no configuration of a run"),
-        ("- [", "is no configuration of a run"),
+        ("model: 3\n", "is not the configuration of a run"),
+        ("- [", "is not the configuration of a run"),
         (config.replace("Pendulum-v1", "Hopper-v5"), "The checkpoint holds another model"),
         (yaml.safe_dump(raw), "observation_scaling StandardizedObservations, but it is RawObservations here"),
     ]:
@@ -184,5 +184,5 @@ def test_what_cannot_be_loaded_is_refused_in_one_sentence(trained, tmp_path):
         with pytest.raises(MaxEntError, match=said):
             load_policy(last)
     (folder / "config.yaml").unlink()
-    with pytest.raises(MaxEntError, match="give load_policy the model and data that were trained"):
+    with pytest.raises(MaxEntError, match="give model and data to load_policy"):
         load_policy(last)

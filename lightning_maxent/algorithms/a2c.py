@@ -13,20 +13,20 @@ from lightning_maxent.value import StateValue, ValueBuilder
 class A2C(AdvantageAlgorithm):
     """One gradient step of policy and V from every rollout.  Mnih et al. 2016 (arXiv 1602.01783v2), algorithm S3.
 
-    The policy climbs ``A log pi(a|s) + alpha H(pi(.|s))``.  A rollout of n steps of each environment and a
-    ``gae_lambda`` of 1 give the n-step returns of the paper, without its several learners at once.
+    The policy maximizes ``A log pi(a|s) + alpha H(pi(.|s))``.  A rollout of n steps of each environment and a
+    ``gae_lambda`` of 1 give the n-step returns of the paper.  The paper's parallel learners are left out.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space, finite or continuous.
         policy: builds the policy.
         value: builds V from ``obs_dim``.
-        temperature: builds alpha, the source chapter's beta, from ``actions``; .01 in section 8 of the paper.
-        entropy_objective: builds the weight of later states' entropies.
+        temperature: builds alpha, the weight of entropy, from ``actions``; .01 in section 8 of the paper.
+        entropy_objective: builds the rule for the entropies of later states.
         optimizers: how to optimize the networks.
         discount: gamma; .99 in the paper.
         gae_lambda: lambda in [0, 1]; 1 in the paper.
-        max_grad_norm: the gradient of each network is shortened to this norm; ours: .5, of many implementations.
+        max_grad_norm: the gradient of each network is clipped to this norm; .5 is common practice, not from the paper.
     """
 
     networks = ("value", "policy", "temperature")

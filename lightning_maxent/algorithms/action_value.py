@@ -1,14 +1,13 @@
 """What the algorithms with a soft action value have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
+from lightning_maxent.algorithms.feeding import AbstractFeeding, Replay
 from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, soft_bellman_target, soft_returns
@@ -25,9 +24,10 @@ def check_delay(delay: int) -> int:
 
 
 class ActionValueAlgorithm(AbstractAlgorithm, ABC):
-    """Learns from replayed transitions of whatever policy, a batch for every update, unless a subclass says otherwise."""
+    """Learns a critic, from replayed transitions unless a subclass sets another ``feeding``."""
 
     critic: AbstractCritic
+    feeding: AbstractFeeding = Replay()
 
     @abstractmethod
     def q_value(
@@ -57,17 +57,6 @@ class ActionValueAlgorithm(AbstractAlgorithm, ABC):
     @abstractmethod
     def follow_targets(self) -> None:
         """Let every slow copy follow its network; called once after every update."""
-
-    def check_data(self, batch: Any) -> None:
-        if not isinstance(batch, Transition):
-            raise MaxEntError(
-                f"{type(self).__name__} learns from replayed transitions: give it data of the class ReplayDataModule."
-            )
-
-    def batches(self, batch: Any) -> Iterator[Any]:
-        """One for each update, ``[updates, batch] -> [batch]``."""
-        for transitions in zip(*batch):
-            yield Transition(*transitions)
 
     def due(self, delay: int) -> bool:
         """Whether this update is the last of ``delay`` ones: networks updated less often are updated then."""

@@ -1,4 +1,4 @@
-"""The one training step and the one clock."""
+"""What every algorithm has: networks with a loss and an optimizer each, one training step, one clock."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -14,17 +14,22 @@ from torch.optim import Optimizer
 
 from lightning_maxent.algorithms.checks import (
     check_averaging,
+    check_finite_actions,
     check_losses,
+    check_made_by,
     check_network,
     check_optimizers,
     check_reached,
 )
-from lightning_maxent.errors import DivergedError, MaxEntError
-from lightning_maxent.inspection import diverged
+from lightning_maxent.algorithms.feeding import AbstractFeeding
+from lightning_maxent.contracts import check_same_tensors
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.lightning_internals import callbacks_of, set_global_step
+from lightning_maxent.metric_means import EpisodeMeans, MetricMeans
 from lightning_maxent.networks import AbstractConstraint
 from lightning_maxent.objectives import Scalar
-from lightning_maxent.old_names import renamed_maker
 from lightning_maxent.optimizers import Clock, LearningRates, Optimizers
+from lightning_maxent.run_data import data_of
 from lightning_maxent.schedules import AbstractSchedule
 from lightning_maxent.targets import frozen_statistics
 from lightning_maxent.temperature import AbstractTemperature
@@ -40,8 +45,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     """An algorithm is a dictionary of losses, keyed by the network that each one moves.
 
     A key is the name of a network attribute, of its optimizer and of its loss in the logs.  A subclass names its networks
-    in ``networks``, builds the parts and gives the abstract methods; this class steps optimizers and learning-rate
-    schedules, advances the clock and measures evaluation episodes.
+    in ``networks``, says how it is fed in ``feeding``, builds the parts and implements the abstract methods.  This class
+    steps optimizers and learning-rate schedules, advances the clock and measures evaluation episodes.
 
     A subclass that overrides ``configure_optimizers`` returns one optimizer for each of ``trained_networks()``, in that
     order, alone or with learning-rate schedulers in one of Lightning's forms.  The schedulers take their steps on
@@ -59,6 +64,9 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     networks: ClassVar[tuple[str, ...]] = ()
     """Names of the attributes that are trained, in the order of their optimizers."""
 
+    feeding: AbstractFeeding
+    """Which data of a round the algorithm learns from, and in which batches: ``Replay()`` or ``Rollouts()``."""
+
     def __init__(self, temperature: AbstractTemperature, optimizers: Optimizers, discount: float):
         super().__init__()
         if not 0 <= discount <= 1:
@@ -72,20 +80,18 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self.automatic_optimization = False  # one optimizer per network
         self.temperature, self.discount = temperature, discount
         self._optimizers, self._learning_rates = optimizers, LearningRates([])
-        self._sums: dict[str, Tensor] = {}  # of what was recorded since the last drain
-        self._counts: dict[str, int] = {}
+        self._metrics, self._episodes = MetricMeans(), EpisodeMeans()
         self.gradient_steps = 0
         self._found: dict[tuple[type[nn.Module], str], list[Any]] = {}
         self._moved: set[str] = set()  # networks whose loss has reached them
-        self._episodes: list[dict[str, Tensor]] = []
 
-    @abstractmethod
-    def check_data(self, batch: Any) -> None:
-        """Raise ``MaxEntError`` unless the data of a round are of the kind to learn from."""
+    def prepare(self, data: Any) -> Any:
+        """What the losses are computed from, given a batch of transitions or a whole rollout; by default the same."""
+        return data
 
-    @abstractmethod
-    def batches(self, batch: Any) -> Iterator[Any]:
+    def batches(self, data: Any) -> Iterator[Any]:
         """What each update of a round learns from."""
+        return self.feeding.batches(data, self.prepare)
 
     @abstractmethod
     def losses(self, batch: Any) -> dict[str, Scalar]:
@@ -185,8 +191,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
                 "TrainedPolicy(model, data), gives actions for observations, and trainer.test(model, data) plays episodes."
             )
         self.check_trainer(self.trainer)
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        check_averaging(self.trainer.callbacks, getattr(data, "steps_per_round", 1))  # type: ignore[attr-defined]
+        data = data_of(self.trainer)
+        check_averaging(callbacks_of(self.trainer), data.steps_per_round if data else 1)
 
     @staticmethod
     def check_trainer(trainer: pl.Trainer) -> None:
@@ -205,8 +211,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """A log of losses and training returns, unless the Trainer has one."""
-        callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        return [] if any(isinstance(each, TrainingLog) for each in callbacks) else [TrainingLog()]
+        return [] if any(isinstance(each, TrainingLog) for each in callbacks_of(self.trainer)) else [TrainingLog()]
 
     def on_fit_start(self) -> None:
         self._trained = self.trained_networks()
@@ -227,27 +232,14 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     def training_step(self, batch: Round, batch_idx: int) -> None:
         optimizers = self.optimizers(use_pl_optimizer=False)
         named = dict(zip(self._trained, optimizers if isinstance(optimizers, list) else [optimizers], strict=True))
-        self.check_data(batch.batch)
+        self.feeding.check(type(self).__name__, batch.batch)
         for each in self.batches(batch.batch):
             self.update(each, named)
             self._advance_learning_rates("updates", self.gradient_steps)
         self._advance_learning_rates("env_steps", batch.env_steps)
-        self._advance_clock(batch.env_steps)
-
-    def _advance_clock(self, env_steps: int) -> None:
-        """Make environment steps the trainer's ``global_step`` and the x-axis of its loggers.
-
-        Lightning counts the steps of wrapped optimizers; these are stepped raw, and its counter is set instead.
-        """
-        loop = self.trainer.fit_loop.epoch_loop
-        progress = loop.manual_optimization.optim_step_progress
-        delta = env_steps - progress.total.completed
-        for counter in (progress.total, progress.current):
-            counter.ready += delta
-            counter.completed += delta
-        loop._batches_that_stepped = env_steps
-        self.advance_schedules(env_steps)
-        if 0 <= self.trainer.max_steps <= env_steps:
+        self.advance_schedules(batch.env_steps)
+        set_global_step(self.trainer, batch.env_steps)
+        if 0 <= self.trainer.max_steps <= batch.env_steps:
             self.trainer.should_stop = True  # or Lightning would skip the evaluation at the end of a short last epoch
 
     def advance_schedules(self, env_steps: int) -> None:
@@ -276,7 +268,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             DivergedError: if one is not finite.
         """
         with frozen_statistics(self):
-            return self._finite(self._act(obs.to(self.device), deterministic).cpu())
+            action = self._act(obs.to(self.device), deterministic).cpu()
+        return check_finite_actions(action, self)
 
     @torch.no_grad()
     def explore(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
@@ -286,38 +279,20 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             DivergedError: if one is not finite.
         """
         with frozen_statistics(self):
-            return self._finite(self._explore(obs.to(self.device)).cpu())
-
-    def _finite(self, action: Tensor) -> Tensor:
-        if action.isfinite().all():
-            return action
-        parts = diverged(self.state_dict())
-        raise DivergedError(
-            f"After {self.gradient_steps:,} updates actions are not finite, and neither are the weights of "
-            f"{' and '.join(parts)}: lower the learning rates, and start anew or from the last checkpoint."
-            if parts
-            else "The policy gave an action that is not finite, although all weights are: look into its forward."
-        )
+            action = self._explore(obs.to(self.device)).cpu()
+        return check_finite_actions(action, self)
 
     # ---- measuring --------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def record(self, metrics: dict[str, Tensor]) -> None:
-        """Add to the sums of this logging interval, without leaving the device."""
-        for name, metric in metrics.items():
-            if name in self._sums:
-                self._sums[name] += metric
-            else:
-                self._sums[name] = metric.detach().float().clone()
-            self._counts[name] = self._counts.get(name, 0) + 1
+        """Add to the means of this logging interval, without leaving the device."""
+        self._metrics.add(metrics)
 
     def drain_metrics(self) -> dict[str, float]:
-        """Means over what was recorded since the last call; learning rates that follow a schedule, as they are; and the
-        number of gradient steps so far.
+        """Means over what was recorded since the last call, learning rates that follow a schedule, the target entropy, and
+        the number of gradient steps so far.
         """
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
-        self._sums.clear()
-        self._counts.clear()
+        means = self._metrics.drain()
         target_entropy = self.temperature.target_entropy()
         if target_entropy is not None:
             means["entropy_target"] = float(target_entropy)
@@ -334,32 +309,9 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         Raises:
             MaxEntError: if it was made by another one, or its tensors do not fit.
         """
-        made_by = checkpoint.get("algorithm")
-        if sentence := renamed_maker(made_by, checkpoint.get("state_dict", {})):
-            raise MaxEntError(sentence)
-        if made_by not in (None, type(self).__name__):
-            raise MaxEntError(
-                f"The checkpoint was made by {made_by}, but this is {type(self).__name__}: give the configuration that made it, or "
-                f"begin a new run with these weights by the callback WarmStart."
-            )
-        self.check_fits(checkpoint)
+        check_made_by(checkpoint, type(self).__name__)
+        check_same_tensors(checkpoint, self)
         self.gradient_steps = checkpoint.get("gradient_steps", 0)
-
-    def check_fits(self, checkpoint: dict) -> None:
-        """Raise ``MaxEntError`` unless the tensors of a checkpoint are those of this model."""
-        own, saved = self.state_dict(), checkpoint.get("state_dict", {})
-        parameters = [name for name, _ in self.named_parameters()]  # a buffer may have a row for each environment
-        differ = [name for name in parameters if name in saved and own[name].shape != saved[name].shape]
-        differ += [name for name in (*own, *saved) if name not in saved or name not in own]
-        if differ:
-            there, here = (
-                "absent" if state is None else f"{list(state.shape)}"
-                for state in (saved.get(differ[0]), own.get(differ[0]))
-            )
-            raise MaxEntError(
-                f"The checkpoint holds another model: {len(differ)} of its tensors do not fit, e.g. {differ[0]} is "
-                f"{there} there and {here} here; give the configuration that made it."
-            )
 
     def episode_metrics(self, episode: Episode) -> dict[str, Tensor]:
         """What one evaluation episode shows.
@@ -379,7 +331,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         } | predictions
 
     def validation_step(self, batch: Episode, batch_idx: int) -> None:
-        self._episodes.append({name: metric.cpu() for name, metric in self.episode_metrics(batch).items()})
+        self._episodes.add(self.episode_metrics(batch))
 
     def on_validation_epoch_end(self) -> None:
         self._log_episodes("eval")
@@ -391,12 +343,5 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self._log_episodes("test")
 
     def _log_episodes(self, stage: str) -> None:
-        values: dict[str, list[Tensor]] = {}
-        for episode in self._episodes:
-            for name, metric in episode.items():
-                values.setdefault(name, []).append(metric)
-        self._episodes = []
-        for name, metrics in values.items():
-            self.log(f"{stage}/{name}_mean", torch.stack(metrics).mean())
-            if name == "return":
-                self.log(f"{stage}/return_std", torch.stack(metrics).std(correction=0))
+        for name, metric in self._episodes.drain().items():
+            self.log(f"{stage}/{name}", metric)

@@ -1,18 +1,27 @@
-"""What the training step needs of an algorithm: a loss and an optimizer for each network, under the network's name."""
+"""Checks of algorithms: every network needs a loss and an optimizer under its name."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.contracts import diverged
+from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.objectives import Scalar
+from lightning_maxent.old_names import renamed_maker
 
 
 def check_network(algorithm: str, name: str, network: object) -> None:
-    """Raise ``MaxEntError`` unless what an algorithm names among its networks is one."""
+    """Raise ``MaxEntError`` if a name in ``networks`` of an algorithm is not that of a network.
+
+    Args:
+        algorithm: name of the algorithm.
+        name: the name in ``networks``.
+        network: the attribute of that name, or None.
+    """
     if not isinstance(network, nn.Module):
         raise MaxEntError(
             f"{algorithm} names {name!r} among its networks, but has no network of that name: assign the network to "
@@ -21,13 +30,13 @@ def check_network(algorithm: str, name: str, network: object) -> None:
 
 
 def check_losses(algorithm: str, losses: Mapping[str, Scalar], known: Iterable[str], trained: Container[str]) -> None:
-    """Raise ``MaxEntError`` for a loss that is not a network's, is not one number, or has no gradient.
+    """Raise ``MaxEntError`` for a loss that has no network, is not one number, or has no gradient.
 
     Args:
-        algorithm: its name.
-        losses: of one update.
+        algorithm: name of the algorithm.
+        losses: the losses of one update.
         known: names of all networks.
-        trained: names of those with parameters; a constant temperature, say, has a loss but nothing to be moved.
+        trained: names of the networks with parameters; a fixed temperature, for example, has none.
     """
     for name, loss in losses.items():
         if name in trained:
@@ -45,7 +54,7 @@ def check_losses(algorithm: str, losses: Mapping[str, Scalar], known: Iterable[s
 
 
 def check_reached(algorithm: str, name: str, network: nn.Module) -> None:
-    """Raise ``MaxEntError`` unless the loss of a network had a gradient in one of its parameters."""
+    """Raise ``MaxEntError`` if no parameter of a network got a gradient from its loss."""
     if all(parameter.grad is None for parameter in network.parameters()):
         raise MaxEntError(
             f"The loss {name!r} of {algorithm} has no gradient in any parameter of {name}, so {name} would never learn: compute "
@@ -54,7 +63,7 @@ def check_reached(algorithm: str, name: str, network: nn.Module) -> None:
 
 
 def check_optimizers(algorithm: str, networks: Mapping[str, nn.Module], optimizers: Sequence[Optimizer]) -> None:
-    """Raise ``MaxEntError`` unless ``configure_optimizers`` returned one optimizer for each network, in their order."""
+    """Raise ``MaxEntError`` unless ``configure_optimizers`` returned one optimizer per network, in their order."""
     own = [{id(parameter) for parameter in network.parameters()} for network in networks.values()]
     given = [{id(each) for group in optimizer.param_groups for each in group["params"]} for optimizer in optimizers]
     if len(given) != len(own) or not all(moved and moved <= network for moved, network in zip(given, own)):
@@ -65,11 +74,11 @@ def check_optimizers(algorithm: str, networks: Mapping[str, nn.Module], optimize
 
 
 def check_averaging(callbacks: Iterable[pl.Callback], steps_per_round: int) -> None:
-    """Raise ``MaxEntError`` for callbacks of Lightning that would not average weights as they say.
+    """Raise ``MaxEntError`` for callbacks of Lightning that would not average weights correctly here.
 
     Args:
-        callbacks: the Trainer's.
-        steps_per_round: environment steps, which are the Trainer's steps, from one update of the average to the next.
+        callbacks: the callbacks of the Trainer.
+        steps_per_round: environment steps between two updates of the average; the Trainer counts environment steps.
     """
     averages = [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
     if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
@@ -78,10 +87,35 @@ def check_averaging(callbacks: Iterable[pl.Callback], steps_per_round: int) -> N
             "optimization: use WeightAveraging or EMAWeightAveraging."
         )
     if len(averages) > 1:
-        raise MaxEntError("Two averages of the weights would be evaluated in place of each other: give one callback.")
+        raise MaxEntError("Only one average of the weights can be evaluated: give one callback of WeightAveraging.")
     for average in averages:
         if isinstance(average, EMAWeightAveraging) and average.update_every_n_steps > 1 and steps_per_round > 1:
             raise MaxEntError(
                 f"EMAWeightAveraging updates its average once in a round of {steps_per_round} environment steps: leave "
                 f"update_every_n_steps at 1, not {average.update_every_n_steps}, and choose decay for that."
             )
+
+
+def check_finite_actions(action: Tensor, algorithm: nn.Module) -> Tensor:
+    """Return the actions, or raise ``DivergedError`` unless all are finite."""
+    if action.isfinite().all():
+        return action
+    parts = diverged(algorithm.state_dict())
+    raise DivergedError(
+        f"After {algorithm.gradient_steps:,} updates actions are not finite, and neither are the weights of "
+        f"{' and '.join(parts)}: lower the learning rates, and start anew or from the last checkpoint."
+        if parts
+        else "The policy gave an action that is not finite, although all weights are: look into its forward."
+    )
+
+
+def check_made_by(checkpoint: Mapping[str, Any], algorithm: str) -> None:
+    """Raise ``MaxEntError`` for a checkpoint of another algorithm, or of the same one under its former name."""
+    made_by = checkpoint.get("algorithm")
+    if sentence := renamed_maker(made_by, checkpoint.get("state_dict", {})):
+        raise MaxEntError(sentence)
+    if made_by not in (None, algorithm):
+        raise MaxEntError(
+            f"The checkpoint was made by {made_by}, but this is {algorithm}: give the configuration that made it, or begin a "
+            f"new run with these weights by the callback WarmStart."
+        )

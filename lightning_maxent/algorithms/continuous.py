@@ -1,4 +1,4 @@
-"""What the algorithms over continuous actions have in common."""
+"""Base classes of the algorithms for continuous actions."""
 
 from abc import ABC
 
@@ -11,20 +11,21 @@ from lightning_maxent.critics.base import CriticBuilder, build_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import soft_value
 from lightning_maxent.optimizers import Optimizers
-from lightning_maxent.policies.base import PolicyBuilder, build_policy
+from lightning_maxent.policies.base import PolicyBuilder
+from lightning_maxent.policies.building import build_policy
 from lightning_maxent.targets import AbstractTarget
 from lightning_maxent.temperature import TemperatureBuilder
 from lightning_maxent.transition import Transition
 
 
 class ContinuousAlgorithm(ActionValueAlgorithm, ABC):
-    """A critic over actions in ``[-1, 1]^dim``.
+    """An algorithm with a critic for actions in ``[-1, 1]^dim``.
 
     Raises:
         MaxEntError: for finite actions.
     """
 
-    target_critic: AbstractTarget  # where there is one
+    target_critic: AbstractTarget  # only in algorithms with a target critic
 
     def __init__(
         self,
@@ -37,7 +38,7 @@ class ContinuousAlgorithm(ActionValueAlgorithm, ABC):
     ):
         if not isinstance(actions, BoxActions):
             raise MaxEntError(
-                f"{type(self).__name__} needs continuous actions (a Box), but this environment has finitely many: use "
+                f"{type(self).__name__} needs continuous actions (a Box), but this environment has finite actions: use "
                 f"SoftQLearning or DiscreteSAC, or a continuous variant of the task (e.g. `continuous: true` in the "
                 f"env_kwargs of LunarLander-v3)."
             )
@@ -50,7 +51,7 @@ class ContinuousAlgorithm(ActionValueAlgorithm, ABC):
         next_obs: Float[Tensor, "pair obs_dim"],
         next_action: Float[Tensor, "pair action_dim"],
     ) -> tuple[Float[Tensor, "member batch *atom"], Float[Tensor, "member pair *atom"]]:
-        """What Q predicts of the transitions' actions, and what the target critic predicts next, without gradient."""
+        """Predictions of Q for ``(s, a)``, and of the target critic for the next pairs, without gradients."""
         pairs = (batch.obs, batch.action), (next_obs, next_action)
         return self.target_critic.predictions(self.critic, nn.Module.__call__, *pairs)
 
@@ -61,7 +62,7 @@ class ContinuousAlgorithm(ActionValueAlgorithm, ABC):
 
 
 class ActorCritic(ContinuousAlgorithm, ABC):
-    """A critic, and a policy with a density.
+    """An algorithm with a critic and a policy with a density.
 
     Raises:
         MaxEntError: for finite actions, or a policy without a density.
@@ -86,6 +87,6 @@ class ActorCritic(ContinuousAlgorithm, ABC):
     def value_and_entropy(
         self, obs: Float[Tensor, "batch obs_dim"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """From one action each."""
+        """The soft value and the entropy of the policy in every state, each estimated from one action."""
         action, log_prob = self.policy(obs)
         return soft_value(self.q_value(obs, action), log_prob, self.temperature()), -log_prob

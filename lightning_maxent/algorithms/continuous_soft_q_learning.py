@@ -1,4 +1,4 @@
-"""Soft Q-learning over continuous actions."""
+"""Soft Q-learning for continuous actions."""
 
 import torch
 from jaxtyping import Float
@@ -10,38 +10,40 @@ from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.objectives import Scalar, soft_mixture
 from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
 from lightning_maxent.particles import AbstractParticles, UniformParticles
-from lightning_maxent.policies.base import SamplerBuilder, build_sampler, same_noise_each_time
+from lightning_maxent.policies.base import SamplerBuilder, same_noise_each_time
+from lightning_maxent.policies.building import build_sampler
 from lightning_maxent.policy_updates import AbstractPolicyUpdate, SteinUpdate
 from lightning_maxent.targets import PeriodicTarget, TargetBuilder, frozen, frozen_statistics
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 
-CANDIDATES = 32  # samples of the policy among which Q chooses the one best guess; ours
+CANDIDATES = 32  # samples of the policy; the one with the highest Q is the deterministic action.  Our choice
 
 
 class ContinuousSoftQLearning(ContinuousAlgorithm):
-    """Q, its copy, and a policy that learns to sample ``exp(Q/alpha)/Z``.  Haarnoja et al. 2017 (arXiv 1702.08165v2).
+    """Q with a target network, and a policy that learns to sample ``exp(Q/alpha)/Z``.
 
-    Q regresses on ``r + gamma V(s')``, where V is estimated with the copy of Q from several actions ("particles") in
-    every next state; the policy follows Q and keeps all the modes that Q has.  At ``alpha = 0`` V is the maximum over the
-    particles (their mean with ``PolicyExpectation``), and samples climb Q.
+    Haarnoja et al. 2017 (arXiv 1702.08165v2).  Q regresses on ``r + gamma V(s')``.  V is estimated from several actions
+    ("particles") in every next state, with the target network of Q.  The policy learns to sample all modes of
+    ``exp(Q/alpha)``.  At ``alpha = 0``, V is the maximum over the particles (with ``PolicyExpectation``, their mean),
+    and the policy maximizes Q.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
         critic: builds Q.
-        policy: builds the policy: a density, or a sampler that tells its samples before tanh.
-        particles: where V(s') is estimated.
-        policy_update: how the policy follows Q.
-        temperature: builds alpha from ``actions``; a learned one steers the entropy that the particles tell: that of
-            ``exp(Q/alpha)/Z``, with ``PolicyExpectation`` the policy's own.
-        target: builds the copy of Q.
+        policy: builds the policy: a density, or a sampler with samples before tanh.
+        particles: draws the actions from which V(s') is estimated.
+        policy_update: computes the loss of the policy.
+        temperature: builds alpha from ``actions``.  A learned temperature holds the entropy that is estimated from the
+            particles: that of ``exp(Q/alpha)/Z`` or, with ``PolicyExpectation``, that of the policy.
+        target: builds the target network of Q.
         optimizers: how to optimize the networks.
         discount: gamma; .99 in the paper.
 
     Raises:
-        MaxEntError: for finite actions, particles or an update that the policy cannot serve, or a target entropy that the
-            particles cannot tell.
+        MaxEntError: for finite actions, for particles or an update that do not work with the policy, or for a target
+            entropy that the particles cannot resolve.
     """
 
     networks = ("critic", "policy", "temperature")
@@ -101,7 +103,7 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
         return self.particles.weigh(q.view(log_density.shape), log_density, alpha)
 
     def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
-        """Samples; if ``deterministic``, the one that Q thinks best of the same ``CANDIDATES`` each time."""
+        """Samples; if ``deterministic``, the sample with the highest Q among ``CANDIDATES`` with fixed noise."""
         if not deterministic:
             return self.policy.samples(obs, 1).squeeze(1)
         with same_noise_each_time(obs.device):
@@ -112,7 +114,7 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
     def value_and_entropy(
         self, obs: Float[Tensor, "batch obs_dim"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """Of ``exp(Q/alpha)/Z``, estimated from particles; of the policy itself with ``PolicyExpectation``."""
+        """Those of ``exp(Q/alpha)/Z``, or with ``PolicyExpectation`` of the policy, estimated from particles."""
         alpha = self.temperature()
         particles, log_density = self.particles.draw(self.policy, obs, self.action_dim)
         q = self.q_value(obs.repeat_interleave(particles.shape[1], dim=0), particles.flatten(0, 1))

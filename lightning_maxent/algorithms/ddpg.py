@@ -1,4 +1,4 @@
-"""The deterministic limit: deep deterministic policy gradient."""
+"""Deep deterministic policy gradient."""
 
 from collections.abc import Callable
 
@@ -13,9 +13,10 @@ from lightning_maxent.targets import PolyakTarget, TargetBuilder
 
 
 class DDPG(DeterministicAlgorithm):
-    """Q, a deterministic policy that climbs it, slow copies of both, and noise to explore.  No entropy anywhere.
+    """A deterministic policy that maximizes Q, with target networks and exploration by noise; without entropy.
 
-    Q regresses on ``r + gamma Q'(s', mu'(s'))``.  Lillicrap et al. 2015 (arXiv 1509.02971v6), algorithm 1.
+    Q regresses on ``r + gamma Q'(s', mu'(s'))`` with the target networks Q' and mu'.  Lillicrap et al. 2015 (arXiv
+    1509.02971v6), algorithm 1.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -23,11 +24,11 @@ class DDPG(DeterministicAlgorithm):
         critic: builds Q.
         policy: builds the policy, ``[batch, obs_dim] -> [batch, action_dim]`` in [-1, 1], from ``obs_dim`` and
             ``action_dim``.
-        noise: builds what is added to the actions played to learn from.
-        smoothing: builds what is added to the next action of the backup.
-        target: builds the slow copies.
+        noise: builds the noise on actions that collect data.
+        smoothing: builds the noise on the next action in the backup.
+        target: builds the target networks.
         optimizers: how to optimize the networks.
-        policy_delay: updates of Q and of the copies for every one of the policy.
+        policy_delay: number of updates of Q and the target networks per update of the policy.
         discount: gamma; .99 in the paper.
     """
 

@@ -1,4 +1,4 @@
-"""What DDPG and TD3 have in common: a deterministic policy that climbs Q."""
+"""The base class of DDPG and TD3."""
 
 from abc import ABC
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.noise import NoiseBuilder
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.optimizers import Optimizers
-from lightning_maxent.policies.base import build_deterministic_policy
+from lightning_maxent.policies.building import build_deterministic_policy
 from lightning_maxent.targets import TargetBuilder, frozen
 from lightning_maxent.temperature import FixedTemperature
 from lightning_maxent.transition import Transition
 
 
 class DeterministicAlgorithm(ContinuousAlgorithm, ABC):
-    """Q, a deterministic policy that climbs it, slow copies of both, and noise to explore.  No entropy anywhere."""
+    """A deterministic policy that maximizes Q, with target networks and exploration by noise; without entropy."""
 
     networks = ("critic", "policy")
 
@@ -71,6 +71,6 @@ class DeterministicAlgorithm(ContinuousAlgorithm, ABC):
     def value_and_entropy(
         self, obs: Float[Tensor, "batch obs_dim"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """``Q(s, mu(s))`` and zero: one action is certain, and its entropy has no weight."""
+        """``Q(s, mu(s))``, and zero for the entropy, because one action is certain and alpha is zero."""
         value = self.q_value(obs, self.policy(obs))
         return value, torch.zeros_like(value)

@@ -1,4 +1,4 @@
-"""Soft Actor-Critic over finite actions, with V computed from target critics."""
+"""Soft Actor-Critic for finite actions, with V computed from target critics."""
 
 import torch
 from jaxtyping import Float
@@ -11,20 +11,22 @@ from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss
 from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
-from lightning_maxent.policies.base import FinitePolicyBuilder, build_finite_policy
+from lightning_maxent.policies.base import FinitePolicyBuilder
+from lightning_maxent.policies.building import build_finite_policy
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, frozen_statistics
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 
 
 class DiscreteSAC(FiniteAlgorithm):
-    """Twin Q over all actions, their slow copies, policy and temperature.  Christodoulou 2019 (arXiv 1910.07207v2).
+    """Twin Q with target networks, policy and temperature for finite actions.  Christodoulou 2019 (arXiv 1910.07207v2).
 
-    Q regresses on ``r + gamma V(s')`` where ``V(s') = sum_a pi(a|s') Q'(s',a) + alpha H(pi(.|s'))`` with the copies Q';
-    the policy climbs the same sum with Q.  No action is sampled in any loss.
+    Q regresses on ``r + gamma V(s')`` with ``V(s') = sum_a pi(a|s') Q'(s',a) + alpha H(pi(.|s'))`` and the target
+    network Q'.  The policy maximizes the same sum with Q.  No loss samples an action.
 
-    A ``MultiDiscrete`` action of few combinations is one choice among all of them, and nothing is approximated.  Where
-    they are too many, Q is a sum over factors and the policy a product over factors; sums stay exact.
+    A ``MultiDiscrete`` action with few combinations is treated as one choice among all of them, without approximation.
+    With too many combinations, Q is a sum over factors and the policy a product over factors; sums over actions are
+    still exact.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -32,10 +34,10 @@ class DiscreteSAC(FiniteAlgorithm):
         critic: builds Q.
         policy: builds the policy.
         temperature: builds alpha from ``actions``.
-        target: builds the slow copy of Q.
-        exploration: builds what plays while learning.
+        target: builds the target network of Q.
+        exploration: builds the rule for actions that collect data.
         optimizers: how to optimize the networks.
-        policy_delay: updates of Q for every one of policy and temperature.
+        policy_delay: number of updates of Q per update of policy and temperature.
         discount: gamma.
     """
 

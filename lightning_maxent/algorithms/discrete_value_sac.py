@@ -1,4 +1,4 @@
-"""Soft Actor-Critic over finite actions, with a value network."""
+"""Soft Actor-Critic for finite actions, with a value network."""
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,8 @@ from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.exploration import ExplorationBuilder, PolicyExploration
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_policy_loss, squared_error
 from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
-from lightning_maxent.policies.base import FinitePolicyBuilder, build_finite_policy
+from lightning_maxent.policies.base import FinitePolicyBuilder
+from lightning_maxent.policies.building import build_finite_policy
 from lightning_maxent.targets import PolyakTarget, TargetBuilder, build_state_target
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
@@ -21,16 +22,18 @@ INSTEAD = "DiscreteSAC, as in --config discrete_sac/cartpole --config critic/cro
 
 
 class DiscreteValueSAC(FiniteAlgorithm):
-    """V, its slow copy, twin Q over all actions, policy and temperature: ``ValueSAC`` with sums in place of samples.
+    """``ValueSAC`` for finite actions, with sums over actions in place of samples.
 
-    V regresses on ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))``, Q on ``r + gamma V'(s')`` with the copy V', and the
-    policy climbs the same sum.  Haarnoja et al. 2018a with the expectations of Christodoulou 2019.
+    V regresses on ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))``, Q on ``r + gamma V'(s')`` with the target network V',
+    and the policy maximizes ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))``.  Haarnoja et al. 2018a with the expectations
+    of Christodoulou 2019.
 
-    The critic is asked once and read twice: Q is the mean of its ``target`` where V regresses on it, since V is what
-    enters the backup, and its ``value`` where the policy climbs it.
+    One prediction of the critic is used twice.  V regresses on the mean of ``critic.target``, because V enters the
+    backup.  The policy maximizes ``critic.value``.
 
-    A ``MultiDiscrete`` action of few combinations is one choice among all of them, and nothing is approximated.  Where
-    they are too many, Q is a sum over factors and the policy a product over factors; sums stay exact.
+    A ``MultiDiscrete`` action with few combinations is treated as one choice among all of them, without approximation.
+    With too many combinations, Q is a sum over factors and the policy a product over factors; sums over actions are
+    still exact.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -39,10 +42,10 @@ class DiscreteValueSAC(FiniteAlgorithm):
         policy: builds the policy.
         value: builds V from ``obs_dim``.
         temperature: builds alpha from ``actions``.
-        target: builds the slow copy of V; no joint pass, which is for critics.
-        exploration: builds what plays while learning.
+        target: builds the target network of V; not a joint pass, which is for critics.
+        exploration: builds the rule for actions that collect data.
         optimizers: how to optimize the networks.
-        policy_delay: updates of Q for every one of policy and temperature.
+        policy_delay: number of updates of Q per update of policy and temperature.
         discount: gamma.
 
     Raises:

@@ -12,18 +12,18 @@ from lightning_maxent.temperature import FixedTemperature
 
 
 class DQN(QLearning):
-    """Soft Q-learning at ``alpha = 0``: the maximum in the backup, the best action as policy, and noise to explore.
+    """Q-learning, which is soft Q-learning at ``alpha = 0``: the backup has the maximum, and the policy is greedy.
 
-    Mnih et al. 2015, algorithm 1, with any critic in the place of theirs.
+    Mnih et al. 2015, algorithm 1, with any critic.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be finite.
         critic: builds Q.
-        exploration: builds what plays while learning, such as ``EpsilonGreedy``; nothing else tries other actions.
-        target: builds the slow copy of Q; every 10,000 updates in extended data table 1 of the paper.
+        exploration: builds the rule for actions that collect data, such as ``EpsilonGreedy``.
+        target: builds the target network of Q; copied every 10,000 updates in extended data table 1 of the paper.
         optimizers: how to optimize the networks.
-        discount: gamma; .99 there.
+        discount: gamma; .99 in that table.
     """
 
     networks = ("critic",)

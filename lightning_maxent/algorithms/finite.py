@@ -1,4 +1,4 @@
-"""What the algorithms over finite actions have in common: every expectation over actions is an exact sum."""
+"""The base class of the algorithms for finite actions, which compute expectations over actions as exact sums."""
 
 import math
 from abc import ABC, abstractmethod
@@ -20,10 +20,10 @@ from lightning_maxent.transition import Transition
 
 
 class FiniteAlgorithm(ActionValueAlgorithm, ABC):
-    """A critic over finite actions, and a policy that says the probability of each.
+    """An algorithm with a critic and a policy for finite actions.
 
-    For actions of several factors Q is a sum over the factors and the policy a product; with one factor (``Discrete``,
-    or ``MultiDiscrete`` with combinations few enough to be counted) both are free.
+    For actions of several factors, Q is a sum over the factors and the policy is a product.  With one factor
+    (``Discrete``, or ``MultiDiscrete`` with few combinations) both can be any functions.
 
     Raises:
         MaxEntError: for continuous actions.
@@ -41,8 +41,8 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
     ):
         if not isinstance(actions, FiniteActions):
             raise MaxEntError(
-                f"{type(self).__name__} needs finitely many actions (Discrete or MultiDiscrete), but this environment "
-                f"has continuous ones: use SAC or ValueSAC."
+                f"{type(self).__name__} needs finite actions (Discrete or MultiDiscrete), but this environment has "
+                f"continuous actions: use SAC or ValueSAC."
             )
         super().__init__(temperature(actions), optimizers, discount)
         self.actions = actions
@@ -51,7 +51,7 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         self._one_hots: Tensor
         self.register_buffer("_one_hots", torch.eye(actions.dim), persistent=False)
 
-    target_critic: AbstractTarget  # where there is one
+    target_critic: AbstractTarget  # only in algorithms with a target critic
 
     @abstractmethod
     def log_probs(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
@@ -60,19 +60,19 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
     def every_action(
         self, critic: AbstractCritic, obs: Float[Tensor, "batch obs_dim"]
     ) -> Float[Tensor, "member batch action_dim *atom"]:
-        """A critic's predictions for every action."""
+        """The predictions of a critic for every action."""
         return self.actions.balanced(critic.every_action(obs, self._one_hots))
 
     def predictions(
         self, batch: Transition
     ) -> tuple[Float[Tensor, "member batch action_dim *atom"], Float[Tensor, "member batch action_dim *atom"]]:
-        """What Q predicts of every action, and what the target critic predicts in the next state, without gradient."""
+        """Predictions for every action: of Q, and of the target critic in the next state without gradients."""
         return self.target_critic.predictions(self.critic, self.every_action, (batch.obs,), (batch.next_obs,))
 
     def every_value(
         self, prediction: Float[Tensor, "member batch action_dim *atom"]
     ) -> Float[Tensor, "batch action_dim"]:
-        """What the policy climbs, for every action."""
+        """Q(s,a) of every action, which the policy maximizes."""
         return self.critic.value(prediction.flatten(1, 2)).unflatten(0, prediction.shape[1:3])
 
     def state_value_distribution(
@@ -81,11 +81,10 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         log_probs: Float[Tensor, "batch action_dim"],
         alpha: Scalar,
     ) -> ReturnDistribution:
-        """What the critic's ``target`` says of a state with an action of the policy, less ``alpha log pi``.
+        """The distribution of ``critic.target(s,a) - alpha log pi(a|s)`` for an action of the policy, for the backup.
 
-        The backup is made of it.  Its mean is ``sum_a pi(a|s) E[target(s,a)] + alpha H(pi(.|s))``.
-
-        Of several factors one is drawn at random and stands for all, times their number, which keeps the mean.
+        Its mean is ``sum_a pi(a|s) E[target(s,a)] + alpha H(pi(.|s))``.  For several factors, the distribution is that
+        of one random factor's term times the number of factors, which has the same mean.
         """
         factors = len(self.actions.counts)
         every = self.critic.target(prediction.flatten(1, 2))
@@ -99,7 +98,7 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         prediction: Float[Tensor, "member batch action_dim *atom"],
         action: Float[Tensor, "batch action_dim"],
     ) -> Float[Tensor, "member batch *atom"]:
-        """The predictions for the actions that were taken; of several factors, their sum."""
+        """The predictions for the actions that were taken; for several factors, the sum of their terms."""
         weights = action.reshape(*action.shape, *[1] * (prediction.ndim - 3))
         return (prediction * weights).sum(2)
 
@@ -111,7 +110,7 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
         return self.exploration(self.every_q(obs), self.log_probs(obs))
 
     def every_q(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        """The soft value of every action that the policy climbs."""
+        """Q(s,a) of every action, which the policy maximizes."""
         return self.every_value(self.every_action(self.critic, obs))
 
     def q_value(
@@ -122,7 +121,7 @@ class FiniteAlgorithm(ActionValueAlgorithm, ABC):
     def value_and_entropy(
         self, obs: Float[Tensor, "batch obs_dim"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """Both exact."""
+        """The soft value and the entropy of the policy in every state, both exact."""
         log_probs = self.log_probs(obs)
         q = self.every_q(obs).unsqueeze(-1)
         return expected_soft_value(q, log_probs, self.temperature()).squeeze(-1), categorical_entropy(log_probs)

@@ -2,7 +2,6 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch.optim import Optimizer
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import AbstractAlgorithm
+from lightning_maxent.algorithms.feeding import AbstractFeeding, Rollouts
 from lightning_maxent.entropy_objectives import EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import generalized_advantages, soft_bellman_target, soft_returns
@@ -21,8 +21,8 @@ from lightning_maxent.policies.base import (
     AbstractDistribution,
     AbstractExplicitPolicy,
     ExplicitPolicyBuilder,
-    build_explicit_policy,
 )
+from lightning_maxent.policies.building import build_explicit_policy
 from lightning_maxent.targets import frozen_statistics
 from lightning_maxent.temperature import TemperatureBuilder
 from lightning_maxent.transition import Episode, Rollout
@@ -38,14 +38,6 @@ class Sample(NamedTuple):
     returns: Float[Tensor, " batch"]
 
 
-def check_rollout(algorithm: AbstractAlgorithm, batch: Any) -> None:
-    """Raise ``MaxEntError`` unless the data of a round are a rollout."""
-    if not isinstance(batch, Rollout):
-        raise MaxEntError(
-            f"{type(algorithm).__name__} learns from its own rollouts: give it data of the class RolloutDataModule."
-        )
-
-
 def check_norm(norm: float) -> float:
     """Return the norm that gradients are shortened to, or raise ``MaxEntError`` unless it is positive."""
     if not norm > 0:
@@ -58,13 +50,6 @@ def check_gae_lambda(gae_lambda: float) -> float:
     if not 0 <= gae_lambda <= 1:
         raise MaxEntError(f"gae_lambda, lambda, must lie in [0, 1], but is {gae_lambda}.")
     return gae_lambda
-
-
-def check_passes(epochs: int, minibatches: int) -> tuple[int, int]:
-    """Return both, or raise ``MaxEntError`` unless they are at least 1."""
-    if min(epochs, minibatches) < 1:
-        raise MaxEntError(f"epochs and minibatches must be at least 1, but are {epochs} and {minibatches}.")
-    return epochs, minibatches
 
 
 def check_learns_as_it_plays(
@@ -109,29 +94,14 @@ def clip_gradients(optimizers: dict[str, Optimizer], norm: float) -> dict[str, O
     return optimizers
 
 
-def shuffled_parts(length: int, epochs: int, minibatches: int, device: torch.device) -> Iterator[Tensor]:
-    """Indices of the parts of a rollout, shuffled anew in every pass over it.
-
-    Raises:
-        MaxEntError: for a rollout with fewer than two steps for every part.
-    """
-    if length < 2 * minibatches:
-        raise MaxEntError(
-            f"A rollout of {length} steps cannot be split into {minibatches} minibatches of two or more: raise "
-            f"steps_per_round of the data, or lower minibatches."
-        )
-    for _ in range(epochs):
-        yield from torch.randperm(length, device=device).tensor_split(minibatches)
-
-
 class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
-    """Learns from rollouts of its own policy, each once.
+    """A policy that tells probabilities, and learns from its own rollouts.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space, finite or continuous.
         policy: builds the policy.
-        temperature: builds alpha, the source chapter's beta, from ``actions``.
+        temperature: builds alpha, the weight of entropy, from ``actions``.
         entropy_objective: builds the weight of later states' entropies.
         optimizers: how to optimize the networks.
         discount: gamma.
@@ -141,6 +111,8 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         MaxEntError: for a norm that is not positive, or a policy that cannot tell probabilities or learns as another one than
             plays, by batch normalization or dropout.
     """
+
+    feeding: AbstractFeeding = Rollouts()
 
     def __init__(
         self,
@@ -171,16 +143,12 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
     def build_optimizers(self) -> dict[str, Optimizer]:
         return clip_gradients(super().build_optimizers(), self.max_grad_norm)
 
-    def check_data(self, batch: Any) -> None:
-        check_rollout(self, batch)
-
-    def batches(self, batch: Rollout) -> Iterator[Any]:
-        """The whole rollout at once."""
-        yield self.sample(batch)
+    def prepare(self, data: Rollout) -> Any:
+        return self.sample(data)
 
     @torch.no_grad()
     def sample(self, rollout: Rollout) -> Sample:
-        """Judged actions ``[time * env]`` of a rollout."""
+        """The actions ``[time * env]`` of a rollout with their advantages."""
         with frozen_statistics(self):
             weight = self.entropy_objective.later_entropy_weight(self.temperature())
             later = weight * self.distribution(rollout.next_obs).entropy().view_as(rollout.reward)

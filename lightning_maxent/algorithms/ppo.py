@@ -1,6 +1,5 @@
 """Proximal policy optimization."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -8,12 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
-from lightning_maxent.algorithms.on_policy import (
-    AdvantageAlgorithm,
-    Sample,
-    check_passes,
-    shuffled_parts,
-)
+from lightning_maxent.algorithms.feeding import Rollouts
+from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, clipped_surrogate_loss, squared_error
@@ -24,38 +19,43 @@ from lightning_maxent.transition import Rollout
 from lightning_maxent.value import StateValue, ValueBuilder
 
 
-class SampleWithLogProb(NamedTuple):
-    """Judged actions, and their log-probabilities under the policy that played them."""
+class PPOSample(NamedTuple):
+    """The fields of ``Sample``, and each action's log-probability under the policy that collected the rollout."""
 
-    judged: Sample
+    obs: Float[Tensor, "batch obs_dim"]
+    action: Float[Tensor, "batch action_dim"]
+    advantage: Float[Tensor, " batch"]
+    returns: Float[Tensor, " batch"]
     log_prob: Float[Tensor, " batch"]
 
 
 class PPO(AdvantageAlgorithm):
-    """Several passes over every rollout, in which the policy may not leave the neighborhood of the one that played.
+    """Several passes over every rollout; clipping keeps the policy near the policy that collected the rollout.
 
-    Schulman et al. 2017b (arXiv 1707.06347v2), algorithm 1, with the entropy bonus of eq. 9.  From each
-    advantage of a batch the mean of the others is taken, and the policy's whole loss is divided by their deviation: so
-    alpha keeps its unit, reward per nat, while elsewhere the bonus grows against advantages that are made small.  The
-    mean of all n advantages contains the advantage itself, and would shrink the gradient to ``1 - 1/n``.
+    Schulman et al. 2017b (arXiv 1707.06347v2), algorithm 1, with the entropy bonus of eq. 9.  Advantages are normalized
+    in every minibatch of n.  The mean of the n - 1 others is subtracted from each advantage; the mean of all n would
+    contain the advantage itself and scale the gradient by ``1 - 1/n``.  The whole policy loss, including the entropy
+    bonus, is divided by the standard deviation.  So alpha keeps its unit, reward per nat.  Many implementations divide
+    the advantages only, which changes the weight of the bonus.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space, finite or continuous.
         policy: builds the policy.
         value: builds V from ``obs_dim``.
-        temperature: builds alpha, the source chapter's beta, from ``actions``.
-        entropy_objective: builds the weight of later states' entropies.
+        temperature: builds alpha, the weight of entropy, from ``actions``.
+        entropy_objective: builds the rule for the entropies of later states.
         optimizers: how to optimize the networks.
         discount: gamma; .99 in the paper's table 3.
-        gae_lambda: lambda in [0, 1]; .95 there.
-        clip: how far the ratio of probabilities counts away from 1; .2 there.
-        epochs: passes over a rollout; 10 there.
-        minibatches: into which a rollout is shuffled in every pass; 32 there.
-        max_grad_norm: the gradient of each network is shortened to this norm; ours: .5, of many implementations.
+        gae_lambda: lambda in [0, 1]; .95 in table 3.
+        clip: the ratio of probabilities is clipped to ``[1 - clip, 1 + clip]``; .2 in table 3.
+        epochs: passes over a rollout; 10 in table 3.
+        minibatches: number of minibatches into which every pass splits the shuffled rollout; 32 in table 3.
+        max_grad_norm: the gradient of each network is clipped to this norm; .5 is common practice, not from the paper.
 
     Raises:
-        MaxEntError: for numbers that cannot be.
+        MaxEntError: if ``clip`` or ``max_grad_norm`` is not positive, ``epochs`` or ``minibatches`` is less than 1,
+            ``discount`` or ``gae_lambda`` lies outside [0, 1], or the policy is refused (see ``OnPolicyAlgorithm``).
     """
 
     networks = ("value", "policy", "temperature")
@@ -91,23 +91,20 @@ class PPO(AdvantageAlgorithm):
         if not clip > 0:
             raise MaxEntError(f"clip must be positive, but is {clip}.")
         self.clip = clip
-        self.epochs, self.minibatches = check_passes(epochs, minibatches)
+        self.feeding = Rollouts(epochs, minibatches)
 
-    def batches(self, batch: Rollout) -> Iterator[SampleWithLogProb]:
-        """Shuffled parts of the rollout, once in every pass."""
-        whole = self.sample(batch)
-        with torch.no_grad():
-            played = self.policy.distribution(whole.obs).log_prob(whole.action)
-        for part in shuffled_parts(len(played), self.epochs, self.minibatches, played.device):
-            yield SampleWithLogProb(Sample(*(field[part] for field in whole)), played[part])
+    @torch.no_grad()
+    def prepare(self, data: Rollout) -> PPOSample:
+        sample = self.sample(data)
+        return PPOSample(*sample, self.policy.distribution(sample.obs).log_prob(sample.action))
 
-    def losses(self, batch: SampleWithLogProb) -> dict[str, Scalar]:
-        judged, played = batch
-        alpha, value = self.temperature(), self.value(judged.obs)
-        distribution = self.policy.distribution(judged.obs)
-        entropy, log_ratio = distribution.entropy(), distribution.log_prob(judged.action) - played
-        others = len(played) / (len(played) - 1)  # less the mean of the others, or alpha would weigh so much more
-        centered, deviation = others * (judged.advantage - judged.advantage.mean()), judged.advantage.std() + 1e-8
+    def losses(self, batch: PPOSample) -> dict[str, Scalar]:
+        alpha, value = self.temperature(), self.value(batch.obs)
+        distribution = self.policy.distribution(batch.obs)
+        entropy, log_ratio = distribution.entropy(), distribution.log_prob(batch.action) - batch.log_prob
+        size = len(batch.advantage)
+        centered = (batch.advantage - batch.advantage.mean()) * size / (size - 1)  # minus the mean of the others
+        deviation = batch.advantage.std() + 1e-8
         policy_loss = clipped_surrogate_loss(log_ratio, centered, entropy, alpha, self.clip) / deviation
         self.record(
             {
@@ -119,7 +116,7 @@ class PPO(AdvantageAlgorithm):
             }
         )
         return {
-            "value": squared_error(value, judged.returns).mean(),
+            "value": squared_error(value, batch.returns).mean(),
             "policy": policy_loss.mean(),
             "temperature": self.temperature.loss(-entropy.detach()).mean(),
         }

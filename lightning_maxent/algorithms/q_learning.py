@@ -1,4 +1,4 @@
-"""What soft Q-learning and DQN over finite actions have in common: the policy is the softmax of Q, or its maximum."""
+"""The base class of soft Q-learning and DQN for finite actions."""
 
 from abc import ABC
 
@@ -18,11 +18,11 @@ from lightning_maxent.transition import Transition
 
 
 class QLearning(FiniteAlgorithm, ABC):
-    """Q and its slow copy.  The policy is ``exp(Q/alpha)/Z``; at ``alpha = 0`` it is the best action.
+    """Q with a target network.  The policy is ``exp(Q/alpha)/Z``; at ``alpha = 0`` it is greedy.
 
-    Q regresses on ``r + gamma V(s')`` where ``V(s') = sum_a pi'(a|s') Q'(s',a) + alpha H(pi'(.|s'))`` with the copy Q'
-    and its Boltzmann policy ``pi' = exp(Q'/alpha)/Z``, which is ``alpha log sum_a exp(Q'(s',a)/alpha)``.  At
-    ``alpha = 0`` that is the maximum.
+    Q regresses on ``r + gamma V(s')`` with ``V(s') = alpha log sum_a exp(Q'(s',a)/alpha)`` and the target network Q'.
+    This equals ``sum_a pi'(a|s') Q'(s',a) + alpha H(pi'(.|s'))`` with ``pi' = exp(Q'/alpha)/Z``.  At ``alpha = 0`` it
+    is the maximum over actions.
     """
 
     def __init__(
@@ -61,5 +61,5 @@ class QLearning(FiniteAlgorithm, ABC):
         return self.actions.boltzmann(self.every_q(obs), self.temperature())
 
     def _explore(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        q = self.every_q(obs)  # asked once for both
+        q = self.every_q(obs)  # computed once for both
         return self.exploration(q, self.actions.boltzmann(q, self.temperature()))

@@ -18,29 +18,29 @@ from lightning_maxent.transition import Episode, Rollout
 
 
 class REINFORCE(OnPolicyAlgorithm):
-    """One gradient step from all steps of a rollout whose episode ends in it.  Williams 1992; Williams & Peng 1991.
+    """One gradient step from the complete episodes of a rollout.  Williams 1992; Williams & Peng 1991.
 
-    The policy climbs ``(G - b) log pi(a|s) + alpha H(pi(.|s))``.  G is the discounted return that followed the action.
-    The baseline b is the running mean of the returns of earlier rollouts: after a rollout of n episodes with the mean
+    The policy maximizes ``(G - b) log pi(a|s) + alpha H(pi(.|s))``.  G is the discounted return after the action.
+    The baseline b is a running mean of the returns of earlier rollouts: after a rollout of n episodes with the mean
     return m, ``b <- decay^n b + (1 - decay^n) m``, and b starts at zero.  This is the "reinforcement comparison" of
-    Williams & Peng 1991.  It leaves the gradient unbiased for any number of episodes, since b does not contain the
-    return that it is subtracted from.  The mean of the rollout at hand does contain it: of N independent returns it
-    shrinks the gradient to ``1 - 1/N``, but not the gradient of the entropy.
+    Williams & Peng 1991.  It keeps the gradient unbiased for any number of episodes, because b does not contain the
+    return from which it is subtracted.  The mean of the current rollout would contain it.  With N independent returns,
+    that mean would scale the gradient of the return by ``1 - 1/N``, but not the gradient of the entropy.
 
-    Without V nothing is known beyond the last step: what follows the last end is left out, and a time limit counts as
-    an end.  That favors short episodes where a rollout is not much longer than they are.  A rollout in which no episode
-    ends is passed over.
+    Without V, the return of an unfinished episode is unknown.  So the steps after the last end of an episode are not
+    used, and truncation by a time limit counts as termination.  This favors short episodes if the rollout is not much
+    longer than an episode.  A rollout in which no episode ends is skipped.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space, finite or continuous.
         policy: builds the policy.
-        temperature: builds alpha, the source chapter's beta, from ``actions``.
-        entropy_objective: builds the weight of later states' entropies.
+        temperature: builds alpha, the weight of entropy, from ``actions``.
+        entropy_objective: builds the rule for the entropies of later states.
         optimizers: how to optimize the networks.
         discount: gamma.
-        max_grad_norm: the gradient of each network is shortened to this norm.
-        baseline_decay: what is left of b after an episode, in [0, 1); .9 in Williams & Peng 1991.
+        max_grad_norm: the gradient of each network is clipped to this norm.
+        baseline_decay: the factor of the old b after an episode, in [0, 1); .9 in Williams & Peng 1991.
 
     Raises:
         MaxEntError: for a decay outside [0, 1).
@@ -76,28 +76,28 @@ class REINFORCE(OnPolicyAlgorithm):
         self.baseline: Tensor
         self.register_buffer("baseline", torch.zeros(()))
 
-    def batches(self, batch: Rollout) -> Iterator[Sample]:
-        """The whole rollout at once, if there is anything to learn from it; the baseline learns from it afterwards.
+    def batches(self, data: Rollout) -> Iterator[Sample]:
+        """The whole rollout as one batch if an episode ended in it; the baseline is updated afterwards.
 
         Raises:
-            MaxEntError: if there never was.
+            MaxEntError: if no episode has ended in this or any earlier rollout.
         """
-        if batch.done.any():
-            sample = self.sample(batch)
+        if data.done.any():
+            sample = self.sample(data)
             yield sample
-            self.baseline.lerp_(sample.returns.mean(), 1 - self.baseline_decay ** batch.done.sum())
+            self.baseline.lerp_(sample.returns.mean(), 1 - self.baseline_decay ** data.done.sum())
         elif self.gradient_steps == 0:
             raise MaxEntError(
-                f"No episode ended within a rollout of {len(batch.reward)} steps of each environment, and REINFORCE learns "
-                f"from those that end: raise steps_per_round of the data, or use A2C."
+                f"No episode ended within a rollout of {len(data.reward)} steps of each environment, and REINFORCE "
+                f"only learns from complete episodes: raise steps_per_round of the data, or use A2C."
             )
 
     def sample(self, rollout: Rollout) -> Sample:
-        return super().sample(rollout._replace(terminated=rollout.done))  # behind a time limit too there is nothing
+        return super().sample(rollout._replace(terminated=rollout.done))  # without V, truncation counts as termination
 
     def estimate_advantages(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
         returns = generalized_advantages(reward, rollout.done, self.discount)
-        whole = rollout.done.flip(0).cummax(0).values.flip(0)  # an end is still to come
+        whole = rollout.done.flip(0).cummax(0).values.flip(0)  # steps whose episode ends in this rollout
         obs, action, returns = rollout.obs[whole], rollout.action[whole], returns[whole]
         return Sample(obs, action, returns - self.baseline, returns)
 
@@ -112,5 +112,5 @@ class REINFORCE(OnPolicyAlgorithm):
         }
 
     def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
-        """Nothing is predicted."""
+        """The entropy of the policy at every step, in nats; no value is predicted."""
         return self.distribution(episode.obs[:-1]).entropy(), {}

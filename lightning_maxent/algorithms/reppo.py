@@ -2,8 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -12,14 +12,12 @@ from torch.optim import Optimizer
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.continuous import ActorCritic
+from lightning_maxent.algorithms.feeding import Rollouts
 from lightning_maxent.algorithms.on_policy import (
     check_gae_lambda,
     check_learns_as_it_plays,
     check_norm,
-    check_passes,
-    check_rollout,
     clip_gradients,
-    shuffled_parts,
 )
 from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.errors import MaxEntError
@@ -31,7 +29,8 @@ from lightning_maxent.objectives import (
     soft_value,
 )
 from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
-from lightning_maxent.policies.base import AbstractComparablePolicy, PolicyBuilder, check_divergence
+from lightning_maxent.policies.base import AbstractComparablePolicy, PolicyBuilder
+from lightning_maxent.policies.building import check_divergence
 from lightning_maxent.targets import frozen, frozen_statistics
 from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Rollout
@@ -123,20 +122,16 @@ class REPPO(ActorCritic):
         self.played_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.trust_region = trust_region()
         self.gae_lambda, self.max_grad_norm = check_gae_lambda(gae_lambda), check_norm(max_grad_norm)
-        self.epochs, self.minibatches = check_passes(epochs, minibatches)
+        self.feeding = Rollouts(epochs, minibatches)
 
     def build_optimizers(self) -> dict[str, Optimizer]:
         return clip_gradients(super().build_optimizers(), self.max_grad_norm)
 
-    def check_data(self, batch: Any) -> None:
-        check_rollout(self, batch)
-
-    def batches(self, batch: Rollout) -> Iterator[SoftReturnSample]:
-        """Shuffled parts of the rollout, once in every pass."""
+    def prepare(self, data: Rollout) -> SoftReturnSample:
+        """The actions of a rollout with their soft returns; the trust region is around the policy of this moment."""
         self.played_policy.load_state_dict(self.policy.state_dict())
-        obs, action, returns = batch.obs.flatten(0, 1), batch.action.flatten(0, 1), self.soft_returns(batch).flatten()
-        for part in shuffled_parts(len(returns), self.epochs, self.minibatches, returns.device):
-            yield SoftReturnSample(obs[part], action[part], returns[part])
+        obs, action = data.obs.flatten(0, 1), data.action.flatten(0, 1)
+        return SoftReturnSample(obs, action, self.soft_returns(data).flatten())
 
     @torch.no_grad()
     def soft_returns(self, rollout: Rollout) -> Float[Tensor, "time env"]:

@@ -1,4 +1,4 @@
-"""Soft Actor-Critic as published later, with V computed from target critics."""
+"""Soft Actor-Critic as in Haarnoja et al. 2018b, with V computed from target critics."""
 
 import torch
 
@@ -15,10 +15,11 @@ from lightning_maxent.transition import Transition
 
 
 class SAC(ActorCritic):
-    """Twin Q, their slow copies, policy and temperature.  Haarnoja et al. 2018b (arXiv 1812.05905v2).
+    """Twin Q with target networks, policy and temperature.  Haarnoja et al. 2018b (arXiv 1812.05905v2).
 
-    Q regresses on ``r + gamma (Q'(s',a') - alpha log pi(a'|s'))`` with the copies Q' and a fresh ``a'``; the policy
-    and the temperature learn as in ``ValueSAC``.
+    Q regresses on ``r + gamma (Q'(s',a') - alpha log pi(a'|s'))`` with the target network Q' and an action ``a'`` of
+    the current policy.  The policy minimizes ``alpha log pi(a|s) - Q(s,a)``, and the temperature
+    ``-alpha (log pi(a|s) + target entropy)``.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -26,10 +27,10 @@ class SAC(ActorCritic):
         critic: builds Q.
         policy: builds the policy.
         temperature: builds alpha from ``actions``.
-        target: builds the slow copy of Q.
+        target: builds the target network of Q.
         optimizers: how to optimize the networks.
-        policy_delay: updates of Q for every one of policy and temperature.
-        discount: gamma; .99 in table 1.
+        policy_delay: number of updates of Q per update of policy and temperature.
+        discount: gamma; .99 in table 1 of the paper.
     """
 
     networks = ("critic", "policy", "temperature")

@@ -1,4 +1,4 @@
-"""Soft Q-learning over finite actions."""
+"""Soft Q-learning for finite actions."""
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.q_learning import QLearning
@@ -10,22 +10,21 @@ from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 
 
 class SoftQLearning(QLearning):
-    """Q and its slow copy; the policy is the softmax of Q.  Haarnoja et al. 2017 (arXiv 1702.08165v2), section 3.
+    """Q with a target network; the policy is the softmax of Q.  Haarnoja et al. 2017 (arXiv 1702.08165v2), section 3.
 
-    Q regresses on ``r + gamma V(s')`` where ``V(s') = sum_a pi'(a|s') Q'(s',a) + alpha H(pi'(.|s'))`` with the copy Q'
-    and its Boltzmann policy ``pi' = exp(Q'/alpha)/Z``, which is ``alpha log sum_a exp(Q'(s',a)/alpha)``.  At
-    ``alpha = 0`` that is the maximum, and the algorithm is Q-learning.
+    Q regresses on ``r + gamma V(s')`` with ``V(s') = alpha log sum_a exp(Q'(s',a)/alpha)`` and the target network Q'.
+    At ``alpha = 0`` V is the maximum over actions, and the algorithm is Q-learning.
 
-    A ``MultiDiscrete`` action of few combinations is one choice among all of them, and nothing is approximated.  Where
-    they are too many, Q is a sum over factors, and so its Boltzmann policy a product over factors.
+    A ``MultiDiscrete`` action with few combinations is treated as one choice among all of them, without approximation.
+    With too many combinations, Q is a sum over factors, and its Boltzmann policy is a product over factors.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be finite.
         critic: builds Q.
         temperature: builds alpha from ``actions``.
-        target: builds the slow copy of Q.
-        exploration: builds what plays while learning.
+        target: builds the target network of Q.
+        exploration: builds the rule for actions that collect data.
         optimizers: how to optimize the networks.
         discount: gamma.
     """

@@ -13,27 +13,28 @@ from lightning_maxent.targets import PolyakTarget, TargetBuilder
 
 
 def clipped_noise(dim: int) -> GaussianNoise:
-    """Of a deviation of .2, clipped at .5: Fujimoto et al. 2018, section 6.1."""
+    """Gaussian noise with standard deviation .2, clipped at .5: Fujimoto et al. 2018, section 6.1."""
     return GaussianNoise(dim, std=0.2, clip=0.5)
 
 
 class TD3(DeterministicAlgorithm):
-    """DDPG with a twin critic, noise in the next action of the backup, and a policy that learns at every second update.
+    """DDPG with a twin critic, noise on the next action in the backup, and a policy update at every second update.
 
-    Fujimoto et al. 2018 (arXiv 1802.09477v3), algorithm 1.  Its policy climbs Q1 and its copies follow with the policy;
-    here the policy climbs the critic's ``value``, the minimum for the twin, and the copies follow at every update.
+    Fujimoto et al. 2018 (arXiv 1802.09477v3), algorithm 1, with two differences: the policy maximizes ``critic.value``,
+    which is the minimum for the twin critic, and not Q1; and the target networks are updated at every update, not only
+    together with the policy.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
-        critic: builds Q; two of them, and the smaller counts, in the paper.
+        critic: builds Q; in the paper, the minimum of two.
         policy: builds the policy, ``[batch, obs_dim] -> [batch, action_dim]`` in [-1, 1], from ``obs_dim`` and
             ``action_dim``.
-        noise: builds what is added to the actions played to learn from; a deviation of .1 in appendix C.
-        smoothing: builds what is added to the next action of the backup.
-        target: builds the slow copies.
+        noise: builds the noise on actions that collect data; standard deviation .1 in appendix C of the paper.
+        smoothing: builds the noise on the next action in the backup.
+        target: builds the target networks.
         optimizers: how to optimize the networks.
-        policy_delay: updates of Q for every one of the policy; 2 in section 6.1.
+        policy_delay: number of updates of Q per update of the policy; 2 in section 6.1 of the paper.
         discount: gamma; .99 in the paper.
     """
 

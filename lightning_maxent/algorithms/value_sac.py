@@ -1,4 +1,4 @@
-"""Soft Actor-Critic as first published, with a value network."""
+"""Soft Actor-Critic as first published (Haarnoja et al. 2018a), with a value network."""
 
 import torch
 
@@ -18,14 +18,15 @@ INSTEAD = "SAC, as in --config sac/half_cheetah --config critic/crossq"
 
 
 class ValueSAC(ActorCritic):
-    """V, its slow copy, twin Q and policy, an optimizer each.  Haarnoja et al. 2018a (arXiv 1801.01290v2).
+    """V with a target network, twin Q and policy.  Haarnoja et al. 2018a (arXiv 1801.01290v2).
 
-    V regresses on ``Q(s,a) - alpha log pi(a|s)`` with a fresh action, Q on ``r + gamma V'(s')`` with the copy V',
-    the policy descends its KL divergence to ``exp(Q/alpha)/Z``, and a learned temperature follows the entropy.
+    V regresses on ``Q(s,a) - alpha log pi(a|s)`` with an action ``a`` of the current policy, and Q on ``r + gamma
+    V'(s')`` with the target network V'.  The policy minimizes its KL divergence to ``exp(Q/alpha)/Z``.  A learned
+    temperature minimizes ``-alpha (log pi(a|s) + target entropy)``.
 
-    The critic is asked once about the fresh action and read twice.  V regresses on the mean of its ``target``, since V
-    is what enters the backup; the policy climbs its ``value``.  For the twin both are the minimum.  The published
-    code's policy climbs Q1.
+    One prediction of the critic for ``(s, a)`` is used twice.  V regresses on the mean of ``critic.target``, because V
+    enters the backup.  The policy maximizes ``critic.value``.  For the twin critic both are the minimum; in the
+    published code, the policy maximizes Q1.
 
     Args:
         obs_dim: size of the flattened observation.
@@ -34,10 +35,10 @@ class ValueSAC(ActorCritic):
         policy: builds the policy.
         value: builds V from ``obs_dim``.
         temperature: builds alpha from ``actions``.
-        target: builds the slow copy of V; no joint pass, which is for critics.
+        target: builds the target network of V; not a joint pass, which is for critics.
         optimizers: how to optimize the networks.
-        policy_delay: updates of Q for every one of policy and temperature.
-        discount: gamma; .99 in table 1.
+        policy_delay: number of updates of Q per update of policy and temperature.
+        discount: gamma; .99 in table 1 of the paper.
 
     Raises:
         MaxEntError: for finite actions, or a target that needs a joint pass of the critic.

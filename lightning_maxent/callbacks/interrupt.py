@@ -8,6 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from lightning_maxent.lightning_internals import is_dry_run
+
 
 class GracefulInterrupt(pl.Callback):
     """The first Ctrl-C lets the round in hand finish and then stops the run, so that the checkpoint saved on the way
@@ -40,7 +42,7 @@ class GracefulInterrupt(pl.Callback):
         self._stop_if_asked()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        is_run = trainer.state.fn == "fit" and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        is_run = trainer.state.fn == "fit" and not is_dry_run(trainer)
         if is_run and isinstance(exception, KeyboardInterrupt | SIGTERMException):
             folder = Path(trainer.default_root_dir)
             path = str(folder / "checkpoints" / "last.ckpt")

@@ -1,12 +1,13 @@
 """Learn from what another run has met."""
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytorch_lightning as pl
 
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.run_data import ReplayedData, data_of
 from lightning_maxent.transition import Transition
 
 
@@ -30,8 +31,8 @@ class RecordedData(pl.Callback):
         self.path = Path(path).absolute()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not hasattr(data, "replace_environment_by"):
+        data = data_of(trainer)
+        if not isinstance(data, ReplayedData):
             raise MaxEntError(
                 f"{type(pl_module).__name__} learns from its own rollouts: RecordedData is for algorithms with a replay buffer."
             )

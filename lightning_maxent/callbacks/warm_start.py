@@ -5,7 +5,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lightning_maxent.callbacks.checkpoint import read_checkpoint
+from lightning_maxent.checkpoint_files import read_checkpoint
+from lightning_maxent.contracts import check_same_tensors
+from lightning_maxent.run_data import data_of
 
 
 class WarmStart(pl.Callback):
@@ -27,9 +29,10 @@ class WarmStart(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         checkpoint = read_checkpoint(self.path)
         if trainer.ckpt_path is None:
-            pl_module.check_fits(checkpoint)
+            check_same_tensors(checkpoint, pl_module)
             pl_module.gradient_steps = 0
             pl_module.load_state_dict(checkpoint["state_dict"])
             pl_module.advance_schedules(0)
             data: Any = next((state for key, state in checkpoint.items() if key.endswith("DataModule")), {})
-            trainer.datamodule.load_scalings(data)  # type: ignore[attr-defined]
+            if run_data := data_of(trainer):
+                run_data.load_scalings(data)

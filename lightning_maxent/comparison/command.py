@@ -1,4 +1,4 @@
-"""``lightning-maxent compare``: run what is not finished, then table, statistics, pictures and page."""
+"""``lightning-maxent compare``: trains all unfinished runs, then writes the table, statistics, pictures and page."""
 
 import argparse
 import dataclasses
@@ -39,34 +39,34 @@ from lightning_maxent.configurations import find_configs
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.files import write_whole
 
-DESCRIPTION = r"""Train variants x tasks x seeds side by side, and put them into one table, statistics and one page.
+DESCRIPTION = r"""Train every variant on every task with every seed, and compare them in tables and pictures.
 
   lightning-maxent compare compare/pendulum
   lightning-maxent compare --variants value_sac/pendulum sac/pendulum --seeds 0 1 2 --out results/sacs
-  lightning-maxent compare --out results/sacs               # go on with it
-  lightning-maxent compare --out results/sacs --draw_only   # look at what there is so far
+  lightning-maxent compare --out results/sacs               # resume this comparison
+  lightning-maxent compare --out results/sacs --draw_only   # draw the results so far
 
-Options of `lightning-maxent fit` go to every run: --trainer.max_steps 5000.  What is finished is not run again; what was
-interrupted goes on from its last checkpoint.  Below --out: comparison.yaml, runs/<variant>/<task>/seed<n>/,
-evaluations.csv, statistics.csv, pictures/ and page.html."""
+Options of `lightning-maxent fit`, such as --trainer.max_steps 5000, apply to every run.  Finished runs are not
+repeated; interrupted runs resume from their last checkpoint.  The folder --out holds comparison.yaml,
+runs/<variant>/<task>/seed<n>/, evaluations.csv, statistics.csv, pictures/ and page.html."""
 
 STATUS_INTERRUPTED = 130  # as a shell reports Ctrl-C
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise MaxEntError(f"{message[:1].upper()}{message[1:]}; `lightning-maxent compare --help` explains.")
+        raise MaxEntError(f"{message[:1].upper()}{message[1:]}; see `lightning-maxent compare --help`.")
 
 
 def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int:
-    """Carry out ``lightning-maxent compare``; the exit status: 1 if a run failed, 130 if stopped.
+    """Run ``lightning-maxent compare`` and return the exit status: 1 if a run failed, 130 if stopped.
 
     Args:
-        arguments: of the command line.
-        parse: raises what is wrong with the arguments of a run.
+        arguments: the arguments after ``compare``.
+        parse: parses the arguments of a run, and raises an error if they are wrong.
 
     Raises:
-        MaxEntError: for what cannot be compared.
+        MaxEntError: for wrong arguments, a wrong comparison, or runs with other settings in the same folder.
     """
     args, further = _parser().parse_known_args(joined_options(arguments))
     comparison, out = _comparison(args, further)
@@ -84,14 +84,21 @@ def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int
             stopped = pool.stopped
     draw(comparison, out, "lightning-maxent compare " + shlex.join(arguments), reference)
     if stopped:
-        print(f"Go on with: lightning-maxent compare --out {shlex.quote(str(out))}")
+        print(f"To resume: lightning-maxent compare --out {shlex.quote(str(out))}")
         return STATUS_INTERRUPTED
-    failed = any(run.status == "failed" for run in runs)  # of which each was told when it failed
+    failed = any(run.status == "failed" for run in runs)  # each was reported when it failed
     return int(failed and not args.draw_only)
 
 
 def draw(comparison: Comparison, out: Path, command: str, reference: Sequence[Reference]) -> None:
-    """Make table, statistics, pictures and page from the runs that lie in ``out``, finished or not."""
+    """Write the table, statistics, pictures and page of the runs in ``out``, including unfinished runs.
+
+    Args:
+        comparison: the comparison.
+        out: its folder.
+        command: the command line, for the page.
+        reference: published curves to draw beside the runs.
+    """
     runs = runs_of(comparison, out)
     rows = tidy_rows(runs, comparison.metric)
     if not rows:
@@ -135,17 +142,17 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("comparison", nargs="?", help="a comparison's file, or the name of a built-in one")
-    parser.add_argument("--variants", nargs="+", metavar="CONFIG", help="in place of a file: a configuration each")
-    parser.add_argument("--tasks", nargs="+", metavar="ENV", help="Gymnasium ids; without, the one of the variants")
-    parser.add_argument("--seeds", nargs="+", type=int)
-    parser.add_argument("--metric", help="column of metrics.csv; higher is better (eval/return_mean)")
-    parser.add_argument("--reference", metavar="CSV", help="curves of others, drawn beside ours ('': none)")
-    parser.add_argument("--out", type=Path, help="folder of everything (runs/compare/<name of the file>)")
+    parser.add_argument("comparison", nargs="?", help="the file of a comparison, or the name of a built-in one")
+    parser.add_argument("--variants", nargs="+", metavar="CONFIG", help="in place of a file: one configuration each")
+    parser.add_argument("--tasks", nargs="+", metavar="ENV", help="Gymnasium ids; default: that of the variants")
+    parser.add_argument("--seeds", nargs="+", type=int, help="one run of each variant on each task per seed")
+    parser.add_argument("--metric", help="column of metrics.csv, higher is better; default: eval/return_mean")
+    parser.add_argument("--reference", metavar="CSV", help="published curves, drawn beside the runs ('': none)")
+    parser.add_argument("--out", type=Path, help="folder of all results; default: runs/compare/<name of the file>")
     parser.add_argument(
-        "--jobs", type=int, default=_cores(), help="runs side by side, a thread each (%(default)s cores)"
+        "--jobs", type=int, default=_cores(), help="number of parallel runs, one thread each; default: %(default)s"
     )
-    parser.add_argument("--draw_only", action="store_true", help="run nothing, draw what lies there")
+    parser.add_argument("--draw_only", action="store_true", help="train nothing, draw the results so far")
     return parser
 
 
@@ -154,7 +161,7 @@ def _cores() -> int:
 
 
 def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Comparison, Path]:
-    """What to compare, and where: from a file, from the command line, or from where it was begun."""
+    """The comparison and its folder, from a file, from the command line, or from the folder of an earlier call."""
     check_positive(**{"--jobs": args.jobs})
     _check_options(further)
     names = ("tasks", "seeds", "metric", "reference")
@@ -165,21 +172,21 @@ def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Compa
         files = find_configs(args.comparison)
         if len(files) > 1:
             raise MaxEntError(
-                f"{args.comparison} is a run's configuration, not a comparison: give --variants {args.comparison} and others, "
-                f"with --seeds and --out."
+                f"{args.comparison} is the configuration of a run, not a comparison: give --variants {args.comparison} "
+                f"and others, with --seeds and --out."
             )
         where = Path(files[0])
         content, out = yaml.safe_load(where.read_text()), args.out or Path("runs/compare") / where.stem
     elif args.variants:
         if args.out is None:
-            raise MaxEntError("Say by --out where the comparison of these --variants shall lie.")
+            raise MaxEntError("--variants needs --out, the folder of the comparison.")
         where, content, out = "the command line", {"variants": {name: [name] for name in args.variants}}, args.out
     elif args.out is None:
-        raise MaxEntError("Say what to compare: a file, --variants, or --out of a comparison that was begun.")
+        raise MaxEntError("Give what to compare: a file, --variants, or the --out of an earlier comparison.")
     else:
         out, where = args.out, args.out / "comparison.yaml"
         if not where.is_file():
-            raise MaxEntError(f"No comparison was begun in {out}: give a comparison's file, or --variants.")
+            raise MaxEntError(f"There is no comparison in {out}: give the file of a comparison, or --variants.")
         content = yaml.safe_load(Path(find_configs(str(where))[0]).read_text())
     settings = content.get("settings") or []
     if further:
@@ -204,7 +211,7 @@ def _check_options(further: Sequence[str]) -> None:
 
 
 def _check_arguments(runs: Sequence[Run], parse: Callable[[list[str]], None]) -> None:
-    """Of every variant on every task, before the first is begun: the last one's turn may come tomorrow."""
+    """Check the arguments of every variant on every task before the first run begins."""
     to_begin = {(run.variant, run.task): run for run in runs if run.status != "finished"}
     for run in to_begin.values():
         try:

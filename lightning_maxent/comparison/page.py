@@ -1,4 +1,4 @@
-"""One HTML page that holds everything: pictures inside it, no script, nothing to fetch."""
+"""The HTML page of a comparison.  Pictures are embedded; the page has no scripts and loads nothing."""
 
 import base64
 import io
@@ -43,7 +43,7 @@ small { color: #555 } code { overflow-wrap: anywhere; background: #f4f4f4; paddi
 
 
 def svg(figure: Figure) -> str:
-    """A figure as the text of an SVG file, the same whenever it is drawn."""
+    """A figure as the text of an SVG file; the text is the same for every drawing of the same figure."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()
@@ -61,19 +61,19 @@ def page(
     pictures: Mapping[str, str],
     reference: Mapping[str, Sequence[Reference]],
 ) -> str:
-    """The page.
+    """The text of the page.
 
     Args:
-        title: its heading.
-        command: the command line that made it.
-        made: versions, commit and date of the making.
-        comparison: what was compared.
-        runs: all runs, begun or not.
-        rows: their evaluations.
-        curves: these by task and variant.
-        statistics: of them.
+        title: heading of the page.
+        command: the command line of the comparison.
+        made: versions, commit and date.
+        comparison: the comparison.
+        runs: all runs, including those that have not begun.
+        rows: the evaluations of the runs.
+        curves: the evaluations by task and variant.
+        statistics: the statistics.
         pictures: SVG text by caption.
-        reference: what is drawn of others, by task.
+        reference: published curves by task.
     """
     sections = [
         f"<h1>{escape(title)}</h1>",
@@ -103,40 +103,41 @@ def page(
 
 
 def warnings_of(runs: Sequence[Run], curves: dict[str, dict[str, Curves]]) -> list[str]:
-    """What a reader must know before the numbers."""
+    """The warnings at the top of the page."""
     found = []
     by_status = {
         status: [run for run in runs if run.status == status] for status in ("failed", "unfinished", "not begun")
     }
     if failed := by_status["failed"]:
         found.append(
-            f"{len(failed)} of {len(runs)} runs failed and are left out, which flatters their variants: "
-            f"{'; '.join(run.name for run in failed)}."
+            f"{len(failed)} of {len(runs)} runs failed and are left out, which biases the scores of their variants "
+            f"upwards: {'; '.join(run.name for run in failed)}."
         )
     if changed := [f"{run.name} ({what})" for run in runs if (what := difference(run))]:
         found.append(
             f"{len(changed)} of {len(runs)} runs were made with other settings than these: {'; '.join(changed)}."
         )
     if missing := len(by_status["unfinished"]) + len(by_status["not begun"]):
-        found.append(f"{missing} of {len(runs)} runs are not finished: these are numbers on the way.")
+        found.append(f"{missing} of {len(runs)} runs are not finished: these numbers are preliminary.")
     found += [
-        f"The runs on {task} share no environment step at which they were evaluated, so nothing compares them."
+        f"The runs on {task} have no evaluation at a common environment step, so they are not compared."
         for task, variants in curves.items()
         if not shared_steps(variants)
     ]
     for variant in dict.fromkeys(run.variant for run in runs):
         if lacking := [task for task, variants in curves.items() if variant not in variants]:
             found.append(
-                f"{variant} has no score on {', '.join(lacking)}, so it is left out where tasks are put together."
+                f"{variant} has no score on {', '.join(lacking)}, so it is left out of the statistics over all tasks."
             )
     for task, variants in curves.items():
         if len({frozenset(each.seeds) for each in variants.values()}) > 1:
             seeds = "; ".join(f"{name}: {', '.join(map(str, sorted(each.seeds)))}" for name, each in variants.items())
             found.append(
-                f"On {task} not all variants have the same seeds ({seeds}): two are compared by those of both."
+                f"On {task} not all variants have the same seeds ({seeds}): two variants are compared on the seeds "
+                f"that both have."
             )
     if lacking := [task for task in dict.fromkeys(run.task for run in runs) if task not in curves]:
-        found.append(f"Nothing was evaluated on {', '.join(lacking)}: “{ALL_TASKS}” are the others.")
+        found.append(f"No run was evaluated on {', '.join(lacking)}: “{ALL_TASKS}” are the other tasks.")
     made = [run.made_with for run in runs if run.made_with]
     for what in sorted({name for each in made for name in each}):
         if len(different := sorted({each.get(what, "none") for each in made})) > 1:
@@ -145,7 +146,7 @@ def warnings_of(runs: Sequence[Run], curves: dict[str, dict[str, Curves]]) -> li
 
 
 def notes(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> list[str]:
-    """What the numbers mean, with these numbers of runs."""
+    """Explanations of the numbers, for these numbers of runs."""
     last = "; ".join(
         f"{task}: {steps[-1]:,.0f}" for task, variants in curves.items() if (steps := shared_steps(variants))
     )
@@ -153,38 +154,41 @@ def notes(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> list[
         f"A run's score is its {comparison.metric} at the last evaluation that all runs of the task share (environment "
         f"steps: {last or 'none'}). The area under the curve is the average score from the first shared evaluation to "
         f"the last. The interquartile mean is the mean of the middle half of the runs.",
-        f"In brackets: the {LEVEL:.0%} percentile interval of {RESAMPLES:,} stratified bootstrap resamples, in which the "
-        f"runs of each task are drawn again (Agarwal et al. 2021, arXiv 2108.13264). It speaks of other seeds on the "
-        f"same tasks, not of other tasks.",
-        f"Variants are compared seed by seed: runs of one seed are judged in episodes from the same starts, so the luck of "
-        f"the starts is in both and cancels. The {DIFFERENCE} is that of the scores of equal seeds. The {IMPROVEMENT} is "
-        f"the chance that a run of one variant beats the run of another with the same seed on a task drawn at random; a "
-        f"tie counts one half. For their intervals the same seeds are drawn for both. Where the intervals of two variants "
-        f"overlap, that of their difference may still leave out 0: it decides.",
+        f"In brackets: the {LEVEL:.0%} percentile interval of {RESAMPLES:,} stratified bootstrap resamples, in which "
+        f"the runs of each task are drawn again (Agarwal et al. 2021, arXiv 2108.13264). It is about other seeds on "
+        f"the same tasks, not about other tasks.",
+        f"Variants are compared seed by seed: evaluation episodes of runs with the same seed begin in the same states, "
+        f"so the influence of these states cancels. The {DIFFERENCE} is the mean over seeds of the difference between "
+        f"the scores of two runs with the same seed. The {IMPROVEMENT} is the probability that a run of one variant "
+        f"has a higher score than the run of another variant with the same seed, on a task drawn at random; a tie "
+        f"counts one half. For the intervals of both, the same seeds are drawn for the two variants. The intervals of "
+        f"two variants may overlap although the interval of their difference excludes 0: the interval of the "
+        f"difference decides.",
     ]
     fewest = min((each.scores.shape[1] for variants in curves.values() for each in variants.values()), default=0)
     if fewest == 1:
-        texts.append("A single run has no interval: nothing here tells a better variant from a luckier seed.")
+        texts.append("A single run has no interval: these numbers cannot tell a better variant from a better seed.")
     elif fewest in (2, 3):
         texts.append(
-            f"A variant that wins all of {fewest} seeds has a {IMPROVEMENT} of 1 without an interval; of two variants that are "
-            f"equally good, one does so in {2 ** (1 - fewest):.0%} of comparisons."
+            f"A variant that wins with all {fewest} seeds has a {IMPROVEMENT} of 1, and its interval has no width. If "
+            f"two variants are equally good, one of them wins with all seeds in {2 ** (1 - fewest):.0%} of comparisons."
         )
         texts.append(
-            f"With {fewest} runs on a task its interval reaches from the lowest run to the highest, and would hold the "
-            f"true mean of a symmetric distribution in {1 - 2 ** (1 - fewest):.0%} of comparisons, not in {LEVEL:.0%}; "
-            f"over many tasks, in {coverage_of_many_tasks(fewest):.0%}."
+            f"With {fewest} runs on a task, the interval is the range from the lowest run to the highest. It contains "
+            f"the true mean of a symmetric distribution in {1 - 2 ** (1 - fewest):.0%} of comparisons, not in "
+            f"{LEVEL:.0%}; over many tasks, in {coverage_of_many_tasks(fewest):.0%}."
         )
     elif fewest:
         texts.append(
-            f"With {fewest} runs per task an interval over many tasks holds the true mean in about "
-            f"{coverage_of_many_tasks(fewest):.0%} of comparisons rather than in {LEVEL:.0%}; of one task, more rarely."
+            f"With {fewest} runs per task, an interval over many tasks contains the true mean in about "
+            f"{coverage_of_many_tasks(fewest):.0%} of comparisons, not in {LEVEL:.0%}; an interval of one task does so "
+            f"in fewer."
         )
     return texts
 
 
 def number(value: float) -> str:
-    """Four digits that matter, with commas; a dash for what there is not."""
+    """A number with four significant digits, or with commas from 1,000; a dash for NaN."""
     if math.isnan(value):
         return "–"
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
@@ -219,13 +223,14 @@ def _reference(comparison: Comparison, reference: Mapping[str, Sequence[Referenc
         return ""
     file = Path(comparison.reference).name
     if not reference:
-        return f"<p>{escape(f'{file} has no curve of these tasks, this metric and so few environment steps.')}</p>"
+        return f"<p>{escape(f'{file} has no curve for these tasks, this metric and this few environment steps.')}</p>"
     seeds = seeds_of(each for of_task in reference.values() for each in of_task)
-    return f"<p>{escape(f'Black or grey with bars, reference: mean ± one deviation of {seeds}, from {file}. No seed of theirs is one of ours.')}</p>"
+    text = f"Black or grey curves with bars: mean ± one standard deviation of {seeds} of the reference, from {file}."
+    return f"<p>{escape(text)} None of its runs has a seed in common with ours.</p>"
 
 
 def _reference_at_the_end(reference: Sequence[Reference], steps: Sequence[float]) -> str:
-    """Each algorithm at the last step at which all of our runs were evaluated too."""
+    """The reference scores of each algorithm at the last step at which all our runs were evaluated too."""
     found = []
     for each in reference:
         if points := [point for point in each.points if point.env_steps in steps]:
@@ -271,7 +276,7 @@ def _scores(
 
 
 def _differences(task: str, names: Sequence[str], statistics: Sequence[Statistic]) -> str:
-    """Row less column, of the same seeds; a pair once."""
+    """A table of the differences row - column over equal seeds; each pair stands once."""
     found = {(e.variant, e.against): e for e in statistics if (e.task, e.statistic) == (task, DIFFERENCE)}
     if not found:
         return ""

@@ -1,4 +1,4 @@
-"""Learning curves, aggregates and probabilities of improvement as figures; one color per variant throughout."""
+"""Figures of learning curves, aggregates and probabilities of improvement; each variant has one color in all."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from lightning_maxent.comparison.reference import Reference, seeds_of
 from lightning_maxent.comparison.results import ALL_TASKS, IMPROVEMENT, Curves, Statistic, band
 from lightning_maxent.comparison.statistics import interquartile_mean
 
-# Okabe and Ito's palette, told apart with any color vision, without the yellow that fades on white.
+# The color-blind palette of Okabe and Ito, without yellow, which is hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES = ("-", "--", ":", "-.")  # the next round of colors
+LINES = ("-", "--", ":", "-.")  # the next one when all colors are used
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # of references
 GREYS = ("black", "grey")
 STYLE: dict[Any, Any] = {
@@ -26,7 +26,7 @@ STYLE: dict[Any, Any] = {
 
 
 def style_of(variants: list[str]) -> dict[str, tuple[str, str]]:
-    """Color and line of each variant."""
+    """Color and line style of each variant."""
     rounds = range(len(variants))
     return {
         variant: (COLOURS[i % len(COLOURS)], LINES[i // len(COLOURS) % len(LINES)])
@@ -41,7 +41,7 @@ def draw_curves(
     styles: dict[str, tuple[str, str]],
     reference: Sequence[Reference] = (),
 ) -> Figure:
-    """Each run faint, their interquartile mean in bold, its interval as a band; the curves of others dashed."""
+    """Each run as a faint line, the interquartile mean in bold, its interval as a band; references are dashed."""
     with mpl.rc_context(STYLE):
         figure, axes = _axes(6.0 if reference else 4.4)
         for variant, (color, line) in styles.items():
@@ -59,7 +59,7 @@ def draw_curves(
         axes.set(title=task, xlabel="environment steps", ylabel=metric)
         axes.grid(alpha=0.25)
         axes.xaxis.set_major_formatter(EngFormatter())  # 20 k, 1 M
-        if reference:  # so many curves leave no room between them
+        if reference:  # with so many curves there is no room for the legend inside
             figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
         elif axes.lines:
             axes.legend(frameon=False, fontsize="small")
@@ -67,7 +67,7 @@ def draw_curves(
 
 
 def draw_reference(axes: Axes, reference: Iterable[Reference]) -> None:
-    """Each algorithm's mean, black or grey and dashed, with bars of one deviation."""
+    """The mean of each algorithm as a dashed line in black or grey, with bars of one standard deviation."""
     for index, each in enumerate(reference):
         steps, means, deviations, _ = zip(*each.points, strict=True)
         axes.errorbar(
@@ -85,7 +85,7 @@ def draw_reference(axes: Axes, reference: Iterable[Reference]) -> None:
 
 
 def draw_statistic(title: str, statistics: list[Statistic], styles: dict[str, tuple[str, str]], unit: str) -> Figure:
-    """A row per variant: the number as a point, its interval as a bar."""
+    """One row per variant: the statistic as a point, its interval as a bar."""
     with mpl.rc_context(STYLE):
         figure, axes = _axes(1.1 + 0.42 * len(statistics))
         for row, each in enumerate(statistics):
@@ -96,7 +96,7 @@ def draw_statistic(title: str, statistics: list[Statistic], styles: dict[str, tu
 
 
 def draw_improvement(statistics: list[Statistic], styles: dict[str, tuple[str, str]]) -> Figure:
-    """A row per pair: the chance that the first is better than the second; one half is a draw."""
+    """One row per pair: the probability that the first is better than the second; one half means equally good."""
     order = list(styles)
     pairs = [
         each

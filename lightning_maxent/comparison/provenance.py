@@ -1,4 +1,4 @@
-"""With what something was made: versions, and the commit where the package lies in a checkout."""
+"""Versions of the installed packages, and the commit of this package if it is used from a git checkout."""
 
 import functools
 import platform
@@ -11,12 +11,12 @@ PACKAGES = ("lightning-maxent", "torch", "pytorch-lightning", "torchrl", "gymnas
 
 @functools.cache
 def provenance() -> dict[str, str]:
-    """``{package: version}`` with ``python``, and ``commit`` if there is one ("-dirty": with changes on top of it)."""
+    """``{package: version}``, with ``python``, and ``commit`` if known (``-dirty``: with uncommitted changes)."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
-        except PackageNotFoundError:  # used from its source, without installation
+        except PackageNotFoundError:  # used from source, not installed
             continue
     here = Path(__file__).parent
     if _git(here, "ls-files", "--error-unmatch", Path(__file__).name):

@@ -1,4 +1,4 @@
-"""Curves that others have published, to draw beside ours; they decide nothing about a run."""
+"""Published learning curves, drawn beside those of a comparison; they do not influence any run."""
 
 import csv
 import math
@@ -11,12 +11,12 @@ from lightning_maxent.comparison.runs import Run
 from lightning_maxent.comparison.specification import contents, flat
 from lightning_maxent.errors import MaxEntError
 
-METRIC = "eval/return_mean"  # the one that a reference has
+METRIC = "eval/return_mean"  # the metric of every reference
 COLUMNS = ("env", "algorithm", "env_steps", "return_mean", "return_std", "seeds")
 
 
 class Point(NamedTuple):
-    """Mean and deviation of the return over seeds, after so many environment steps."""
+    """Mean and standard deviation of the return over seeds, after a number of environment steps."""
 
     env_steps: int
     mean: float
@@ -25,31 +25,31 @@ class Point(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """The curve of one algorithm on one environment, by environment steps."""
+    """The curve of one algorithm on one environment, ordered by environment steps."""
 
     env_id: str
     algorithm: str
     points: tuple[Point, ...]
 
     def until(self, env_steps: int) -> "Reference":
-        """As far as these environment steps."""
+        """The part of the curve up to a number of environment steps."""
         return self._replace(points=tuple(point for point in self.points if point.env_steps <= env_steps))
 
 
 def find_reference(name: str, folder: Path) -> Path:
-    """The csv beside a comparison's file, else from the working directory.
+    """The absolute path of a csv: in ``folder`` if it is there, else relative to the working directory.
 
-    As an absolute path, so that a comparison goes on from wherever it is called.
+    The path is absolute so that the comparison can be resumed from any working directory.
     """
     beside = folder / name
     return (beside if beside.is_file() else Path(name)).absolute()
 
 
 def read_reference(path: Path) -> list[Reference]:
-    """The curves of a csv, in the order in which they first appear.
+    """The curves in a csv file, in the order in which they first appear.
 
     Raises:
-        MaxEntError: in one sentence, if it cannot be read, lacks a column, or has something else for a number.
+        MaxEntError: if the file cannot be read, lacks a column, or holds no number where one is needed.
     """
     points: dict[tuple[str, str], list[Point]] = {}
     try:
@@ -69,7 +69,8 @@ def read_reference(path: Path) -> list[Reference]:
     except (OSError, csv.Error) as error:
         what = error.strerror if isinstance(error, OSError) else error
         raise MaxEntError(
-            f"The reference {path} cannot be read ({what}): give the path of a csv with {', '.join(COLUMNS)}, or none."
+            f"The reference {path} cannot be read ({what}): give the path of a csv with {', '.join(COLUMNS)}, or leave "
+            f"it out."
         ) from error
     return [Reference(*names, tuple(sorted(found))) for names, found in points.items()]
 
@@ -77,7 +78,10 @@ def read_reference(path: Path) -> list[Reference]:
 def reference_by_task(
     reference: Sequence[Reference], runs: Iterable[Run], curves: Mapping[str, Mapping[str, Curves]], metric: str
 ) -> dict[str, list[Reference]]:
-    """``task -> curves`` of the environment that all variants play there, as far as ours go; only those with points."""
+    """The published curves by task, up to the last environment step of the runs.
+
+    A task has curves if all variants use the same environment there, and the reference has points within that range.
+    """
     if not reference or metric != METRIC:
         return {}
     env_ids: dict[str, set[str]] = {}
@@ -92,7 +96,7 @@ def reference_by_task(
 
 
 def seeds_of(reference: Iterable[Reference]) -> str:
-    """``5 seeds``, or ``4 to 5 seeds`` where points are of different numbers of them."""
+    """``5 seeds``, or ``4 to 5 seeds`` if the points have different numbers of seeds."""
     numbers = [point.seeds for each in reference for point in each.points]
     fewest, most = min(numbers), max(numbers)
     return f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"

@@ -1,4 +1,4 @@
-"""From the runs' ``metrics.csv`` to one tidy table, and from that to statistics."""
+"""Reads the ``metrics.csv`` of all runs into one table and computes the statistics of a comparison."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 class Statistic(NamedTuple):
-    """One number with its interval; ``against`` is the other variant, where two are compared seed by seed."""
+    """A statistic with its interval; ``against`` is the other variant if it compares two variants, else empty."""
 
     task: str
     variant: str
@@ -38,17 +38,18 @@ class Statistic(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """The evaluations of one variant on one task at the steps that all of its runs share."""
+    """The evaluations of one variant on one task, at the environment steps at which all its runs were evaluated."""
 
     steps: Float[np.ndarray, " point"]
     scores: Float[np.ndarray, "point run"]
-    seeds: tuple[int, ...]  # of the runs
+    seeds: tuple[int, ...]  # one per run
 
 
 def tidy_rows(runs: Sequence[Run], metric: str) -> list[Row]:
-    """A row per evaluation of each run; ``seconds`` are those of collecting and learning up to there, as logged.
+    """One row per evaluation of each run.
 
-    What was not logged at the step of an evaluation is empty.
+    ``seconds`` is the time for collecting and learning until then, without evaluations, from the logged speed.  Values
+    that were not logged at the step of an evaluation are empty.
 
     Raises:
         MaxEntError: if no evaluation of any run has the metric.
@@ -57,7 +58,7 @@ def tidy_rows(runs: Sequence[Run], metric: str) -> list[Row]:
     if rows and not any(row[metric] for row in rows):
         columns = dict.fromkeys(name for run in runs if run.metrics for name in read_metrics(run.metrics)[0])
         known = ", ".join(name for name in columns if name.startswith("eval/"))
-        raise MaxEntError(f"No run has the metric {metric!r}; draw them with --draw_only and one of {known}.")
+        raise MaxEntError(f"No run has the metric {metric!r}; use --draw_only with --metric and one of {known}.")
     return rows
 
 
@@ -76,7 +77,7 @@ def _evaluations(run: Run, path: Path, metric: str) -> list[Row]:
 
 
 def write_table(rows: Sequence[Any], path: Path) -> None:
-    """Rows, or named tuples, as csv."""
+    """Write rows, which are dicts or named tuples, to a csv file."""
     dicts = [row if isinstance(row, dict) else row._asdict() for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, dicts[0])
@@ -86,7 +87,7 @@ def write_table(rows: Sequence[Any], path: Path) -> None:
 
 
 def curves_of(rows: Iterable[Row], metric: str) -> dict[str, dict[str, Curves]]:
-    """``task -> variant -> Curves``, without runs that failed."""
+    """``task -> variant -> Curves``, without failed runs."""
     points: dict[str, dict[str, dict[int, dict[int, float]]]] = {}
     for row in rows:
         if row["status"] != "failed" and row[metric] != "":
@@ -99,34 +100,34 @@ def curves_of(rows: Iterable[Row], metric: str) -> dict[str, dict[str, Curves]]:
 
 
 def at_shared_steps(runs: dict[int, dict[int, float]]) -> Curves:
-    """Scores of runs, given by seed and environment step, where all of them have one."""
+    """The scores at the environment steps that all runs have; ``runs`` is ``seed -> environment step -> score``."""
     steps = sorted(set.intersection(*map(set, runs.values())))
     scores = np.array([[run[step] for run in runs.values()] for step in steps], dtype=float)
     return Curves(np.array(steps, dtype=float), scores.reshape(len(steps), len(runs)), tuple(runs))
 
 
 def shared_steps(variants: dict[str, Curves]) -> list[float]:
-    """The environment steps at which all runs of a task were evaluated; runs are compared at the last of them."""
+    """The environment steps at which all runs of a task were evaluated; runs are compared at the last one."""
     steps = [set(curves.steps.tolist()) for curves in variants.values()]
     return sorted(set.intersection(*steps)) if steps else []
 
 
 class Scores(NamedTuple):
-    """``[run]`` by variant, of one task: at the last shared step, and over all shared steps."""
+    """Scores ``[run]`` of each variant on one task: at the last shared step, and the area over all shared steps."""
 
     last: dict[str, Float[np.ndarray, " run"]]
     area: dict[str, Float[np.ndarray, " run"]]
     seeds: dict[str, tuple[int, ...]]
 
     def paired(self, variant: str, other: str) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
-        """The last scores of both with the seeds that both have, seed by seed."""
+        """The last scores of two variants, seed by seed, for the seeds that both have."""
         shared = [seed for seed in self.seeds[variant] if seed in self.seeds[other]]
         first, second = ([self.seeds[name].index(seed) for seed in shared] for name in (variant, other))
         return self.last[variant][first], self.last[other][second]
 
 
 def scores_of(variants: dict[str, Curves]) -> Scores | None:
-    """The scores by which the runs of one task are compared; None where they share no step."""
+    """The scores by which the runs of one task are compared; None if they share no step."""
     steps = shared_steps(variants)
     if not steps:
         return None
@@ -139,10 +140,10 @@ def scores_of(variants: dict[str, Curves]) -> Scores | None:
 
 
 def summarize(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> list[Statistic]:
-    """Every statistic: of each task; over all tasks, normalized, if there are several; of each pair of variants.
+    """All statistics: of each task, of each pair of variants, and, if there are several tasks, over all tasks.
 
-    Over all tasks come only variants that were evaluated on each of them.  Pairs are of the seeds that both variants have on
-    a task; where there is none, there is nothing to say.
+    Statistics over all tasks use normalized scores, and exist for variants that were evaluated on every task.  Pairs of
+    variants use the seeds that both have on a task; without such seeds there is no statistic.
     """
     scores = {task: found for task in comparison.tasks if (found := scores_of(curves.get(task, {}))) is not None}
     result = []
@@ -181,7 +182,7 @@ def summarize(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> l
 
 
 def scale_of(comparison: Comparison, task: str, scores: Scores) -> tuple[float, float]:
-    """What becomes 0 and 1: the pair stated for a task, or the lowest and highest score of all its runs."""
+    """The scores that become 0 and 1: those given for the task, else the lowest and highest score of all its runs."""
     everyone = np.concatenate(list(scores.last.values()))
     low, high = comparison.normalization.get(task, (everyone.min(), everyone.max()))
     return float(low), float(high)

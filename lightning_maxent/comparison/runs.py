@@ -1,4 +1,4 @@
-"""The runs of a comparison: each a ``lightning-maxent fit`` in a process of its own, so many side by side."""
+"""The runs of a comparison.  Each is a ``lightning-maxent fit`` in its own process; several run in parallel."""
 
 import contextlib
 import fcntl
@@ -23,15 +23,15 @@ from lightning_maxent.progress import progress
 
 POLL = 0.2  # seconds
 PROGRAM = (sys.executable, "-c", "from lightning_maxent.cli import main; main()")
-# Before the run's own settings, which may choose otherwise:
+# These come before the settings of a run, which can override them:
 QUIET = ("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 
 
 class Run(NamedTuple):
-    """One run.
+    """One run of a comparison.
 
-    In its folder lie ``settings.yaml`` and ``made_with.yaml`` (from what and with what it was made), ``log.txt``,
-    ``finished`` or ``failed`` (with the reason), and the folder that ``fit`` makes, ``<algorithm>/<env>/run``.
+    Its folder holds ``settings.yaml`` (the settings), ``made_with.yaml`` (the versions), ``log.txt``, ``finished`` or
+    ``failed`` (with the reason), and the folder that ``fit`` writes, ``<algorithm>/<env>/run``.
     """
 
     variant: str
@@ -50,12 +50,12 @@ class Run(NamedTuple):
 
     @property
     def metrics(self) -> Path | None:
-        """Its ``metrics.csv``, if it has written one."""
+        """The path of its ``metrics.csv``, or None before it is written."""
         return next(self.folder.glob("*/*/run/metrics.csv"), None)
 
     @property
     def checkpoint(self) -> Path | None:
-        """What it can go on from, if it has saved one."""
+        """The checkpoint from which the run can resume, or None."""
         return next(self.folder.glob("*/*/run/checkpoints/last.ckpt"), None)
 
     @property
@@ -68,18 +68,18 @@ class Run(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """Why it failed, if it did."""
+        """Why the run failed; empty if it did not."""
         path = self.folder / "failed"
         return path.read_text(errors="replace") if path.exists() else ""
 
     @property
     def made_with(self) -> dict[str, str]:
-        """Versions and commit that it was begun with."""
+        """The versions and the commit with which the run was started."""
         versions = _read_yaml(self.folder / "made_with.yaml")
         return versions if isinstance(versions, dict) else {}
 
     def env_steps(self) -> int:
-        """As far as its ``metrics.csv`` goes; cheap."""
+        """The environment steps in the last line of ``metrics.csv``; reads only the end of the file."""
         if self.metrics is None:
             return 0
         with self.metrics.open("rb") as file:
@@ -90,7 +90,7 @@ class Run(NamedTuple):
 
 
 def runs_of(comparison: Comparison, out: Path) -> list[Run]:
-    """All runs, seed by seed, so that an unfinished comparison has as much of every variant."""
+    """All runs, ordered by seed, so that an unfinished comparison has about equally many runs of every variant."""
     return [
         Run(
             variant,
@@ -111,30 +111,30 @@ def runs_of(comparison: Comparison, out: Path) -> list[Run]:
 
 
 def check_unchanged(runs: Sequence[Run]) -> None:
-    """Refuse to take a run, finished or not, for one with other settings.
+    """Check that the existing runs have the settings of this comparison.
 
     Raises:
-        MaxEntError: that names the run and what differs.
+        MaxEntError: if one has other settings; the message names the run and the difference.
     """
     changed = [(run, what) for run in runs if (what := difference(run))]
     if changed:
         run, what = changed[0]
         others = f", and {len(changed) - 1} further runs" if changed[1:] else ""
         raise MaxEntError(
-            f"The run {run.folder} was made with other settings ({what}){others}: choose another --out, delete "
-            f"what is out of date, or restore the settings."
+            f"The run {run.folder} was made with other settings ({what}){others}: choose another --out, delete the "
+            f"outdated runs, or restore the settings."
         )
 
 
 def difference(run: Run) -> str:
-    """In what the settings of a run that lies there differ from those that it would have now; empty if in nothing."""
+    """How the settings of an existing run differ from those it would have now; empty if they do not differ."""
     if run.status != "finished" and run.checkpoint is None:
-        return ""  # nothing lies there to be taken for anything
+        return ""  # it will begin anew
     old, new = _read_yaml(run.folder / "settings.yaml"), contents(run.settings)
     if old == new:
         return ""
     if not isinstance(old, list):
-        return "its settings.yaml is lost or damaged"
+        return "its settings.yaml is missing or damaged"
     before, after = flat(old), flat(new)
     keys = [key for key in before | after if before.get(key) != after.get(key)]
     named = [f"{key} was {before.get(key)!r} and is {after.get(key)!r}" for key in keys[:3]]
@@ -142,7 +142,7 @@ def difference(run: Run) -> str:
 
 
 def _read_yaml(path: Path) -> Any:
-    """What a file holds; None if it is not there, or damaged."""
+    """The content of a YAML file; None if the file is missing or damaged."""
     try:
         return yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -151,12 +151,12 @@ def _read_yaml(path: Path) -> Any:
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[int]:
-    """Keep two comparisons from writing into one folder.
+    """Lock a folder, so that two comparisons cannot write into it at the same time.
 
-    The lock is handed down to the runs, so that it holds for as long as any of them lives.
+    The processes of the runs inherit the lock, so it is held until the last of them ends.
 
     Raises:
-        MaxEntError: if another one is at work, or the folder cannot be written.
+        MaxEntError: if another comparison uses the folder, or it cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -168,37 +168,37 @@ def locked(out: Path) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise MaxEntError(
-                f"A comparison is at work in {out} already: wait for it, or choose another --out."
+                f"Another comparison is running in {out}: wait until it ends, or choose another --out."
             ) from error
         yield file.fileno()
 
 
 class Pool:
-    """Carries runs out, so many at a time.
+    """Executes runs, several in parallel.
 
-    The first Ctrl-C (or SIGTERM) asks every run to save its checkpoint and stop; runs have a session of their own, so
-    that the terminal does not ask them a second time.  A second Ctrl-C stops them at once.
+    The first Ctrl-C (or SIGTERM) makes every run save a checkpoint and stop.  A second Ctrl-C stops them at once.  Each
+    run has its own session, so that the terminal does not send Ctrl-C to it as well.
 
     Args:
-        jobs: runs side by side.
+        jobs: number of parallel runs.
         lock: file descriptor of ``locked``.
     """
 
     def __init__(self, jobs: int, lock: int):
         self._jobs, self._lock = jobs, lock
         self._working: dict[Run, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
-        self._asked, self._told = 0, 0  # how often to stop
+        self._asked, self._told = 0, 0  # how often we were asked to stop, and how often the runs were told
 
     @property
     def stopped(self) -> bool:
-        """Whether it was asked to stop."""
+        """Whether the user asked to stop."""
         return self._asked > 0
 
     def carry_out(self, runs: Sequence[Run]) -> None:
-        """Begin or go on with those that are not finished; returns when all are done, or when stopped."""
+        """Start or resume all unfinished runs; returns when all are done, or after a stop."""
         waiting = [run for run in runs if run.status != "finished"]
         done = len(runs) - len(waiting)
-        # The time left follows from the mean time of a run so far: a smoothed rate would be one run per drawing.
+        # smoothing=0: the estimate of the remaining time uses the mean time per run, not the last interval
         with self._signals(), progress(len(runs), "runs", initial=done, smoothing=0) as bar:
             try:
                 while self._working or (waiting and not self.stopped):
@@ -209,14 +209,14 @@ class Pool:
                     time.sleep(POLL)
                     self._end_those_done(bar)
             finally:
-                self._tell_to_stop()  # if this is an error of ours
+                self._tell_to_stop()  # after an exception here
 
     def _begin(self, run: Run) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
         (run.folder / "failed").unlink(missing_ok=True)
         checkpoint = run.checkpoint
         if checkpoint is None:
-            for half in run.folder.glob("*/*/run"):  # stopped before its first checkpoint
+            for half in run.folder.glob("*/*/run"):  # a run that stopped before its first checkpoint
                 shutil.rmtree(half)
             write_whole(run.folder / "settings.yaml", yaml.safe_dump(contents(run.settings), sort_keys=False))
             write_whole(run.folder / "made_with.yaml", yaml.safe_dump(provenance(), sort_keys=False))
@@ -248,12 +248,16 @@ class Pool:
                 write_whole(run.folder / "failed", reason)
                 bar.write(f"Failed: {run.name} ({reason}); its log is {run.log}.", file=sys.stderr)
         steps = ", ".join(f"{run.env_steps():,}" for run in self._working)
-        bar.set_postfix_str(f"under way at {steps} env steps" if steps else "", refresh=False)
-        bar.update(0)  # draws it, if it is time
+        bar.set_postfix_str(f"running at {steps} env steps" if steps else "", refresh=False)
+        bar.update(0)  # redraws the bar if it is due
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """What is ignored here (Ctrl-C in the background) stays so, by a handler, which runs do not inherit as they do SIG_IGN."""
+        """Handle SIGINT and SIGTERM.
+
+        A signal that is ignored (Ctrl-C in the background) stays ignored here.  This uses a handler, because the runs
+        would inherit SIG_IGN but not a handler.
+        """
         previous: dict[int, Callable[..., Any] | int | None] = {}
         for number in (signal.SIGINT, signal.SIGTERM):
             ignored = signal.getsignal(number) == signal.SIG_IGN
@@ -265,9 +269,9 @@ class Pool:
                 signal.signal(number, handler)
 
     def _stop(self, number: int, frame: Any) -> None:
-        """Only noted here: a run may be just about to begin, and would not hear of it."""
+        """Only count the request here; ``carry_out`` passes it on, so that a run that is just starting gets it too."""
         if not self.stopped:
-            tqdm.write("\nStopping: every run saves its checkpoint; Ctrl-C once more stops at once.", file=sys.stderr)
+            tqdm.write("\nStopping: every run saves a checkpoint; press Ctrl-C again to stop at once.", file=sys.stderr)
         self._asked += 1
 
     def _tell_to_stop(self) -> None:
@@ -277,13 +281,13 @@ class Pool:
 
 
 def fit_arguments(run: Run, checkpoint: Path | None) -> list[str]:
-    """What ``lightning-maxent`` is told to carry out a run."""
+    """The arguments of ``lightning-maxent`` for a run, which resumes from ``checkpoint`` if one is given."""
     settings = [item if item.startswith("--") else f"--config={item}" for item in run.settings]
     own = [f"--seed_everything={run.seed}", f"--runs_dir={run.folder}", "--name=run"]
     return ["fit", *QUIET, *settings, *own, *([f"--ckpt_path={checkpoint}"] if checkpoint else [])]
 
 
 def last_line(text: str) -> str:
-    """The sentence with which a run of ``lightning-maxent`` that failed ended; empty if it said nothing."""
+    """The last line of a log, without the program's name: the error of a failed run; empty if the log is empty."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].removeprefix("lightning-maxent: error: ") if lines else ""

@@ -1,4 +1,4 @@
-"""What is compared: variants x tasks x seeds, as a file or the command line says it."""
+"""The specification of a comparison, variants x tasks x seeds, from a file or from the command line."""
 
 import dataclasses
 import difflib
@@ -13,7 +13,7 @@ import yaml
 from lightning_maxent.configurations import find_configs
 from lightning_maxent.errors import MaxEntError
 
-OPTIONS = ("--data.", "--model.", "--trainer.", "--checkpoint.", "--training_log.")  # what a run may be told
+OPTIONS = ("--data.", "--model.", "--trainer.", "--checkpoint.", "--training_log.")  # allowed in settings
 OURS = ("--seed_everything", "--runs_dir", "--name", "--ckpt_path", "--config")
 
 
@@ -21,20 +21,21 @@ OURS = ("--seed_everything", "--runs_dir", "--name", "--ckpt_path", "--config")
 class Comparison:
     """Every variant is run on every task with every seed.
 
-    Settings are lists, read from left to right, where the later wins: an item that begins with ``--`` is an option of
-    ``lightning-maxent fit`` with its value, ``--data.env_id=Hopper-v5``; any other is a configuration, built in or a
-    path.  A run has those of its variant, then those of its task, then those of the pair of both, then ``settings``.
+    Settings are lists.  An item that begins with ``--`` is an option of ``lightning-maxent fit`` with its value, such
+    as ``--data.env_id=Hopper-v5``.  Any other item is a configuration: the name of a built-in one, or a path.  Later
+    items override earlier ones.  A run has the settings of its variant, then of its task, then of their pair in
+    ``pairs``, then ``settings``.
 
     Args:
         variants: settings of each variant, by name.
         tasks: settings of each task, by name.
         seeds: one run of each variant on each task per seed.
-        metric: column of ``metrics.csv`` that is compared; higher is better.
+        metric: the column of ``metrics.csv`` that is compared; higher is better.
         settings: settings of every run.
-        normalization: ``[low, high]`` of each task, which become 0 and 1 where tasks are put together; without it, the
-            lowest and the highest score of all runs on the task.
-        pairs: settings of a variant on a task, by the names of both; only of those pairs that need their own.
-        reference: csv with curves that others have published, drawn beside ours; it decides nothing about a run.
+        normalization: ``[low, high]`` of each task, the scores that become 0 and 1 in statistics over all tasks; by
+            default the lowest and the highest score of all runs on the task.
+        pairs: extra settings ``variant -> task -> settings``, only for the pairs that need them.
+        reference: csv file with published curves, drawn beside the runs; it does not influence any run.
     """
 
     variants: dict[str, list[str]]
@@ -48,10 +49,14 @@ class Comparison:
 
 
 def make_comparison(content: dict[str, Any], where: str) -> Comparison:
-    """A comparison from the mapping that is in its file; ``tasks`` may be a list of Gymnasium ids, or left out.
+    """A comparison from the mapping in its file; ``tasks`` may also be a list of Gymnasium ids, or left out.
+
+    Args:
+        content: the mapping.
+        where: the name of the file, for error messages.
 
     Raises:
-        MaxEntError: in one sentence, for whatever it cannot be.
+        MaxEntError: for unknown or missing keys, or values that are not allowed.
     """
     fields = [field.name for field in dataclasses.fields(Comparison)]
     for key in content:
@@ -75,14 +80,14 @@ def make_comparison(content: dict[str, Any], where: str) -> Comparison:
 
 
 def folder_of(name: str) -> str:
-    """``sac/pendulum`` -> ``sac-pendulum``: a name as one folder's."""
+    """The name of a folder for a name: ``sac/pendulum`` -> ``sac-pendulum``."""
     return re.sub(r"[^\w.=+-]+", "-", name)
 
 
 def joined_options(arguments: Sequence[str]) -> list[str]:
-    """``--data.a 1 --b 2`` -> ``--data.a=1 --b 2``: options of runs, which have a dot, with their values.
+    """Join options that have a dot with their values: ``--data.a 1 --b 2`` -> ``--data.a=1 --b 2``.
 
-    So settings have them, and no value is taken for a comparison's name.
+    These are options of the runs.  Without this, a value could be parsed as the name of a comparison.
     """
     joined: list[str] = []
     for argument in arguments:
@@ -95,12 +100,12 @@ def joined_options(arguments: Sequence[str]) -> list[str]:
 
 
 def environment_task(env_id: str) -> list[str]:
-    """The settings of a task that is a Gymnasium id and nothing else."""
+    """The settings of a task that is given by its Gymnasium id only."""
     return [f"--data.init_args.env_id={env_id}"]
 
 
 def contents(settings: Sequence[str]) -> list[Any]:
-    """Settings with the content of each configuration's files in the place of its name: what decides about a run."""
+    """Settings with the names of configurations replaced by the contents of their files."""
     found: list[Any] = []
     for item in settings:
         found += (
@@ -110,7 +115,10 @@ def contents(settings: Sequence[str]) -> list[Any]:
 
 
 def flat(settings: Sequence[Any]) -> dict[str, Any]:
-    """``contents`` as one mapping ``data.env_id -> Hopper-v5``, the later over the earlier; only to name differences."""
+    """``contents`` as one mapping such as ``data.env_id -> Hopper-v5``; later settings override earlier ones.
+
+    It serves to describe differences between settings.
+    """
     merged: dict[str, Any] = {}
     for item in settings:
         if isinstance(item, str):
@@ -135,7 +143,7 @@ def _named_settings(given: Any, key: str, where: str) -> dict[str, list[str]]:
     for name in named:
         other = folders.setdefault(folder_of(name), name)
         if other != name:
-            raise MaxEntError(f"The names {other!r} and {name!r} of {where} are too much alike: rename one.")
+            raise MaxEntError(f"The names {other!r} and {name!r} of {where} give the same folder: rename one.")
     return named
 
 
@@ -150,7 +158,7 @@ def _settings(items: Any, where: str) -> list[str]:
         if not item.startswith("--"):
             find_configs(item)
         elif option in OURS:
-            raise MaxEntError(f"The {where} may not set {option}, which every run gets of its own.")
+            raise MaxEntError(f"The {where} may not set {option}, because compare sets it for every run.")
         elif not option.startswith(OPTIONS):
             raise MaxEntError(f"There is no option {option}; the {where} may set {'…, '.join(OPTIONS)}….")
         elif "=" not in item or " " in option:
@@ -165,7 +173,7 @@ def _check_yaml(option: str, where: str) -> None:
         yaml.safe_load(option.partition("=")[2])
     except yaml.YAMLError as error:
         raise MaxEntError(
-            f"The value of {option!r} in the {where} is no YAML: is a bracket or a quote open?"
+            f"The value of {option!r} in the {where} is not valid YAML: is a bracket or a quote open?"
         ) from error
 
 
@@ -177,7 +185,7 @@ def _tasks(given: Any, variants: dict[str, list[str]], every_run: list[str], whe
     found = {name: flat(contents([*items, *every_run])).get("data.env_id") for name, items in variants.items()}
     if len(set(found.values())) > 1:
         each = ", ".join(f"{name}: {env_id}" for name, env_id in found.items())
-        raise MaxEntError(f"The variants of {where} play different environments ({each}): name the tasks.")
+        raise MaxEntError(f"The variants of {where} have different environments ({each}): give the tasks.")
     return {str(next(iter(found.values()))): []}
 
 
@@ -196,7 +204,7 @@ def _pairs(
 def _known(given: Any, kind: str, known: dict[str, list[str]], where: str) -> dict[str, Any]:
     """A mapping whose keys are names of variants or of tasks."""
     if not isinstance(given, dict):
-        raise MaxEntError(f"{where} must map the name of a {kind} to what it has of its own, but is {given!r}.")
+        raise MaxEntError(f"{where} must map each name of a {kind} to its settings, but is {given!r}.")
     for name in map(str, given):
         if name not in known:
             raise MaxEntError(f"{where} name a {kind} {name!r} that is not compared; {_meant(name, known)}")
@@ -219,7 +227,7 @@ def _seeds(given: Any, where: str) -> list[int]:
     if any(not isinstance(seed, int) or isinstance(seed, bool) or seed < 0 for seed in seeds):
         raise MaxEntError(f"seeds of {where} must be a list of whole numbers from 0, but is {given!r}.")
     if len(set(seeds)) < len(seeds):
-        raise MaxEntError(f"seeds of {where} hold one seed twice: {given}.")
+        raise MaxEntError(f"seeds of {where} contain a seed twice: {given}.")
     return seeds
 
 

@@ -1,4 +1,4 @@
-"""The contract of a critic: what every soft Q-function plugs in as."""
+"""The interface of critics, which are soft Q-functions, and its checks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -9,20 +9,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.actions import FiniteActions
+from lightning_maxent.contracts import without_side_effects
 from lightning_maxent.errors import MaxEntError, errors_of
-from lightning_maxent.inspection import without_side_effects
 from lightning_maxent.objectives import squared_error
 
 
 class ReturnDistribution(NamedTuple):
-    """Distributions over returns: values and their probabilities, which sum to one."""
+    """Distributions over returns, each given by values (atoms) and their probabilities, which sum to one."""
 
     atoms: Float[Tensor, "*batch atom"]
     probs: Float[Tensor, "*batch atom"]
 
     @classmethod
     def certain(cls, value: Float[Tensor, "*batch"]) -> "ReturnDistribution":
-        """One value for sure."""
+        """Distributions with a single value of probability one."""
         return cls.equally_likely(value.unsqueeze(-1))
 
     @classmethod
@@ -34,25 +34,26 @@ class ReturnDistribution(NamedTuple):
 
 
 class AbstractCritic(nn.Module, ABC):
-    """A soft Q-function: an ensemble of ``member`` predictions of the return, each described by ``atom`` numbers.
+    """A soft Q-function: an ensemble of ``member`` predictions of the return, each of one or of ``atom`` numbers.
 
-    An algorithm calls ``forward`` for predictions, hands predictions to the other methods, and never looks inside one.
-    A critic whose members predict one number each needs ``forward`` and ``value`` alone.  All results are float32
-    under every precision.
+    An algorithm calls ``forward`` for predictions and passes predictions to the other methods; only the critic knows
+    what they mean.  A critic whose members predict one number each only has to define ``forward`` and ``value``.  All
+    results are float32 under every precision.
     """
 
     @abstractmethod
     def forward(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
     ) -> Float[Tensor, "member batch *atom"]:
-        """Predictions of the soft return of ``action`` in ``obs``; members must start different."""
+        """Predictions of the soft return of ``action`` in ``obs``.  Members must differ from the start."""
 
     def every_action(
         self, obs: Float[Tensor, "batch obs_dim"], actions: Float[Tensor, "action action_dim"]
     ) -> Float[Tensor, "member batch action *atom"]:
-        """Predictions for each of finitely many actions in every state.
+        """Predictions for each of finitely many actions in every state, ``[member, batch, action, *atom]``.
 
-        Asks for every pair; a critic that has an output per action overrides this to give them all in one pass.
+        The default calls ``forward`` for every pair.  A critic with one output per action overrides this to compute all
+        predictions in one pass.
         """
         batch, count = len(obs), len(actions)
         prediction = self(obs.repeat_interleave(count, dim=0), actions.repeat(batch, 1))
@@ -60,43 +61,44 @@ class AbstractCritic(nn.Module, ABC):
 
     @abstractmethod
     def value(self, prediction: Float[Tensor, "member batch *atom"]) -> Float[Tensor, " batch"]:
-        """The one value that the policy climbs; each pair's for itself."""
+        """Q(s,a), the value that the policy maximizes; it depends on no other pair of the batch."""
 
     def target(self, prediction: Float[Tensor, "member batch *atom"]) -> ReturnDistribution:
-        """What of a prediction enters a backup, ``[batch, atom]``; ``value`` unless overridden.  Called without gradients.
+        """The distribution ``[batch, atom]`` that enters the soft Bellman backup; by default ``value``.
 
-        Q regresses on it in the next state, with a fresh action.  Where V is learned, V regresses on its mean in the same
-        state, with a fresh action.  It may be random, such as the minimum of a few members.
+        An algorithm without V computes it for the next state and an action of the current policy, and Q regresses on
+        it.  An algorithm with V computes it for the same state and an action of the current policy, and V regresses on
+        its mean.  It may be random, such as the minimum over a few random members.  It is called without gradients.
         """
         return ReturnDistribution.certain(self.value(prediction))
 
     def loss(
         self, prediction: Float[Tensor, "member batch *atom"], target: ReturnDistribution
     ) -> Float[Tensor, "member batch"]:
-        """The error of every member against the backed-up target; squared, against its mean, unless overridden."""
+        """The error of every member against the target; by default the squared error against the mean of the target."""
         return squared_error(prediction, target.mean())
 
     def clipped_share(self, target: ReturnDistribution) -> Float[Tensor, " batch"] | None:
-        """The share of each backed-up target that lies beyond what the critic can predict; None if nothing does."""
+        """The probability of each target outside the range that the critic can predict; None if there is no range."""
         return None
 
 
 def ask_members(
     network: nn.Module, members: int, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
 ) -> Float[Tensor, "member batch out"]:
-    """What every member of a network of pairs says of the same pairs, in float32."""
+    """The outputs of every member of a network for the same pairs of observation and action, in float32."""
     pair = torch.cat((obs, action), dim=-1)
     return network(pair.expand(members, *pair.shape)).float()
 
 
 def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> AbstractCritic:
-    """Build a critic and see, on a few pairs, that it keeps its contract.
+    """Build a critic and check its interface on three random pairs.
 
-    Without this, a critic of the wrong shape broadcasts, members that start alike stay alike, and a critic that
-    cannot learn does not learn, all in silence.
+    Without these checks, some mistakes raise no error: wrong shapes broadcast, equal members stay equal, and a critic
+    without gradients does not learn.
 
     Raises:
-        MaxEntError: names the method, what it returned and what was expected.
+        MaxEntError: if a check fails; the message names the method, the expected result and the actual one.
     """
     critic = _keeping_the_contract(builder, obs_dim, action_dim)
     with without_side_effects(critic, "three pairs"), torch.enable_grad():
@@ -106,8 +108,8 @@ def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> Abs
     if slope is None:
         name = type(critic).__name__
         raise MaxEntError(
-            f"{name}.value({name}.forward(obs, action)) must have a gradient in the action, which the policy climbs, but "
-            f"was cut off from it: let neither method detach, and forward use the action."
+            f"{name}.value({name}.forward(obs, action)) must have a gradient in the action, from which the policy "
+            f"learns, but was cut off from it: do not detach in either method, and use the action in forward."
         )
     return critic
 
@@ -117,7 +119,7 @@ def _keeping_the_contract(builder: "CriticBuilder", obs_dim: int, action_dim: in
         critic = builder(obs_dim, action_dim)
     if not any(parameter.requires_grad for parameter in critic.parameters()):
         raise MaxEntError(
-            f"{type(critic).__name__} has nothing to learn: assign its layers to attributes in __init__, after "
+            f"{type(critic).__name__} has no trainable parameters: assign its layers to attributes in __init__, after "
             f"super().__init__()."
         )
     with without_side_effects(critic, "three pairs"), torch.enable_grad():
@@ -127,10 +129,11 @@ def _keeping_the_contract(builder: "CriticBuilder", obs_dim: int, action_dim: in
 
 
 def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteActions) -> AbstractCritic:
-    """The same for finite actions, in which no gradient is needed: ``every_action`` must agree with ``forward``.
+    """Build a critic for finite actions and check its interface.
 
-    For actions of several factors that means that Q is a sum over factors, as it has to be where their combinations
-    are too many to be counted; and that it is one number, since distributions do not add up like that.
+    Q needs no gradient in the action here, but ``every_action`` must agree with ``forward``.  For actions of several
+    factors, this means that Q must be a sum over the factors, because there are too many joint actions to evaluate
+    each.  Members must then predict one number each, because distributions do not add up like this.
 
     Raises:
         MaxEntError: as ``build_critic``, or if the two methods disagree.
@@ -144,7 +147,7 @@ def build_finite_critic(builder: "CriticBuilder", obs_dim: int, actions: FiniteA
     adds_up = fits and torch.allclose(torch.einsum("mba...,ba->mb...", every, action), one, rtol=1e-3, atol=1e-4)
     if factors > 1 and not (adds_up and one.ndim == 2):
         raise MaxEntError(
-            f"{name} gives no Q that is a sum over the {factors} factors of the action, of one number each: use "
+            f"The Q of {name} is not a sum over the {factors} factors of the action, of one number each: use "
             f"TwinHeadsCritic, or raise data.max_joint_actions so that the factors become one."
         )
     if not adds_up:
@@ -174,7 +177,7 @@ def _check_contract(
     shape = "[member, batch] or [member, batch, atom]"
     check_numbers("forward", prediction, shape, lambda x: x.ndim in (2, 3) and x.shape[1] == batch)
     alike = any(torch.equal(one, other) for i, one in enumerate(prediction) for other in prediction[:i])
-    check("forward", not alike, "members that start different", "returned the same prediction for two members")
+    check("forward", not alike, "different predictions for all members", "returned the same for two members")
     value = critic.value(prediction)
     check_numbers("value", value, "[batch]", lambda x: x.shape == (batch,))
     target = critic.target(prediction)

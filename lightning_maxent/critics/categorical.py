@@ -1,4 +1,4 @@
-"""Soft Q-functions that predict a histogram of the return, by classification."""
+"""Soft Q-functions that predict a histogram of the return and learn it by classification."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,37 +14,40 @@ from lightning_maxent.objectives import cross_entropy, gaussian_histogram, proje
 
 
 class AbstractHistogram(ABC):
-    """How a backed-up return becomes the histogram to be learned."""
+    """Turns the target distribution of the soft Bellman backup into a histogram, the label of the classification."""
 
     @abstractmethod
     def __call__(self, returns: ReturnDistribution, centers: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
-        """Probabilities of equal bins around ``centers``."""
+        """Probabilities ``[batch, bin]`` of equally wide bins around ``centers``."""
 
 
 class ProjectedHistogram(AbstractHistogram):
-    """The whole distribution, moved onto the centers.  Bellemare et al. 2017 (C51, arXiv 1707.06887v1), section 4.1."""
+    """Projects the distribution onto the centers.  Bellemare et al. 2017 (C51, arXiv 1707.06887v1), section 4.1."""
 
     def __call__(self, returns: ReturnDistribution, centers: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
         return projection(returns.atoms, returns.probs, centers)
 
 
 class TwoHotHistogram(AbstractHistogram):
-    """Its mean alone, shared between the two next centers.  Farebrother et al. 2024 (arXiv 2403.03950), section 3.1."""
+    """Splits the mean between the two nearest centers.  Farebrother et al. 2024 (arXiv 2403.03950), section 3.1."""
 
     def __call__(self, returns: ReturnDistribution, centers: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
         return projection(*ReturnDistribution.certain(returns.mean()), centers)
 
 
 class GaussianHistogram(AbstractHistogram):
-    """Its mean alone, smeared over a few bins (HL-Gauss).  Farebrother et al. 2024, section 3.2.
+    """A Gaussian around the mean, integrated over every bin (HL-Gauss).  Farebrother et al. 2024, section 3.2.
 
     Args:
-        sigma: standard deviation in bins; .75 in the paper.
+        sigma: standard deviation of the Gaussian, in widths of a bin; .75 in the paper.
+
+    Raises:
+        MaxEntError: if sigma is not positive.
     """
 
     def __init__(self, sigma: float = 0.75):
         if sigma <= 0:
-            raise MaxEntError(f"sigma must be positive, but is {sigma}; TwoHotHistogram has no sigma.")
+            raise MaxEntError(f"sigma must be positive, but is {sigma}; to have no sigma, use TwoHotHistogram.")
         self.sigma = sigma
 
     def __call__(self, returns: ReturnDistribution, centers: Float[Tensor, " bin"]) -> Float[Tensor, "batch bin"]:
@@ -52,26 +55,28 @@ class GaussianHistogram(AbstractHistogram):
 
 
 class CategoricalCritic(AbstractCritic):
-    """Histograms learned by cross-entropy; the one with the smaller mean enters the backup, and the policy climbs that mean.
+    """Histograms of the return, learned by cross-entropy.
 
-    Returns beyond ``low`` and ``high`` cannot be told apart: choose them, or the rewards' scale, so that none are.  Soft
-    returns count: where rewards alone give returns of at most G, backups reach ``G + gamma alpha |H| / (1 - gamma)``
-    with policies of entropy H.  ``ReturnScaledRewards`` bounds G alone: with G = 5, alpha = .01, gamma = .99 and H = -6
-    nats that is 10.9.  The metric ``critic/clipped`` is the share of backups beyond the range; where it is not near
-    zero, widen the range.
+    The histogram with the smallest mean enters the backup, and the policy maximizes this mean.
+
+    Returns outside ``[low, high]`` are clipped, so choose the range or the scale of rewards such that none are.  The
+    range must hold soft returns: if returns of rewards are at most G, then soft returns reach
+    ``G + gamma alpha |H| / (1 - gamma)`` for policies of entropy H.  ``ReturnScaledRewards`` limits G only: with G = 5,
+    alpha = .01, gamma = .99 and H = -6 nats, soft returns reach 10.9.  The metric ``critic/clipped`` is the share of
+    the targets outside the range; if it is not close to zero, widen the range.
 
     Args:
         obs_dim: size of the flattened observation.
         action_dim: size of the action.
         low: center of the first bin, in units of soft return.
-        high: center of the last bin.
-        bins: how many; 101 in Farebrother et al. 2024.
-        members: networks.
-        histogram: what is learned of a backed-up return.
-        network: builds the networks over observation and action.
+        high: center of the last bin, in units of soft return.
+        bins: number of bins; 101 in Farebrother et al. 2024.
+        members: number of networks.
+        histogram: builds the rule that turns a target into a histogram.
+        network: builds the networks, whose input is the observation and the action.
 
     Raises:
-        MaxEntError: unless low < high and there are two bins or more.
+        MaxEntError: unless ``low < high`` and there are two or more bins.
     """
 
     def __init__(

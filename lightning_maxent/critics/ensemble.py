@@ -1,4 +1,4 @@
-"""Many soft Q-functions, of which the backup believes the smaller of a random few."""
+"""An ensemble of soft Q-functions; the backup uses the minimum of a random subset."""
 
 import torch
 from jaxtyping import Float
@@ -10,19 +10,19 @@ from lightning_maxent.networks import MLP, NetworkBuilder
 
 
 class EnsembleCritic(AbstractCritic):
-    """The minimum of a random subset enters the backup; the policy climbs the mean.  Chen et al. 2021, algorithm 1.
+    """The minimum of a random subset enters the backup; the policy maximizes the mean.  Chen et al. 2021, algorithm 1.
 
-    This is the critic of REDQ (arXiv 2101.05982v1), where it is updated 20 times per environment step.
+    This is the critic of REDQ (arXiv 2101.05982v1), which updates it 20 times per environment step.
 
     Args:
         obs_dim: size of the flattened observation.
         action_dim: size of the action.
-        members: networks; N = 10 in the paper.
-        subset: how many of them each backup draws; M = 2 in the paper.
-        network: builds the networks over observation and action.
+        members: number of networks; N = 10 in the paper.
+        subset: number of members that each backup draws; M = 2 in the paper.
+        network: builds the networks, whose input is the observation and the action.
 
     Raises:
-        MaxEntError: unless 1 <= subset <= members.
+        MaxEntError: unless ``1 <= subset <= members``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Soft Q-functions that predict the return's quantiles."""
+"""Soft Q-functions that predict quantiles of the return."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,18 +13,23 @@ from lightning_maxent.objectives import quantile_huber
 
 
 class AbstractPooling(ABC):
-    """What of the members' quantiles enters the backup."""
+    """Combines the quantiles of all members into the target of the backup."""
 
     @abstractmethod
     def __call__(self, prediction: Float[Tensor, "member batch quantile"]) -> Float[Tensor, "batch atom"]:
-        """Atoms of equal probability."""
+        """The atoms ``[batch, atom]`` of the target, which have equal probabilities."""
 
 
 class TruncatedPooling(AbstractPooling):
-    """All quantiles of all members, without the largest.  Kuznetsov et al. 2020 (TQC, arXiv 2005.04269v1), section 4.
+    """The quantiles of all members without the largest ones.
+
+    Kuznetsov et al. 2020 (TQC, arXiv 2005.04269v1), section 4.
 
     Args:
-        dropped: how many are left out for each member; 2 in the paper, 0 for HalfCheetah, 5 for Hopper.
+        dropped: number of quantiles left out per member; in the paper 2, but 0 for HalfCheetah and 5 for Hopper.
+
+    Raises:
+        MaxEntError: when called, if ``dropped`` is negative or not below the number of quantiles.
     """
 
     def __init__(self, dropped: int = 2):
@@ -39,22 +44,22 @@ class TruncatedPooling(AbstractPooling):
 
 
 class MeanPooling(AbstractPooling):
-    """The mean over members of each quantile.  Nauman et al. 2024 (BRO, arXiv 2405.16158), in its published code."""
+    """The mean of each quantile over the members.  Nauman et al. 2024 (BRO, arXiv 2405.16158), published code."""
 
     def __call__(self, prediction: Float[Tensor, "member batch quantile"]) -> Float[Tensor, "batch atom"]:
         return prediction.mean(0)
 
 
 class QuantileCritic(AbstractCritic):
-    """Quantiles learned by quantile regression; the policy climbs the mean of them all.
+    """Quantiles of the return, learned by quantile regression; the policy maximizes the mean of all quantiles.
 
     Args:
         obs_dim: size of the flattened observation.
         action_dim: size of the action.
-        members: networks; 5 in TQC (Kuznetsov et al. 2020), 2 in BRO (Nauman et al. 2024).
-        quantiles: of each network; 25 in TQC, 100 in BRO.
-        pooling: what of them enters the backup.
-        network: builds the networks over observation and action.
+        members: number of networks; 5 in TQC (Kuznetsov et al. 2020), 2 in BRO (Nauman et al. 2024).
+        quantiles: number of quantiles per network; 25 in TQC, 100 in BRO.
+        pooling: builds the rule that combines the quantiles of all members for the backup.
+        network: builds the networks, whose input is the observation and the action.
     """
 
     def __init__(

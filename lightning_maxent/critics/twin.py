@@ -1,4 +1,4 @@
-"""Two independent soft Q-functions, of which the smaller is believed."""
+"""Two independent soft Q-functions; their minimum is used."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,15 +9,17 @@ from lightning_maxent.objectives import Error, squared_error
 
 
 class TwinCritic(AbstractCritic):
-    """Q1 and Q2; their minimum counters overestimation.  Haarnoja et al. 2018a, section 4.2.
+    """Two networks Q1 and Q2; their minimum reduces overestimation.  Haarnoja et al. 2018a, section 4.2.
 
-    The published code's policy climbs Q1 alone; here, as in Haarnoja et al. 2018b, it climbs the minimum.
+    In the code published with that paper, the policy maximizes Q1.  Here, as in Haarnoja et al. 2018b, it maximizes the
+    minimum.
 
     Args:
         obs_dim: size of the flattened observation.
         action_dim: size of the action.
-        network: builds the two networks over observation and action.
-        error: of a prediction against its target; ``objectives.huber_error`` heeds rare catastrophes less.
+        network: builds the two networks, whose input is the observation and the action.
+        error: the error of a prediction against its target; ``objectives.huber_error`` gives less weight to rare, very
+            low returns.
     """
 
     def __init__(self, obs_dim: int, action_dim: int, network: NetworkBuilder = MLP, error: Error = squared_error):

@@ -11,22 +11,25 @@ from lightning_maxent.objectives import Error, squared_error
 
 
 class TwinHeadsCritic(AbstractCritic):
-    """Q1 and Q2 of all actions in one pass; the minimum, action by action, counters overestimation.
+    """Two networks Q1 and Q2 with one output per action; the minimum of each action reduces overestimation.
 
-    The outputs and the two networks are those of Christodoulou 2019, section 5 (SAC) and of Mnih et al. 2015 (DQN).
-    Without hidden layers and on one-hot observations this is a table.
+    One output per action as in DQN (Mnih et al. 2015), two networks as in SAC for finite actions (Christodoulou 2019,
+    section 5).  Without hidden layers and with one-hot observations, this is a table.
 
-    For an action of several factors Q is the sum of one output for each, and the minimum is taken factor by factor,
-    since that of their sums is none.  Its underestimate grows as the number F of factors, where that of the minimum of
-    sums grows as sqrt(F): with members whose errors are independent and add up to a deviation of 1, three choices
-    per factor and a uniform policy, it is -1.49 for ten factors in place of -.57.  A ``pessimism`` of 1 / sqrt(F), .32 for ten, gives -.47.
+    For an action of several factors, Q is the sum of one output per factor, and the minimum is taken for each factor
+    separately, because the minimum of the sums is not itself a sum over factors.  This minimum is lower: its
+    underestimation grows in proportion to the number F of factors, that of the minimum of the sums only with sqrt(F).
+    Example: ten factors with three choices each, a uniform policy, and independent errors whose sum has a standard
+    deviation of 1.  The underestimation is then -1.49 instead of -.57.  A ``pessimism`` of 1 / sqrt(F), .32 for ten
+    factors, gives -.47.
 
     Args:
         obs_dim: size of the flattened observation.
-        action_dim: number of outputs: of actions, or of the choices of all factors together.
-        network: builds the two networks over the observation.
-        error: of a prediction against its target; ``objectives.huber_error`` heeds rare catastrophes less.
-        pessimism: the way from the mean of the two, 0, to their minimum, 1.
+        action_dim: number of outputs: the number of actions, or the sum of the numbers of choices of all factors.
+        network: builds the two networks, whose input is the observation.
+        error: the error of a prediction against its target; ``objectives.huber_error`` gives less weight to rare, very
+            low returns.
+        pessimism: 0 for the mean of Q1 and Q2, 1 for their minimum; values between interpolate linearly.
 
     Raises:
         MaxEntError: for a pessimism outside [0, 1].
@@ -55,7 +58,7 @@ class TwinHeadsCritic(AbstractCritic):
         self, obs: Float[Tensor, "batch obs_dim"], actions: Float[Tensor, "action action_dim"]
     ) -> Float[Tensor, "member batch action"]:
         heads = self._heads(obs)
-        with torch.autocast(obs.device.type, enabled=False):  # a product with zeros and ones must not round
+        with torch.autocast(obs.device.type, enabled=False):  # actions are zeros and ones: the product must be exact
             return heads @ actions.T
 
     def _heads(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "member batch action_dim"]:

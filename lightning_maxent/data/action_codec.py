@@ -1,4 +1,4 @@
-"""Between an environment's actions and the learner's vectors."""
+"""Conversion between the actions of an environment and the action vectors of the learner."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ Actions = TypeVar("Actions", bound=AbstractActions)
 
 
 class AbstractActionCodec(ABC, Generic[Actions]):
-    """Translates for one action space.
+    """Converts the actions of one action space.
 
     Args:
-        actions: what algorithms are told of the space.
+        actions: the description of the action space for algorithms.
     """
 
     def __init__(self, actions: Actions):
@@ -29,7 +29,7 @@ class AbstractActionCodec(ABC, Generic[Actions]):
 
     @abstractmethod
     def to_env(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
-        """The environments' own actions, in the form that their vector takes."""
+        """The actions in the form that the vector environment takes."""
 
     @abstractmethod
     def uniform(self, envs: int) -> Float[Tensor, "env action_dim"]:
@@ -37,10 +37,10 @@ class AbstractActionCodec(ABC, Generic[Actions]):
 
 
 class BoxCodec(AbstractActionCodec[BoxActions]):
-    """``[-1, 1]^dim`` to the bounds of a Box.
+    """Scales ``[-1, 1]^dim`` to the bounds of a Box.
 
-    Every integer between the bounds has an equal share of ``[-1, 1]``: uniform actions are uniform integers.  Rounding
-    to the nearest would give the two at the ends half of what the others have.
+    For a Box of integers, every integer between the bounds gets an equal part of ``[-1, 1]``, so uniform actions become
+    uniform integers.  Rounding to the nearest integer would give half as much to the two at the ends.
     """
 
     def __init__(self, space: spaces.Box):
@@ -60,7 +60,7 @@ class BoxCodec(AbstractActionCodec[BoxActions]):
         return np.clip(low * (1 - unit) + high * unit, low, high).astype(self._dtype)
 
     def _integer(self, unit: np.ndarray) -> np.ndarray:
-        """Modulo 2^64, in which the distance from low to high has room for every type of integer."""
+        """Computes modulo 2^64, because the distance from low to high of some integer types needs 64 unsigned bits."""
         low = self._low.astype(np.uint64)
         furthest = self._high.astype(np.uint64) - low
         counted = np.where(unit < 1, np.floor(unit * (furthest.astype(np.float64) + 1)), 0.0).astype(np.uint64)
@@ -68,12 +68,12 @@ class BoxCodec(AbstractActionCodec[BoxActions]):
 
 
 class FiniteCodec(AbstractActionCodec[FiniteActions]):
-    """One-hot vectors to the numbers of a Discrete, MultiDiscrete or MultiBinary space.
+    """Converts one-hot vectors to the numbers of a Discrete, MultiDiscrete or MultiBinary space.
 
     Args:
-        space: the environment's.
-        max_joint: an action of several factors is one choice among all their combinations, if there are no more than
-            this many; else it stays factors.
+        space: the action space of the environment.
+        max_joint: an action of several factors becomes one choice among all their combinations if there are at most
+            this many; else it keeps its factors.
     """
 
     def __init__(self, space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary, max_joint: int):
@@ -95,18 +95,18 @@ class FiniteCodec(AbstractActionCodec[FiniteActions]):
 
 
 def _choices(space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary) -> np.ndarray:
-    """How many choices each factor has, in the shape of the space's actions."""
+    """The number of choices of each factor, in the shape of an action of the space."""
     if isinstance(space, spaces.Discrete):
         return np.array(space.n)
     return np.asarray(space.nvec) if isinstance(space, spaces.MultiDiscrete) else np.full(space.shape or (), 2)
 
 
 def bounded(env_id: str, space: spaces.Space, bounds: Sequence[float] | None) -> spaces.Space:
-    """The space with ``bounds``, low and high, in place of each infinite one of a Box; its finite ones stay.
+    """The space with the infinite bounds of a Box replaced by ``bounds``, low and high; finite bounds stay.
 
     Raises:
-        MaxEntError: for a Box with infinite bounds and none to put in their place, bounds where nothing is infinite, or a
-            low that is not below its high.
+        MaxEntError: for a Box with infinite bounds without ``bounds``, a space without infinite bounds with ``bounds``,
+            or a low that is not below its high.
     """
     if not isinstance(space, spaces.Box) or space.is_bounded():
         if bounds:
@@ -121,8 +121,9 @@ def bounded(env_id: str, space: spaces.Space, bounds: Sequence[float] | None) ->
         least = min([-1.0, *(space.high[space.bounded_above] - 1.0)])
         most = max([1.0, *(space.low[space.bounded_below] + 1.0)])
         raise MaxEntError(
-            f"The actions of {env_id} have infinite bounds ({space}){f', for which {bounds} cannot stand' if bounds else ''}: "
-            f'give low and high in their place, as in --data.action_bounds "[{least:g}, {most:g}]"; the finite ones stay.'
+            f"The actions of {env_id} have infinite bounds "
+            f"({space}){f', and {bounds} cannot replace them' if bounds else ''}: "
+            f'give low and high for them, as in --data.action_bounds "[{least:g}, {most:g}]"; finite bounds stay.'
         )
     return spaces.Box(low.astype(space.dtype), high.astype(space.dtype), dtype=space.dtype)  # type: ignore[arg-type]
 

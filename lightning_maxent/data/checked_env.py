@@ -1,4 +1,4 @@
-"""An environment as learners see it: flat observations, no infos, and mistakes told in one sentence."""
+"""A wrapper that flattens observations, leaves out infos, and checks what the environment returns."""
 
 from typing import Any
 
@@ -24,11 +24,11 @@ MUST = {
 
 
 class CheckedEnv(gym.Wrapper):
-    """Flattens observations, leaves out infos, and sees that observation and reward are what they should be.
+    """Flattens observations, leaves out infos, and checks observations and rewards.
 
-    Infos may hold anything: nobody reads them, and a vector environment cannot join those of its copies in general.
+    Infos are not used, and a vector environment cannot always combine the infos of its copies.
 
-    Errors of ``reset`` and ``step`` begin with the copy's number; who steps it says which environment and when.
+    Errors of ``reset`` and ``step`` begin with the number of the copy; the caller adds the environment and the step.
     """
 
     def __init__(self, env: gym.Env):
@@ -36,14 +36,14 @@ class CheckedEnv(gym.Wrapper):
         self._space = env.observation_space
         self.observation_space = flatten_space(self._space)
         self._size = flatdim(self._space)
-        self.copy = 0  # which one it is among those side by side
-        self._steps = 0  # of the episode
+        self.copy = 0  # its number among the parallel copies
+        self._steps = 0  # steps of this episode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        """The first observation, flat, and no info.
+        """The first observation, flattened, and an empty info.
 
         Raises:
-            MaxEntError: if the environment raises, or does not give (observation, info).
+            MaxEntError: if the environment raises an error or does not return (observation, info).
         """
         self._steps = 0
         try:
@@ -57,10 +57,10 @@ class CheckedEnv(gym.Wrapper):
         return self._flat("reset", answer[0]), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """What the environment's step gives: the observation flat, the reward a float, and no info.
+        """The result of the environment's step, with a flattened observation, a float reward and an empty info.
 
         Raises:
-            MaxEntError: if the environment raises, or gives an observation or a reward that cannot be one.
+            MaxEntError: if the environment raises an error or returns a wrong observation, reward or end of an episode.
         """
         self._steps += 1
         try:
@@ -80,7 +80,7 @@ class CheckedEnv(gym.Wrapper):
         """Close the environment.
 
         Raises:
-            MaxEntError: if it raises.
+            MaxEntError: if the environment raises an error.
         """
         spec = self.unwrapped.spec
         name = spec.id if spec else type(self.unwrapped).__name__
@@ -110,7 +110,7 @@ class CheckedEnv(gym.Wrapper):
         return f"copy {self.copy}, {f'in step {self._steps} of its episode' if self._steps else 'in reset'},"
 
     def _author(self, method: str) -> str | None:
-        """Where the outermost layer that is neither Gymnasium's nor ours defines what it answers."""
+        """File and line of the method in the outermost layer that is neither Gymnasium's nor ours."""
         layer = self.env
         while True:
             for name in (method, "observation", "reward"):
@@ -135,21 +135,21 @@ def _flag(end: Any) -> bool:
 
 
 def _flattened(space: spaces.Space, size: int, obs: Any) -> np.ndarray | None:
-    """None if it is no observation of the space."""
+    """The flattened observation, or None if ``obs`` is not an observation of the space."""
     try:
         flat = np.asarray(flatten(space, obs)) if _fits(space, obs) else None
-    except Exception:  # whatever comes of treating it as what it is not
+    except Exception:  # flatten may raise any error for a wrong observation
         return None
     return flat if flat is not None and len(flat) == size else None
 
 
 def _fits(space: spaces.Space, obs: Any) -> bool:
-    """Whether every part has the shape of its space, and finite ones lie within it: ``flatten`` would not notice."""
+    """Whether every part has the shape of its space, and finite parts are in range; ``flatten`` does not check this."""
     if isinstance(space, spaces.Dict):
         return all(_fits(part, obs[key]) for key, part in space.items())
     if isinstance(space, spaces.Tuple):
         return len(obs) == len(space) and all(map(_fits, space, obs))
-    if obs is None or np.shape(obs) != space.shape:  # NumPy takes None for not a number
+    if obs is None or np.shape(obs) != space.shape:  # NumPy would turn None into NaN
         return False
     if isinstance(space, spaces.Discrete):
         return bool(0 <= obs - space.start < space.n)
@@ -170,7 +170,7 @@ def _wrong_step(answer: Any) -> str:
 
 
 def _wrong_observation(name: str, space: spaces.Space, obs: Any) -> str:
-    """What is wrong with it, or with the first of its parts that is wrong."""
+    """What is wrong with an observation, or with the first wrong part of it."""
     parts = {}
     if isinstance(space, spaces.Dict) and isinstance(obs, dict) and obs.keys() >= space.spaces.keys():
         parts = {key: (part, obs[key]) for key, part in space.items()}

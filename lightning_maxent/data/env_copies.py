@@ -1,4 +1,4 @@
-"""The copies of an environment that a run holds open, for training and for evaluation."""
+"""The open copies of an environment, for training and for evaluation."""
 
 from collections.abc import Callable
 
@@ -7,16 +7,17 @@ from gymnasium.vector import VectorEnv
 
 from lightning_maxent.data.spaces import make_vector_env
 
-EVALUATION_STEPS = 10_000  # at the most in an episode, where an environment has no time limit of its own
+EVALUATION_STEPS = 10_000  # time limit of evaluation episodes if the environment has none
 
 
 class EnvCopies:
-    """Opens copies when they are first asked for.
+    """Opens the copies at their first use.
 
     Args:
-        make: makes one of them.
-        num_envs: how many training steps side by side.
-        eval_envs: how many more evaluation opens; with 0 it shares those of training, in which every episode then ends.
+        make: makes one copy.
+        num_envs: number of parallel copies for training.
+        eval_envs: number of further copies for evaluation.  With 0, evaluation uses the copies of training, which then
+            have a time limit.
     """
 
     def __init__(self, make: Callable[[], gym.Env], num_envs: int, eval_envs: int):
@@ -26,10 +27,10 @@ class EnvCopies:
         self._evaluation: VectorEnv | None = None
 
     def training(self) -> VectorEnv:
-        """Those of training.
+        """The copies for training.
 
         Raises:
-            MaxEntError: if one of them cannot be made.
+            MaxEntError: if a copy cannot be made.
         """
         if self._training is None:
             way_out = "if so many copies cannot be open at a time, lower --data.num_envs" if self._num_envs > 1 else ""
@@ -38,23 +39,23 @@ class EnvCopies:
         return self._training
 
     def evaluation(self) -> VectorEnv:
-        """Those of evaluation, in which every episode ends.
+        """The copies for evaluation, which have a time limit.
 
         Raises:
-            MaxEntError: if one of them cannot be made.
+            MaxEntError: if a copy cannot be made.
         """
         if self.shared:
             return self.training()
         if self._evaluation is None:
             way_out = (
-                f"evaluation opens {self._eval_envs} copies beside those of training: if so many cannot be open at a time, "
-                f"let it play in those of training by --data.eval_envs 0"
+                f"evaluation opens {self._eval_envs} further copies: if so many cannot be open at a time, let it use "
+                f"the copies of training with --data.eval_envs 0"
             )
             self._evaluation = make_vector_env(self._make_ending, self._eval_envs, way_out)
         return self._evaluation
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close all open copies."""
         for envs in (self._training, self._evaluation):
             if envs is not None:
                 envs.close()

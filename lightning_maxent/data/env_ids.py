@@ -1,4 +1,4 @@
-"""What an environment's id names: a module to import, and what is registered."""
+"""Environment ids: imports the module in an id, and checks that the id is registered."""
 
 import difflib
 import importlib
@@ -8,7 +8,7 @@ from gymnasium.envs.registration import find_highest_version, parse_env_id
 
 from lightning_maxent.errors import MaxEntError, errors_of
 
-# Beginnings of ids, the package that has them, and its module that registers them when it is imported.
+# Prefixes of ids, the pip package that provides them, and the module that registers them on import.
 PACKAGES = {
     "ALE/": ("ale-py", "ale_py"),
     "dm_control/": ("shimmy[dm-control]", "shimmy"),
@@ -22,11 +22,11 @@ PACKAGES = {
 
 
 def registered_name(env_id: str) -> str:
-    """The name under which ``env_id`` is registered, once the module that it may name is imported.
+    """Import the module of ``module:Id``, if there is one, and return the registered id.
 
     Raises:
-        MaxEntError: if the module cannot be imported, or nothing is registered under the name; says what is near it, or
-            what to install.
+        MaxEntError: if the module cannot be imported or the id is not registered; the message gives near matches or the
+            package to install.
     """
     module, _, name = env_id.rpartition(":")
     if module:
@@ -41,7 +41,7 @@ def _import(env_id: str, module: str) -> None:
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
-            if error.name and f"{module}.".startswith(f"{error.name}."):  # itself, and nothing that it imports
+            if error.name and f"{module}.".startswith(f"{error.name}."):  # the module itself, not an import inside it
                 known = next((pip for pip, registers in PACKAGES.values() if registers == module), None)
                 way_out = f"pip install {known!r}" if known else "install it, or put it into the working directory"
                 raise MaxEntError(
@@ -51,10 +51,10 @@ def _import(env_id: str, module: str) -> None:
 
 
 def _is_registered(name: str) -> bool:
-    """As ``gymnasium.make`` sees it: without a version, the newest is meant."""
+    """Whether ``gymnasium.make`` finds the id; an id without a version stands for the newest one."""
     try:
         namespace, plain, version = parse_env_id(name)
-    except gym.error.Error:  # no possible id
+    except gym.error.Error:  # not a valid id
         return False
     return name in gym.registry or (version is None and find_highest_version(namespace, plain) is not None)
 

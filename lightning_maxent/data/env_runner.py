@@ -1,4 +1,4 @@
-"""The only place where environments are stepped."""
+"""Steps environments, for training and for evaluation."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from lightning_maxent.transition import Episode, Transition
 
 
 class AbstractRunner(ABC):
-    """Where transitions come from, of several environments side by side."""
+    """The source of transitions, of several parallel environments."""
 
-    obs: Float[Tensor, "env obs_dim"]  # what is seen before the next step
+    obs: Float[Tensor, "env obs_dim"]  # the observations before the next step
 
     @abstractmethod
     def step(self, action: Float[Tensor, "env action_dim"]) -> tuple[Transition, np.ndarray]:
@@ -30,18 +30,19 @@ class AbstractRunner(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what it holds."""
+        """Close the environments, if there are any."""
 
 
 class EnvRunner(AbstractRunner):
-    """Steps a SAME_STEP vector environment; turns the learner's actions into its own, and its answers into transitions.
+    """Steps a SAME_STEP vector environment, converts the learner's actions, and returns transitions.
 
     Args:
-        envs: environments with flat Box observations, that reset themselves within the step that ends an episode.
-        codec: of their actions.
-        seed: of their first reset.
-        name: what to call the environment in errors.
-        env_steps: the clock at the start, for errors too; None where they are played outside of it.
+        envs: environments with flat Box observations that reset in the step that ends an episode.
+        codec: converts their actions.
+        seed: the seed of their first reset.
+        name: the name of the environment in error messages.
+        env_steps: the environment steps at the start, for error messages; None in evaluation, which does not count
+            them.
     """
 
     def __init__(
@@ -62,13 +63,13 @@ class EnvRunner(AbstractRunner):
         self.obs = self._tensor(obs)
 
     def step(self, action: Float[Tensor, "env action_dim"]) -> tuple[Transition, np.ndarray]:
-        """Play one action in every environment.
+        """Take one step in every environment.
 
         Returns:
             The transitions ``[env]`` with the true next observations, and a mask ``[env]`` of episodes that ended.
 
         Raises:
-            MaxEntError: if a reward or an observation is not finite or not what it should be, or an environment raises.
+            MaxEntError: if a reward or an observation is wrong or not finite, or an environment raises an error.
         """
         if self._env_steps is not None:
             self._env_steps += self.envs.num_envs
@@ -119,13 +120,13 @@ class EnvRunner(AbstractRunner):
         if not np.isfinite(values).all():
             copy = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
             raise MaxEntError(
-                f"{self._when()}: copy {copy} gave {values[copy]} as {what}, which is not finite: mend the "
-                f"environment, then go on from the last checkpoint."
+                f"{self._when()}: copy {copy} gave {values[copy]} as {what}, which is not finite: fix the "
+                f"environment, then resume from the last checkpoint."
             )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Begin every error with the environment, and when it was."""
+        """Add the environment and the step to the beginning of every error message."""
         try:
             yield
         except MaxEntError as error:
@@ -140,13 +141,13 @@ class EnvRunner(AbstractRunner):
 
 @torch.no_grad()
 def play_episodes(runner: EnvRunner, act, episodes: int, deterministic: bool) -> Iterator[Episode]:
-    """Whole episodes, shared out evenly among the environments so that short ones are not preferred.
+    """Play complete episodes, equally many in each environment, so that short episodes are not preferred.
 
     Args:
-        runner: freshly reset environments.
+        runner: environments that have just been reset.
         act: ``(obs [env, obs_dim], deterministic) -> action [env, action_dim]``.
-        episodes: how many to play in all.
-        deterministic: the policy's mode rather than its samples.
+        episodes: total number of episodes.
+        deterministic: whether actions are deterministic, in place of samples of the policy.
     """
     envs = runner.envs.num_envs
     owed = [episodes // envs + (index < episodes % envs) for index in range(envs)]

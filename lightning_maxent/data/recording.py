@@ -1,4 +1,4 @@
-"""Data that was met before."""
+"""Transitions recorded by another run, in place of environments."""
 
 import numpy as np
 from jaxtyping import Float
@@ -10,15 +10,16 @@ from lightning_maxent.transition import Transition
 
 
 class Recording(AbstractRunner):
-    """What another run has met, step by step, whatever the action.
+    """Replays the transitions of another run step by step; the actions given to ``step`` are ignored.
 
-    That a time limit ended an episode is seen by the next one's beginning elsewhere: not where that is the very state, nor
-    after the last step.
+    The recording does not hold truncations.  An episode counts as ended if the next observation is not the first
+    observation of the next step.  So a truncation is missed if the next episode begins in exactly that state, and after
+    the last step.
 
     Args:
-        rows: in the order in which they were met, ``[time x env]``.
-        num_envs: how many of them belong to one step.
-        passed: how many to begin after.
+        rows: the transitions in their order, ``[time x env]``.
+        num_envs: number of transitions per step.
+        passed: number of transitions to skip at the start.
     """
 
     def __init__(self, rows: Transition, num_envs: int, passed: int):
@@ -26,10 +27,10 @@ class Recording(AbstractRunner):
         self.obs = self._next().obs
 
     def step(self, action: Float[Tensor, "env action_dim"]) -> tuple[Transition, np.ndarray]:
-        """The next transitions ``[env]``, and a mask ``[env]`` of episodes that ended: what follows begins elsewhere.
+        """The next transitions ``[env]``, and a mask ``[env]`` of the episodes that ended.
 
         Raises:
-            MaxEntError: if there is none.
+            MaxEntError: if the recording has no more transitions.
         """
         if self._passed + self._num_envs > len(self._rows.reward):
             raise MaxEntError(
@@ -43,11 +44,11 @@ class Recording(AbstractRunner):
         return met, (met.terminated | (self.obs != met.next_obs).any(-1)).numpy()
 
     def drain_returns(self) -> list[tuple[float, int]]:
-        """None: no episode was played."""
+        """An empty list, because no episode is played."""
         return []
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Does nothing, because no environment is open."""
 
     def _next(self) -> Transition:
         return Transition(*(field[self._passed : self._passed + self._num_envs] for field in self._rows))

@@ -1,4 +1,4 @@
-"""Observations and rewards as the learner sees them; buffers hold the environment's own."""
+"""Scaling of observations and rewards for the learner; replay buffers hold the unscaled ones."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,27 +15,27 @@ from lightning_maxent.errors import MaxEntError
 
 
 class AbstractObservationScaling(ABC):
-    """Built from ``obs_dim``; its state is saved in checkpoints."""
+    """Scales observations.  It is built from ``obs_dim``, and its state is saved in checkpoints."""
 
     @abstractmethod
     def update(self, obs: Float[Tensor, "env obs_dim"]) -> None:
-        """Take in observations on which actions to learn from were chosen."""
+        """Update the statistics with the observations of one training step (not of evaluation)."""
 
     @abstractmethod
     def __call__(self, obs: Float[Tensor, "*batch obs_dim"]) -> Float[Tensor, "*batch obs_dim"]:
-        """What the learner sees, on the device of ``obs``."""
+        """The scaled observations, on the device of ``obs``."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """All that resuming needs."""
+        """The state for a checkpoint."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state from a checkpoint."""
 
 
 class RawObservations(AbstractObservationScaling):
-    """As they are."""
+    """Leaves observations unchanged."""
 
     def __init__(self, obs_dim: int):
         pass
@@ -54,11 +54,11 @@ class RawObservations(AbstractObservationScaling):
 
 
 class StandardizedObservations(AbstractObservationScaling):
-    """Less their running mean, over their running standard deviation.  Lee et al. 2024 (SimBa), section 4.1.
+    """``(obs - mean) / std`` with running mean and standard deviation.  Lee et al. 2024 (SimBa), section 4.1.
 
     Args:
         obs_dim: size of the flattened observation.
-        clip: what is shown lies within so many deviations; infinite in the paper, 10 in many codes on policy.
+        clip: limit of the result, in standard deviations; infinite in the paper, 10 in many on-policy codes.
 
     Raises:
         MaxEntError: for a clip that is not positive.
@@ -66,7 +66,7 @@ class StandardizedObservations(AbstractObservationScaling):
 
     def __init__(self, obs_dim: int, clip: float = math.inf):
         if not clip > 0:
-            raise MaxEntError(f"Observations must be clipped at a positive number of deviations, but clip is {clip}.")
+            raise MaxEntError(f"clip must be a positive number of standard deviations, but is {clip}.")
         self.clip = clip
         self._statistics = RunningMeanStd(shape=(obs_dim,), dtype=np.float64)
 
@@ -87,35 +87,35 @@ class StandardizedObservations(AbstractObservationScaling):
 
 
 class AbstractRewardScaling(ABC):
-    """Built from ``num_envs``; its state is saved in checkpoints."""
+    """Scales rewards.  It is built from ``num_envs``, and its state is saved in checkpoints."""
 
     @abstractmethod
     def begin(self, discount: float) -> None:
-        """Training begins, with an algorithm of this discount."""
+        """Called when training begins, with the discount of the algorithm."""
 
     @abstractmethod
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
-        """Take in the rewards of one step, and which episodes ended with it."""
+        """Update the statistics with the rewards of one step; ``done`` marks the episodes that ended with it."""
 
     @abstractmethod
     def restart(self) -> None:
-        """Forget episodes under way, where there is anything to forget: every environment begins a new one."""
+        """Forget the unfinished episodes, because every environment begins a new one."""
 
     @abstractmethod
     def scale(self) -> float:
-        """What rewards are multiplied by."""
+        """The factor by which rewards are multiplied."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """All that resuming needs, besides the returns of episodes under way."""
+        """The state for a checkpoint, without the returns of unfinished episodes."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state from a checkpoint."""
 
 
 class RawRewards(AbstractRewardScaling):
-    """As they are."""
+    """Leaves rewards unchanged."""
 
     def __init__(self, num_envs: int):
         pass
@@ -140,10 +140,10 @@ class RawRewards(AbstractRewardScaling):
 
 
 class FixedScaleRewards(AbstractRewardScaling):
-    """``scale`` times what they are; ``1 / scale`` times the temperature does the same to the policy.
+    """``scale`` times the rewards.  The policy is the same as for ``1 / scale`` times the temperature.
 
     Args:
-        num_envs: not used; every scaling is built alike.
+        num_envs: not used; every scaling is built from it.
         scale: positive; the reward scale of Haarnoja et al. 2017 and 2018a.
 
     Raises:
@@ -175,22 +175,23 @@ class FixedScaleRewards(AbstractRewardScaling):
 
 
 class ReturnScaledRewards(AbstractRewardScaling):
-    """Over the spread of returns, so that these fit a critic's range: ``r / max(std(G), max|G| / largest)``.
+    """``r / max(std(G), max|G| / largest)``, so that returns fit the range of a critic.
 
-    ``G_t = r_t + discount G_{t-1}`` within each episode; its variance is that of all ``G`` so far.  As in SimbaV2 (Lee
-    et al. 2025, arXiv 2502.15280) and FlashSAC (arXiv 2604.04539), where however the last step of an episode forgets
-    those before it.
+    ``G_t = r_t + discount G_{t-1}`` within each episode, and ``std(G)`` is the standard deviation of all ``G`` so far.
+    As in SimbaV2 (Lee et al. 2025, arXiv 2502.15280) and FlashSAC (arXiv 2604.04539), except that there the last step
+    of an episode does not count the steps before it.
 
-    Where rewards are rare, ``largest`` is what bounds them: the deviation alone shows the first reward after N steps
-    without any as ``sqrt(N)``, which is 10 after 100 steps and 100 after 10,000.
+    If rewards are rare, ``largest`` limits them.  With ``std(G)`` alone, the first reward after N steps without a
+    reward would become ``sqrt(N)``: 10 after 100 steps, 100 after 10,000.
 
     Args:
-        num_envs: environments side by side.
-        discount: that of the algorithm, which is taken when training begins if None; .99 where there is no algorithm.
-        largest: the largest return that the learner is to see; 5 in both papers.
+        num_envs: number of parallel environments.
+        discount: if None, that of the algorithm when training begins, or .99 without an algorithm.
+        largest: the largest scaled return; 5 in both papers.
 
     Raises:
-        MaxEntError: for a discount outside [0, 1] or another one than the algorithm's, or unless ``largest`` is positive.
+        MaxEntError: for a discount outside [0, 1] or different from that of the algorithm, or if ``largest`` is not
+            positive.
     """
 
     def __init__(self, num_envs: int, discount: float | None = None, largest: float = 5.0):
@@ -206,8 +207,8 @@ class ReturnScaledRewards(AbstractRewardScaling):
     def begin(self, discount: float) -> None:
         if self._given not in (None, discount):
             raise MaxEntError(
-                f"The discount of ReturnScaledRewards is {self._given:g}, but that of the algorithm is {discount:g}: leave out "
-                f"the former, and the scale takes that of the algorithm."
+                f"The discount of ReturnScaledRewards is {self._given:g}, but that of the algorithm is {discount:g}: "
+                f"leave out the first, and ReturnScaledRewards uses the second."
             )
         self.discount = discount
 
@@ -235,11 +236,11 @@ class ReturnScaledRewards(AbstractRewardScaling):
 def _check_same(
     scaling: AbstractObservationScaling | AbstractRewardScaling, name: str, saved: dict[str, Any], own: float
 ) -> None:
-    """Raise ``MaxEntError`` if a number of a scaling that networks have learned with is another one now."""
+    """Raise ``MaxEntError`` if a setting of the scaling differs from the one in the checkpoint."""
     if (there := saved.get(name, own)) != own:
         raise MaxEntError(
-            f"The checkpoint was made with {name} {there:g} of {type(scaling).__name__}, but it is {own:g} here: resume with "
-            f"the configuration that made it."
+            f"The checkpoint was made with {name} {there:g} of {type(scaling).__name__}, but here it is {own:g}: "
+            f"resume with the configuration that made it."
         )
 
 

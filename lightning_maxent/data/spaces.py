@@ -1,4 +1,4 @@
-"""Environments as algorithms see them: with flat observations."""
+"""Makes environments with flattened observations, alone or several in parallel."""
 
 import inspect
 import re
@@ -16,21 +16,21 @@ from lightning_maxent.data.checked_env import CheckedEnv
 from lightning_maxent.data.env_ids import registered_name
 from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of, source_line
 
-# What Gymnasium says where one is missing or is something else.
+# Gymnasium's messages for a missing or wrong space.
 NO_SPACE = re.compile(r"The environment must specify an (\w+) space|(\w+) space does not inherit from")
 
 
 def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: Any) -> gym.Env:
-    """``gymnasium.make`` with observations checked and flattened; finite ones become one-hot vectors.
+    """``gymnasium.make`` with checked and flattened observations; finite observations become one-hot vectors.
 
     Args:
         env_id: a registered id, or ``module:Id`` with a module that registers it.
-        env_kwargs: the environment's own keyword arguments.
+        env_kwargs: keyword arguments of the environment.
         options: further arguments of ``gymnasium.make``, such as ``render_mode``.
 
     Raises:
-        MaxEntError: for an unknown id (names near matches), arguments the environment refuses, observations that
-            cannot be flattened, or whatever the environment's own code raises.
+        MaxEntError: for an unknown id (the message names near matches), arguments that the environment refuses,
+            observations that cannot be flattened, or an error in the environment's code.
     """
     name, making = registered_name(env_id), f"Making the environment {env_id!r}"
     with errors_of(making):
@@ -46,12 +46,13 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
                 raise _no_space(env_id, name, f"{lacking[1] or lacking[2]}_space") from error
             if isinstance(error, AttributeError):
                 raise
-            cause = error.__cause__ or error  # Gymnasium raises another one from that of the environment
+            cause = error.__cause__ or error  # Gymnasium raises its own error from that of the environment
             if not _refuses_arguments(cause, env_kwargs or {}):
                 raise ForeignError(f"{making} raised {described(cause)}.") from cause
             if missing := re.search(r"missing \d+ required .*: '(\w+)'", str(cause)):
                 raise MaxEntError(
-                    f"The environment {env_id!r} needs more arguments ({cause}): give them by --data.env_kwargs, as in "
+                    f"The environment {env_id!r} needs more arguments ({cause}): give them with --data.env_kwargs, as "
+                    f"in "
                     f'--data.env_kwargs "{{{missing[1]}: 1}}".'
                 ) from error
             raise MaxEntError(f"The environment {env_id!r} does not take env_kwargs {env_kwargs}: {cause}.") from error
@@ -67,7 +68,7 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
 
 
 def _no_space(env_id: str, name: str, space: str) -> MaxEntError:
-    """Says where the class of the environment begins, if that is known."""
+    """The error for a missing space, with the file and line of the environment's class if known."""
     sentence = f"The environment {env_id!r} must set {space} to one of gymnasium.spaces in its constructor"
     try:
         maker = gym.spec(name).entry_point
@@ -79,7 +80,7 @@ def _no_space(env_id: str, name: str, space: str) -> MaxEntError:
 
 
 def _refuses_arguments(error: BaseException, env_kwargs: dict[str, Any]) -> bool:
-    """That the call itself failed, rather than what it called; or that an argument was handed on and refused there."""
+    """Whether the error is about wrong arguments of the constructor, also if these are refused further inside."""
     innermost = error.__traceback__
     while innermost and innermost.tb_next:
         innermost = innermost.tb_next
@@ -90,7 +91,7 @@ def _refuses_arguments(error: BaseException, env_kwargs: dict[str, Any]) -> bool
 
 
 def check_observation_space(env_id: str, space: spaces.Space) -> None:
-    """Raise ``MaxEntError`` unless the space is a Box, finite, or a Dict or Tuple of such."""
+    """Raise ``MaxEntError`` unless the space is a Box, a finite space, or a Dict or Tuple of such spaces."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         for key, part in space.items() if isinstance(space, spaces.Dict) else enumerate(space):
             check_observation_space(f"{env_id} (observation {key!r})", part)
@@ -102,12 +103,12 @@ def check_observation_space(env_id: str, space: spaces.Space) -> None:
 
 
 def say_that_images_are_flattened(env_id: str, space: spaces.Space) -> None:
-    """One line of log where an observation is, or holds, an image: a Box of three axes or more, or of two of bytes."""
+    """Log a line if an observation is or contains an image: a Box of three or more axes, or of two axes of bytes."""
     for part in _parts(space):
         if isinstance(part, spaces.Box) and (len(part.shape) > 2 or (len(part.shape) == 2 and part.dtype == "uint8")):
             rank_zero_info(
-                f"{env_id} shows images of shape {part.shape}: they are flattened to {spaces.flatdim(part):,} numbers, since "
-                f"no network with convolutions comes with this package."
+                f"{env_id} has images of shape {part.shape} as observations: they are flattened to "
+                f"{spaces.flatdim(part):,} numbers, because this package has no convolutional network."
             )
 
 
@@ -119,15 +120,15 @@ def _parts(space: spaces.Space) -> list[spaces.Space]:
 
 
 def make_vector_env(make: Callable[[], gym.Env], num_envs: int, way_out: str = "") -> SyncVectorEnv:
-    """Copies side by side, each reset within the step that ends its episode.
+    """Parallel copies of an environment; each resets in the step that ends its episode.
 
     Args:
-        make: makes one of them.
-        num_envs: how many.
-        way_out: what to do where so many cannot be open at a time, for the error.
+        make: makes one copy.
+        num_envs: number of copies.
+        way_out: advice for the error message if so many copies cannot be open together.
 
     Raises:
-        MaxEntError: if one of them cannot be made; those before it are closed.
+        MaxEntError: if a copy cannot be made; the copies before it are closed.
     """
     envs: list[gym.Env] = []
     for copy in range(num_envs):
@@ -140,7 +141,7 @@ def make_vector_env(make: Callable[[], gym.Env], num_envs: int, way_out: str = "
                 error.args = (f"{str(error).removesuffix('.')}; {way_out}.",)
             raise
         envs[copy].set_wrapper_attr("copy", copy)
-    with errors_of(f"Putting {num_envs} copies of the environment side by side"):
+    with errors_of(f"Making a vector environment of {num_envs} copies"):
         return SyncVectorEnv([partial(_itself, env) for env in envs], autoreset_mode=AutoresetMode.SAME_STEP)
 
 
@@ -149,5 +150,5 @@ def _itself(env: gym.Env) -> gym.Env:
 
 
 def env_maker(env_id: str, env_kwargs: dict[str, Any] | None) -> Callable[[], gym.Env]:
-    """A picklable maker of one environment."""
+    """A picklable function that makes one environment."""
     return partial(make_env, env_id, env_kwargs)

@@ -1,4 +1,4 @@
-"""Does a replay buffer fit where it will lie?"""
+"""Checks that a replay buffer fits into memory or onto the disk."""
 
 import tempfile
 from pathlib import Path
@@ -11,32 +11,32 @@ from torchrl.data.replay_buffers.storages import Storage
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.free_space import bytes_on_disk, disk_left, in_words, memory_left, rounded_down
 
-SHARED_MEMORY = Path("/dev/shm")  # where tensordict puts a memory map without a folder, as long as its file fits there
-SPARE = 0.1  # of what is left, which the advice leaves to others
+SHARED_MEMORY = Path("/dev/shm")  # tensordict puts memory maps without a folder here if their files fit
+SPARE = 0.1  # the part of the free space that the advised capacity leaves free
 
 
 class FreeSpace(NamedTuple):
-    """Where the rows of a buffer will lie, and the bytes left there; None where nobody can tell."""
+    """Where the rows of a buffer will be stored, and the free bytes there; None if unknown."""
 
     where: str
     left: int | None
 
 
 def check_space(storage: Storage, filled: int, row: int, largest: int, batch_size: int) -> None:
-    """Refuse at once what would end a run hours later, since memory and files are taken only as rows come in.
+    """Refuse a buffer that is too large before the run begins; else the run would fail hours later.
 
     Args:
-        storage: of the buffer, still empty.
-        filled: how many rows it will ever hold in this run.
-        row: bytes of a row.
-        largest: bytes of its largest field.
-        batch_size: the least capacity to advise.
+        storage: the empty storage of the buffer.
+        filled: the largest number of rows that it will hold in this run.
+        row: bytes per row.
+        largest: bytes per row of the largest field.
+        batch_size: the smallest capacity to advise.
 
     Raises:
-        MaxEntError: that says both sizes, and a capacity that fits.
+        MaxEntError: if the buffer does not fit; the message gives both sizes and a capacity that fits.
     """
     on_gpu = _device(storage) == "cuda"
-    rows = storage.max_size if on_gpu else filled  # a GPU's memory is taken whole, with the first row
+    rows = storage.max_size if on_gpu else filled  # on a GPU the first row allocates the whole buffer
     where, left = _space(storage, rows * largest)
     if left is None or rows * row <= left:
         return
@@ -49,7 +49,7 @@ def check_space(storage: Storage, filled: int, row: int, largest: int, batch_siz
 
 def _device(storage: Storage) -> str:
     device = getattr(storage, "device", None)
-    return "cpu" if device in (None, "auto") else torch.device(device).type  # "auto": that of the rows
+    return "cpu" if device in (None, "auto") else torch.device(device).type  # "auto" is the device of the rows
 
 
 def _space(storage: Storage, largest: int) -> FreeSpace:
@@ -65,7 +65,7 @@ def _space(storage: Storage, largest: int) -> FreeSpace:
 def _space_for_files(folder: str | None, largest: int) -> FreeSpace:
     if folder is not None:
         left = disk_left(Path(folder))
-        # Files of the run so far are written over.
+        # The run overwrites the files that are already there.
         return FreeSpace(f"the disk of {folder}", None if left is None else left + bytes_on_disk(Path(folder)))
     shared = disk_left(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
     if shared is not None and largest <= shared:

@@ -1,4 +1,4 @@
-"""Small worlds whose answers are known; importing this registers them with Gymnasium."""
+"""Small environments with known solutions; importing this package registers them with Gymnasium."""
 
 import gymnasium as gym
 

@@ -1,4 +1,4 @@
-"""Two cells that look alike and want opposite actions."""
+"""A gridworld with two cells that have the same observation but different best actions."""
 
 from typing import Any
 
@@ -14,37 +14,38 @@ SKULLS, TREASURE = (5, 7), 6
 
 
 class AliasedGrid(TabularEnv):
-    """Whoever sees only a part of the state may need a coin: no deterministic policy does without one.
+    """A partially observed gridworld in which the best memoryless policy is stochastic.
 
     ::
 
-        .....     the agent starts in the second or the fourth cell of the corridor and
-        X $ X     wants the treasure ($), not a skull (X)
+        .....     the agent starts in the second or the fourth cell of the corridor;
+        X $ X     it should reach the treasure ($) and avoid the skulls (X)
 
-    It sees the walls around it alone, and the two cells where it starts look the same, but the treasure lies east of
-    one and west of the other.  A deterministic policy without memory goes wrong from one of them, to bump about until
-    the time limit or, sooner over, into a skull: at best a return of -0.2.  Tossing a coin between east and west
-    always arrives, after 4 steps on average: 0.6.  A temperature above 0.1 / log 4 = 0.07 can pay more for the entropy of
-    a step than the step costs, so that, near a discount of 1, the best soft policy lingers in the corridor.
+    The agent only observes the walls around it.  The two start cells have the same observation, but the treasure is
+    to the east of one and to the west of the other.  A deterministic memoryless policy fails from one of them: it moves
+    back and forth until the time limit, or it ends sooner at a skull.  The best one has a return of -0.2.  A policy
+    that goes east or west with probability one half always arrives, after 4 steps on average, with a return of 0.6.  At
+    a temperature above 0.1 / log 4 = 0.07, the entropy of a step can be worth more than the step costs.  Near a
+    discount of 1, the best soft policy then stays in the corridor.
 
     ======== ==========================================================================================
-    shows    whether there is a wall in the north, east, south and west: Box of four floats, 0 or 1
-    actions  Discrete(4): north, east, south, west; into a wall, the agent stays
-    reward   ``step_reward`` at every step, and ``treasure_reward`` or ``skull_reward`` upon entering there
+    obs      whether there is a wall in the north, east, south and west: Box of four floats, 0 or 1
+    actions  Discrete(4): north, east, south, west; at a wall, the agent stays
+    reward   ``step_reward`` at every step, plus ``treasure_reward`` or ``skull_reward`` in these cells
     ends     at the treasure or a skull; the time limit truncates after 50 steps
     ======== ==========================================================================================
 
-    The states of the table ``P`` are the cells, row by row; ``observation_labels[state]`` numbers what is seen in each,
-    from zero on, the same for cells that look alike.
+    The states of the table ``P`` are the cells, row by row.  ``observation_labels[state]`` is an integer from zero for
+    the observation in each state; cells with the same observation have the same label.
 
-    After Silver, lecture 7 of his course on reinforcement learning (2015), "Aliased Gridworld"; that stochastic
-    policies can be needed without memory, Singh, Jaakkola & Jordan 1994.
+    After Silver, lecture 7 of his course on reinforcement learning (2015), "Aliased Gridworld".  Singh, Jaakkola &
+    Jordan 1994 showed that the best memoryless policy may have to be stochastic.
 
     Args:
-        treasure_reward: for entering the treasure's cell.
-        skull_reward: for entering a skull's.
-        step_reward: for every step.
-        render_mode: None, or ``"ansi"`` for a picture in two lines of text, the agent as ``@``.
+        treasure_reward: reward for entering the treasure's cell.
+        skull_reward: reward for entering a skull's cell.
+        step_reward: reward of every step.
+        render_mode: None, or ``"ansi"`` for two lines of text with the agent as ``@``.
     """
 
     metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012  Gymnasium's own declaration
@@ -92,5 +93,5 @@ def after(state: int, action: int) -> int:
 
 
 def walls(state: int) -> list[bool]:
-    """Whether each move bumps."""
+    """Whether each move is blocked by a wall."""
     return [after(state, action) == state for action in range(len(MOVES))]

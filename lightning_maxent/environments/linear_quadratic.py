@@ -1,4 +1,4 @@
-"""Linear dynamics, quadratic costs, bounded actions."""
+"""An environment with linear dynamics and quadratic costs, whose soft optimum is known in closed form."""
 
 from typing import Any
 
@@ -10,28 +10,28 @@ from numpy.typing import ArrayLike
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import LinearQuadratic
 
-DYNAMICS = [[1.0, 0.2], [0.0, 0.8]]  # a position, and a velocity that friction slows down
+DYNAMICS = [[1.0, 0.2], [0.0, 0.8]]  # a position, and a velocity with friction
 CONTROL = [[0.0], [0.5]]
 STATE_COST = [[1.0, 0.0], [0.0, 1.0]]
 ACTION_COST = [[8.0]]
-LARGEST = np.finfo(np.float32).max  # Gymnasium's checker takes infinite bounds for a mistake
+LARGEST = np.finfo(np.float32).max  # Gymnasium's checker warns of infinite bounds
 
 
 class LinearQuadraticEnv(gym.Env[Any, Any]):
-    """Continuous actions and a soft optimum in closed form: what a learner's V, Q, policy and entropy should become.
+    """Continuous actions and a known soft optimum, with which the learned V, Q, policy and entropy can be compared.
 
-    By default a body on a line is to be brought to rest at the origin.  ``lightning_maxent.exact.solve_linear_quadratic``
-    solves ``env.unwrapped.world``, in which actions are any vectors; here they are advised to keep to a box (one that
-    does not is played nevertheless).  With the default matrices, temperatures up to 0.5 and discounts up to 0.99, the
-    edge of the box is more than four standard deviations from the best policy's mean in every state of the start, so
-    that neither the box nor a squashing function costs a learner much.
+    By default, the task is to bring a mass on a line to rest at the origin.
+    ``lightning_maxent.exact.solve_linear_quadratic`` solves ``env.unwrapped.world``, which has unbounded actions.  The
+    action space here is a box, but actions outside it are executed unchanged.  With the default matrices, temperatures
+    up to 0.5 and discounts up to 0.99, the edge of the box is more than four standard deviations from the mean of the
+    best policy in all initial states.  So neither the box nor a squashing function changes the soft optimum much.
 
-    A learner's actions and entropies are in parts of ``bound``, and its values those of ``world.rescaled(bound)``;
-    at the default bound of 1, that is ``world`` itself.  A value takes the episode to go on for ever, as does a learner
-    that bootstraps from truncated steps.
+    A learner's actions and entropies are in units of ``bound``, and its values are those of ``world.rescaled(bound)``;
+    for the default bound of 1 this is ``world``.  The exact values are those of endless episodes, as are the values of
+    a learner that bootstraps from truncated steps.
 
     ======== ==========================================================================================
-    shows    the state: Box, as wide as float32 is
+    obs      the state: Box over all of float32
     actions  Box, from ``-bound`` to ``bound``
     reward   ``-(s'Qs + a'Ra)`` of the state and the action before the step
     ends     never; the time limit truncates after 50 steps (``max_episode_steps`` of ``gymnasium.make``)
@@ -42,13 +42,14 @@ class LinearQuadraticEnv(gym.Env[Any, Any]):
         control: ``B``, ``[state, action]``.
         state_cost: ``Q``, ``[state, state]``.
         action_cost: ``R``, ``[action, action]``.
-        noise: covariance of the next state, ``[state, state]``; none if left out.
-        discount: of ``world``'s values; the play knows none.
+        noise: covariance of the next state, ``[state, state]``; zero by default.
+        discount: the discount of ``world``; it does not influence the environment itself.
         bound: the largest action.
-        start: episodes begin uniformly in ``[-start, start]`` on every axis.
+        start: initial states are uniform in ``[-start, start]`` along every axis.
 
     Raises:
-        MaxEntError: for what ``LinearQuadratic`` refuses, or a bound or start that is not positive and finite.
+        MaxEntError: if ``LinearQuadratic`` refuses the matrices or the discount, or if the bound or start is not
+            positive and finite.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012  Gymnasium's own declaration

@@ -1,4 +1,4 @@
-"""Matching pennies against an opponent who remembers."""
+"""Matching pennies against an opponent who remembers earlier actions."""
 
 from typing import Any
 
@@ -10,46 +10,46 @@ from lightning_maxent.errors import MaxEntError
 
 
 class MatchingPennies(gym.Env[Any, Any]):
-    """Who always plays alike is found out: the one policy that cannot be exploited tosses a fair coin.
+    """A repeated zero-sum game; the only policy that the opponent cannot exploit is uniform over both actions.
 
-    The agent shows heads (0) or tails (1) while the opponent guesses which, and wins 1 if the guess is wrong, else
-    loses 1.  The opponent guesses as the agent used to play: he recalls one of its past plays at random, a play ``k``
-    plays old with weight ``(1 - 1/memory)^k``, and expects it again; without memories he tosses a coin.  Against a
-    fixed policy that shows heads with probability p, this wins him ``(2p - 1)^2`` a play on average: everything from a
-    deterministic one, nothing from the fair coin.
+    The agent shows heads (0) or tails (1), and the opponent guesses which.  The agent wins 1 if the guess is wrong,
+    else it loses 1.  The opponent draws one of the agent's earlier actions, the action ``k`` steps ago with weight
+    ``(1 - 1/memory)^k``, and guesses that it is repeated.  Without earlier actions, the guess is uniform.  Against a
+    fixed policy that shows heads with probability p, the opponent wins ``(2p - 1)^2`` a step on average: 1 against a
+    deterministic policy, 0 against the uniform one.
 
-    An opponent who guesses the more frequent side (fictitious play, Brown 1951) would win ``|2p - 1|``, the policy's
-    exploitability, but he turns over at the smallest imbalance, and who learns from a window of past plays runs in
-    circles after him.  Recalling (probability matching, Vulkan 2000) is a smooth response, without a parameter, to
-    which who always plays alike loses as much.
+    An opponent who always guesses the more frequent action (fictitious play, Brown 1951) would win ``|2p - 1|``, the
+    exploitability of the policy.  But such a guess changes at the smallest imbalance, and a policy that learns from
+    recent steps then cycles and does not converge.  Drawing an earlier action (probability matching, Vulkan 2000) is a
+    smooth response without a parameter, against which a deterministic policy loses just as much.
 
     ======== ==========================================================================================
-    shows    nothing: always 0, of Discrete(1); the opponent's memory stays hidden
+    obs      always 0, of Discrete(1); the opponent's memory is hidden
     actions  Discrete(2): heads, tails
     reward   ``payoff[action, guess]``: -1 if they match, else 1
-    ends     never; the time limit truncates after 20 plays (``max_episode_steps`` of ``gymnasium.make``)
+    ends     never; the time limit truncates after 20 steps (``max_episode_steps`` of ``gymnasium.make``)
     ======== ==========================================================================================
 
-    The memory outlives the episodes; only a reset with a seed clears it.  A learner with discount 0 faces a bandit whose
-    payoffs follow its own habits.
+    The memory is kept between episodes; only a reset with a seed clears it.  For a learner with discount 0 this is a
+    bandit whose payoffs depend on its own earlier actions.
 
     Args:
-        memory: how many plays the opponent remembers, on average; at least 1 (the last play alone).
+        memory: the number of actions that the opponent remembers, on average; at least 1 (only the last action).
 
     Raises:
         MaxEntError: if ``memory`` is below 1.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012  Gymnasium's own declaration
-    payoff = np.array([[-1.0, 1.0], [1.0, -1.0]])  # [action, guess], to the agent; the opponent's is the negative
+    payoff = np.array([[-1.0, 1.0], [1.0, -1.0]])  # [action, guess], of the agent; the opponent gets the negative
 
     def __init__(self, memory: int = 50):
         if memory < 1:
-            raise MaxEntError(f"memory is {memory}, but the opponent must remember at least 1 play.")
+            raise MaxEntError(f"memory must be at least 1 action, but is {memory}.")
         self.observation_space = spaces.Discrete(1)
         self.action_space = spaces.Discrete(2)
         self._fading = 1 - 1 / memory
-        self._remembered = np.zeros(2)  # [side], the weight of the plays that showed it
+        self._remembered = np.zeros(2)  # [action], the total weight of its earlier uses
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         super().reset(seed=seed)

@@ -1,4 +1,4 @@
-"""Four goals around an origin: does a policy keep them all alive?"""
+"""The multi-goal environment: four goals around the origin, which a multimodal policy reaches equally often."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,30 +15,30 @@ from lightning_maxent.exact.multi_goal import EDGE, GOALS
 
 
 class MultiGoalEnv(gym.Env[Any, Any]):
-    """A point that starts near the origin may go to any of four goals.  Haarnoja et al. 2017, section 5.1.
+    """A point starts near the origin and can move to any of four goals.  Haarnoja et al. 2017, section 5.1.
 
     ``lightning_maxent.exact.solve_multi_goal`` solves ``env.unwrapped.world``.
 
     ======== ==========================================================================================
-    shows    the position: Box, from -7 to 7 on both axes
-    actions  Box, from -1 to 1 on both axes: the displacement; what leaves the square stops at its edge
-    reward   ``-actuation_cost ||a||^2 - distance_cost min_g ||s' - g||^2``, and ``goal_reward`` at a goal
-    ends     nearer than ``goal_threshold`` to a goal, (5, 0), (-5, 0), (0, 5) or (0, -5); the time limit truncates after
+    obs      the position: Box, from -7 to 7 on both axes
+    actions  the displacement: Box, from -1 to 1 on both axes; the point stops at the edge of the square
+    reward   ``-actuation_cost ||a||^2 - distance_cost min_g ||s' - g||^2``, plus ``goal_reward`` at a goal
+    ends     within ``goal_threshold`` of a goal, (5, 0), (-5, 0), (0, 5) or (0, -5); the time limit truncates after
              30 steps (``max_episode_steps`` of ``gymnasium.make``)
-    renders  the reward of arriving but for the bonus, the goals and the path so far: as ``rgb_array``, or in a window, ``human``
+    renders  the distance cost, the goals and the path so far: as an array (``rgb_array``) or in a window (``human``)
     ======== ==========================================================================================
 
     Args:
-        actuation_cost: per squared length of the action.
-        distance_cost: per squared distance to the nearest goal, after the step.
-        goal_reward: for reaching a goal; both costs are still paid.
-        goal_threshold: how near is there.
-        goals: their positions.
-        init_sigma: standard deviation of the start around the origin, on either axis.
-        render_mode: ``rgb_array``, ``human`` or none.
+        actuation_cost: cost per squared length of the action.
+        distance_cost: cost per squared distance between the next state and the nearest goal.
+        goal_reward: reward for reaching a goal, in addition to both costs.
+        goal_threshold: a goal is reached at a smaller distance than this.
+        goals: positions of the goals.
+        init_sigma: standard deviation of the initial position around the origin, along each axis.
+        render_mode: ``rgb_array``, ``human`` or None.
 
     Raises:
-        MaxEntError: for what ``MultiGoal`` refuses, or a start whose deviation is negative or not finite.
+        MaxEntError: if ``MultiGoal`` refuses the arguments, or ``init_sigma`` is negative or not finite.
     """
 
     metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012  Gymnasium's own declaration
@@ -60,7 +60,7 @@ class MultiGoalEnv(gym.Env[Any, Any]):
         self.observation_space = spaces.Box(-EDGE, EDGE, (2,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.path: list[np.ndarray] = []
-        self.window: Any = None  # of pygame
+        self.window: Any = None  # a pygame window
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -92,10 +92,10 @@ class MultiGoalEnv(gym.Env[Any, Any]):
             self.window = None
 
     def _show(self) -> None:
-        """Where a person looks on, what is new."""
+        """Update the window if ``render_mode`` is ``human``."""
         if self.render_mode != "human":
             return
-        import pygame  # greets on import
+        import pygame  # prints a message on import
 
         picture = self._picture().swapaxes(0, 1)
         if self.window is None:
@@ -121,7 +121,7 @@ class MultiGoalEnv(gym.Env[Any, Any]):
 
 
 def draw_rewards(axes: Any, world: MultiGoal) -> None:
-    """Level curves of what arriving pays but for the bonus, and the goals, on matplotlib's axes."""
+    """Draw level curves of the distance cost, and the goals, on matplotlib axes."""
     axis = np.linspace(-EDGE, EDGE, 141)
     points = np.stack(np.meshgrid(axis, axis), -1)
     axes.contour(axis, axis, -world.distance_cost * world.goal_distance(points).min(-1) ** 2, levels=20, cmap="viridis")

@@ -1,4 +1,4 @@
-"""Where the entropy of the state at hand and that of the whole trajectory part ways."""
+"""An MDP in which the current-state and the trajectory entropy objective have different best policies."""
 
 import numpy as np
 
@@ -8,22 +8,23 @@ FORK, NARROW, WIDE, END = range(4)
 
 
 class NarrowOrWide(TabularEnv):
-    """A fork: one way pays more, on the other it does not matter what one does.
+    """A fork between a state with one good action and a state in which all actions are equally good.
 
     =======  ============================================================
     fork     actions 0 and 1 lead to narrow, 2 and 3 to wide; both pay 0
-    narrow   action 0 pays 1, the others pay -2; then the end
-    wide     every action pays 0.8; then the end
+    narrow   action 0 pays 1, the others pay -2; then the episode ends
+    wide     every action pays 0.8; then the episode ends
     =======  ============================================================
 
-    A policy that is paid for the entropy of the state at hand alone has ``pi(a|s) = exp(Q(s,a)/alpha) / Z(s)`` with
-    the plain Q, and at the fork it prefers narrow, worth ``V = E_pi r`` = 0.978 at ``alpha`` = 0.5, to wide, worth 0.8:
-    narrow to wide as ``exp((0.978 - 0.8) / 0.5)`` = 1.43 : 1.  One that is paid for the entropy of the whole trajectory
-    looks ahead to the entropy of the next state too: narrow is worth ``0.5 log(exp(2) + 3 exp(-4))`` = 1.004, wide
-    ``0.8 + 0.5 log 4`` = 1.493, and wide is preferred, 2.66 : 1.  Both for a discount of 1.
+    The following numbers are for ``alpha`` = 0.5 and a discount of 1.  With the current-state objective, the best
+    policy is ``pi(a|s) = exp(Q(s,a)/alpha) / Z(s)`` with Q without entropy.  At the fork it prefers narrow, with the
+    value ``V = E_pi r`` = 0.978, to wide, with the value 0.8.  The ratio of their probabilities is
+    ``exp((0.978 - 0.8) / 0.5)`` = 1.43 : 1.  With the trajectory objective, values include the entropy in the next
+    state.  The soft value of narrow is ``0.5 log(exp(2) + 3 exp(-4))`` = 1.004, that of wide is ``0.8 + 0.5 log 4`` =
+    1.493.  So the best policy prefers wide, 2.66 : 1.
 
     ======== ==========================================================================================
-    shows    the state: Discrete(4), fork, narrow, wide, end
+    obs      the state: Discrete(4), fork, narrow, wide, end
     actions  Discrete(4)
     reward   as above
     ends     after two steps

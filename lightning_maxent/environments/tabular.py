@@ -1,4 +1,4 @@
-"""Finite Markov decision processes as environments: a table, and one who plays it."""
+"""Finite Markov decision processes as Gymnasium environments."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from jaxtyping import Float
 from lightning_maxent.exact import FiniteMDP, random_mdp
 
 Outcome = tuple[float, int, float, bool]  # probability, next state, reward, terminated
-Table = dict[int, dict[int, list[Outcome]]]  # [state][action]: what may follow
+Table = dict[int, dict[int, list[Outcome]]]  # [state][action]: the possible outcomes
 
 
 class TabularEnv(gym.Env[Any, Any]):
-    """Plays a table in the format of Gymnasium's toy-text environments.
+    """An environment with a table of transitions, in the format of Gymnasium's toy-text environments.
 
-    It carries the table as ``P`` and the distribution of the first state as ``initial_state_distrib``, so that
-    ``lightning_maxent.exact.read_mdp`` reads its Markov decision process off.  Shows the state, an integer, unless
-    ``observe`` says otherwise; an episode ends where the table says ``terminated``.
+    The attributes ``P`` (the table) and ``initial_state_distrib`` let ``lightning_maxent.exact.read_mdp`` read the MDP.
+    The observation is the state, an integer, unless a subclass overrides ``observe``.  An episode ends where the table
+    says ``terminated``.
 
     Args:
-        table: the outcomes of every action in every state; an absorbing state's own row is never played from.
+        table: the outcomes of every action in every state; the rows of terminal states are not used.
         start: the probability of each first state, ``[state]``.
     """
 
@@ -35,7 +35,7 @@ class TabularEnv(gym.Env[Any, Any]):
         self.action_space = spaces.Discrete(len(table[0]))
 
     def observe(self, state: int) -> Any:
-        """What the agent sees of a state."""
+        """The observation in a state."""
         return state
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -51,24 +51,24 @@ class TabularEnv(gym.Env[Any, Any]):
 
 
 class RandomMDP(TabularEnv):
-    """``lightning_maxent.exact.random_mdp`` to play: a world without structure, for comparisons with exact values.
+    """The MDP of ``lightning_maxent.exact.random_mdp`` as an environment, for comparisons with exact values.
 
     ======== ==========================================================================================
-    shows    the state: Discrete(states)
+    obs      the state: Discrete(states)
     actions  Discrete(actions)
-    reward   that of the state and the action, drawn once from the standard normal distribution
+    reward   one number per state and action, drawn once from the standard normal distribution
     ends     in one of the last ``terminal_states`` states; the time limit truncates after 100 steps
     ======== ==========================================================================================
 
     Args:
-        states: how many, the terminal ones included.
-        actions: how many in every state.
-        seed: which MDP this is; the seed given to ``reset`` draws the episodes within it.
-        branching: how many next states a state and action may have; None for all of them.
-        terminal_states: how many states end the episode.
+        states: number of states, including terminal ones.
+        actions: number of actions in every state.
+        seed: the seed with which the MDP is drawn; the seed of ``reset`` is for the episodes.
+        branching: the largest number of next states of a state and action; None for all states.
+        terminal_states: number of terminal states.
 
     Raises:
-        MaxEntError: for sizes without meaning.
+        MaxEntError: for sizes that are too small.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RandomMDP(TabularEnv):
 
 
 def table_of(mdp: FiniteMDP) -> Table:
-    """The table of an MDP, whose terminal states absorb; ``lightning_maxent.exact.read_mdp`` is its inverse."""
+    """The table of an MDP, with absorbing terminal states; the inverse of ``lightning_maxent.exact.read_mdp``."""
     return {
         state: {
             action: [(1.0, state, 0.0, True)] if mdp.terminal[state] else _outcomes(mdp, state, action)

@@ -1,11 +1,12 @@
-"""Exact solutions of small worlds, to hold everything else against.
+"""Exact solutions of small problems, as references for the algorithms and their tests.
 
-Finite MDPs, linear-quadratic worlds, the multi-goal world, matrix games.
+The problems are finite MDPs, linear-quadratic problems, the multi-goal world and matrix games.
 
-All of it is numpy and scipy in float64 and shares no equation with the rest of the package.
+This package uses numpy and scipy in float64.  It shares no equation with the rest of ``lightning_maxent``, so an error
+there cannot hide here.
 
-What it costs, in seconds of one CPU core, for 4 actions that lead to 5 random states each (sparse), at the default
-tolerance:
+Computing time in seconds on one CPU core, at the default tolerance, for MDPs with 4 actions that lead to 5 random
+states each (sparse):
 
 ======================================  ============  ============  =============
 states                                  1,000         5,000         20,000
@@ -17,9 +18,9 @@ the same, discount 0.99                 0.4           1.7           8
 ``entropy_regularized_policy``          0.06          0.2           0.8
 ======================================  ============  ============  =============
 
-Time and memory grow with the number of transitions whose probability is not zero; if every state leads to every other
-one, with the square of the states.  Value iteration takes some 25 / (1 - discount) sweeps, policy iteration five to
-twenty evaluations at any discount.
+Time and memory are proportional to the number of transitions with a positive probability.  If every state leads to
+every other state, this is the square of the number of states.  Value iteration takes about 25 / (1 - discount) sweeps.
+Policy iteration takes five to twenty evaluations at any discount.
 """
 
 from lightning_maxent.exact.games import exploitability, game_value

@@ -1,4 +1,4 @@
-"""What is refused everywhere, said in one place."""
+"""Checks of arguments that several exact solvers share."""
 
 import math
 
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from lightning_maxent.errors import MaxEntError
 
-ROUNDING = 1e-6  # how far a sum of probabilities may be from one: those of float32 are no closer
+ROUNDING = 1e-6  # allowed deviation of a sum of probabilities from one; sums in float32 are no more accurate
 
 
 def check_alpha(alpha: float) -> None:
@@ -30,16 +30,16 @@ def check_tolerance(tolerance: float) -> None:
 
 
 def check_horizon(horizon: int | None) -> None:
-    """Raise ``MaxEntError`` for a negative number of steps; None is no limit."""
+    """Raise ``MaxEntError`` for a negative number of steps; None means no limit."""
     if horizon is not None and horizon < 0:
         raise MaxEntError(f"The horizon must be a number of steps or None, but is {horizon}.")
 
 
 def distribution(name: str, given: ArrayLike, shape: tuple[int, ...]) -> Float64[np.ndarray, "*shape"]:
-    """A copy of ``given``, checked to hold probabilities along its last axis.
+    """A copy of ``given`` as float64, checked to hold probabilities along its last axis.
 
     Raises:
-        MaxEntError: if it does not; ``name`` begins the sentence.
+        MaxEntError: if its shape is not ``shape`` or it does not hold probabilities; the message begins with ``name``.
     """
     probabilities = np.array(given, dtype=np.float64)
     if probabilities.shape != shape:

@@ -1,7 +1,6 @@
-"""Zero-sum matrix games: what a player can be sure of, and what a mixed strategy falls short of it.
+"""Zero-sum matrix games: the value of a game, and the exploitability of a mixed strategy.
 
-``payoff[i, j]`` goes to the row player if the row player chooses ``i`` and the column player ``j``; the column player
-pays it.
+If the row player chooses ``i`` and the column player ``j``, the column player pays ``payoff[i, j]`` to the row player.
 """
 
 import numpy as np
@@ -14,13 +13,13 @@ from lightning_maxent.exact.checks import distribution
 
 
 def game_value(payoff: ArrayLike) -> tuple[float, Float64[np.ndarray, " row"]]:
-    """The value of the game to the row player, and probabilities of the rows that are sure of it on average.
+    """The value of the game to the row player, and an optimal policy: probabilities of the rows.
 
-    Maximizes ``v`` such that ``policy @ payoff >= v`` in every column (von Neumann 1928), a linear programme.  Where
-    several policies are sure of the value, this is one of them.
+    Maximizes ``v`` subject to ``policy @ payoff >= v`` in every column (von Neumann 1928), a linear program.  If there
+    are several optimal policies, this returns one of them.
 
     Raises:
-        MaxEntError: if the payoffs are no matrix of finite numbers.
+        MaxEntError: if the payoffs are not a matrix of finite numbers.
     """
     payoffs = _payoff(payoff)
     rows, columns = payoffs.shape
@@ -40,10 +39,11 @@ def game_value(payoff: ArrayLike) -> tuple[float, Float64[np.ndarray, " row"]]:
 
 
 def exploitability(payoff: ArrayLike, policy: ArrayLike) -> float:
-    """What an opponent who knows the row player's policy gains over the value of the game; zero at an equilibrium.
+    """The value of the game minus the payoff of ``policy`` against its best response; zero at an equilibrium.
 
     Raises:
-        MaxEntError: if the payoffs are no matrix of finite numbers, or the policy no probabilities of its rows.
+        MaxEntError: if the payoffs are not a matrix of finite numbers, or the policy does not hold one probability per
+            row.
     """
     payoffs = _payoff(payoff)
     rows = distribution("The policy", policy, payoffs.shape[:1])

@@ -1,9 +1,9 @@
-"""Linear dynamics, quadratic costs: a world of continuous actions whose soft optimum is known in closed form.
+"""Linear dynamics, quadratic costs: a problem with continuous actions whose soft optimum is known in closed form.
 
-The next state is ``s' = A s + B a + w`` with ``w ~ N(0, W)``, the reward ``r(s,a) = -(s'Qs + a'Ra)`` is that of the
-state and the action before the step, actions are any vectors and episodes never end.  (``s'`` by itself is the next
-state; in a product, as in ``s'Qs``, the prime transposes.)  Of objective (16), with the discount ``gamma`` and the
-temperature ``alpha``, the soft values are quadratic and the best policy is Gaussian::
+The next state is ``s' = A s + B a + w`` with ``w ~ N(0, W)``.  The reward ``r(s,a) = -(s'Qs + a'Ra)`` depends on the
+state and the action before the step.  Actions are unbounded vectors, and episodes never end.  (``s'`` by itself is the
+next state; in a product, as in ``s'Qs``, the prime means transposition.)  For the objective
+``max E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]``, the soft values are quadratic and the best policy is Gaussian::
 
     V(s)    = -s'Ps + c
     Q(s,a)  = r(s,a) + gamma (-(As + Ba)'P(As + Ba) - tr(PW) + c)
@@ -11,13 +11,16 @@ temperature ``alpha``, the soft values are quadratic and the best policy is Gaus
     P       = Q + gamma A'PA - K'MK             the Riccati equation of the same world without entropy
     c       = (alpha/2 log det(pi alpha M^-1) - gamma tr(PW)) / (1 - gamma)
 
-because ``Q(s,a)`` falls off from its largest value as ``-(a + Ks)'M(a + Ks)``, so that (18) is a Gaussian integral,
-``alpha log integral exp(-x'Mx / alpha) dx = alpha/2 log det(pi alpha M^-1)``.  The mean is that of the linear-quadratic
-regulator at every temperature (certainty equivalence); the temperature is the spread.  After Ziebart, "Modeling
-Purposeful Adaptive Behavior with the Principle of Maximum Causal Entropy" (2010).
+because ``Q(s,a)`` equals its maximum over actions minus ``(a + Ks)'M(a + Ks)``.  So
+``V(s) = alpha log integral exp(Q(s,a) / alpha) da`` is a Gaussian integral:
+``alpha log integral exp(-x'Mx / alpha) dx = alpha/2 log det(pi alpha M^-1)``.  At every temperature the mean of the
+policy is the action of the linear-quadratic regulator (certainty equivalence), and its covariance is proportional to
+the temperature.  After Ziebart, "Modeling Purposeful Adaptive Behavior with the Principle of Maximum Causal Entropy"
+(2010).
 
-Entropies and values are those of densities over the actions of this world.  A learner whose actions live in [-1, 1] and
-are stretched to [-bound, bound] sees ``world.rescaled(bound)``; at a bound of 1, the two are the same.
+Entropies and values refer to densities over the actions of this world.  A learner's actions lie in [-1, 1] and are
+scaled to [-bound, bound].  So its entropies and values are those of ``world.rescaled(bound)``; for a bound of 1 there
+is no difference.
 """
 
 from dataclasses import dataclass
@@ -31,12 +34,12 @@ from scipy import linalg
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact.checks import ROUNDING, check_alpha
 
-EDGE = 1e-6  # how far from growing a state must be not to be taken for one that grows
+EDGE = 1e-6  # an eigenvalue above 1 - EDGE counts as growth
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class LinearQuadratic:
-    """A world of linear dynamics and quadratic costs whose arrays cannot be written to.
+    """A problem with linear dynamics and quadratic costs.  Its arrays are read-only.
 
     Args:
         dynamics: ``A[next state, state]``.
@@ -47,9 +50,10 @@ class LinearQuadratic:
         noise: covariance ``W[next state, next state]`` of the next state; zero if left out.
 
     Raises:
-        MaxEntError: for matrices that do not fit each other, are not finite or not as definite as they must be, for
-            a discount outside (0, 1), or where values would be infinite or not unique: some state grows faster than
-            the discount shrinks it, and no action stops it or no cost tells.
+        MaxEntError: for matrices whose shapes do not match, that are not finite or not definite as required; for a
+            discount outside (0, 1); or if values would be infinite or not unique.  This is so if some direction of the
+            state grows by more than ``gamma^-1/2`` a step, and no action can stop it (not stabilizable) or it has no
+            cost (not detectable).
     """
 
     dynamics: Float64[np.ndarray, "state state"]
@@ -100,15 +104,15 @@ class LinearQuadratic:
         return -_square(states, self.state_cost) - _square(actions, self.action_cost)
 
     def mean_after(self, state: ArrayLike, action: ArrayLike) -> Float64[np.ndarray, "*batch state"]:
-        """``As + Ba``, the mean of the next state; the next state itself without noise."""
+        """``As + Ba``, the mean of the next state ``[*batch, state]``; without noise, this is the next state."""
         states, actions = _vectors("state", state, self.state_dim), _vectors("action", action, self.action_dim)
         return states @ self.dynamics.T + actions @ self.control.T
 
     def rescaled(self, bound: float) -> "LinearQuadratic":
-        """The same world for actions that are given in parts of ``bound``: ``bound B`` and ``bound^2 R``.
+        """The same problem with actions in units of ``bound``: ``bound B`` in place of B and ``bound^2 R`` for R.
 
-        Its policies' densities are ``bound^action_dim`` times as high, so that of corresponding policies entropies
-        are lower by ``action_dim log(bound)`` and soft values by ``alpha action_dim log(bound) / (1 - discount)``.
+        The density of a policy is ``bound^action_dim`` times as high there.  So its entropy is lower by
+        ``action_dim log(bound)``, and its soft values by ``alpha action_dim log(bound) / (1 - discount)``.
 
         Raises:
             MaxEntError: if the bound is not positive and finite.
@@ -124,13 +128,13 @@ class LinearQuadratic:
         shrunk = np.sqrt(self.discount) * self.dynamics
         if _escapes(shrunk, self.control):
             raise MaxEntError(
-                f"The world is not stabilisable: some state grows faster than the discount {self.discount} shrinks it "
+                f"The world is not stabilizable: some state grows faster than the discount {self.discount} shrinks it "
                 f"and no action stops it. Give a lower discount, other dynamics or another control."
             )
         if _escapes(shrunk.T, self.state_cost):
             raise MaxEntError(
-                f"Some state grows faster than the discount {self.discount} shrinks it and state_cost does not see it "
-                f"(the world is not detectable). Give it a cost, or a lower discount."
+                f"The world is not detectable: some state grows faster than the discount {self.discount} shrinks it "
+                f"and has no cost. Give it a state_cost, or lower the discount."
             )
 
 
@@ -157,7 +161,7 @@ class LinearGaussianPolicy(NamedTuple):
 
 
 class LinearQuadraticSolution(NamedTuple):
-    """A policy and its soft values ``V(s) = -s'Ps + c``: ``curvature`` is ``P``, ``constant`` is ``c``."""
+    """A policy with its soft values ``V(s) = -s'Ps + c``: ``curvature`` is ``P``, ``constant`` is ``c``."""
 
     world: LinearQuadratic
     policy: LinearGaussianPolicy
@@ -169,25 +173,26 @@ class LinearQuadraticSolution(NamedTuple):
         return self.constant - _square(_vectors("state", state, self.world.state_dim), self.curvature)
 
     def q_value(self, state: ArrayLike, action: ArrayLike) -> Float64[np.ndarray, "*batch"] | np.floating:
-        """``Q(s,a) = r(s,a) + gamma E[V(s')]`` of states ``[*batch, state]`` and actions ``[*batch, action]``, eq. (17).
+        """``Q(s,a) = r(s,a) + gamma E[V(s')]`` of states ``[*batch, state]`` and actions ``[*batch, action]``.
 
-        It does not pay the entropy of its own action.
+        Q does not include the entropy of the policy in ``s``.
         """
         next_value = self.value(self.world.mean_after(state, action)) - np.trace(self.curvature @ self.world.noise)
         return self.world.reward(state, action) + self.world.discount * next_value
 
 
 def solve_linear_quadratic(world: LinearQuadratic, alpha: float) -> LinearQuadraticSolution:
-    """The best policy of objective (16), ``max E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]``, and its soft values.
+    """The policy that maximizes ``E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]``, and its soft values.
 
     Raises:
-        MaxEntError: unless ``alpha`` is positive and finite, or if the world's numbers are too far apart for float64.
+        MaxEntError: if ``alpha`` is not positive and finite, or the world's matrices differ too much in scale for
+            float64.
     """
     check_alpha(alpha)
     if alpha == 0:
         raise MaxEntError(
-            "The temperature alpha must be positive, but is 0: the best policy has no density there. Its mean is that "
-            "of any alpha; evaluate it with the covariance 0."
+            "The temperature alpha must be positive, but is 0: the best policy is then deterministic and has no "
+            "density. Its gain is the same for every alpha; evaluate it with the covariance 0."
         )
     curvature, discount = _riccati(world), world.discount
     steepness = world.action_cost + discount * world.control.T @ curvature @ world.control
@@ -201,19 +206,19 @@ def solve_linear_quadratic(world: LinearQuadratic, alpha: float) -> LinearQuadra
 def evaluate_linear_policy(
     world: LinearQuadratic, policy: LinearGaussianPolicy, alpha: float = 0.0
 ) -> LinearQuadraticSolution:
-    """Soft values of ``N(-Ks, S)``, good or bad, by a Lyapunov equation.
+    """Soft values of any policy ``N(-Ks, S)``, by a Lyapunov equation.
 
     ``P = Q + K'RK + gamma (A - BK)'P(A - BK)`` and
     ``(1 - gamma) c = alpha H - tr(RS) - gamma tr(P(W + BSB'))``.
 
     Args:
-        world: whose rewards, dynamics and discount.
-        policy: its covariance may be singular, also zero, if ``alpha`` is zero.
-        alpha: weight of the entropy.
+        world: the problem in which the policy acts.
+        policy: if ``alpha`` is zero, its covariance may be singular or zero.
+        alpha: weight of the entropy, in units of reward per nat.
 
     Raises:
-        MaxEntError: if the policy does not fit the world, has no density although ``alpha`` is positive, or lets the
-            state grow faster than the discount shrinks it.
+        MaxEntError: if the shapes of the policy and the world do not match, the covariance is singular although
+            ``alpha`` is positive, or the state grows so fast that the discounted cost is infinite.
     """
     check_alpha(alpha)
     gain = _matrix("The policy's gain", policy.gain, (world.action_dim, world.state_dim))
@@ -223,8 +228,8 @@ def evaluate_linear_policy(
     growth = np.abs(np.linalg.eigvals(loop)).max()
     if growth >= 1:
         raise MaxEntError(
-            f"Under this policy the state grows by {growth:.4g} a step after discounting, so that its value is not "
-            f"finite: give another gain or a lower discount."
+            f"Under this policy the state, after discounting, grows by the factor {growth:.4g} a step, so its value is "
+            f"not finite: give another gain or a lower discount."
         )
     curvature = linalg.solve_discrete_lyapunov(loop.T, world.state_cost + gain.T @ world.action_cost @ gain)
     spread = world.noise + world.control @ played.covariance @ world.control.T
@@ -252,14 +257,14 @@ def _riccati(world: LinearQuadratic) -> Float64[np.ndarray, "state state"]:
     residual = np.abs(world.state_cost + a.T @ curvature @ a - saved - curvature).max()
     if not residual <= ROUNDING * max(np.abs(curvature).max(), np.abs(world.action_cost).max()):
         raise MaxEntError(
-            "The Riccati equation cannot be solved in float64, because its numbers are too far apart: bring states, "
-            "actions and costs to scales nearer to each other, or give a lower discount."
+            "The Riccati equation cannot be solved in float64, because its numbers differ too much in scale: rescale "
+            "states, actions or costs, or give a lower discount."
         )
     return curvature
 
 
 def _escapes(dynamics: Float64[np.ndarray, "state state"], control: Float64[np.ndarray, "state input"]) -> bool:
-    """Whether ``control`` leaves a direction alone that does not shrink by itself (Hautus's test)."""
+    """Whether some direction of the state does not shrink by itself and is not controlled (Hautus test)."""
     roots, size = np.linalg.eigvals(dynamics), len(dynamics)
     reach = np.column_stack((dynamics, control / (np.abs(control).max() or 1.0)))
     return any(

@@ -16,22 +16,22 @@ from lightning_maxent.exact.checks import ROUNDING, check_discount, distribution
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class FiniteMDP:
-    """A Markov decision process whose arrays cannot be written to.
+    """A Markov decision process.  Its arrays are read-only.
 
-    Entering a state of ``terminal`` ends the episode: its value is zero and its own rows are never played, so those
-    rows need not sum to one.
+    Entering a terminal state ends the episode.  The value of a terminal state is zero, and its rows of ``transition``
+    are never used, so they need not sum to one.
 
     Args:
-        transition: probability of the next state, dense ``[state, action, next state]`` or of any ``scipy.sparse``
-            kind as ``[state * action, next state]``, in the row ``state * actions + action``.  Kept as the latter.
+        transition: probability of the next state, either dense ``[state, action, next state]`` or any ``scipy.sparse``
+            matrix ``[state * action, next state]`` with the row ``state * actions + action``.  Stored as the latter.
         reward: expected reward ``[state, action]``.
-        discount: in [0, 1]; 1 needs a terminal state that can be reached from everywhere.
-        terminal: booleans ``[state]``; none if left out.
-        start: probability ``[state]`` of the first state; uniform over the states that are not terminal if left out.
+        discount: in [0, 1]; for 1, a terminal state must be reachable from every state.
+        terminal: booleans ``[state]``; by default no state is terminal.
+        start: probability ``[state]`` of the first state; by default uniform over the states that are not terminal.
 
     Raises:
-        MaxEntError: for arrays that do not fit each other, are not finite or no probabilities, or for a discount that
-            makes values infinite.
+        MaxEntError: for arrays whose shapes do not match, that are not finite or not probabilities, or for a discount
+            that makes values infinite.
     """
 
     transition: csr_array
@@ -77,14 +77,14 @@ class FiniteMDP:
 
     @cached_property
     def continuation(self) -> csr_array:
-        """``transition`` with all probabilities into and out of terminal states zero: steps after which more follow."""
+        """``transition`` with zero probability into and out of terminal states: steps that do not end the episode."""
         lasting = (~self.terminal).astype(float)
         return _read_only(
             sparse.diags_array(np.repeat(lasting, self.actions)) @ self.transition @ sparse.diags_array(lasting)
         )
 
     def can_terminate(self, policy: Float64[np.ndarray, "state action"]) -> Bool[np.ndarray, " state"]:
-        """From which states a terminal one is reached sooner or later, with positive probability, under ``policy``."""
+        """The states from which ``policy`` reaches a terminal state with positive probability."""
         if not self.terminal.any():
             return self.terminal
         backwards = chain(self.transition, policy).T
@@ -94,7 +94,7 @@ class FiniteMDP:
     def _check_that_episodes_end(self) -> None:
         if not self.terminal.any():
             raise MaxEntError(
-                "At discount 1 without terminal states values would be infinite: give a discount below 1 or terminal "
+                "Without terminal states, values at discount 1 would be infinite: give a discount below 1 or terminal "
                 "states."
             )
         endless = np.flatnonzero(~self.can_terminate(np.full(self.reward.shape, 1 / self.actions)))
@@ -106,7 +106,7 @@ class FiniteMDP:
 
 
 def chain(transition: csr_array, policy: Float64[np.ndarray, "state action"]) -> csr_array:
-    """Probabilities ``[state, next state]`` of one step, out of those ``[state * action, next state]``."""
+    """Transition probabilities ``[state, next state]`` under a policy, from ``[state * action, next state]``."""
     states, actions = policy.shape
     rows = np.arange(states * actions)
     choice = csr_array((policy.ravel(), rows, np.arange(states + 1) * actions), shape=(states, states * actions))
@@ -141,7 +141,7 @@ def _terminal(terminal: ArrayLike | None, states: int) -> Bool[np.ndarray, " sta
             f"{ends.shape}."
         )
     if ends.all():
-        raise MaxEntError("Every state is terminal, so that no episode can begin: leave at least one to start from.")
+        raise MaxEntError("Every state is terminal, so no episode can begin: leave at least one state to start from.")
     return ends
 
 
@@ -200,13 +200,13 @@ def random_mdp(
     branching: int | None = None,
     terminal_states: int = 1,
 ) -> FiniteMDP:
-    """Random transitions, rewards from the standard normal distribution; the last ``terminal_states`` are terminal.
+    """An MDP with random transitions and standard normal rewards; the last ``terminal_states`` states are terminal.
 
-    Transition probabilities are uniform over all distributions: over all states if ``branching`` is None, else over
-    ``branching`` states drawn with replacement, which keeps the MDP sparse.
+    Transition probabilities are drawn from the flat Dirichlet distribution, over all states if ``branching`` is None,
+    else over ``branching`` states drawn with replacement, which makes the MDP sparse.
 
     Raises:
-        MaxEntError: for sizes without meaning, or if ``discount`` is 1 and no terminal state can be reached.
+        MaxEntError: for sizes that are too small, or if ``discount`` is 1 and no terminal state can be reached.
     """
     if min(states, actions) < 1 or not 0 <= terminal_states < states or (branching is not None and branching < 1):
         raise MaxEntError(
@@ -226,12 +226,13 @@ def random_mdp(
 
 
 def read_mdp(env: str | gym.Env, discount: float) -> FiniteMDP:
-    """The MDP of a Gymnasium environment that carries the table of toy-text, such as FrozenLake-v1 or Taxi-v4.
+    """The MDP of a Gymnasium toy-text environment, such as FrozenLake-v1 or Taxi-v4.
 
-    The table is ``env.unwrapped.P[state][action]``, a list of ``(probability, next state, reward, terminated)``.
-    There, terminated belongs to the transition; here, to the state entered.  If a state is entered both ways, its
-    terminated entries lead to one more state instead, which is appended at the end.  Episodes start as
-    ``initial_state_distrib`` says, if the environment has one.  Time limits are no part of it: they truncate.
+    The environment must have the table ``env.unwrapped.P[state][action]``, a list of ``(probability, next state,
+    reward, terminated)``.  In the table a transition is terminated; in a ``FiniteMDP`` a state is terminal.  If some
+    transitions into a state terminate and others do not, the terminating ones lead to one extra state, appended at the
+    end.  The first state follows ``initial_state_distrib`` if the environment has it.  Time limits are left out,
+    because they truncate episodes and do not terminate them.
 
     Args:
         env: an id or an environment.
@@ -246,8 +247,8 @@ def read_mdp(env: str | gym.Env, discount: float) -> FiniteMDP:
         world.close()
     if not isinstance(table, dict | list):
         raise MaxEntError(
-            f"{world} has no table of transitions `P` to read; give an environment of toy-text, such as FrozenLake-v1, "
-            f"or build a FiniteMDP by hand."
+            f"{world} has no table of transitions `P`; give an environment of toy-text, such as FrozenLake-v1, or "
+            f"build a FiniteMDP by hand."
         )
     return _from_table(table, start, discount)
 

@@ -1,17 +1,18 @@
-"""Four goals around an origin: a continuous world whose soft optimum is computed by convolution.
+"""The multi-goal world: four goals around the origin.  Its soft optimum is computed by convolution.
 
-The world of Haarnoja et al. 2017 (arXiv 1702.08165), section 5.1.  A point moves in a square by at most one on either
-axis, ``s' = clip(s + clip(a))``; a step pays ``-c ||a||^2 - d min_g ||s' - g||^2`` and, where it ends nearer than a
-threshold to a goal, a bonus, and the episode ends.
+The world of Haarnoja et al. 2017 (arXiv 1702.08165), section 5.1.  A point moves in a square by at most one along each
+axis, ``s' = clip(s + clip(a))``.  The reward of a step is ``-c ||a||^2 - d min_g ||s' - g||^2``.  If ``s'`` is nearer
+to a goal than a threshold, the reward includes a bonus and the episode terminates.
 
-With the reward multiplied by ``scale`` and the temperature ``alpha``, what follows a step depends on ``s'`` alone::
+With the reward multiplied by ``scale`` and the temperature ``alpha``, the value after a step depends on ``s'`` alone::
 
     U(s')  = scale (bonus done(s') - d min_g ||s' - g||^2) + gamma (1 - done(s')) V(s')
     Q(s,a) = -scale c ||a||^2 + U(s')
     V(s)   = alpha log integral exp(Q(s,a) / alpha) da
 
-and the integral over the box of actions is a convolution of ``exp(U / alpha)`` with a Gaussian cut off at the box, one
-axis after the other.  Repeating it contracts to V* by ``gamma`` per sweep, in fact far faster, since episodes end.
+The integral over the box of actions is a convolution of ``exp(U / alpha)`` with a Gaussian truncated to the box, one
+axis after the other.  Each sweep shrinks the distance to V* by the factor ``gamma`` or, because episodes terminate, by
+far more.
 """
 
 from collections.abc import Sequence
@@ -30,23 +31,23 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact.checks import check_alpha
 
 GOALS = ((5.0, 0.0), (-5.0, 0.0), (0.0, 5.0), (0.0, -5.0))
-EDGE = 7.0  # of the square, on either side
-CHANGE = 1e-10  # between two sweeps, at which value iteration stops
-LOG_RANGE = 600.0  # exp of more leaves float64
-FLAT = 1e-9  # an actuation cost that makes no difference
-ATTEMPTS = 1_000  # of a sample by rejection
+EDGE = 7.0  # the square is [-EDGE, EDGE]^2
+CHANGE = 1e-10  # value iteration stops below this change of a sweep
+LOG_RANGE = 600.0  # exp of a larger range does not fit into float64
+FLAT = 1e-9  # replaces an actuation cost of zero, with no visible effect
+ATTEMPTS = 1_000  # rejections after which a sample is drawn from a grid
 
 
 @dataclass(frozen=True)
 class MultiGoal:
-    """The world itself: how a point moves and what that pays.
+    """The dynamics and the reward of the multi-goal world.
 
     Args:
-        actuation_cost: ``c``, per squared length of the action.
-        distance_cost: ``d``, per squared distance to the nearest goal, after the step.
+        actuation_cost: ``c``, the cost per squared length of the action.
+        distance_cost: ``d``, the cost per squared distance between the next state and the nearest goal.
         goal_reward: the bonus for reaching a goal.
-        goal_threshold: how near is there.
-        goals: their positions in the square.
+        goal_threshold: a goal is reached at a smaller distance than this.
+        goals: the positions of the goals in the square.
 
     Raises:
         MaxEntError: for numbers that are not finite, a negative cost, a threshold that is not positive, or no goal.
@@ -74,7 +75,7 @@ class MultiGoal:
             raise MaxEntError(f"goals must be one or more positions within {EDGE:g} of 0, but are {self.goals}.")
 
     def after(self, state: ArrayLike, action: ArrayLike) -> Float64[np.ndarray, "*batch 2"]:
-        """``s' = clip(s + clip(a))`` of states and actions ``[*batch, 2]``."""
+        """The next states ``s' = clip(s + clip(a))`` of states and actions ``[*batch, 2]``."""
         return np.clip(np.asarray(state, np.float64) + np.clip(np.asarray(action, np.float64), -1, 1), -EDGE, EDGE)
 
     def goal_distance(self, state: ArrayLike) -> Float64[np.ndarray, "*batch goal"]:
@@ -82,49 +83,49 @@ class MultiGoal:
         return np.linalg.norm(np.asarray(state, np.float64)[..., None, :] - np.array(self.goals), axis=-1)
 
     def there(self, state: ArrayLike) -> Bool[np.ndarray, "*batch"]:
-        """Whether states ``[*batch, 2]`` are at a goal."""
+        """Whether states ``[*batch, 2]`` are at a goal, where episodes terminate."""
         return np.asarray(self.goal_distance(state).min(-1) < self.goal_threshold)
 
     def pay(self, state: ArrayLike) -> Float64[np.ndarray, "*batch"]:
-        """What arriving at states ``[*batch, 2]`` pays, apart from the cost of the action."""
+        """The reward of next states ``[*batch, 2]``, without the cost of the action."""
         nearest = self.goal_distance(state).min(-1)
         return np.asarray(self.goal_reward * (nearest < self.goal_threshold) - self.distance_cost * nearest**2)
 
     def reward(self, state: ArrayLike, action: ArrayLike) -> Float64[np.ndarray, "*batch"]:
-        """The reward of actions ``[*batch, 2]`` in states ``[*batch, 2]``; lengths count after clipping to the box."""
+        """The reward of actions ``[*batch, 2]`` in states ``[*batch, 2]``; the cost is that of the clipped action."""
         clipped = np.clip(np.asarray(action, np.float64), -1, 1)
         return np.asarray(self.pay(self.after(state, clipped)) - self.actuation_cost * (clipped**2).sum(-1))
 
 
 class Density(NamedTuple):
-    """``pi(.|s)`` of one state on a grid of actions, the same on both axes."""
+    """The density ``pi(.|s)`` in one state on a grid of actions with the same points along both axes."""
 
     actions: Float64[np.ndarray, " side"]
     density: Float64[np.ndarray, "side side"]
     weights: Float64[np.ndarray, "side side"]
-    """Of the trapezoid rule: ``(weights * density * f).sum()`` is the expectation of ``f``."""
+    """The weights of the trapezoidal rule: ``(weights * density * f).sum()`` is the expectation of ``f``."""
 
     @property
     def entropy(self) -> float:
-        """In nats; log 4 = 1.386 if uniform."""
+        """The entropy in nats; log 4 = 1.386 for the uniform density."""
         positive = self.density > 0
         return -float((self.weights * self.density)[positive] @ np.log(self.density[positive]))
 
     @property
     def squared_length(self) -> float:
-        """``E ||a||^2``; 2/3 if uniform."""
+        """``E ||a||^2``; 2/3 for the uniform density."""
         square = self.actions[:, None] ** 2 + self.actions[None, :] ** 2
         return float((self.weights * self.density * square).sum())
 
     def modes(self) -> Float64[np.ndarray, "mode 2"]:
-        """Actions whose density is higher than that of all their neighbors on the grid."""
+        """Actions with a higher density than all their neighbors on the grid."""
         neighbors = np.ones((3, 3), bool)
         neighbors[1, 1] = False
         higher = self.density > maximum_filter(self.density, footprint=neighbors, mode="constant", cval=-np.inf)
         return self.actions[np.argwhere(higher)]
 
     def draw(self, rng: np.random.Generator) -> Float64[np.ndarray, "2"]:
-        """One action: a point of the grid, and uniform in its cell."""
+        """One action: a random point of the grid, and then uniform in the cell around it."""
         mass = (self.weights * self.density).ravel()
         chosen = self.actions[
             np.array(np.unravel_index(rng.choice(mass.size, p=mass / mass.sum()), self.density.shape))
@@ -133,7 +134,7 @@ class Density(NamedTuple):
         return rng.uniform(np.maximum(chosen - half, -1), np.minimum(chosen + half, 1))
 
     def cells(self, side: int) -> Float64[np.ndarray, "cell cell"]:
-        """Probability of each of ``side x side`` equal cells of the box."""
+        """Probabilities of ``side x side`` equal cells of the box of actions."""
         cumulative = np.zeros((len(self.actions), len(self.actions)))
         step = self.actions[1] - self.actions[0]
         along = (self.density[1:] + self.density[:-1]) * step / 2
@@ -147,9 +148,10 @@ class Density(NamedTuple):
 
 
 class MultiGoalSolution:
-    """Soft values and the best policy of objective (16), for one temperature, reward scale and discount.
+    """The policy that maximizes ``E[sum_t gamma^t (scale r_t + alpha H(pi(.|s_t)))]``, and its soft values.
 
-    Values are in units of scaled reward; actions are vectors in ``[-1, 1]^2`` and entropies those of densities there.
+    Values are in units of scaled reward.  Actions are vectors in ``[-1, 1]^2``, and densities and entropies refer to
+    this box.
     """
 
     def __init__(
@@ -160,23 +162,23 @@ class MultiGoalSolution:
         self._between = RegularGridInterpolator((axis, axis), values)
 
     def value(self, state: ArrayLike) -> Float64[np.ndarray, "*batch"]:
-        """``V*(s)`` of states ``[*batch, 2]``, linear between points of the grid."""
+        """``V*(s)`` of states ``[*batch, 2]``, interpolated linearly between the points of the grid."""
         inside = np.clip(np.asarray(state, np.float64), -EDGE, EDGE)
         return self._between(inside).reshape(inside.shape[:-1])
 
     def q_value(self, state: ArrayLike, action: ArrayLike) -> Float64[np.ndarray, "*batch"]:
-        """``Q*(s,a)`` of states and actions ``[*batch, 2]``; it does not pay the entropy of its own action."""
+        """``Q*(s,a)`` of states and actions ``[*batch, 2]``; it does not include the entropy of the policy in ``s``."""
         played = np.clip(np.asarray(action, np.float64), -1, 1)
         effort = self.reward_scale * self.world.actuation_cost * (played**2).sum(-1)
         return np.asarray(self._worth(self.world.after(state, played)) - effort)
 
     def log_prob(self, state: ArrayLike, action: ArrayLike) -> Float64[np.ndarray, "*batch"]:
-        """``log pi*(a|s) = (Q*(s,a) - V*(s)) / alpha`` of states and actions ``[*batch, 2]``; none outside the box."""
+        """``log pi*(a|s) = (Q*(s,a) - V*(s)) / alpha`` of states and actions ``[*batch, 2]``; -inf outside the box."""
         inside = (np.abs(action) <= 1).all(-1)
         return np.where(inside, (self.q_value(state, action) - self.value(state)) / self.alpha, -np.inf)
 
     def density(self, state: ArrayLike, side: int = 201) -> Density:
-        """``pi*(.|s)`` of one state ``[2]`` on ``side x side`` actions."""
+        """``pi*(.|s)`` in one state ``[2]``, on a grid of ``side x side`` actions."""
         actions, weights = _trapezoid(side)
         grid = np.stack(np.meshgrid(actions, actions, indexing="ij"), -1)
         log_prob = self.log_prob(np.broadcast_to(np.asarray(state, np.float64), grid.shape), grid)
@@ -185,9 +187,11 @@ class MultiGoalSolution:
         return Density(actions, density / (both * density).sum(), both)
 
     def sample(self, state: Float64[np.ndarray, "batch 2"], rng: np.random.Generator) -> Float64[np.ndarray, "batch 2"]:
-        """One action of ``pi*`` for each state, by rejection: efforts propose, what follows disposes.
+        """One action of ``pi*`` for each state, by rejection sampling.
 
-        At temperatures so low that ``ATTEMPTS`` proposals are all rejected, from a grid of actions.
+        Actions are proposed with density proportional to ``exp(-scale c ||a||^2 / alpha)`` and accepted with
+        probability ``exp((U(s') - bound) / alpha)``.  At low temperatures all ``ATTEMPTS`` proposals may be rejected;
+        then the action is drawn from the density on a grid.
         """
         state, action = np.asarray(state, np.float64), np.empty(np.shape(state))
         row, column = np.rint((np.clip(state, -EDGE, EDGE) + EDGE) / (self.axis[1] - self.axis[0])).astype(int).T
@@ -209,7 +213,7 @@ class MultiGoalSolution:
         return action
 
     def _worth(self, after: Float64[np.ndarray, "*batch 2"]) -> Float64[np.ndarray, "*batch"]:
-        """``U(s')``: what arriving pays and what follows."""
+        """``U(s')``: the reward of the next state and the discounted value after it."""
         follows = np.where(self.world.there(after), 0.0, self.discount * self.value(after))
         return np.asarray(self.reward_scale * self.world.pay(after) + follows)
 
@@ -218,8 +222,8 @@ class MultiGoalSolution:
         """An upper bound of ``U`` over all next states of every point of the grid."""
         spacing = self.axis[1] - self.axis[0]
         grid = self._worth(np.stack(np.meshgrid(self.axis, self.axis, indexing="ij"), -1))
-        around = maximum_filter(grid, size=2 * round(1 / spacing) + 5, mode="nearest")  # the edge of the bonus included
-        return around + np.ptp(grid) * spacing / 10  # between points it curves
+        around = maximum_filter(grid, size=2 * round(1 / spacing) + 5, mode="nearest")  # two points wider than actions
+        return around + np.ptp(grid) * spacing / 10  # U may be higher between the points of the grid
 
 
 def solve_multi_goal(
@@ -229,27 +233,27 @@ def solve_multi_goal(
     discount: float = 0.99,
     spacing: float = 0.05,
 ) -> MultiGoalSolution:
-    """Soft value iteration by separable convolution: half a second at the default spacing.
+    """Soft value iteration by separable convolution.  It takes half a second at the default spacing.
 
-    The error is that of the grid, where it cuts the bonus's edge: with the default settings V* moves by .022 at the
-    origin from a spacing of .1 to one of .05, and by .007 from there to .025.
+    The error comes from the grid at the edge of the bonus.  With the default settings, V* at the origin changes by .022
+    from a spacing of .1 to .05, and by .007 from .05 to .025.
 
     Args:
-        world: costs and bonus; those of the paper if left out.
-        alpha: the temperature, in units of scaled reward.
-        reward_scale: what rewards are multiplied by; only ``alpha / reward_scale`` matters to the policy.
+        world: the costs, the bonus and the goals; by default those of the paper.
+        alpha: the temperature, in units of scaled reward per nat.
+        reward_scale: the factor of the rewards; the policy depends only on ``alpha / reward_scale``.
         discount: in [0, 1].
-        spacing: between points of the grid; a whole number of them must make 1.
+        spacing: the distance between points of the grid; 1 divided by a whole number.
 
     Raises:
         MaxEntError: for a temperature or scale that is not positive, a discount outside [0, 1], a spacing that does
-            not divide 1 or is too large for the goals, a temperature too low for the spacing or for float64, or a discount
-            too high for it.
+            not divide 1 or is too large for the goals, a temperature too low for the spacing or for float64, or a
+            discount too high for float64.
     """
     world = world or MultiGoal()
     check_alpha(alpha)
     if alpha == 0:
-        raise MaxEntError("The temperature alpha must be positive, but is 0: the best policy has no density there.")
+        raise MaxEntError("The temperature alpha must be positive, but is 0: the best policy then has no density.")
     if not 0 < reward_scale < np.inf:
         raise MaxEntError(f"reward_scale must be positive and finite, but is {reward_scale}.")
     if not 0 <= discount <= 1:
@@ -259,13 +263,13 @@ def solve_multi_goal(
         raise MaxEntError(f"The spacing must be 1 divided by a whole number, but is {spacing}.")
     if world.goal_threshold < 2 * spacing:
         raise MaxEntError(
-            f"A goal within {world.goal_threshold:g} lies between points {spacing:g} apart: give a spacing of at most half "
-            f"the goal_threshold."
+            f"With the goal_threshold {world.goal_threshold:g}, a goal may lie between points of the grid, which are "
+            f"{spacing:g} apart: give a spacing of at most half the goal_threshold."
         )
     steepness = reward_scale * world.actuation_cost / alpha
-    if steepness * spacing**2 > 1:  # the narrowest Gaussian that points this far apart still see
+    if steepness * spacing**2 > 1:  # the grid does not resolve a narrower Gaussian
         raise MaxEntError(
-            f"At this temperature actions are decided within {steepness**-0.5:.2g}, less than the spacing {spacing}: "
+            f"At this temperature the policy's width is about {steepness**-0.5:.2g}, less than the spacing {spacing}: "
             f"give a smaller spacing or a higher alpha."
         )
     axis = np.linspace(-EDGE, EDGE, 2 * round(EDGE * steps) + 1)
@@ -279,25 +283,25 @@ def solve_multi_goal(
         highest = rest.max()
         if (highest - rest.min()) / alpha > LOG_RANGE:
             why = (
-                f"the discount {discount} is too high for float64, so much is entropy worth"
+                f"the discount {discount} is too high for float64, because the later entropies add up to too much"
                 if highest > pay.max()
                 else f"the temperature {alpha} is too low for float64"
             )
             raise MaxEntError(
-                f"With these costs {why}: values lie {highest - rest.min():.3g} apart, and may be {LOG_RANGE:.0f} alpha "
-                f"apart at most."
+                f"With these costs {why}: values differ by {highest - rest.min():.3g}, and may differ by "
+                f"{LOG_RANGE:.0f} alpha at most."
             )
         mass = np.exp((rest - highest) / alpha)
         for along in (0, 1):
-            mass = convolve1d(mass, kernel, axis=along, mode="nearest")  # the edge repeated: s' is clipped
+            mass = convolve1d(mass, kernel, axis=along, mode="nearest")  # repeats the edge, because s' is clipped
         before, values = values, alpha * np.log(mass) + highest
         if np.abs(values - before).max() < CHANGE:
             return MultiGoalSolution(world, alpha, reward_scale, discount, axis, values)
-    raise MaxEntError("Soft values did not settle: with these costs the discount must be below 1.")
+    raise MaxEntError("Soft values did not converge: with these costs the discount must be below 1.")
 
 
 def _trapezoid(points: int) -> tuple[Float64[np.ndarray, " side"], Float64[np.ndarray, " side"]]:
-    """Points on [-1, 1] and their weights."""
+    """Equidistant points on [-1, 1] and their weights in the trapezoidal rule."""
     weights = np.full(points, 2 / (points - 1))
     weights[[0, -1]] /= 2
     return np.linspace(-1, 1, points), weights

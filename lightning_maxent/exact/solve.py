@@ -1,8 +1,17 @@
 """Values and best policies of a ``FiniteMDP``, by value iteration, policy iteration and linear algebra.
 
-Numbers in brackets are equations of the source chapter: (15) is the objective that rewards the entropy of the state at
-hand, (16) the one that rewards the entropy of every state along the way, (17) and (18) the soft values that solve (16).
-Temperatures ``alpha`` are in units of reward per nat; at zero everything soft becomes what it is without entropy.
+There are two objectives.  The trajectory objective ``E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]`` rewards the
+entropies of all states along the trajectory (Ziebart et al. 2008; Schulman et al. 2017a, arXiv 1704.06440).  The soft
+Bellman equations solve it::
+
+    Q(s,a)  = r(s,a) + gamma E[V(s')]
+    V(s)    = alpha log sum_a exp(Q(s,a) / alpha)
+    pi(a|s) = exp((Q(s,a) - V(s)) / alpha)
+
+In the current-state objective, the gradient in every state holds the entropy of that state only (Williams & Peng 1991;
+Mnih et al. 2016, arXiv 1602.01783); see ``entropy_regularized_policy``.
+
+Temperatures ``alpha`` are in units of reward per nat; at zero, the soft values are the usual ones.
 """
 
 import dataclasses
@@ -20,16 +29,16 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact.checks import check_alpha, check_discount, check_horizon, check_tolerance, distribution
 from lightning_maxent.exact.mdp import FiniteMDP, chain
 
-DIRECT_STATES = 200  # up to here a factorization is as fast as anything
-LONGEST_EPISODE = 1e10  # steps on average; longer ones are not told from endless ones by float64
-MOST_SWEEPS = 100_000  # at discount 1, where no number of them is sure to be enough
-SOLVED = 1e-12  # of the largest value: as near as linear systems are solved
+DIRECT_STATES = 200  # up to this number of states, factorization is the fastest method
+LONGEST_EPISODE = 1e10  # steps on average; float64 cannot tell longer episodes from endless ones
+MOST_SWEEPS = 100_000  # at discount 1, where no number of sweeps is guaranteed to be enough
+SOLVED = 1e-12  # relative accuracy of the solutions of linear systems
 MOST_DAMPED_STEPS = 2_000
-PATIENCE = 20  # whole steps that come no nearer, after which they are halved
+PATIENCE = 20  # full steps without progress, after which the step size is halved
 
 
 class Solution(NamedTuple):
-    """Action values, state values and policy; in terminal states zero, zero and uniform."""
+    """Action values, state values and policy.  In terminal states the values are zero and the policy is uniform."""
 
     q: Float64[np.ndarray, "state action"]
     value: Float64[np.ndarray, " state"]
@@ -37,7 +46,7 @@ class Solution(NamedTuple):
 
 
 def boltzmann_policy(q: Float[np.ndarray, "*state action"], alpha: float) -> Float[np.ndarray, "*state action"]:
-    """``pi(a|s) = exp(Q(s,a) / alpha) / Z(s)``; at ``alpha`` zero uniform over the largest."""
+    """``pi(a|s) = exp(Q(s,a) / alpha) / Z(s)``; at ``alpha`` zero uniform over the actions with the highest Q."""
     check_alpha(alpha)
     below_best = q - q.max(-1, keepdims=True)
     weights = np.exp(below_best / alpha) if alpha else (below_best == 0).astype(q.dtype)
@@ -45,7 +54,7 @@ def boltzmann_policy(q: Float[np.ndarray, "*state action"], alpha: float) -> Flo
 
 
 def soft_value(q: Float[np.ndarray, "*state action"], alpha: float) -> Float[np.ndarray, "*state"] | np.floating:
-    """``V(s) = alpha log sum_a exp(Q(s,a) / alpha)``, eq. (18); at ``alpha`` zero the largest."""
+    """``V(s) = alpha log sum_a exp(Q(s,a) / alpha)``; at ``alpha`` zero the maximum over actions."""
     check_alpha(alpha)
     best = q.max(-1)
     return best + alpha * np.log(np.exp((q - best[..., None]) / alpha).sum(-1)) if alpha else best
@@ -54,20 +63,23 @@ def soft_value(q: Float[np.ndarray, "*state action"], alpha: float) -> Float[np.
 def soft_bellman_operator(
     mdp: FiniteMDP, q: Float64[np.ndarray, "state action"], alpha: float
 ) -> Float64[np.ndarray, "state action"]:
-    """``Q(s,a) <- r(s,a) + gamma E[V(s')]``, eq. (17); a contraction with modulus ``gamma`` in the maximum norm."""
+    """``Q(s,a) <- r(s,a) + gamma E[V(s')]`` with ``V = soft_value(Q)``.
+
+    The operator is a contraction with modulus ``gamma`` in the maximum norm.
+    """
     return _action_value(mdp, _state_value(mdp, q, alpha))
 
 
 def soft_value_iteration(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10) -> Solution:
-    """The best policy of objective (16), ``max E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]``, by iterating (17), (18).
+    """Maximizes ``E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]`` by iterating ``soft_bellman_operator``.
 
-    Below discount 1, action values are off by ``tolerance`` at most, besides the rounding of float64: the operator is a
-    contraction, so the error is at most ``gamma / (1 - gamma)`` times the last change.  At discount 1, iteration goes
-    on until rounding hides the change.
+    Below discount 1, the error of the action values is at most ``tolerance``, plus the rounding of float64.  The
+    operator is a contraction, so the error is at most ``gamma / (1 - gamma)`` times the last change.  At discount 1,
+    the iteration stops when the change is within the rounding of float64.
 
     Raises:
-        MaxEntError: if at discount 1 the values do not settle, because endless loops pay for themselves or episodes
-            are very long.
+        MaxEntError: if the values do not converge at discount 1, because endless loops have a positive soft return or
+            episodes are very long.
     """
     check_tolerance(tolerance)
     q = np.zeros_like(mdp.reward)
@@ -81,28 +93,29 @@ def soft_value_iteration(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10)
             return _boltzmann_solution(mdp, q, alpha)
         if mdp.discount == 1 and sweeps == MOST_SWEEPS:
             raise MaxEntError(
-                f"At discount 1 the values have not settled after {sweeps:,} sweeps, so endless loops pay for themselves "
-                f"or episodes are very long: give a discount below 1 or a lower alpha, or use policy iteration."
+                f"At discount 1 the values have not converged after {sweeps:,} sweeps, because endless loops have a "
+                f"positive soft return or episodes are very long: give a discount below 1 or a lower alpha, or use "
+                f"policy iteration."
             )
 
 
 def value_iteration(mdp: FiniteMDP, tolerance: float = 1e-10) -> Solution:
-    """The best policy without entropy, and its values: ``soft_value_iteration`` at ``alpha`` zero."""
+    """The best policy without entropy, and its values: ``soft_value_iteration`` with ``alpha`` zero."""
     return soft_value_iteration(mdp, 0.0, tolerance)
 
 
 def evaluate_policy(mdp: FiniteMDP, policy: ArrayLike, alpha: float = 0.0) -> Solution:
     """Soft values of a policy, ``V = (I - gamma P_pi)^-1 (r_pi + alpha H(pi))``, by linear algebra.
 
-    ``Q`` does not pay the entropy of its own action: ``V(s) = E_pi[Q(s,a)] + alpha H(pi(.|s))``.
+    ``Q(s,a)`` does not include the entropy of the policy in ``s``: ``V(s) = E_pi[Q(s,a)] + alpha H(pi(.|s))``.
 
     Args:
-        mdp: whose rewards, transitions and discount.
-        policy: probabilities ``[state, action]``; rows of terminal states are never played.
-        alpha: weight of the entropy.
+        mdp: the MDP.
+        policy: probabilities ``[state, action]``; rows of terminal states are not used.
+        alpha: weight of the entropy, in units of reward per nat.
 
     Raises:
-        MaxEntError: if ``policy`` holds no probabilities, or if at discount 1 its episodes do not end.
+        MaxEntError: if ``policy`` does not hold probabilities, or its episodes do not end at discount 1.
     """
     check_alpha(alpha)
     probabilities = distribution("The policy", policy, mdp.reward.shape)
@@ -116,14 +129,14 @@ def evaluate_policy(mdp: FiniteMDP, policy: ArrayLike, alpha: float = 0.0) -> So
 
 
 def soft_policy_iteration(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10) -> Solution:
-    """The best policy of objective (16), by evaluating a policy and taking the Boltzmann policy of its values in turns.
+    """Maximizes ``E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]`` by policy iteration, from the uniform policy.
 
-    From the uniform policy on, the soft value of no state ever falls.  Below discount 1, values are off by
-    ``tolerance`` at most, besides the rounding of float64: the error is at most ``1 / (1 - gamma)`` times the most
-    that one step of (18) would add.
+    Each step evaluates the policy and replaces it by the Boltzmann policy of its action values.  No step lowers the
+    soft value of any state.  Below discount 1, the error of the values is at most ``tolerance``, plus the rounding of
+    float64.  The error is at most ``1 / (1 - gamma)`` times the largest improvement ``soft_value(Q) - V`` in any state.
 
     Raises:
-        MaxEntError: if at discount 1 values grow without limit, because endless loops pay for themselves.
+        MaxEntError: if values grow without limit at discount 1, because endless loops have a positive soft return.
     """
     check_tolerance(tolerance)
     policy = np.full_like(mdp.reward, 1 / mdp.actions)
@@ -132,23 +145,24 @@ def soft_policy_iteration(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10
         gain, rounding = _state_value(mdp, q, alpha) - value, SOLVED * np.abs(value).max()
         if gain.max() <= max(tolerance * (1 - mdp.discount), rounding):
             return Solution(q, value + gain, boltzmann_policy(q, alpha) if alpha else policy)
-        policy = np.where((gain > rounding)[:, None], boltzmann_policy(q, alpha), policy)  # of ties, keep what ends
+        policy = np.where((gain > rounding)[:, None], boltzmann_policy(q, alpha), policy)  # ties: keep the old actions
 
 
 def entropy_regularized_policy(mdp: FiniteMDP, alpha: float, tolerance: float = 1e-10) -> Solution:
-    """The policy that maximizes objective (15), ``E[R + alpha H(pi(.|s))]``, in every state; with its hard values.
+    """The optimum of the current-state objective, ``pi = softmax(Q / alpha)`` with Q without entropy; and its values.
 
-    This is entropy regularization as in A3C (Mnih et al. 2016, arXiv 1602.01783): each state is paid for its own
-    entropy only, not for leading to states of high entropy.  There, ``pi(.|s)`` maximizes
-    ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))`` with the plain action values ``Q`` of that very policy, so it is a fixed
-    point ``pi = softmax(Q / alpha)``.  Without cycles there is exactly one.  With cycles the step is no contraction
-    (Asadi & Littman 2017, arXiv 1612.05628): there may be several fixed points, and this returns the one found from the
-    uniform policy on, with steps halved when they come no nearer.
+    This is entropy regularization as in A3C (Williams & Peng 1991; Mnih et al. 2016, arXiv 1602.01783).  Each state is
+    rewarded for its own entropy only, not for leading to states of high entropy.  In every state, ``pi(.|s)`` maximizes
+    ``sum_a pi(a|s) Q(s,a) + alpha H(pi(.|s))``, where ``Q`` are the action values of ``pi`` itself, without entropy.
+    So the policy is a fixed point of ``pi = softmax(Q / alpha)``.  Without cycles there is exactly one.  With cycles
+    the iteration is not a contraction (Asadi & Littman 2017, arXiv 1612.05628), and there may be several fixed points.
+    This returns the one that the iteration finds from the uniform policy; the step size is halved when there is no
+    progress.
 
     Args:
-        mdp: whose rewards, transitions and discount.
-        alpha: weight of the entropy.
-        tolerance: how far the ``Q`` of ``softmax(Q / alpha)`` may be from its action values, besides rounding.
+        mdp: the MDP.
+        alpha: weight of the entropy, in units of reward per nat.
+        tolerance: the largest difference between ``Q`` and the action values of ``softmax(Q / alpha)``, plus rounding.
 
     Raises:
         MaxEntError: if no fixed point was found.
@@ -167,24 +181,24 @@ def entropy_regularized_policy(mdp: FiniteMDP, alpha: float, tolerance: float = 
             damping, smallest, fruitless = damping / 2, np.inf, 0
         q = q + damping * step
     raise MaxEntError(
-        f"No policy was found that is the Boltzmann policy of its own values at alpha {alpha}, the last being "
-        f"{gap:.1e} away: give a larger alpha."
+        f"No policy was found that is the Boltzmann policy of its own values at alpha {alpha}; the values of the last "
+        f"one differ by {gap:.1e}: give a larger alpha."
     )
 
 
 def expected_return(
     mdp: FiniteMDP, policy: ArrayLike, horizon: int | None = None, discount: float | None = None
 ) -> float:
-    """``E[sum_(t < horizon) discount^t r_t]`` from the first state on, without entropy.
+    """``E[sum_(t < horizon) discount^t r_t]`` from the first state, without entropy.
 
     Args:
-        mdp: whose rewards, transitions and first state.
+        mdp: the MDP.
         policy: probabilities ``[state, action]``.
-        horizon: number of steps; without limit if None.
-        discount: the MDP's own if None; with a horizon 1 is always allowed.
+        horizon: number of steps; no limit if None.
+        discount: the discount of the MDP if None; with a horizon, 1 is always allowed.
 
     Raises:
-        MaxEntError: if ``policy`` holds no probabilities, or if without horizon its return is infinite.
+        MaxEntError: if ``policy`` does not hold probabilities, or its return without a horizon is infinite.
     """
     discount = mdp.discount if discount is None else discount
     check_discount(discount)
@@ -223,11 +237,12 @@ def _check_that_episodes_end(mdp: FiniteMDP, policy: Float64[np.ndarray, "state 
 
 
 def _discounted_sum(step: csr_array, own: Float64[np.ndarray, " state"]) -> Float64[np.ndarray, " state"]:
-    """``(I - step)^-1 own``, or NaN if that is singular.
+    """``(I - step)^-1 own``, or NaN if the matrix is singular.
 
-    On random graphs a sparse factorization fills up (5,000 states: 10 seconds, a dense one 6), while BiCGSTAB needs
-    some 20 products (0.01 seconds); a second pass of it, on what the first left over, brings the residual down to
-    rounding.  On grids and rings at a discount near 1 it may fail, and there the factorization stays sparse.
+    On random graphs, the factors of a sparse factorization are dense (10 seconds for 5,000 states; 6 with dense
+    arrays), but BiCGSTAB needs only about 20 products (0.01 seconds).  A second pass of BiCGSTAB on the residual of the
+    first reaches the rounding of float64.  On grids and rings at a discount near 1 BiCGSTAB may fail, but there the
+    factors stay sparse.
     """
     system = csr_array(sparse.eye_array(len(own)) - step)
     if len(own) > DIRECT_STATES:
@@ -237,5 +252,5 @@ def _discounted_sum(step: csr_array, own: Float64[np.ndarray, " state"]) -> Floa
         if np.abs(own - system @ value).max() <= 1e-14 * np.abs(value).max():
             return value
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", linalg.MatrixRankWarning)  # said by the NaN
+        warnings.simplefilter("ignore", linalg.MatrixRankWarning)  # the result is NaN, which callers check
         return np.asarray(linalg.spsolve(system.tocsc(), own))

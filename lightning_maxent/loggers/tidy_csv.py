@@ -1,4 +1,4 @@
-"""One tidy file: a row per environment step at which anything was measured."""
+"""A logger that writes one csv file with one row per environment step at which metrics were logged."""
 
 import csv
 import io
@@ -14,21 +14,21 @@ from pytorch_lightning.utilities import rank_zero_only
 from lightning_maxent.files import write_errors, write_whole
 from lightning_maxent.metrics_file import STEP, read_metrics
 
-ADVICE = "make room for it, and go on with the run by --ckpt_path"
+ADVICE = "make room for it, and resume the run with --ckpt_path"
 
 
 class TidyCSVLogger(Logger):
-    """Writes ``metrics.csv``: the column ``env_steps``, then a column per metric, empty where it was not measured.
+    """Writes ``metrics.csv``: the column ``env_steps``, then one column per metric, empty where it was not logged.
 
-    A row is written when a later step is logged, and on ``save``; what is measured at its step after that is added.  The
-    file is appended to; only such an addition, a metric that was never seen before, or a write that failed makes it be
-    written anew.  On resume, rows from beyond the checkpoint are dropped.
+    A row is written when a later step is logged, and on ``save``.  Metrics that are logged at the same step after that
+    are added to its row.  New rows are appended.  The whole file is rewritten when a row is changed, a metric appears
+    for the first time, or a write has failed.  On resume, rows after the checkpoint are dropped.
 
     Args:
         save_dir: folder of the file.
 
     Raises:
-        MaxEntError: where it cannot be written.
+        MaxEntError: while logging, if the file cannot be written.
     """
 
     def __init__(self, save_dir: str | os.PathLike[str]):
@@ -37,22 +37,20 @@ class TidyCSVLogger(Logger):
         self.path = self._save_dir / "metrics.csv"
         self._columns: list[str] = [STEP]
         self._row: dict[str, Any] = {}
-        self._last: int | None = None  # step of the last row written, to which a run that goes on may add
-        self._whole = (
-            False  # whether a row may be appended: not to half of one, which a full disk or a power cut may leave
-        )
+        self._last: int | None = None  # step of the last row in the file; a resumed run may add metrics to it
+        self._whole = False  # whether the file ends with a complete row: a full disk may leave half a row
         if self.path.exists():
             self._columns, rows = read_metrics(self.path)
             self._last = _last_step(rows)
 
     @property
     def name(self) -> str:
-        """Empty: the run's folder is given whole by ``save_dir``."""
+        """Empty, because ``save_dir`` is already the folder of the run."""
         return ""
 
     @property
     def version(self) -> str:
-        """Empty, see ``name``."""
+        """Empty; see ``name``."""
         return ""
 
     @property
@@ -60,11 +58,11 @@ class TidyCSVLogger(Logger):
         return str(self._save_dir)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: ``config.yaml`` beside the file holds them."""
+        """Does nothing: ``config.yaml`` in the same folder holds the hyperparameters."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        metrics = {name: value for name, value in metrics.items() if name != "epoch"}  # an epoch is an evaluation
+        metrics = {name: value for name, value in metrics.items() if name != "epoch"}  # it only counts evaluations
         if self._row and self._row[STEP] != step:
             self.save()
         self._row |= {STEP: step, **metrics}
@@ -89,13 +87,13 @@ class TidyCSVLogger(Logger):
 
     @rank_zero_only
     def drop_after(self, env_steps: int) -> None:
-        """Forget what a run measured after the checkpoint from which it goes on."""
+        """Remove the rows after ``env_steps``, the step of the checkpoint from which a run resumes."""
         if self.path.exists():
             rows = read_metrics(self.path)[1]
             self._write(self._columns, [row for row in rows if int(row[STEP]) <= env_steps])
 
     def _append(self) -> None:
-        self._whole = False  # until this row is
+        self._whole = False  # until this row is complete
         with write_errors(self.path, ADVICE), self.path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns).writerow(self._row)
         self._whole, self._last = True, self._row[STEP]
@@ -108,7 +106,7 @@ class TidyCSVLogger(Logger):
         with write_errors(self.path, ADVICE):
             self._save_dir.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, text.getvalue(), ADVICE)
-        # Not before that: columns that are not in the file would make the next rows wider than its header.
+        # Only after a successful write: otherwise the next rows would have more columns than the header in the file.
         self._columns, self._whole, self._last = columns, True, _last_step(rows)
 
 

@@ -1,4 +1,4 @@
-"""Weights & Biases: offline unless somebody is logged in."""
+"""A logger for Weights & Biases (W&B), offline unless an API key is found."""
 
 import netrc
 import os
@@ -20,24 +20,23 @@ MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 
 
 class WandbLogger(LightningWandbLogger):
-    """Lightning's logger with environment steps as the x-axis of every chart, one W&B run per run folder, and the
-    best checkpoint as an artifact when online.
+    """Lightning's WandbLogger with environment steps as the x-axis and one W&B run per run folder.
 
-    Offline runs need neither network nor account; ``wandb sync <folder>`` uploads them later.  What is given here wins
-    over W&B's environment variables (WANDB_PROJECT, WANDB_NAME, WANDB_DIR, WANDB_RUN_ID, ...), and these win over the
-    defaults.
+    Online, the best checkpoint is uploaded as an artifact.  Offline runs need neither network nor account;
+    ``wandb sync <folder>`` uploads them later.  Arguments override W&B's environment variables (WANDB_PROJECT,
+    WANDB_NAME, WANDB_DIR, WANDB_RUN_ID, ...), and these override the defaults.
 
     Args:
-        project: the W&B project; if None, WANDB_PROJECT, or else "lightning-maxent".
-        entity: the W&B user or team; if None, WANDB_ENTITY, or else the account's default.
-        mode: "online", "offline" or "disabled"; if None, WANDB_MODE, or else "online" where an API key is found and
-            "offline" where none is.
-        group: W&B group of the run, e.g. to put seeds together; if None, WANDB_RUN_GROUP.
+        project: the W&B project; if None, WANDB_PROJECT, else "lightning-maxent".
+        entity: the W&B user or team; if None, WANDB_ENTITY, else the account's default.
+        mode: "online", "offline" or "disabled"; if None, WANDB_MODE, else "online" if an API key is found, else
+            "offline".
+        group: W&B group of the run, for example to group seeds; if None, WANDB_RUN_GROUP.
         tags: W&B tags of the run; if None, WANDB_TAGS.
-        name: W&B name of the run; if None, WANDB_NAME, or else the last three folders of the run's path.
+        name: W&B name of the run; if None, WANDB_NAME, else the last three folders of the run's path.
 
     Raises:
-        MaxEntError: for a mode that W&B does not know.
+        MaxEntError: for a mode that W&B does not have.
     """
 
     def __init__(
@@ -65,10 +64,10 @@ class WandbLogger(LightningWandbLogger):
             tags=tags,
             resume=_environment("RESUME") or "allow",
         )
-        del self._wandb_init["anonymous"]  # Lightning gives it always, and W&B warns of it always
+        del self._wandb_init["anonymous"]  # Lightning always sets it, and W&B then always warns
 
     def place(self, folder: Path) -> None:
-        """Put the files under ``folder``, name the run after it, and go on with the run that already lies there."""
+        """Use ``folder`` for the files and the name of the run, and resume the W&B run that it already holds."""
         if self._wandb_init["mode"] == "disabled":
             return
         self._save_dir = str(folder)
@@ -80,7 +79,7 @@ class WandbLogger(LightningWandbLogger):
         }
 
     def _own_id(self) -> str | None:
-        """The W&B id of the run that lies in the folder.  A torn file has none: a new W&B run is better than no run."""
+        """The W&B id of the run in the folder, or None.  If the file is damaged, a new W&B run is started."""
         if not self._id_file.exists():
             return None
         run_id = self._id_file.read_text(errors="replace").strip()
@@ -89,7 +88,7 @@ class WandbLogger(LightningWandbLogger):
     @property
     @rank_zero_only
     def experiment(self) -> Any:
-        """The live W&B run, begun at the first call."""
+        """The active W&B run; the first call starts it."""
         fresh = self._experiment is None
         run = super().experiment
         if fresh:
@@ -106,21 +105,21 @@ class WandbLogger(LightningWandbLogger):
         run.log({**metrics, STEP: step})
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        if checkpoint_callback.monitor is not None:  # only the best one is worth an upload
+        if checkpoint_callback.monitor is not None:  # upload only the best checkpoint
             super().after_save_checkpoint(checkpoint_callback)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         if self._experiment is not None:
             for callback in self._checkpoint_callbacks.values():
-                self._scan_and_log_checkpoints(callback)  # Lightning's own way leaves it out after an interrupt
-            # or the next logger of this process would go on in this run
+                self._scan_and_log_checkpoints(callback)  # Lightning does not do this after an interrupt
+            # without finish, the next logger in this process would continue this run
             self._experiment.finish(exit_code=0 if status == "success" else 1)
             self._experiment = None
 
 
 def _environment(name: str) -> str | None:
-    """What the user has set for W&B itself; it wins over the defaults here."""
+    """The value of W&B's environment variable ``WANDB_<name>``, or None if it is unset or empty."""
     return os.environ.get(f"WANDB_{name}") or None
 
 

@@ -1,4 +1,4 @@
-"""Networks that critics, policies and values are made of, each of several ``member`` side by side."""
+"""Networks for critics, policies and values.  Each holds several independent networks, called members."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from lightning_maxent.networks.mlp import MLP, DropoutMLP, TanhMLP
 from lightning_maxent.networks.residual import BroNet, SimBa
 
 NetworkBuilder = Callable[[int, int, int], nn.Module]
-"""Builds from ``members``, ``in_dim`` and ``out_dim`` a module ``[member, batch, in_dim] -> [member, batch, out_dim]``."""
+"""Builds a module ``[member, batch, in_dim] -> [member, batch, out_dim]`` from ``members``, ``in_dim``, ``out_dim``."""
 
 __all__ = [
     "MLP",

@@ -1,4 +1,4 @@
-"""Layers with batch renormalization between them."""
+"""A multilayer perceptron with batch renormalization."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,16 +9,16 @@ from lightning_maxent.networks.layers import BatchRenorm, EnsembleLinear, Float3
 
 
 class BatchRenormMLP(Float32Output):
-    """Batch renormalization of the input, and after every hidden layer and its ReLU.  Bhatt et al. 2019 (CrossQ).
+    """Batch renormalization of the input and after the ReLU of every hidden layer.  Bhatt et al. 2019 (CrossQ).
 
-    Its critic learns with ``targets.JointPass``, so that statistics are those of both pairs of a transition.
+    A critic with this network needs ``targets.JointPass``, which computes the batch statistics over (s,a) and (s',a').
 
     Args:
-        members: networks side by side.
+        members: number of independent networks.
         in_dim: size of the input.
         out_dim: size of the output.
         hidden_dims: widths of the hidden layers; 2 x 2048 for the critic in the paper, 2 x 256 for the policy.
-        warmup: passes of plain batch normalization; 100,000 in the authors' code.
+        warmup: number of first passes with plain batch normalization; 100,000 in the authors' code.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The network of FlashSAC, in which the norms of weights and features are bounded."""
+"""The network of FlashSAC, which bounds the norms of weights and features."""
 
 from torch import nn
 
@@ -10,16 +10,16 @@ class FlashNet(Float32Output):
     """Inverted residual blocks with unit-norm weights and batch normalization before every ReLU.  FlashSAC.
 
     FlashSAC (arXiv 2604.04539) and its published code: batch normalization of the input, embedding, blocks
-    ``x + relu(BN(W2 relu(BN(W1 x))))``, RMS normalization, output with a free bias.  Its critic learns with
-    ``targets.JointPolyakTarget``.
+    ``x + relu(BN(W2 relu(BN(W1 x))))``, RMS normalization, output with an unconstrained bias.  A critic with this
+    network needs ``targets.JointPolyakTarget``.
 
     Args:
-        members: networks side by side.
+        members: number of independent networks.
         in_dim: size of the input.
         out_dim: size of the output.
-        width: 256 for the critic in the code, 128 for the policy.
-        blocks: how many; 2 in the code.
-        expansion: width of a block's inner layer over that of the path; 4 in the code.
+        width: width of the residual path; in the code 256 for the critic and 128 for the policy.
+        blocks: number of residual blocks; 2 in the code.
+        expansion: width of the inner layer of a block divided by ``width``; 4 in the code.
     """
 
     def __init__(self, members: int, in_dim: int, out_dim: int, width: int = 256, blocks: int = 2, expansion: int = 4):

@@ -1,4 +1,4 @@
-"""Layers of several networks side by side, on ``[member, batch, in]``: every member has parameters of its own."""
+"""Layers of several independent networks on ``[member, batch, in]``; every member has its own parameters."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from lightning_maxent.errors import MaxEntError
 class EnsembleLinear(nn.Module):
     """``member`` independent linear layers as one batched product: ``[member, batch, in] -> [member, batch, out]``.
 
-    Each member is initialized on its own, uniformly in ``±1/sqrt(in)`` like ``torch.nn.Linear``.
+    Members are initialized independently, uniformly in ``±1/sqrt(in)`` as in ``torch.nn.Linear``.
 
     Raises:
         MaxEntError: for a size below one.
@@ -24,7 +24,7 @@ class EnsembleLinear(nn.Module):
         super().__init__()
         if min(members, in_dim, out_dim) < 1:
             raise MaxEntError(
-                f"A layer of {members} networks from {in_dim} to {out_dim} units cannot be: widths must be at least 1."
+                f"A layer cannot have {members} networks from {in_dim} to {out_dim} units: widths must be at least 1."
             )
         bound = 1 / math.sqrt(in_dim)
         self.weight = nn.Parameter(torch.empty(members, in_dim, out_dim).uniform_(-bound, bound))
@@ -35,9 +35,9 @@ class EnsembleLinear(nn.Module):
 
 
 class Float32Output(nn.Sequential):
-    """Layers one after the other, of which the last computes in float32 under every precision.
+    """A sequence of layers; the last one computes in float32 under every precision.
 
-    In bfloat16 a value of 1,003 would be 1,004, and two critics that differ by less than a step would agree.
+    In bfloat16, a value of 1,003 would become 1,004, and small differences between two critics would disappear.
     """
 
     def forward(self, input: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
@@ -49,7 +49,7 @@ class Float32Output(nn.Sequential):
 
 
 def orthogonal(layer: EnsembleLinear, gain: float = 1.0) -> EnsembleLinear:
-    """The layer with weights drawn anew as orthogonal matrices times ``gain``, and no bias."""
+    """Reinitialize a layer with orthogonal matrices times ``gain`` and zero bias, and return it."""
     for weight in layer.weight.data:
         nn.init.orthogonal_(weight, gain)
     nn.init.zeros_(layer.bias)
@@ -57,7 +57,7 @@ def orthogonal(layer: EnsembleLinear, gain: float = 1.0) -> EnsembleLinear:
 
 
 def he_normal(layer: EnsembleLinear) -> EnsembleLinear:
-    """The layer with weights drawn anew from ``N(0, 2/in)``, and no bias.  He et al. 2015 (arXiv 1502.01852), eq. 10."""
+    """Reinitialize a layer with weights from ``N(0, 2/in)`` and zero bias, and return it.  He et al. 2015, eq. 10."""
     nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.weight.shape[1]))
     nn.init.zeros_(layer.bias)
     return layer
@@ -66,9 +66,9 @@ def he_normal(layer: EnsembleLinear) -> EnsembleLinear:
 def center(
     x: Float[Tensor, "member batch dim"],
 ) -> tuple[Float[Tensor, "member batch dim"], Float[Tensor, "member 1 dim"], Float[Tensor, "member 1 dim"]]:
-    """The batch without its mean, its mean, and its variance (over all, not all but one).
+    """The batch minus its mean, its mean, and its variance, divided by the batch size (not by the size minus one).
 
-    ``torch.var_mean`` over the batch took several times as long on a CPU.
+    ``torch.var_mean`` over the batch is several times slower on a CPU.
     """
     mean = x.mean(1, keepdim=True)
     centered = x - mean
@@ -76,7 +76,7 @@ def center(
 
 
 class EnsembleLayerNorm(nn.Module):
-    """Layer normalization (Ba et al. 2016, arXiv 1607.06450) with scale and shift for every member."""
+    """Layer normalization (Ba et al. 2016, arXiv 1607.06450) with a scale and a shift for each member."""
 
     def __init__(self, members: int, dim: int):
         super().__init__()
@@ -88,20 +88,21 @@ class EnsembleLayerNorm(nn.Module):
 
 
 class BatchRenorm(nn.Module):
-    """Batch normalization that comes to agree with its own running statistics.  Ioffe 2017 (arXiv 1702.03275).
+    """Batch renormalization: training uses corrected batch statistics, evaluation the running statistics.
 
-    While training, ``x' = (x - m) / s * r + d`` with mean m and deviation s of the batch, and with
-    ``r = s / S`` and ``d = (m - M) / S`` held constant, clipped, from the running M and S; in the first ``warmup`` passes
-    ``r = 1`` and ``d = 0``, which is batch normalization.  Otherwise ``x' = (x - M) / S``.  Statistics are float32.
+    Ioffe 2017 (arXiv 1702.03275).  In training, ``x' = (x - m) / s * r + d`` with the mean m and standard deviation s
+    of the batch.  ``r = s / S`` and ``d = (m - M) / S`` correct towards the running mean M and standard deviation S;
+    they are clipped and have no gradient.  In the first ``warmup`` passes ``r = 1`` and ``d = 0``, which is batch
+    normalization.  In evaluation, ``x' = (x - M) / S``.  Statistics are float32.
 
     Args:
-        members: networks side by side.
+        members: number of independent networks.
         dim: size of the input.
         momentum: weight of the newest batch in the running statistics; .01 in CrossQ (Bhatt et al. 2019).
         epsilon: added to variances; .001 in CrossQ's code.
-        r_max: largest ``r``, and 1 / its smallest; 3 in CrossQ's code.
-        d_max: largest ``|d|``; 5 in CrossQ's code.
-        warmup: passes of plain batch normalization; 100,000 in CrossQ's code.
+        r_max: ``r`` is clipped to ``[1 / r_max, r_max]``; 3 in CrossQ's code.
+        d_max: ``d`` is clipped to ``[-d_max, d_max]``; 5 in CrossQ's code.
+        warmup: number of first passes with plain batch normalization; 100,000 in CrossQ's code.
     """
 
     def __init__(
@@ -142,21 +143,21 @@ class BatchRenorm(nn.Module):
 
 
 class AbstractConstraint(nn.Module, ABC):
-    """A module whose parameters must stay in a set that gradient steps leave."""
+    """A module whose parameters must satisfy a constraint that gradient steps violate."""
 
     @abstractmethod
     def project(self) -> None:
-        """Bring the parameters back, in place; called after every update."""
+        """Project the parameters onto the constraint, in place; called after every update."""
 
 
 class UnitLinear(AbstractConstraint):
-    """A linear layer in which the weights of every output have norm 1.
+    """A linear layer in which the weight vector of every output has norm 1.
 
     Args:
-        members: networks side by side.
+        members: number of independent networks.
         in_dim: size of the input.
         out_dim: size of the output.
-        bias: whether a free bias, at first zero, is added.
+        bias: whether to add an unconstrained bias, initially zero.
     """
 
     def __init__(self, members: int, in_dim: int, out_dim: int, bias: bool = False):
@@ -176,10 +177,10 @@ class UnitLinear(AbstractConstraint):
 
 
 class UnitBatchNorm(AbstractConstraint):
-    """Batch normalization whose scale and shift together have norm ``sqrt(dim)``.  Statistics are float32.
+    """Batch normalization in which scale and shift together have the norm ``sqrt(dim)``.  Statistics are float32.
 
     Args:
-        members: networks side by side.
+        members: number of independent networks.
         dim: size of the input.
         momentum: weight of the newest batch in the running statistics.
         epsilon: added to variances.
@@ -216,7 +217,10 @@ class UnitBatchNorm(AbstractConstraint):
 
 
 class UnitRMSNorm(AbstractConstraint):
-    """Every input divided by its root mean square (Zhang & Sennrich 2019, arXiv 1910.07467); the scale's is 1."""
+    """Divides every input by its root mean square (Zhang & Sennrich 2019, arXiv 1910.07467).
+
+    The root mean square of the scale is 1.
+    """
 
     def __init__(self, members: int, dim: int, epsilon: float = 1e-6):
         super().__init__()

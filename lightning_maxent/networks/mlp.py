@@ -1,4 +1,4 @@
-"""Plain layers, and the same with dropout and layer normalization."""
+"""Multilayer perceptrons: with ReLU, with tanh, and with dropout and layer normalization."""
 
 import math
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from lightning_maxent.networks.layers import EnsembleLayerNorm, EnsembleLinear, 
 
 
 class MLP(Float32Output):
-    """Linear layers with ReLU between them, in place, since no gradient needs the sums before it.
+    """Linear layers with ReLU between them.
 
     Args:
-        members: networks side by side.
+        members: number of independent networks.
         in_dim: size of the input.
         out_dim: size of the output.
         hidden_dims: widths of the hidden layers; 2 x 256 in Haarnoja et al. 2018a, table 1.
@@ -26,15 +26,16 @@ class MLP(Float32Output):
 
 
 class TanhMLP(Float32Output):
-    """Linear layers with tanh between them, drawn as orthogonal matrices.  Huang et al. 2022 ("The 37 Implementation
+    """Linear layers with tanh between them and orthogonal initialization.  Huang et al. 2022 ("The 37 Implementation
     Details of Proximal Policy Optimization", ICLR blog track), details 2 and continuous 1.
 
     Args:
-        members: networks side by side.
+        members: number of independent networks.
         in_dim: size of the input.
         out_dim: size of the output.
         hidden_dims: widths of the hidden layers; 2 x 64 in Schulman et al. 2017b, section 6.1.
-        out_gain: of the last layer; .01 for policies there, so that all actions are alike at first, 1 for V.
+        out_gain: gain of the last layer; in Huang et al. .01 for policies, which makes all actions equally likely at
+            first, and 1 for V.
     """
 
     def __init__(
@@ -57,14 +58,15 @@ class TanhMLP(Float32Output):
 class DropoutMLP(Float32Output):
     """Every hidden layer is linear, dropout, layer normalization, ReLU.  Hiraoka et al. 2021 (DroQ), figure 1.
 
-    Dropout stays on whenever the network learns or others learn from it.
+    Dropout is active in all updates: those of the critic, and those of other networks that use its values.
 
     Args:
-        members: networks side by side.
+        members: number of independent networks.
         in_dim: size of the input.
         out_dim: size of the output.
         hidden_dims: widths of the hidden layers; 2 x 256 in the paper.
-        dropout: probability that a unit is dropped; .01 in one of the authors' two codes, .0001 to .1 by task in the other.
+        dropout: probability that a unit is dropped.  The authors published two codes: one has .01, the other .0001 to
+            .1 depending on the task.
     """
 
     def __init__(

@@ -7,24 +7,24 @@ from lightning_maxent.networks.layers import EnsembleLayerNorm, EnsembleLinear, 
 
 
 class Residual(nn.Sequential):
-    """``x + f(x)``, with the given layers as f."""
+    """``x + f(x)``, where f is the sequence of the given layers."""
 
     def forward(self, input: Float[Tensor, "member batch dim"]) -> Float[Tensor, "member batch dim"]:
         return input + super().forward(input)
 
 
 class SimBa(Float32Output):
-    """A linear path from input to output, on which blocks of normalized features are added.  Lee et al. 2024, section 4.
+    """A residual network with layer normalization before each block.  Lee et al. 2024, section 4.
 
     SimBa (arXiv 2410.09754): embedding, blocks ``x + W2 relu(W1 LayerNorm(x))``, layer normalization, output.
 
     Args:
-        members: networks side by side.
+        members: number of independent networks.
         in_dim: size of the input.
         out_dim: size of the output.
-        width: of the path; 512 for the critic in the paper, 128 for the policy.
-        blocks: how many; 2 for the critic in the paper, 1 for the policy.
-        expansion: width of a block's inner layer over that of the path; 4 in the paper.
+        width: width of the residual path; in the paper 512 for the critic and 128 for the policy.
+        blocks: number of residual blocks; in the paper 2 for the critic and 1 for the policy.
+        expansion: width of the inner layer of a block divided by ``width``; 4 in the paper.
     """
 
     def __init__(self, members: int, in_dim: int, out_dim: int, width: int = 512, blocks: int = 2, expansion: int = 4):
@@ -45,16 +45,17 @@ class SimBa(Float32Output):
 
 
 class BroNet(Float32Output):
-    """Blocks that end in layer normalization.  Nauman et al. 2024 (BRO, arXiv 2405.16158), section 3.
+    """A residual network with layer normalization at the end of each block.
 
-    Linear, layer normalization, ReLU; blocks ``x + LayerNorm(W2 relu(LayerNorm(W1 x)))``; output.
+    Nauman et al. 2024 (BRO, arXiv 2405.16158), section 3: linear, layer normalization, ReLU; blocks
+    ``x + LayerNorm(W2 relu(LayerNorm(W1 x)))``; output.
 
     Args:
-        members: networks side by side.
+        members: number of independent networks.
         in_dim: size of the input.
         out_dim: size of the output.
-        width: 512 for the critic in the paper, 256 for the policy.
-        blocks: how many; 2 for the critic in the paper, 1 for the policy.
+        width: width of all layers; in the paper 512 for the critic and 256 for the policy.
+        blocks: number of residual blocks; in the paper 2 for the critic and 1 for the policy.
     """
 
     def __init__(self, members: int, in_dim: int, out_dim: int, width: int = 512, blocks: int = 2):

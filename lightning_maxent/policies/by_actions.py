@@ -1,4 +1,4 @@
-"""The usual policy for the kind of actions that an environment has."""
+"""A policy for environments with finite or continuous actions."""
 
 from lightning_maxent.actions import AbstractActions, FiniteActions
 from lightning_maxent.networks import NetworkBuilder, TanhMLP
@@ -8,14 +8,14 @@ from lightning_maxent.policies.gaussian import Gaussian
 
 
 class GaussianOrCategorical(AbstractExplicitPolicy):
-    """Builds ``Categorical`` for finite actions and ``Gaussian`` for continuous ones; what it builds is one of the two.
+    """Builds ``Categorical`` for finite actions and ``Gaussian`` for continuous actions.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space.
-        network: builds the network over the observation.
+        network: builds the network, whose input is the observation.
         initial_std: standard deviation of ``Gaussian`` at the start; not used for finite actions.
-        largest_std: its upper bound; not used for finite actions.
+        largest_std: upper bound of the standard deviation; not used for finite actions.
     """
 
     def __new__(
@@ -38,4 +38,4 @@ class GaussianOrCategorical(AbstractExplicitPolicy):
         initial_std: float = 1.0,
         largest_std: float = 2.0,
     ):
-        """Never called, since what ``__new__`` gives is of another class; it tells the command line the arguments."""
+        """Never called, because ``__new__`` returns another class; the command line reads the arguments from here."""

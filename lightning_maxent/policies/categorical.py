@@ -1,4 +1,4 @@
-"""Probabilities from a network's scores."""
+"""A policy for finite actions: the softmax of a network's outputs."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,12 +12,12 @@ from lightning_maxent.policies.base import AbstractFinitePolicy
 class Categorical(AbstractFinitePolicy):
     """The softmax of a network's outputs.  Christodoulou 2019, section 5.
 
-    Factors of an action are drawn independently of each other: ``pi(a|s) = prod_i pi_i(a_i|s)``.
+    The factors of an action are independent: ``pi(a|s) = prod_i pi_i(a_i|s)``.
 
     Args:
         obs_dim: size of the flattened observation.
-        actions: the action space.
-        network: builds the network over the observation.
+        actions: the action space; must be finite.
+        network: builds the network, whose input is the observation.
 
     Raises:
         MaxEntError: for continuous actions.
@@ -25,7 +25,7 @@ class Categorical(AbstractFinitePolicy):
 
     def __init__(self, obs_dim: int, actions: AbstractActions, network: NetworkBuilder = MLP):
         if not isinstance(actions, FiniteActions):
-            raise MaxEntError("Categorical gives finite actions, but this environment's are continuous: use Gaussian.")
+            raise MaxEntError("Categorical is for finite actions, but this environment's are continuous: use Gaussian.")
         super().__init__(actions)
         self.network = network(1, obs_dim, actions.dim)
 

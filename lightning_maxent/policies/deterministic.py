@@ -1,4 +1,4 @@
-"""One action for every state."""
+"""A deterministic policy."""
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ class Deterministic(nn.Module):
     Args:
         obs_dim: size of the flattened observation.
         action_dim: size of the action.
-        network: builds the network over the observation.
+        network: builds the network, whose input is the observation.
     """
 
     def __init__(self, obs_dim: int, action_dim: int, network: NetworkBuilder = MLP):

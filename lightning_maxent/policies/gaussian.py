@@ -1,4 +1,4 @@
-"""A Gaussian over actions that the environment clips: the policy of most on-policy methods."""
+"""A Gaussian policy without squashing, as in most on-policy methods; actions are clipped for the environment."""
 
 import math
 
@@ -14,7 +14,7 @@ from lightning_maxent.policies.base import AbstractDistribution, AbstractExplici
 
 
 class GaussianDistribution(AbstractDistribution):
-    """Independent normal distributions of means ``[batch, action_dim]`` and one deviation for each action's part."""
+    """Independent normal distributions with means ``[batch, action_dim]`` and standard deviations ``[action_dim]``."""
 
     def __init__(self, mean: Float[Tensor, "batch action_dim"], log_std: Float[Tensor, " action_dim"]):
         self._mean, self._log_std = mean, log_std
@@ -34,20 +34,21 @@ class GaussianDistribution(AbstractDistribution):
 
 
 class Gaussian(AbstractExplicitPolicy, AbstractConstraint):
-    """``a ~ N(mean(s), std^2)``, ``std`` the same in every state.  Schulman et al. 2017b (PPO), section 6.1.
+    """``a ~ N(mean(s), std^2)`` with the same ``std`` in every state.  Schulman et al. 2017b (PPO), section 6.1.
 
-    Actions beyond [-1, 1] are clipped where they are played; the density and the entropy are those before.  Out there
-    rewards change no more, but entropy grows for ever: a large alpha would drive ``std`` to infinity, were it not bounded.
+    Actions are clipped to [-1, 1] for the environment; the density and the entropy are those of unclipped actions.
+    Beyond [-1, 1] rewards do not change, but a larger ``std`` still increases the entropy.  So with a large alpha, ``std``
+    would grow without limit if it had no upper bound.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
-        network: builds the network over the observation.
+        network: builds the network, whose input is the observation.
         initial_std: ``std`` at the start, in units of half the range of actions.
-        largest_std: ``std`` is brought back to it after every update; ours: 2.
+        largest_std: upper bound of ``std``, applied after every update; the default of 2 is our choice.
 
     Raises:
-        MaxEntError: for finite actions, or deviations that are not positive and finite, or larger at the start than allowed.
+        MaxEntError: for finite actions, or unless ``0 < initial_std <= largest_std < inf``.
     """
 
     def __init__(
@@ -60,11 +61,11 @@ class Gaussian(AbstractExplicitPolicy, AbstractConstraint):
     ):
         super().__init__()
         if not isinstance(actions, BoxActions):
-            raise MaxEntError("Gaussian gives continuous actions, but this environment's are finite: use Categorical.")
+            raise MaxEntError("Gaussian is for continuous actions, but this environment's are finite: use Categorical.")
         if not 0 < initial_std <= largest_std < math.inf:
             raise MaxEntError(
-                f"initial_std must be positive and at most largest_std, and that finite, but they are {initial_std} and "
-                f"{largest_std}."
+                f"initial_std must be positive and at most largest_std, which must be finite, but they are "
+                f"{initial_std} and {largest_std}."
             )
         self.largest_std = largest_std
         self.network = network(1, obs_dim, actions.dim)

@@ -1,4 +1,4 @@
-"""A Gaussian squeezed into the box of actions."""
+"""A Gaussian, squashed by tanh to the box of actions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from lightning_maxent.policies.base import AbstractComparablePolicy, AbstractSqu
 
 
 class AbstractLogStd(ABC):
-    """How a network's output becomes the logarithm of a standard deviation."""
+    """Turns the output of a network into the logarithm of a standard deviation."""
 
     @abstractmethod
     def __call__(self, output: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -22,11 +22,11 @@ class AbstractLogStd(ABC):
 
 
 class ClippedLogStd(AbstractLogStd):
-    """The output itself, clipped.
+    """Clips the output to ``[low, high]``.
 
     Args:
-        low: lower clip; -20 in the code of Haarnoja et al. 2018a.
-        high: upper clip; 2 there.
+        low: lower bound; -20 in the code of Haarnoja et al. 2018a.
+        high: upper bound; 2 in that code.
     """
 
     def __init__(self, low: float = -20.0, high: float = 2.0):
@@ -37,11 +37,11 @@ class ClippedLogStd(AbstractLogStd):
 
 
 class TanhLogStd(AbstractLogStd):
-    """Its tanh, stretched from ``low`` to ``high``: gradients never vanish altogether.
+    """The tanh of the output, scaled to ``[low, high]``; unlike with clipping, its gradient is never exactly zero.
 
     Args:
-        low: lower end; -10 in the codes of SimBa, BRO and FlashSAC (of April 2026).
-        high: upper end; 2 there.
+        low: lower bound; -10 in the codes of SimBa, BRO and FlashSAC (April 2026).
+        high: upper bound; 2 in these codes.
     """
 
     def __init__(self, low: float = -10.0, high: float = 2.0):
@@ -57,8 +57,8 @@ class SquashedGaussian(AbstractSquashedPolicy, AbstractComparablePolicy):
     Args:
         obs_dim: size of the flattened observation.
         action_dim: size of the action.
-        network: builds the network over the observation.
-        log_std: how the network's output becomes log std.
+        network: builds the network, whose input is the observation.
+        log_std: builds the rule that bounds log std.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class SquashedGaussian(AbstractSquashedPolicy, AbstractComparablePolicy):
         return u.tanh()
 
     def divergence(self, obs: Float[Tensor, "batch obs_dim"], earlier: "SquashedGaussian") -> Float[Tensor, " batch"]:
-        """That of the Gaussians, which squashing does not change."""
+        """``KL(earlier || self)`` in nats; tanh does not change that of the Gaussians."""
         before, now = (
             Normal(mean, log_std.exp(), validate_args=False)
             for mean, log_std in (policy._mean_and_log_std(obs) for policy in (earlier, self))

@@ -1,4 +1,4 @@
-"""A network that turns noise into actions."""
+"""A sampler: a network that maps noise to actions, without a density."""
 
 import torch
 from jaxtyping import Float
@@ -11,14 +11,14 @@ from lightning_maxent.policies.base import AbstractSampler
 class SteinSampler(AbstractSampler):
     """``a = tanh(noise + f(s, noise))`` with Gaussian noise of the action's size.  Haarnoja et al. 2017, section 3.3.
 
-    It has as many modes as it needs, but no density that could be told; ``SteinUpdate`` trains it.  There the action is
-    ``f`` alone: samples that start close together leave it for one and the same mode, from where others are too far to
-    be felt.  Ours start as the noise itself, all over the box.
+    It can have any number of modes, but its density is unknown; ``SteinUpdate`` trains it.  In the paper the action is
+    ``f(s, noise)`` alone.  Its first samples are then close together and all move to the same mode, because the others
+    are outside the range of the kernel.  Here the first samples are about the noise itself, spread over the whole box.
 
     Args:
         obs_dim: size of the flattened observation.
-        action_dim: size of the action, and of the noise.
-        network: builds the network over observation and noise.
+        action_dim: size of the action and of the noise.
+        network: builds the network, whose input is the observation and the noise.
     """
 
     def __init__(self, obs_dim: int, action_dim: int, network: NetworkBuilder = MLP):

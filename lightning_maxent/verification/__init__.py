@@ -1,1 +1,1 @@
-"""Is a critic right?  Contract checks, and worlds whose soft-optimal values are known exactly."""
+"""Tests of a critic: checks of its contract, and training on problems whose soft-optimal values are known exactly."""

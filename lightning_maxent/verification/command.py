@@ -1,4 +1,4 @@
-"""``lightning-maxent verify``: the checks of one critic, or of all that come with the package, as a table."""
+"""``lightning-maxent verify``: a table of the checks of one critic, or of all built-in critics."""
 
 import argparse
 import json
@@ -27,16 +27,16 @@ from lightning_maxent.verification.tabular import (
 )
 from lightning_maxent.whole_numbers import accept_whole_numbers
 
-DESCRIPTION = """Is a critic right?  Trains it through the algorithms on worlds whose soft-optimal answers are known.
+DESCRIPTION = """Test a critic: check its contract, and train it on problems whose soft-optimal solutions are known.
 
   lightning-maxent verify --critic my_package.MyCritic
-  lightning-maxent verify --config critic/crossq    # an overlay, with its target
-  lightning-maxent verify --critic all              # those that come with the package, small: networks of width 128
+  lightning-maxent verify --config critic/crossq    # a configuration of a critic, with its target
+  lightning-maxent verify --critic all              # all built-in critics, with networks of width 128
 
-A target that asks for both pairs of a transition in one pass (critic/crossq, critic/flash) cannot follow V: the rows of
-the SACs with V, SAC and DiscreteValueSAC, are left out for it.
+A target that passes (s,a) and (s',a') through the critic together (critic/crossq, critic/flash) cannot be a copy of V,
+so the rows of ValueSAC and DiscreteValueSAC are left out for it.
 
-Soft returns of these worlds lie within (-5, 5).  The exit status is 1 if a check fails."""
+Soft returns of these problems lie within (-5, 5).  The exit status is 1 if a check fails."""
 
 WORLDS = {
     regression: 1000,
@@ -50,7 +50,7 @@ WORLDS = {
 }
 QUICK = {regression: 1000, tabular: 600}
 HEAD = f"{'critic':14} {'check':70} {'value':>10} {'expected':>10} {'error':>10} {'tolerance':>10}"
-WIDTH, QUANTILES = 128, 25  # for all critics one after another
+WIDTH, QUANTILES = 128, 25  # of the built-in critics with --critic all
 
 
 class Candidate(NamedTuple):
@@ -67,7 +67,7 @@ class _Parser(ArgumentParser):
 
 
 def verify(arguments: Sequence[str]) -> int:
-    """Carry out ``lightning-maxent verify``; the exit status: 1 if a check failed.
+    """Run ``lightning-maxent verify`` and return the exit status: 1 if a check failed.
 
     Raises:
         MaxEntError: for a critic that cannot be found or built.
@@ -92,7 +92,7 @@ def verify(arguments: Sequence[str]) -> int:
 def check(
     candidate: Candidate, worlds: dict[Callable[..., Iterator[Measurement]], int], tick: Callable[[int], Any]
 ) -> Iterator[Measurement]:
-    """Every check of a critic; the worlds are left out where its contract is broken."""
+    """Run all checks of a critic; if a check of its contract fails, it is not trained."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         broken = False
@@ -114,17 +114,17 @@ def _parser() -> ArgumentParser:
         "--critic",
         type=CriticBuilder | str | None,
         default=None,
-        help="a class, or all: ours, small: networks of width 128",
+        help="a class, or all: the built-in critics, with networks of width 128",
     )
     parser.add_argument(
         "--target",
         type=TargetBuilder,
         default={"class_path": "lightning_maxent.targets.PolyakTarget", "init_args": {"rate": 0.02}},
-        help="where the value of the next state comes from; PolyakTarget with a rate of .02 if not given",
+        help="the class that gives the value of the next state; PolyakTarget with a rate of .02 if not given",
     )
-    parser.add_argument("--config", type=str | None, default=None, help="an overlay that gives critic and target")
-    parser.add_argument("--quick", action="store_true", help="the two quickest worlds only, with fewer updates")
-    parser.add_argument("--json", action="store_true", help="one JSON object for every check")
+    parser.add_argument("--config", type=str | None, default=None, help="a configuration with a critic and a target")
+    parser.add_argument("--quick", action="store_true", help="only the two fastest problems, with fewer updates")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for every check")
     return parser
 
 
@@ -136,8 +136,8 @@ def _candidates(parser: ArgumentParser, args: Namespace) -> list[Candidate]:
             _overlay(parser, str(path), small=True) for path in sorted((BUILT_IN_CONFIGS / "critic").glob("*.yaml"))
         ]
     if args.critic is None or isinstance(args.critic, str):
-        given = "No critic was given" if args.critic is None else f"{args.critic} is no critic that can be imported"
-        raise MaxEntError(f"{given}: --critic my_package.MyCritic, --config critic/redq (an overlay), or --critic all.")
+        given = "No critic was given" if args.critic is None else f"The critic {args.critic} cannot be imported"
+        raise MaxEntError(f"{given}: use --critic my_package.MyCritic, --config critic/redq, or --critic all.")
     built = parser.instantiate_classes(args)
     return [Candidate(args.critic.class_path.rpartition(".")[2], built["critic"], built["target"])]
 
@@ -155,7 +155,7 @@ def _overlay(parser: ArgumentParser, path: str, small: bool = False) -> Candidat
 
 
 def _small(part: Any) -> Any:
-    """The same part with narrower networks and fewer quantiles: not what makes a critic right, but what takes the time."""
+    """The same settings with narrower networks and fewer quantiles, which are faster to train."""
     if not isinstance(part, dict):
         return part
     small = {key: _small(value) for key, value in part.items()}

@@ -1,4 +1,4 @@
-"""What can be seen of a critic without training it through an algorithm."""
+"""The checks of a critic's contract, which need no algorithm."""
 
 from collections.abc import Iterator
 
@@ -15,21 +15,31 @@ INTERVALS, MOVE, UPDATES = 10, 0.005, 5
 
 
 def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measurement]:
-    """Everything that a right critic keeps, whatever it is trained on.
+    """Properties of every correct critic, independent of the problem it is trained on.
 
-    - ``shapes``: what ``build_critic`` refuses, counted.
-    - ``optimism``: by how much ``value`` or ``target`` believes more than the mean of the members, in units of their
-      disagreement; a minimum or a mean never does.
+    - ``shapes``: 1 if ``build_critic`` refuses the critic, else 0.
+    - ``optimism``: how much the result of ``value`` or ``target`` exceeds the mean of the members, in units of their
+      standard deviation.  It is 0 for a minimum or a mean.
     - ``detached target``: the gradient of ``loss`` in the target.
-    - ``separate members``: the gradient of one member's loss in the prediction of another.
-    - ``batch statistics``: if the critic keeps running statistics, by how much learning predictions differ from those
-      that use them, on inputs of another scale; 1 if they do.
-    - ``every observation entry counts``: the share of states in which another value of one entry changes the prediction, of
-      the entry where it is lowest.  It is 1 for smooth networks, less for narrow ReLUs, and 0 where an entry is left out.
-    - ``every action counts``: the box of each action dimension is cut into ten intervals; the share of states in which
-      a small move within it changes the prediction, of the interval where it is lowest.  It is 1 for smooth networks,
-      .9 or more for ReLUs four wide (where all are off, nothing changes), near 0 where actions are clipped, rounded or
-      left out.
+    - ``separate members``: the gradient of one member's loss in the prediction of another member.
+    - ``batch statistics``, only for critics with running statistics: 1 if predictions in training mode differ from
+    those
+      in evaluation mode, on inputs of another scale.
+    - ``statistics of both pairs``, only for critics with running statistics: 1 if predictions for (s,a) depend on
+    (s',a')
+      in the same batch.
+    - ``every observation entry counts``: the share of states in which a new value of one entry changes the prediction,
+      for the entry with the lowest share.  It is 1 for smooth networks, less for narrow ReLU networks, and 0 if an
+      entry is not used.
+    - ``every action counts``: each action dimension is divided into ten intervals.  This is the share of states in
+    which
+      a small change of the action within an interval changes the prediction, for the interval with the lowest share.
+      It is 1 for smooth networks, .9 or more for ReLU networks four units wide (no change where all units are off), and
+      near 0 if actions are clipped, rounded or not used.
+
+    Args:
+        critic: builds Q.
+        target: builds the target, used for critics with running statistics.
     """
     try:
         built = build_critic(critic, OBS_DIM, ACTION_DIM)
@@ -53,11 +63,11 @@ def contract(critic: CriticBuilder, target: TargetBuilder) -> Iterator[Measureme
 def _optimism(critic: AbstractCritic, prediction: Tensor) -> Iterator[Measurement]:
     members = torch.stack([critic.value(member.unsqueeze(0)) for member in prediction])
     mean, disagreement = members.mean(0), members.std(0, correction=0).mean().clamp(min=1e-6)
-    drawn = torch.stack([critic.target(prediction).mean() for _ in range(DRAWS)])  # a critic may choose at random
-    for method, believed in (("value", critic.value(prediction)), ("target", drawn.mean(0))):
-        excess = float(((believed - mean).mean() / disagreement).clamp(min=0))
+    drawn = torch.stack([critic.target(prediction).mean() for _ in range(DRAWS)])  # it may draw random members
+    for method, result in (("value", critic.value(prediction)), ("target", drawn.mean(0))):
+        excess = float(((result - mean).mean() / disagreement).clamp(min=0))
         yield Measurement(
-            f"contract: optimism of {method}", excess, 0.0, 0.02, f"{method} takes the highest where it should not"
+            f"contract: optimism of {method}", excess, 0.0, 0.02, f"{method} must not exceed the mean of the members"
         )
 
 
@@ -134,7 +144,7 @@ def _reach(critic: AbstractCritic, pair: tuple[Tensor, Tensor]) -> Measurement:
 
 
 def _wake(critic: AbstractCritic, pair: tuple[Tensor, Tensor]) -> None:
-    """A few updates on noise, since a network whose last layer starts at zero sees nothing before."""
+    """A few updates on noise, because a network with a last layer of zeros does not depend on its inputs before."""
     optimizer = torch.optim.Adam([parameter for parameter in critic.parameters() if parameter.requires_grad])
     for _ in range(UPDATES):
         optimizer.zero_grad()
@@ -153,7 +163,7 @@ def _share_moved(critic: AbstractCritic, pair: tuple[Tensor, Tensor], dim: int, 
 
 @torch.no_grad()
 def _share_changed(critic: AbstractCritic, start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> float:
-    """In how many rows any prediction differs."""
+    """The share of rows in which any prediction differs."""
     before, after = (critic(*pair).transpose(0, 1).flatten(1) for pair in (start, end))
     return float(((after - before).abs() > 1e-6 * before.std(0)).any(1).float().mean())
 

@@ -1,4 +1,4 @@
-"""The linear-quadratic world: are the Q, the policy and its spread of the closed form learned?"""
+"""The linear-quadratic world: compares the learned Q and the learned policy with the closed form."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,7 +23,7 @@ from lightning_maxent.value import StateValue
 from lightning_maxent.verification.measurement import LOOK, Measurement
 from lightning_maxent.verification.training import follows_v, train
 
-WORLD = LinearQuadratic(  # a body on a line; costs keep soft returns within (-5, 5) and actions far from +-1
+WORLD = LinearQuadratic(  # a mass on a line; these costs keep soft returns within (-5, 5) and actions far from +-1
     dynamics=np.array([[1.0, 0.2], [0.0, 0.8]]),
     control=np.array([[0.0], [0.5]]),
     state_cost=0.3 * np.eye(2),
@@ -37,13 +37,13 @@ SMALL = partial(MLP, hidden_dims=(64, 64))
 def linear_quadratic(
     critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
 ) -> Iterator[Measurement]:
-    """``SAC`` on transitions drawn evenly from the world's states and actions.
+    """``SAC`` on transitions from uniformly distributed states and actions.
 
     Args:
         critic: builds Q.
-        target: builds what Q regresses on.
-        updates: of 128 transitions each.
-        tick: told of every update.
+        target: builds the target, which gives the value of the next state.
+        updates: number of updates, of 128 transitions each.
+        tick: called with the number of updates since its last call.
     """
     yield from _learned(SAC(critic=critic, target=target, **_parts()), updates, tick)
 
@@ -51,7 +51,7 @@ def linear_quadratic(
 def linear_quadratic_with_value(
     critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
 ) -> Iterator[Measurement]:
-    """The same with ``ValueSAC``, whose target follows V; nothing where the target cannot."""
+    """The same with ``ValueSAC``; no check if the target cannot be a copy of V."""
     if follows_v(target):
         value = partial(StateValue, network=SMALL)
         yield from _learned(ValueSAC(critic=critic, target=target, value=value, **_parts()), updates, tick)
@@ -89,14 +89,14 @@ def _learned(algorithm: ActorCritic, updates: int, tick: Callable[[int], None]) 
         float((mean - right).abs().mean() / std),
         0.0,
         0.15,
-        "the gradient of value in the action leads elsewhere",
+        "the gradient of value in the action is wrong",
     )
     yield Measurement(
         f"{name}: spread of actions",
         float(samples.std(0).mean()),
         std,
         0.1 * std,
-        "the curvature of value in the action is off",
+        "the curvature of value in the action is wrong",
     )
 
 

@@ -1,13 +1,13 @@
-"""What one check found."""
+"""The result of one check."""
 
 import math
 from typing import NamedTuple
 
-LOOK = "look at loss and target, or it learns slower than these updates allow"
+LOOK = "check loss and target; or the critic needs more updates"
 
 
 class Measurement(NamedTuple):
-    """A number that was measured, what it should be, how far off it may be, and where to look if it is further."""
+    """The value that a check measured, the expected value, the tolerance, and advice for a check that fails."""
 
     check: str
     value: float

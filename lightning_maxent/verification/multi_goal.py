@@ -1,4 +1,4 @@
-"""The multi-goal world: are soft values over several modes learned, and are all modes sampled?"""
+"""The multi-goal world: compares the learned V with the exact one, and checks that all four modes are sampled."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -26,13 +26,13 @@ ALPHA, SCALE, DISCOUNT, BATCH, WIDTH = 0.2, 0.02, 0.8, 64, 5.0  # soft returns w
 def multi_goal(
     critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
 ) -> Iterator[Measurement]:
-    """``ContinuousSoftQLearning`` on transitions drawn evenly from the world's states and actions.
+    """``ContinuousSoftQLearning`` on transitions from uniformly distributed states and actions.
 
     Args:
         critic: builds Q.
-        target: builds what Q regresses on.
-        updates: of 64 transitions each.
-        tick: told of every update.
+        target: builds the target, which gives the value of the next state.
+        updates: number of updates, of 64 transitions each.
+        tick: called with the number of updates since its last call.
     """
     world = MultiGoal()
     algorithm = ContinuousSoftQLearning(
@@ -42,13 +42,13 @@ def multi_goal(
         policy=partial(SteinSampler, network=partial(MLP, hidden_dims=(64, 64))),
         policy_update=SteinUpdate(16),
         target=target,
-        particles=UniformParticles(32),  # with 16 their bias, added up along the way, is half the tolerance
+        particles=UniformParticles(32),  # with 16, the accumulated bias of V is half the tolerance
         temperature=partial(FixedTemperature, alpha=ALPHA),
         discount=DISCOUNT,
     )
     train(algorithm, partial(_draw, world), updates, tick)
     exact = solve_multi_goal(world, ALPHA, SCALE, DISCOUNT)
-    algorithm.particles = UniformParticles(256)  # to read V off Q
+    algorithm.particles = UniformParticles(256)  # to compute V from Q
     obs = _uniform(300, WIDTH)
     obs = obs[torch.as_tensor(~world.there(obs.numpy()))]
     with torch.no_grad():
@@ -65,7 +65,7 @@ def multi_goal(
         float(shares.min()) / len(action),
         0.25,
         0.1,
-        "value prefers one of four goals that are alike",
+        "value prefers some of the four equivalent goals",
     )
 
 

@@ -1,4 +1,4 @@
-"""A critic alone: does descending its loss bring its value to the mean of noisy returns?"""
+"""Regression of a critic on noisy returns: minimizing its loss must bring its value to their mean."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,9 +16,16 @@ BATCH, OBS_DIM, ACTION_DIM = 256, 3, 1
 def regression(
     critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
 ) -> Iterator[Measurement]:
-    """Returns are ``f(s, a)`` plus skewed noise of mean zero; the distance of ``value`` to f, over the deviation of f.
+    """Measures the distance between ``value`` and f, relative to the standard deviation of f.
 
-    A loss of the wrong sign runs away; one that is not least at the truth settles elsewhere.
+    Returns are ``f(s, a)`` plus skewed noise with mean zero.  A loss with the wrong sign makes the distance grow
+    without limit.  A loss whose minimum is not at the mean of returns leaves a distance.
+
+    Args:
+        critic: builds Q.
+        target: not used; every check has the same arguments.
+        updates: number of updates, of 256 returns each.
+        tick: called with the number of updates since its last call.
     """
     built = critic(OBS_DIM, ACTION_DIM)
     optimizer = Adam(built.parameters())
@@ -39,7 +46,7 @@ def regression(
         float(error.square().mean().sqrt() / truth.std()),
         0.0,
         0.2,
-        "loss does not lead value to the mean of returns, or not within these updates",
+        "minimizing loss does not bring value to the mean of returns, or it needs more updates",
     )
 
 

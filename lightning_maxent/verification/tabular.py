@@ -1,4 +1,4 @@
-"""A random finite world, in features: is the soft optimum of value iteration learned, and is Q biased by noise?"""
+"""A random finite MDP: compares the learned Q and policy with soft value iteration, and measures the bias by noise."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -32,13 +32,15 @@ POLICY = partial(Categorical, network=SMALL)
 def tabular(
     critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
 ) -> Iterator[Measurement]:
-    """``SoftQLearning`` on transitions drawn evenly from a random MDP whose states are seen as random features.
+    """``SoftQLearning`` on transitions from uniform states and actions of a random MDP.
+
+    The observation of a state is a random feature vector; the vectors of different states are orthogonal.
 
     Args:
         critic: builds Q.
-        target: builds what Q regresses on.
-        updates: of 128 transitions each.
-        tick: told of every update.
+        target: builds the target, which gives the value of the next state.
+        updates: number of updates, of 128 transitions each.
+        tick: called with the number of updates since its last call.
     """
     yield from _errors(SoftQLearning(critic=critic, target=target, **_parts()), updates, tick)
 
@@ -53,7 +55,7 @@ def tabular_with_policy(
 def tabular_with_value(
     critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
 ) -> Iterator[Measurement]:
-    """The same with ``DiscreteValueSAC``, whose target follows V; nothing where the target cannot."""
+    """The same with ``DiscreteValueSAC``; no check if the target cannot be a copy of V."""
     if follows_v(target):
         value = partial(StateValue, network=SMALL)
         algorithm = DiscreteValueSAC(critic=critic, target=target, policy=POLICY, value=value, **_parts())
@@ -65,7 +67,10 @@ def tabular_with_value(
 def noisy_tabular(
     critic: CriticBuilder, target: TargetBuilder, updates: int, tick: Callable[[int], None]
 ) -> Iterator[Measurement]:
-    """``tabular`` with noise of deviation 1 on every reward: the mean error of Q, which a maximum would make positive."""
+    """``tabular`` with noise of standard deviation 1 on every reward: measures the mean error of Q.
+
+    A critic that takes the maximum of noisy estimates has a positive mean error.
+    """
     algorithm = SoftQLearning(critic=critic, target=target, **_parts())
     q, _, truth, _ = _learned_and_exact(algorithm, updates, 1.0, tick)
     bias = (q - truth).mean() / (truth.max() - truth.min())
@@ -74,7 +79,7 @@ def noisy_tabular(
         float(bias),
         0.0,
         0.05,
-        "target, value or loss take the noise for worth",
+        "target, value or loss turn the noise of rewards into a bias",
     )
 
 
@@ -94,14 +99,14 @@ def _errors(algorithm: FiniteAlgorithm, updates: int, tick: Callable[[int], None
     yield Measurement(f"{name}: error of Q over its range", float(error), 0.0, 0.05, LOOK)
     divergence = float((policy * (policy.log() - log_probs)).sum(-1).max())
     yield Measurement(
-        f"{name}: KL of the policy (nats)", divergence, 0.0, 0.02, "differences of Q between actions are off"
+        f"{name}: KL of the policy (nats)", divergence, 0.0, 0.02, "differences of Q between actions are wrong"
     )
 
 
 def _learned_and_exact(
     algorithm: FiniteAlgorithm, updates: int, noise: float, tick: Callable[[int], None]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Q and log-probabilities that were learned, and Q and policy of soft value iteration, for all lasting states."""
+    """The learned Q and log-probabilities, and the exact Q and policy, of all states that are not terminal."""
     world = random_mdp(STATES, ACTIONS, seed=0, discount=DISCOUNT, terminal_states=1)
     exact = soft_value_iteration(world, ALPHA)
     features = torch.linalg.qr(torch.randn(STATES, STATES))[0] * STATES**0.5
@@ -115,7 +120,7 @@ def _learned_and_exact(
 
 
 def _drawing(world: FiniteMDP, features: Tensor, noise: float) -> Callable[[], Transition]:
-    """What draws a batch of the world's transitions."""
+    """A function that draws a batch of transitions of the MDP."""
     lasting, terminal = torch.tensor(np.flatnonzero(~world.terminal)), torch.tensor(world.terminal)
     transition, rewards = torch.tensor(world.transition.toarray()).float(), torch.tensor(world.reward).float()
     one_hots = torch.eye(ACTIONS)

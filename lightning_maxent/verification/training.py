@@ -1,4 +1,4 @@
-"""Training an algorithm on batches of a world that is known, without environments."""
+"""Trains an algorithm on given batches, without an environment."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,12 @@ LARGEST_STEP, SMALLEST_STEP = 3e-3, 1e-5
 
 
 def set_step(optimizer: Optimizer, passed: float) -> None:
-    """Set the step size for a moment between 0, the start, and 1, the end."""
+    """Set the learning rate of a cosine schedule.
+
+    Args:
+        optimizer: the optimizer.
+        passed: the part of training that has passed, in [0, 1].
+    """
     for group in optimizer.param_groups:
         group["lr"] = SMALLEST_STEP + (1 + math.cos(math.pi * passed)) / 2 * (LARGEST_STEP - SMALLEST_STEP)
 
@@ -22,13 +27,13 @@ def set_step(optimizer: Optimizer, passed: float) -> None:
 def train(
     algorithm: AbstractAlgorithm, draw: Callable[[], Transition], updates: int, tick: Callable[[int], None]
 ) -> None:
-    """So many updates of every network, with steps that shrink along a cosine.
+    """Update every network, with learning rates that follow a cosine from ``LARGEST_STEP`` to ``SMALLEST_STEP``.
 
     Args:
-        algorithm: with Adam as its optimizers.
-        draw: gives a batch.
-        updates: how many.
-        tick: told how many updates were carried out since it was told last.
+        algorithm: its optimizers must be Adam, for which these learning rates were chosen.
+        draw: returns a batch.
+        updates: number of updates.
+        tick: called with the number of updates since its last call.
     """
     optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
     algorithm.train()
@@ -41,5 +46,5 @@ def train(
 
 
 def follows_v(target: TargetBuilder) -> bool:
-    """Whether the target can be the slow copy of V; one that asks a critic for both pairs of a transition cannot."""
+    """Whether the target can be a slow copy of V; a target that needs both pairs of a transition cannot."""
     return not isinstance(target(nn.Linear(1, 1)), AbstractJointTarget)

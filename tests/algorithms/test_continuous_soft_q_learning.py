@@ -250,7 +250,7 @@ def settled_entropy(particles: UniformParticles, target: float) -> float:
 @pytest.mark.parametrize("target", [-1.0, -2.0])
 def test_a_target_entropy_too_low_for_the_particles_is_refused_and_the_count_that_is_named_will_do(target):
     steer, few = partial(LearnedTemperature, target_entropy=target), UniformParticles(16)
-    with pytest.raises(MaxEntError, match=r"steers to an entropy of -\d nats, but 16 uniform particles") as refusal:
+    with pytest.raises(MaxEntError, match=r"target entropy of -\d nats, but 16 uniform particles") as refusal:
         build(temperature=steer, particles=few)
     count = int(re.search(r"set their count to (\d+) or more", str(refusal.value)).group(1))
     enough = UniformParticles(count)
@@ -292,5 +292,5 @@ def test_a_density_that_knows_no_tanh_plays_and_learns_by_its_divergence():
         alone = torch.cat([algorithm.policy.samples(each.unsqueeze(0), 5_000).mean(1) for each in obs])
     assert_close(together, alone, atol=0.05, rtol=0)  # particles belong to their states
     assert (together[0] - together[1]).abs().max() > 0.1
-    with pytest.raises(MaxEntError, match="which Beta does not tell"):
+    with pytest.raises(MaxEntError, match="which Beta does not provide"):
         build(policy=Beta)

@@ -35,7 +35,8 @@ from lightning_maxent import (
     Transition,
 )
 from lightning_maxent.algorithms.on_policy import Sample
-from lightning_maxent.algorithms.ppo import SampleWithLogProb
+from lightning_maxent.algorithms.ppo import PPOSample
+from lightning_maxent.contracts import check_same_tensors
 from lightning_maxent.exact import entropy_regularized_policy, read_mdp, soft_value_iteration
 from lightning_maxent.networks import MLP, BatchRenormMLP, DropoutMLP
 
@@ -124,10 +125,11 @@ def side_by_side(mdp, states, actions, following):
 
 
 def slope(mdp, logits, visits, objective, alpha=ALPHA):
-    """What an objective's gradient is in the policy's logits ``[state, action]``, by automatic differentiation.
+    """The gradient of an objective in the policy's logits ``[state, action]``, by automatic differentiation.
 
-    (16): of the exact soft return.  (15): of the exact return, and of ``alpha H`` in every state as often as it is met; how
-    often that is, is held fixed for the entropy, as in section 4 of Mnih et al. 2016.
+    ``TrajectoryEntropy``: the gradient of the exact soft return.  ``CurrentEntropy``: the gradient of the exact return
+    plus ``alpha H`` of every state, weighted by its number of visits.  These numbers are constants here, as in section
+    4 of Mnih et al. 2016.
     """
     moving = logits.clone().requires_grad_()
     policy = moving.softmax(-1)
@@ -337,8 +339,8 @@ def test_an_annealed_temperature_weighs_the_entropy_as_the_clock_says(name):
     for env_steps in (25, 75):
         schedule.advance(env_steps)
         losses.append(algorithm.losses(batch)["policy"])
-    judged, unit = (batch.judged, batch.judged.advantage.std()) if name == "ppo" else (batch, 1.0)
-    entropy = algorithm.policy.distribution(judged.obs).entropy().mean()
+    unit = batch.advantage.std() if name == "ppo" else 1.0
+    entropy = algorithm.policy.distribution(batch.obs).entropy().mean()
     assert_close(losses[1] - losses[0], 0.5 * entropy / unit, rtol=1e-3, atol=1e-5)
 
 
@@ -371,7 +373,7 @@ def test_gradients_are_shortened_to_the_norm_that_was_asked_for(name):
 def test_replayed_transitions_are_refused(name):
     batch = Transition(*rollout_of(BoxActions(2))[:5])
     with pytest.raises(MaxEntError, match="learns from its own rollouts: give it data of the class RolloutDataModule"):
-        learner(name, 3, BoxActions(2)).check_data(batch)
+        learner(name, 3, BoxActions(2)).feeding.check(name, batch)
 
 
 @pytest.mark.parametrize("name", ["a2c", "ppo"])
@@ -379,10 +381,9 @@ def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
     algorithm, rollout = learner(name, 3, BoxActions(2)), rollout_of(BoxActions(2))
     (batch,) = list(algorithm.batches(rollout))[:1]
     loss = algorithm.losses(batch)["value"]
-    judged = batch.judged if name == "ppo" else batch
     with torch.no_grad():
-        assert_close(loss.detach(), (algorithm.value(judged.obs) - judged.returns).square().mean())
-        assert (judged.returns - judged.advantage).abs().max() > 0.1
+        assert_close(loss.detach(), (algorithm.value(batch.obs) - batch.returns).square().mean())
+        assert (batch.returns - batch.advantage).abs().max() > 0.1
 
 
 @pytest.mark.parametrize(
@@ -392,7 +393,7 @@ def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
         ("a2c", {"max_grad_norm": 0.0}, "max_grad_norm must be positive"),
         ("ppo", {"clip": 0.0}, "clip must be positive"),
         ("ppo", {"clip": math.nan}, "clip must be positive"),
-        ("a2c", {"value": partial(torch.nn.Linear, out_features=1)}, r"values of shape \[3\] .* but gave \[3, 1\]"),
+        ("a2c", {"value": partial(torch.nn.Linear, out_features=1)}, r"of shape \[3\], but gave \[3, 1\]"),
         ("ppo", {"epochs": 0}, "epochs and minibatches must be at least 1"),
         (
             "a2c",
@@ -416,7 +417,7 @@ def test_another_algorithm_of_the_same_networks_does_not_go_on_with_a_run():
     checkpoint = {"state_dict": a2c.state_dict()}
     a2c.on_save_checkpoint(checkpoint)
     a2c.on_load_checkpoint(checkpoint)
-    ppo.check_fits(checkpoint)  # as a warm start
+    check_same_tensors(checkpoint, ppo)  # as a warm start
     with pytest.raises(MaxEntError, match="made by A2C, but this is PPO: give the configuration that made it"):
         ppo.on_load_checkpoint(checkpoint)
 
@@ -525,10 +526,10 @@ def test_ppo_sees_every_step_once_in_every_pass():
     batches = list(algorithm.batches(rollout))
     assert len(batches) == 15
     for epoch in range(3):
-        seen = torch.cat([batch.judged.obs[:, 0] for batch in batches[5 * epoch : 5 * epoch + 5]])
+        seen = torch.cat([batch.obs[:, 0] for batch in batches[5 * epoch : 5 * epoch + 5]])
         assert_close(seen.sort().values, rollout.obs[..., 0].flatten().sort().values)
-    first = torch.cat([batch.judged.obs[:, 0] for batch in batches[:5]])
-    second = torch.cat([batch.judged.obs[:, 0] for batch in batches[5:10]])
+    first = torch.cat([batch.obs[:, 0] for batch in batches[:5]])
+    second = torch.cat([batch.obs[:, 0] for batch in batches[5:10]])
     assert not torch.equal(first, second)
 
 
@@ -539,7 +540,7 @@ def test_ppo_holds_the_policy_against_the_one_that_played():
     played = algorithm.policy.distribution(rollout.obs.flatten(0, 1)).log_prob(rollout.action.flatten(0, 1)).detach()
     divergences = []
     for batch in algorithm.batches(rollout):
-        now = algorithm.policy.distribution(batch.judged.obs).log_prob(batch.judged.action).detach()
+        now = algorithm.policy.distribution(batch.obs).log_prob(batch.action).detach()
         assert_close(batch.log_prob.sort().values, played.sort().values)
         algorithm.drain_metrics()
         algorithm.losses(batch)
@@ -558,7 +559,7 @@ def test_ppo_takes_from_each_advantage_the_mean_of_the_others():
     with torch.no_grad():
         distribution = algorithm.policy.distribution(obs)
         policy, played = algorithm.policy(obs).exp(), distribution.log_prob(action)
-    algorithm.losses(SampleWithLogProb(Sample(obs, action, advantage, torch.zeros(2)), played))["policy"].backward()
+    algorithm.losses(PPOSample(obs, action, advantage, torch.zeros(2), played))["policy"].backward()
     expected = torch.tensor([[-3.0], [3.0]]) * (action - policy) / 2 / advantage.std()
     assert_close(-algorithm.policy.network[0].weight.grad[0][:2], expected, rtol=1e-4, atol=1e-6)
 

@@ -88,7 +88,7 @@ def test_metrics_of_a_delayed_policy_are_means_over_the_updates_that_it_has(buil
     optimizers = named_optimizers(algorithm)
     for _ in range(6):
         algorithm.update(made_up(OBS, ACTIONS, BATCH), optimizers)
-    counts = algorithm._counts
+    counts = algorithm._metrics._counts
     assert counts["loss/critic"] == 6
     assert counts["loss/policy"] == counts["loss/temperature"] == 2
     assert algorithm.drain_metrics()["gradient_steps"] == 6

@@ -223,7 +223,7 @@ def test_a_learned_temperature_steers_to_its_entropy():
         (lambda: learner(max_grad_norm=0.0), "max_grad_norm must be positive"),
         (lambda: learner(gae_lambda=1.5), r"lambda, must lie in \[0, 1\]"),
         (lambda: learner(epochs=0), "epochs and minibatches must be at least 1"),
-        (lambda: learner().check_data(Transition(*rollout_of()[:5])), "learns from its own rollouts"),
+        (lambda: learner().feeding.check("REPPO", Transition(*rollout_of()[:5])), "learns from its own rollouts"),
         (lambda: next(learner(minibatches=25).batches(rollout_of())), "36 steps cannot be split into 25 minibatches"),
     ],
 )

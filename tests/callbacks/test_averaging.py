@@ -15,7 +15,8 @@ from torch.testing import assert_close
 from lightning_maxent import BoxActions, MaxEntError, ReplayDataModule, SquashedGaussian, TwinCritic, ValueSAC
 from lightning_maxent.algorithms.checks import check_averaging
 from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.callbacks.checkpoint import BestCheckpoint, StepCheckpoint, read_checkpoint
+from lightning_maxent.callbacks.checkpoint import BestCheckpoint, StepCheckpoint
+from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.cli import main, run
 
 DECAY = 0.6
@@ -142,7 +143,7 @@ def test_a_model_that_the_command_line_built_is_pickled_without_the_command_line
             [StochasticWeightAveraging(0.01)],
             r"^StochasticWeightAveraging .*: use WeightAveraging or EMAWeightAveraging",
         ),
-        ([WeightAveraging(), EMAWeightAveraging()], r"^Two averages of the weights .*: give one callback"),
+        ([WeightAveraging(), EMAWeightAveraging()], r"^Only one average of the weights .*: give one callback"),
         (
             [EMAWeightAveraging(update_every_n_steps=10)],
             r"once in a round of 8 environment steps: leave .* at 1, not 10",

@@ -9,8 +9,10 @@ import torch
 
 from lightning_maxent import MaxEntError
 from lightning_maxent.callbacks import checkpoint as module
-from lightning_maxent.callbacks.checkpoint import AtomicCheckpointIO, StepCheckpoint, read_checkpoint
+from lightning_maxent.callbacks.checkpoint import StepCheckpoint
+from lightning_maxent.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 from lightning_maxent.errors import DivergedError
+from lightning_maxent.run_data import RunData
 
 
 def checkpoint(value: float, resumable: bool = True) -> dict:
@@ -138,7 +140,7 @@ def test_killed_between_buffer_and_checkpoint_the_old_one_still_has_its_own_buff
 def test_a_buffer_is_saved_without_a_copy_of_it_in_memory(tmp_path, monkeypatch):
     rows = torch.arange(2_000.0).reshape(1_000, 2)
     written = []
-    monkeypatch.setattr(module.torch, "save", lambda content, file: written.append(content))
+    monkeypatch.setattr(torch, "save", lambda content, file: written.append(content))
     saved = checkpoint(1.0) | {"ReplayDataModule": {"env_steps": 7, "replay": {"obs": rows[:5]}}}
     AtomicCheckpointIO().save_checkpoint(saved, tmp_path / "last.ckpt")
     assert torch.equal(written[0], rows[:5])
@@ -146,10 +148,10 @@ def test_a_buffer_is_saved_without_a_copy_of_it_in_memory(tmp_path, monkeypatch)
     assert written[0].untyped_storage().nbytes() == 5 * 2 * 4
 
 
-class Data:
-    """Just what the callback asks of a DataModule."""
+class Data(RunData):
+    """Just what callbacks ask of a DataModule."""
 
-    saved_bytes = 30_000
+    env_steps, steps_per_round, eval_interval, saved_bytes = 0, 1, 10, 30_000
 
 
 @pytest.mark.parametrize(("left", "warns"), [(60_000, False), (59_999, True), (None, False)])

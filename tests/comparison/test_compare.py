@@ -53,7 +53,7 @@ def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsy
         "Failed: broken, probe_envs:probe/Counting-v0, seed 1 (exit code 1: The discount must lie in"
     )
     assert error.endswith("broken/probe_envs-probe-Counting-v0/seed1/log.txt.")
-    assert "Going on from" in (run / "log.txt").read_text()
+    assert "Resuming from" in (run / "log.txt").read_text()
     assert "at 80 environment steps" in (run / "log.txt").read_text()
     assert (run / "finished").exists()
     assert {path: path.stat().st_mtime_ns for path in Path("out/runs/no-V").rglob("*")} == before
@@ -69,7 +69,7 @@ def test_a_mistake_ends_in_one_sentence_without_a_traceback(capsys):
 
 def test_the_help_mentions_it(capsys):
     main(["--help"])
-    assert "  compare    variants x tasks x seeds side by side" in capsys.readouterr().out
+    assert "  compare    train several algorithms on several tasks and seeds" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["compare", "--help"])
     assert "--draw_only" in capsys.readouterr().out

@@ -122,8 +122,9 @@ def test_variants_are_compared_by_the_seeds_that_both_have_and_the_page_says_whi
     (OUT / "runs/low-plain/Hopper-v5/seed3/fake/World/run/metrics.csv").unlink()
     text = WellFormed(made(COMPARISON, "--draw_only")).text
     assert (
-        "On Hopper-v5 not all variants have the same seeds (low <&> plain: 0, 1, 2; high: 2, 3): two are compared by those "
-        "of both." in text
+        "On Hopper-v5 not all variants have the same seeds (low <&> plain: 0, 1, 2; high: 2, 3): two variants are "
+        "compared "
+        "on the seeds that both have." in text
     )
     assert "On Pendulum-v1 not all" not in text
     pairs = {(row["task"], row["variant"], row["against"]): row for row in table("statistics.csv") if row["against"]}
@@ -187,13 +188,14 @@ def test_a_variant_that_failed_on_a_task_is_left_out_where_tasks_are_put_togethe
         "  third: [value_sac/pendulum]\ntasks: {one: [--data.env_id=Pendulum-v1], two: [--model.does=fails]}",
     )
     text = WellFormed(made(broken)).text
-    assert "Nothing was evaluated on two" in text
+    assert "No run was evaluated on two" in text
     assert "12 of 24 runs failed" in text
 
 
 def test_a_metric_that_is_not_there_ends_in_one_sentence():
     with pytest.raises(
-        MaxEntError, match=r"No run has the metric 'eval/retrn'; draw .* --draw_only and one of eval/return_mean, "
+        MaxEntError,
+        match=r"No run has the metric 'eval/retrn'; use --draw_only with --metric and one of eval/return_mean, ",
     ):
         made(COMPARISON + "metric: eval/retrn")
 

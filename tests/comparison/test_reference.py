@@ -90,7 +90,7 @@ def test_each_algorithm_is_a_curve_of_its_own_beside_the_task_with_its_environme
 def test_the_page_says_what_they_are_and_their_last_step_that_ours_have_too():
     reference([*ROWS, "Hopper-v5,a <&> b,20,5,2,7", "Hopper-v5,a <&> b,30,6,2,7"], "o<>.csv")
     page = made(COMPARISON.replace("others", "o<>"))
-    assert "reference: mean ± one deviation of 4 to 7 seeds, from o<>.csv." in page
+    assert "mean ± one standard deviation of 4 to 7 seeds of the reference, from o<>.csv." in page
     assert (
         "Reference: sac -300.5 ± 20 at 40 environment steps; td3 -900 ± 30 at 20 environment steps.</p>\n<h3>hop"
         in page
@@ -116,8 +116,8 @@ def test_what_has_no_curve_beside_ours_is_not_drawn(pictures, rows, changed):
     reference(rows)
     page = made(yaml.safe_dump(yaml.safe_load(COMPARISON) | changed))
     assert drawn(pictures["swing"]) == {}
-    assert "others.csv has no curve of these tasks" in page
-    assert "mean ± one deviation" not in page
+    assert "others.csv has no curve for these tasks" in page
+    assert "mean ± one standard deviation" not in page
     assert "Reference:" not in page
 
 

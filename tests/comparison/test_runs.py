@@ -204,7 +204,7 @@ def test_two_comparisons_do_not_write_into_one_folder():
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with pytest.raises(MaxEntError, match="is at work in out already"), locked(OUT):
+        with pytest.raises(MaxEntError, match="Another comparison is running in out"), locked(OUT):
             pass
         process.communicate(b"\n")
     with locked(OUT):
@@ -214,20 +214,20 @@ def test_two_comparisons_do_not_write_into_one_folder():
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        ([], "Say what to compare"),
-        (["--out=nowhere"], "No comparison was begun in nowhere"),
+        ([], "Give what to compare"),
+        (["--out=nowhere"], "There is no comparison in nowhere"),
         (["compare/pendulm", "--out=x"], "no configuration 'compare/pendulm'"),
         (["compare/pendulum", "--job=2"], "no option --job; did you mean --jobs?"),
         (["compare/pendulum", "--referense=x.csv"], "no option --referense; did you mean --reference?"),
         (["compare/pendulum", "--jobs=0"], "--jobs must be at least 1"),
         (["compare/pendulum", "--jobs=many"], "Argument --jobs: invalid int value: 'many'"),
         (["compare/pendulum", "--variants", "value_sac/pendulum"], "not both"),
-        (["--variants", "value_sac/pendulum", "--seeds", "0"], "Say by --out"),
+        (["--variants", "value_sac/pendulum", "--seeds", "0"], "--variants needs --out"),
         (["--variants", "value_sac/pendulum", "--out=x"], "The command line names no seeds to compare"),
         (["compare/pendulum", "--out=file/below"], "cannot be written"),
         (
             ["value_sac/pendulum", "--out=x"],
-            "a run's configuration, not a comparison: give --variants value_sac/pendulum",
+            "the configuration of a run, not a comparison: give --variants value_sac/pendulum",
         ),
     ],
 )
@@ -260,5 +260,5 @@ def test_a_run_whose_settings_were_damaged_is_named_in_one_sentence(tmp_path):
     (tmp_path / "made_with.yaml").write_bytes(b"\0\0")
     for damage in (b"", b"\0\0\0", b"- [a"):
         (tmp_path / "settings.yaml").write_bytes(damage)
-        assert difference(run) == "its settings.yaml is lost or damaged"
+        assert difference(run) == "its settings.yaml is missing or damaged"
     assert run.made_with == {}

@@ -152,7 +152,7 @@ def test_seeds_are_drawn_together_for_all_variants_of_a_task_and_anew_for_each_t
 
 def test_variants_with_different_numbers_of_seeds_are_no_pairs():
     with pytest.raises(
-        ValueError, match=r"drawn together only where all variants have them, but runs are \[\[2\], \[3\]\]"
+        ValueError, match=r"must have the same number of runs on a task, but these are \[\[2\], \[3\]\]"
     ):
         interval(mean_difference, [np.arange(2.0)], [np.arange(3.0)])
 

@@ -199,7 +199,7 @@ MISTAKES = {
     Column: ("forward", f"{FORWARD} [3, 2]."),
     Flat: ("forward", f"{FORWARD} [3]."),
     Infinite: ("forward", FINITE),
-    Alike: ("forward", "must return members that start different, but for a batch of 3 it returned the same"),
+    Alike: ("forward", "must return different predictions for all members, but for a batch of 3 it returned the same"),
     ColumnValue: ("value", "must return [batch], but for a batch of 3 it returned [3, 1]."),
     MemberValue: ("value", "must return [batch], but for a batch of 3 it returned [2, 3]."),
     NaNValue: ("value", FINITE),
@@ -270,7 +270,7 @@ def test_what_every_action_raises_becomes_one_sentence_too():
 
 @pytest.mark.parametrize("kind", [Unassigned, Resting])
 def test_a_critic_without_anything_that_learns_is_refused_with_what_to_do(kind):
-    with pytest.raises(MaxEntError, match=rf"^{kind.__name__} has nothing to learn: assign its layers to attributes"):
+    with pytest.raises(MaxEntError, match=rf"^{kind.__name__} has no trainable parameters: assign its layers to attri"):
         build_critic(kind, OBS, ACTION)
 
 

@@ -185,7 +185,7 @@ def test_every_critic_serves_actions_of_one_factor(build):
 def test_a_critic_of_pairs_gives_no_sum_over_factors_and_is_refused_with_what_to_use_instead():
     with pytest.raises(
         MaxEntError,
-        match=r"^TwinCritic gives no Q that is a sum over the 2 factors .*TwinHeadsCritic.*max_joint_actions",
+        match=r"^The Q of TwinCritic is not a sum over the 2 factors .*TwinHeadsCritic.*max_joint_actions",
     ):
         build_finite_critic(CRITICS["twin"], OBS, FiniteActions((2, 3)))
 

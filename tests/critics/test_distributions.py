@@ -200,7 +200,7 @@ def test_a_histogram_without_a_range_or_without_bins_is_refused(wrong):
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0])
 def test_a_gaussian_that_does_not_smear_is_refused_with_what_does(sigma):
-    with pytest.raises(MaxEntError, match=f"^sigma must be positive, but is {sigma}; TwoHotHistogram"):
+    with pytest.raises(MaxEntError, match=f"^sigma must be positive, but is {sigma}; to have no sigma, use TwoHotHis"):
         GaussianHistogram(sigma)
 
 

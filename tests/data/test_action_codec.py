@@ -179,10 +179,10 @@ def test_what_the_refusal_of_infinite_bounds_advises_works(low, high, to_low, to
     [
         (spaces.Box(-1, 1, (1,)), [-2.0, 2.0], r"have no infinite bound .*leave out action_bounds"),
         (spaces.Discrete(2), [-2.0, 2.0], r"have no infinite bound .*leave out action_bounds"),
-        (spaces.Box(5, INF, (1,)), [-1.0, 1.0], r"for which \[-1.0, 1.0\] cannot stand: .*\[-1, 6\]"),
+        (spaces.Box(5, INF, (1,)), [-1.0, 1.0], r"and \[-1.0, 1.0\] cannot replace them: .*\[-1, 6\]"),
         (spaces.Box(-INF, INF, (1,)), [1.0, -1.0], r"must be a low and a high above it, but is \[1.0, -1.0\]"),
         (spaces.Box(0, INF, (1,)), [5.0, 1.0], r"must be a low and a high above it, but is \[5.0, 1.0\]"),
-        (spaces.Box(-INF, INF, (1,)), [-1.0, INF], r"cannot stand"),
+        (spaces.Box(-INF, INF, (1,)), [-1.0, INF], r"cannot replace them"),
         (spaces.Box(-INF, INF, (1,), np.int64), None, r"have infinite bounds"),
     ],
 )

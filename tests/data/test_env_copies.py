@@ -37,7 +37,8 @@ def test_where_only_one_may_be_open_the_failure_names_a_way_out_that_works():
     data = started()
     rounds(data, 10)
     with pytest.raises(
-        MaxEntError, match=r"raised RuntimeError: the port is taken .*probe_envs.*opens 3 copies .*eval_envs 0\.$"
+        MaxEntError,
+        match=r"raised RuntimeError: the port is taken .*probe_envs.*opens 3 further copies .*eval_envs 0\.$",
     ):
         list(data.val_dataloader())
     data.teardown("fit")
@@ -109,7 +110,5 @@ def test_returns_under_way_are_forgotten_by_the_rewards_scale_where_evaluation_c
 def test_copies_whose_spaces_differ_are_refused_in_one_sentence():
     widths = iter([1.0, 2.0])
     make = lambda: make_env("worlds/Unbounded-v0", {"low": [0.0], "high": [next(widths)]})  # noqa: E731
-    with pytest.raises(
-        MaxEntError, match=r"^Putting 2 copies of the environment side by side raised RuntimeError: Sub-env"
-    ):
+    with pytest.raises(MaxEntError, match=r"^Making a vector environment of 2 copies raised RuntimeError: Sub-env"):
         make_vector_env(make, 2)

@@ -28,7 +28,7 @@ def test_what_was_always_the_same_and_then_is_not_shows_within_the_clip():
     for _ in range(100):
         scaling.update(torch.zeros(4, 1))
     assert scaling(torch.tensor([[0.0], [1.0], [-1.0]])).flatten().tolist() == [0.0, 10.0, -10.0]
-    with pytest.raises(MaxEntError, match="positive number of deviations, but clip is nan"):
+    with pytest.raises(MaxEntError, match="clip must be a positive number of standard deviations, but is nan"):
         StandardizedObservations(1, clip=float("nan"))
 
 
@@ -185,7 +185,7 @@ def test_a_checkpoint_of_another_scale_is_refused():
         (
             FixedScaleRewards(1, 0.1),
             FixedScaleRewards(1, 1.0),
-            "made with scale 0.1 of FixedScaleRewards, but it is 1 here",
+            "made with scale 0.1 of FixedScaleRewards, but here it is 1",
         ),
         (
             ReturnScaledRewards(1),

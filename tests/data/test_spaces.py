@@ -1,4 +1,5 @@
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,9 +142,9 @@ def test_images_are_said_to_be_flattened_once_and_nothing_else_is(caplog, shape,
         data = ReplayDataModule("worlds/Pictures-v0", {"shape": shape, "beside": beside})
         assert data.obs_dim == np.prod(shape) + beside
         assert data.actions.dim == 1
-    said = [record.message for record in caplog.records if "shows images" in record.message]
+    said = [record.message for record in caplog.records if "has images" in record.message]
     assert [line.split("flattened to ")[1].split()[0] for line in said] == sizes
-    assert all("no network with convolutions" in line for line in said)
+    assert all("this package has no convolutional network" in line for line in said)
 
 
 def test_an_id_may_name_the_module_that_registers_it():
@@ -185,6 +186,7 @@ def test_the_data_module_knows_the_sizes_before_anything_is_set_up():
     assert (data.obs_dim, data.actions.dim) == (2, 2)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="dm_control needs labmaze, which has no wheel for Python 3.13")
 def test_the_humanoid_with_21_joints_plays_through_its_package(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "disable")  # or it looks for a display
     data = ReplayDataModule("shimmy:dm_control/humanoid-stand-v0", learning_starts=256)

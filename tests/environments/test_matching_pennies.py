@@ -88,7 +88,7 @@ def test_the_agent_sees_nothing_and_the_time_limit_truncates():
 
 @pytest.mark.parametrize("memory", [0, -1])
 def test_a_memory_below_one_play_is_refused(memory):
-    with pytest.raises(MaxEntError, match="at least 1 play"):
+    with pytest.raises(MaxEntError, match="at least 1 action"):
         MatchingPennies(memory)
 
 

@@ -133,7 +133,7 @@ def test_one_field_can_be_replaced():
             {"terminal": [False]},
             r"terminal must hold one boolean per state, 2 of them, but is bool of the shape \(1,\)",
         ),
-        ({"terminal": [True, True]}, "Every state is terminal, so that no episode can begin"),
+        ({"terminal": [True, True]}, "Every state is terminal, so no episode can begin"),
         ({"discount": 1.1}, r"The discount must lie in \[0, 1\], but is 1.1"),
         ({"discount": -0.1}, r"The discount must lie in \[0, 1\], but is -0.1"),
         ({"discount": np.nan}, r"The discount must lie in \[0, 1\], but is nan"),
@@ -142,7 +142,7 @@ def test_one_field_can_be_replaced():
         ({"start": [np.nan, 1.0]}, "start must hold probabilities that sum to one, but their sum is nan"),
         ({"start": [1.0]}, r"start must have the shape \(2,\), but has \(1,\)"),
         ({"start": [0.5, 0.5], "terminal": [False, True]}, "start lets episodes begin in state 1, which is terminal"),
-        ({"discount": 1.0}, "values would be infinite: give a discount below 1 or terminal states"),
+        ({"discount": 1.0}, "values at discount 1 would be infinite: give a discount below 1 or terminal states"),
         (
             {"discount": 1.0, "terminal": [False, True], "transition": [[[1.0, 0.0]], [[0.0, 1.0]]]},
             "At discount 1 every state must lead to a terminal one, but state 0 does not",
@@ -253,9 +253,7 @@ def test_an_environment_without_distribution_of_its_first_state_starts_anywhere(
 
 
 def test_an_environment_without_table_is_refused():
-    with pytest.raises(
-        MaxEntError, match="CartPole-v1>> has no table of transitions `P` to read; give an environment of"
-    ):
+    with pytest.raises(MaxEntError, match="CartPole-v1>> has no table of transitions `P`; give an environment of"):
         read_mdp("CartPole-v1", 0.9)
 
 

@@ -372,9 +372,9 @@ def world_with(**changed):
         ({"discount": 1.0}, "The discount must lie between 0 and 1, both excluded, but is 1.0"),
         ({"discount": 0.0}, "both excluded, but is 0.0"),
         ({"discount": math.nan}, "both excluded, but is nan"),
-        ({"dynamics": [[1.1, 0], [0, 0.8]]}, "not stabilisable: .* faster than the discount 0.9 .* no action stops it"),
-        ({"control": np.zeros((2, 1)), "dynamics": 1.1 * np.eye(2)}, "not stabilisable"),
-        ({"dynamics": [[1.1, 1], [0, 1]], "state_cost": np.diag([0, 1])}, "state_cost does not see it"),
+        ({"dynamics": [[1.1, 0], [0, 0.8]]}, "not stabilizable: .* faster than the discount 0.9 .* no action stops it"),
+        ({"control": np.zeros((2, 1)), "dynamics": 1.1 * np.eye(2)}, "not stabilizable"),
+        ({"dynamics": [[1.1, 1], [0, 1]], "state_cost": np.diag([0, 1])}, "not detectable: .* has no cost"),
     ],
 )
 def test_a_world_without_meaning_is_refused(changed, sentence):
@@ -388,7 +388,7 @@ def test_what_grows_more_slowly_than_the_discount_shrinks_it_needs_no_control_an
     assert solve_linear_quadratic(grows, 0.1).curvature[0, 0] == pytest.approx(1 / (1 - 0.99**2))
     unseen = world_with(dynamics=np.diag([0.99 * edge, 0.8]), state_cost=np.zeros((2, 2)))
     assert_allclose(solve_linear_quadratic(unseen, 0.1).policy.gain, 0, atol=1e-12)
-    with pytest.raises(MaxEntError, match="not stabilisable"):
+    with pytest.raises(MaxEntError, match="not stabilizable"):
         world_with(dynamics=np.diag([1.01 * edge, 0.8]))
 
 
@@ -418,7 +418,7 @@ def test_a_policy_that_does_not_fit_or_lets_the_state_run_away_is_refused():
         ([[1.0]], [[1.0]], r"The policy's gain must be a matrix of the shape \(1, 2\)"),
         ([[0.0, 0.0]], np.eye(2), r"The policy's covariance must be a matrix of the shape \(1, 1\)"),
         ([[0.0, 0.0]], [[-1.0]], "The policy's covariance must be positive semi-definite"),
-        ([[0.0, 9.8]], [[1.0]], "the state grows by 8.538 a step after discounting"),
+        ([[0.0, 9.8]], [[1.0]], "the state, after discounting, grows by the factor 8.538 a step"),
     ]:
         with pytest.raises(MaxEntError, match=sentence):
             evaluate_linear_policy(world, LinearGaussianPolicy(np.array(gain), np.array(covariance)))

@@ -100,7 +100,7 @@ def test_one_action_is_one_policy_however_many_observations():
 
 
 def test_at_discount_one_a_horizon_is_needed():
-    with pytest.raises(MaxEntError, match="At discount 1 some policies may go on for ever: give a horizon"):
+    with pytest.raises(MaxEntError, match="At discount 1 the episodes of some policies may never end: give a horizon"):
         best_deterministic_policy(random_mdp(4, 2, seed=0), [0, 0, 0, 0], discount=1.0)
 
 

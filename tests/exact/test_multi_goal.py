@@ -180,9 +180,15 @@ def test_a_step_clips_the_action_and_the_square_and_pays_for_what_was_played():
         ({"spacing": 0.3}, "spacing must be 1 divided by a whole number"),
         ({"alpha": 0.001}, "less than the spacing"),
         ({"world": MultiGoal(actuation_cost=0.1, distance_cost=1000.0)}, "too low for float64"),
-        ({"world": MultiGoal(goal_threshold=0.03)}, "lies between points 0.05 apart: give a spacing of at most half"),
-        ({"world": MultiGoal(goal_reward=0.0, goal_threshold=0.03)}, "lies between points 0.05 apart"),
-        ({"alpha": 50.0, "discount": 1.0}, "the discount 1.0 is too high for float64, so much is entropy worth"),
+        (
+            {"world": MultiGoal(goal_threshold=0.03)},
+            "may lie between points of the grid, which are 0.05 apart: give a spacing of at most half",
+        ),
+        (
+            {"world": MultiGoal(goal_reward=0.0, goal_threshold=0.03)},
+            "may lie between points of the grid, which are 0.05 apart",
+        ),
+        ({"alpha": 50.0, "discount": 1.0}, "the discount 1.0 is too high for float64, because the later"),
     ],
 )
 def test_what_cannot_be_solved_is_refused(arguments, sentence):

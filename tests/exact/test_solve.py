@@ -128,7 +128,7 @@ def test_values_far_larger_than_alpha_do_not_overflow(shift):
     assert_allclose(boltzmann_policy(q, 0.1), [[1 / (1 + math.exp(10)), 1 / (1 + math.exp(-10))]])
 
 
-# The optimum of objective (16)
+# The optimum of the trajectory objective, E[sum_t gamma^t (r_t + alpha H(pi(.|s_t)))]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -357,18 +357,18 @@ def test_five_thousand_sparse_states_are_a_matter_of_seconds():
     assert time.process_time() - began < 60  # 2 seconds, and room for a slow machine
 
 
-# Objectives (15) and (16)
+# The current-state objective against the trajectory objective
 
 
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 5.0])
 def test_the_two_objectives_differ_where_one_way_leads_to_a_choice_and_the_other_does_not(alpha):
     # State 0 ends (action 0) or leads to state 1 (action 1), which ends either way; no rewards.
     mdp = graph([[2, 1], [2, 2], [2, 2]], np.zeros((3, 2)), terminal=2)
-    # (15) sees values 0 and 0.
+    # The current-state objective sees values 0 and 0.
     own_state = entropy_regularized_policy(mdp, alpha)
     assert_allclose(own_state.policy[:2], 1 / 2)
     assert_allclose(own_state.q, 0)
-    # (16) sees values 0 and alpha log 2; each of the three ways through gets one third.
+    # The trajectory objective sees values 0 and alpha log 2; each of the three ways through gets one third.
     all_states = soft_value_iteration(mdp, alpha)
     assert_allclose(all_states.q[0], [0, alpha * math.log(2)])
     assert_allclose(all_states.policy[0], [1 / 3, 2 / 3])
@@ -507,7 +507,7 @@ def test_a_loop_that_costs_more_than_its_entropy_is_worth_is_left(reward):
 @pytest.mark.parametrize("reward", [0.0, 0.1, 2.0])
 def test_a_loop_whose_entropy_pays_for_it_has_no_best_policy_at_discount_one(reward, monkeypatch):
     monkeypatch.setattr(solve, "MOST_SWEEPS", 500)
-    with pytest.raises(MaxEntError, match="At discount 1 the values have not settled after 500 sweeps"):
+    with pytest.raises(MaxEntError, match="At discount 1 the values have not converged after 500 sweeps"):
         soft_value_iteration(loop(reward), 1.0)
     with pytest.raises(MaxEntError, match="At discount 1 this policy's values are infinite"):
         soft_policy_iteration(loop(reward), 1.0)

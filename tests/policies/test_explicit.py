@@ -10,7 +10,8 @@ from torch.testing import assert_close
 
 from lightning_maxent import BoxActions, Categorical, FiniteActions, Gaussian, MaxEntError, SquashedGaussian
 from lightning_maxent.networks import MLP
-from lightning_maxent.policies.base import AbstractExplicitPolicy, build_explicit_policy, build_finite_policy
+from lightning_maxent.policies.base import AbstractExplicitPolicy
+from lightning_maxent.policies.building import build_explicit_policy, build_finite_policy
 
 OBS = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
 
@@ -67,8 +68,8 @@ def test_an_action_that_is_certain_has_probability_one_beside_impossible_ones():
 @pytest.mark.parametrize(
     ("builder", "actions", "sentence"),
     [
-        (Gaussian, FiniteActions((2,)), "Gaussian gives continuous actions.*use Categorical"),
-        (Categorical, BoxActions(2), "Categorical gives finite actions.*use Gaussian"),
+        (Gaussian, FiniteActions((2,)), "Gaussian is for continuous actions.*use Categorical"),
+        (Categorical, BoxActions(2), "Categorical is for finite actions.*use Gaussian"),
         (partial(Gaussian, initial_std=0.0), BoxActions(2), "initial_std must be positive"),
         (
             lambda obs, actions: SquashedGaussian(obs, actions.dim),

@@ -13,7 +13,8 @@ from torch.testing import assert_close
 
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP
-from lightning_maxent.policies.base import AbstractPolicy, build_policy, build_sampler
+from lightning_maxent.policies.base import AbstractPolicy
+from lightning_maxent.policies.building import build_policy, build_sampler
 from lightning_maxent.policies.flow import FlowPolicy
 from lightning_maxent.policies.mixture import MixtureOfGaussians
 from lightning_maxent.policies.squashed_gaussian import ClippedLogStd, SquashedGaussian, TanhLogStd

@@ -171,7 +171,7 @@ def test_a_table_has_a_row_for_every_check(capsys):
     ("arguments", "sentence"),
     [
         ("", "No critic was given"),
-        ("--critic nosuch.Thing", "nosuch.Thing is no critic that can be imported"),
+        ("--critic nosuch.Thing", "The critic nosuch.Thing cannot be imported"),
         ("--config critic/redqq", "try critic/redq"),
     ],
 )

@@ -1,0 +1,50 @@
+"""Means of what was measured since they were last read."""
+
+import torch
+from torch import Tensor
+
+
+class MetricMeans:
+    """Means over updates.  Sums stay on the device until they are read, so that no update waits for one."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    @torch.no_grad()
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """Add one number of each name."""
+        for name, metric in metrics.items():
+            if name in self._sums:
+                self._sums[name] += metric
+            else:
+                self._sums[name] = metric.detach().float().clone()
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def drain(self) -> dict[str, float]:
+        """The mean of each name over the numbers added since the last call."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        return means
+
+
+class EpisodeMeans:
+    """Means over the episodes of one evaluation, and the standard deviation of their returns."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[Tensor]] = {}
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """Add what one episode showed."""
+        for name, metric in metrics.items():
+            self._values.setdefault(name, []).append(metric.cpu())
+
+    def drain(self) -> dict[str, Tensor]:
+        """``<name>_mean`` of each name since the last call, and ``return_std``."""
+        values = {name: torch.stack(metrics) for name, metrics in self._values.items()}
+        self._values = {}
+        means = {f"{name}_mean": metrics.mean() for name, metrics in values.items()}
+        if "return" in values:
+            means["return_std"] = values["return"].std(correction=0)
+        return means
