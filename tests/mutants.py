@@ -1590,7 +1590,7 @@ TESTS = {
         "tests/comparison/test_page.py",
         "tests/comparison/test_reference.py",
     ],
-    "critics/base.py": ["tests/critics/test_contract.py", "tests/critics/test_twin_heads.py"],
+    "critics/base.py": ["tests/critics/test_contract.py", "tests/critics/test_critics.py"],
     "critics/categorical.py": ["tests/critics/test_distributions.py", "tests/algorithms/test_distributional_losses.py"],
     "critics/ensemble.py": ["tests/critics/test_critics.py"],
     "critics/quantile.py": ["tests/critics/test_distributions.py"],

@@ -26,6 +26,7 @@ from lightning_maxent.cli import main
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import solve_multi_goal
 
+pytestmark = pytest.mark.usefixtures("shapes_unchecked")  # as where a user carries them out
 ROOT = Path(__file__).parent.parent
 
 
