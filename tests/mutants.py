@@ -1624,6 +1624,7 @@ TESTS = {
         "tests/test_objectives.py",
         "tests/test_objectives_of_distributions.py",
         "tests/test_objectives_on_policy.py",
+        "tests/test_particles.py",
         "tests/test_policy_updates.py",
     ],
     "particles.py": ["tests/test_particles.py", "tests/algorithms/test_continuous_soft_q_learning.py"],
