@@ -7,6 +7,7 @@ import sys
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import jaxtyping
 import probe_envs  # noqa: F401  registers the probe environments
 import pytest
 import pytorch_lightning as pl
@@ -34,17 +35,28 @@ def _seeded() -> None:
 
 @pytest.fixture
 def in_an_empty_folder(tmp_path, monkeypatch):
-    """Where runs leave what they leave, as the command line is called there; an empty file stands for their picture."""
+    """Where runs leave what they leave, as the command line is called there.
+
+    An empty file stands for their picture, and shapes are not checked, but by ``in_full``.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     monkeypatch.setattr(curves, "draw_curves", lambda metrics, picture: picture.touch())
     monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
 @pytest.fixture
-def pictures(in_an_empty_folder, monkeypatch):
-    """Runs draw their pictures."""
+def in_full(in_an_empty_folder, monkeypatch):
+    """Runs draw their pictures, and the shapes of all tensors are checked."""
     monkeypatch.setattr(curves, "draw_curves", DRAW_CURVES)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", False)
+
+
+@pytest.fixture
+def shapes_unchecked(monkeypatch):
+    """For hundreds of updates, of which each has the shapes of the one that another test checks."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture

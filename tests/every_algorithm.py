@@ -119,7 +119,7 @@ def ends_as(whole: Path) -> list[dict[str, float]]:
 
 def cut_ends_as_whole(name: str, kind: str, *device: str) -> list[dict[str, float]]:
     """Fail unless a run that is cut ends as one that is not; what that one logged."""
-    whole = fit(write(name, kind), 120, *device).rename("whole")
-    fit(write(name, kind), 80, *device)
-    main(["fit", "--ckpt_path=last", "--trainer.max_steps=120"])
+    whole = fit(write(name, kind), 80, *device).rename("whole")
+    fit(write(name, kind), 40, *device)
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=80"])
     return ends_as(whole)

@@ -25,7 +25,7 @@ from lightning_maxent.errors import MaxEntError
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
-def test_a_run_leaves_one_folder_with_everything_in_it(pictures):
+def test_a_run_leaves_one_folder_with_everything_in_it(in_full):
     run = fit()
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "curves.png", "metrics.csv"]
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")

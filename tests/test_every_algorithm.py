@@ -22,7 +22,7 @@ def test_every_algorithm_has_a_built_in_configuration_and_a_folder_of_its_own():
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_a_run_leaves_what_every_run_leaves_and_keeps_the_clock(pictures, name, kind):
+def test_a_run_leaves_what_every_run_leaves_and_keeps_the_clock(in_full, name, kind):
     run = fit(write(name, kind), 80)
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "curves.png", "metrics.csv"]
     names = {path.name for path in (run / "checkpoints").iterdir()}
@@ -68,8 +68,7 @@ class StopsIn(pl.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("steps", [80, 120])
-@pytest.mark.parametrize("name", ["SAC", "PPO"])
+@pytest.mark.parametrize(("name", "steps"), [("SAC", 80), ("SAC", 120), ("PPO", 80)])
 def test_an_evaluation_that_was_cut_short_is_made_up_for(name, steps):
     whole = fit(write(name, "box"), 120).rename("whole")
     stop = [f"--trainer.callbacks+={__name__}.StopsIn", f"--trainer.callbacks.env_steps={steps}"]
@@ -85,8 +84,7 @@ def test_noise_that_remembers_goes_on_in_each_environment():
     cut_ends_as_whole("DDPG", "box", "--data.num_envs=2", "--model.noise=lightning_maxent.noise.OrnsteinUhlenbeckNoise")
 
 
-@pytest.mark.parametrize("clock", ["updates", "env_steps"])
-@pytest.mark.parametrize("name", ["TD3", "PPO"])
+@pytest.mark.parametrize(("name", "clock"), [("TD3", "updates"), ("TD3", "env_steps"), ("PPO", "env_steps")])
 def test_a_learning_rate_schedule_goes_on_where_it_was(name, clock):
     """Also that of the policy of TD3, which is updated every second time."""
     schedule = "--model.optimizers.schedule=torch.optim.lr_scheduler.CosineAnnealingLR"

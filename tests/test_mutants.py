@@ -1,4 +1,4 @@
-"""Every mutant breaks one place that is there."""
+"""Every mutant breaks one place that is there, and has tests that stand for it."""
 
 from pathlib import Path
 
@@ -11,3 +11,4 @@ def test_a_mutant_has_one_place_to_break(mutant):
     source = (Path(mutants.ROOT) / "lightning_maxent" / mutant.file).read_text()
     assert source.count(mutant.old) == 1
     assert mutant.new != mutant.old
+    assert all((Path(mutants.ROOT) / test).is_file() for test in mutants.tests_of(mutant.file))

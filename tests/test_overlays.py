@@ -11,6 +11,7 @@ from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.cli import main, run
 from lightning_maxent.configurations import BUILT_IN_CONFIGS
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 OVERLAYS = sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml"))
 JOINT = ("crossq", "flash")
 WITH_VALUE = {

@@ -1,12 +1,15 @@
 """Scripts that people run: do they do what they say, in small?"""
 
+import contextlib
 import csv
 import importlib
 import inspect
+import io
 import json
 import math
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -23,11 +26,30 @@ from lightning_maxent.cli import main
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import solve_multi_goal
 
+pytestmark = pytest.mark.usefixtures("shapes_unchecked")  # as where a user carries them out
 ROOT = Path(__file__).parent.parent
 
 
 def carry_out(script: str, *arguments: str) -> str:
-    """What a script prints."""
+    """What a script prints, carried out in this process."""
+    printed, said = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(said),
+    ):
+        patch.setattr(sys, "argv", [script, *arguments])
+        patch.syspath_prepend(ROOT / "scripts")
+        try:
+            runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
+        except SystemExit as stop:
+            if stop.code:
+                raise AssertionError(said.getvalue().splitlines()[-1]) from stop
+    return printed.getvalue()
+
+
+def carry_out_in_a_process(script: str, *arguments: str) -> str:
+    """For scripts whose own processes import them."""
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / script, *arguments],
         capture_output=True,
@@ -102,8 +124,8 @@ def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_noth
     [
         ("--model.noise=lightning_maxent.noise.NoNoise", "no option 'noise'"),  # one of the two has none
         ("--data.env_id=Pendulum-v1", "The figure shows the multi-goal world, but env_id is Pendulum-v1"),
-        ("--data.env_kwargs={actuation_cost: 0.1, distance_cost: 1000}", "too low for float64"),
-        ("--data.env_kwargs={goals: [[0.3, 0]]}", "from the origin, but a goal lies there"),
+        ("--data.env_kwargs={actuation_cost: 0.1, distance_cost: 1000.0}", "too low for float64"),
+        ("--data.env_kwargs={goals: [[0.3, 0.0]]}", "from the origin, but a goal lies there"),
         ("--data.capacity=50", "max_steps 60 must be positive and at most --data.capacity 50"),
         (
             "--data.observation_scaling=lightning_maxent.data.scaling.StandardizedObservations",
@@ -194,7 +216,7 @@ def test_the_warm_start_goes_through_every_goal_and_repeats_nothing(tmp_path):
         "--data.updates_per_round=0",
     ]
     small.append("--data.learning_starts=64")
-    carry_out("warm_start.py", *small)
+    carry_out_in_a_process("warm_start.py", *small)
     with (tmp_path / "found.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 4  # agents and goals
@@ -207,7 +229,7 @@ def test_the_warm_start_goes_through_every_goal_and_repeats_nothing(tmp_path):
         ]
         way = run.name.partition("_")[0]
         assert begins_with == (f"{way}_all_seed0" if "warm" in run.name else None)
-    carry_out("warm_start.py", *small)
+    carry_out_in_a_process("warm_start.py", *small)
     assert {path: path.stat().st_mtime_ns for path in runs} == runs
 
 
@@ -215,7 +237,9 @@ def test_the_temperature_sweep_draws_the_optimum_of_the_objective_that_was_train
     """On FrozenLake, at alpha .05, the two optima have very different entropies (nats, to three digits)."""
     run = ["--config", "a2c/frozen_lake", "--alphas", "0.05", "--seeds", "0", "--jobs", "1"]
     run += ["--trainer.max_steps=400", "--data.eval_interval=400", "--data.eval_episodes=2"]
-    carry_out("temperature_sweep.py", *run, "--runs_dir", str(tmp_path / "runs"), "--out", str(tmp_path / "sweep"))
+    carry_out_in_a_process(
+        "temperature_sweep.py", *run, "--runs_dir", str(tmp_path / "runs"), "--out", str(tmp_path / "sweep")
+    )
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
     (row,) = csv.DictReader((tmp_path / "sweep.csv").read_text().splitlines())
     assert (row["objective"], row["alpha"], row["env_steps"]) == ("CurrentEntropy", "0.05", "400")

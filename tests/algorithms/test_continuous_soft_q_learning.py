@@ -172,6 +172,7 @@ def quarters(action, weights):
     return torch.zeros(4, dtype=torch.float64).index_add(0, 2 * (~sideways).long() + first.long(), weights)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize(
     ("name", "tolerance"), [("stein_sampler", 0.05), ("mixture", 0.1)]
 )  # four Gaussians only come near

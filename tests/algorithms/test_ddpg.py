@@ -82,6 +82,7 @@ def test_noise_is_for_exploring_alone():
     assert float(away.std()) == pytest.approx(0.3, abs=0.03)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_in_a_world_of_one_step_the_policy_finds_the_best_action_of_every_state():
     algorithm = build(optimizers=Optimizers(partial(torch.optim.Adam, lr=3e-3)))
     optimizers = named_optimizers(algorithm)

@@ -133,6 +133,7 @@ def world(name):
     return mdp, alpha, buffer
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize(
     ("world_name", "name"), [*(("four_random", name) for name in LEARNERS), ("frozen_lake", "soft_q_learning")]
 )

@@ -606,6 +606,7 @@ def test_in_a_world_of_two_steps_truncation_bootstraps_the_soft_value_and_termin
     assert_value_network_solved(algorithm, 3)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_on_a_random_decision_process_the_soft_optimum_of_value_iteration_is_learned(learner):
     """Deterministic, so that a batch of every pair is an exact sweep; some pairs end the episode."""
     generator = torch.Generator().manual_seed(5)
@@ -624,6 +625,7 @@ def test_on_a_random_decision_process_the_soft_optimum_of_value_iteration_is_lea
     assert_value_network_solved(algorithm, states)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_a_learned_temperature_settles_where_the_boltzmann_policy_has_the_target_entropy(learner):
     reward, target = np.array([1.0, 0.5, -1.0]), 0.6
     alpha = brentq(lambda alpha: entropy(softmax(reward / alpha)) - target, 0.01, 10)
@@ -642,6 +644,7 @@ ADDITIVE = (FACTORS[0].unsqueeze(-1) + FACTORS[1]).flatten().unsqueeze(0)
 """The reward of every combination: the sum of a number for each choice."""
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_a_reward_that_is_a_sum_over_factors_is_learned_exactly_by_factors(learner):
     """The solution is that of the one large choice among all combinations."""
     algorithm, batch = tables(learner, 1, (2, 3)), every_pair(ADDITIVE, (2, 3))

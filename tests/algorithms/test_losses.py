@@ -406,6 +406,7 @@ def one_step_world(cost, action_dim):
     return draw
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("cost", [0.0, 2.0])
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_in_a_world_of_one_step_q_learns_the_reward_and_v_the_soft_maximum(learner, cost):
@@ -434,6 +435,7 @@ def test_in_a_world_of_one_step_q_learns_the_reward_and_v_the_soft_maximum(learn
     assert_close(q.detach(), -cost * actions.square().sum(-1), rtol=0, atol=0.2)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_in_a_world_of_two_steps_truncation_bootstraps_the_soft_value_and_termination_does_not(learner):
     torch.manual_seed(0)
@@ -463,6 +465,7 @@ def test_in_a_world_of_two_steps_truncation_bootstraps_the_soft_value_and_termin
     assert float(q[truncated]) == pytest.approx(1 + DISCOUNT * soft_maximum, abs=0.15)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_a_learned_temperature_settles_where_the_best_policy_has_the_target_entropy(learner):
     torch.manual_seed(0)

@@ -248,6 +248,7 @@ def play(algorithm, mdp, envs, steps, rng):
     return Rollout(*(torch.stack(field) for field in zip(*rows)))
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 @pytest.mark.parametrize("name", LEARNERS)
 def test_each_objective_ends_at_its_own_policy_where_the_two_differ(name, objective):
@@ -273,6 +274,7 @@ def test_each_objective_ends_at_its_own_policy_where_the_two_differ(name, object
 # ---- what they have in common ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize(
     ("actions", "best"),
     [
@@ -468,6 +470,7 @@ def test_the_baseline_of_reinforce_decays_once_for_every_episode_of_an_earlier_r
     assert float(algorithm.state_dict()["baseline"]) == pytest.approx(expected, rel=1e-4)  # so a run goes on with it
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("episodes", [1, 2, 4, 64])
 def test_the_baseline_of_reinforce_adds_nothing_to_the_expected_gradient(episodes):
     """At the exact optimum, where the baseline of every rollout is what the rollouts before made it.

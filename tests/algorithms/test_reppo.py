@@ -170,6 +170,7 @@ def test_every_rollout_is_held_against_the_policy_that_played_it():
     assert divergences[11] > 1e-4
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_it_ends_at_the_soft_optimum_of_a_world_of_one_step():
     """``exp(-k (a - m)^2 / alpha)`` is a Gaussian of variance ``alpha / 2k``, which tanh leaves room for."""
     adam = partial(Adam, lr=3e-3)

@@ -49,6 +49,7 @@ def probabilities(model, obs):
         return model.log_probs(torch.as_tensor(obs, dtype=torch.float32)).exp().double().numpy()
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize(("alpha", "low", "high"), [(2.0, 0.0, 0.05), (0.0, 0.5, 1.0)], ids=["soft", "hard"])
 def test_an_opponent_who_adapts_exploits_the_hard_agent_and_not_the_soft_one(quiet_trainer, alpha, low, high):
     model = learn(
@@ -58,6 +59,7 @@ def test_an_opponent_who_adapts_exploits_the_hard_agent_and_not_the_soft_one(qui
     assert low <= exploitability(payoff, probabilities(model, np.ones((1, 1)))[0]) <= high
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_in_the_aliased_grid_the_soft_policy_beats_every_deterministic_one_without_memory(quiet_trainer):
     env = gym.make("lightning_maxent/AliasedGrid-v0").unwrapped
     mdp, labels, horizon = read_mdp(env, discount=0.99), env.observation_labels, 50

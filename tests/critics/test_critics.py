@@ -102,6 +102,7 @@ def test_loss_sends_no_gradient_into_the_target(critic, pair):
     assert any((parameter.grad != 0).any() for parameter in critic.parameters())
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_descending_the_loss_against_a_constant_brings_the_value_to_that_constant(critic, pair):
     optimizer = torch.optim.Adam(critic.parameters(), lr=1e-2)
     target = ReturnDistribution.certain(torch.full((BATCH,), 1.5))

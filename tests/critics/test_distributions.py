@@ -145,6 +145,7 @@ def test_every_member_fits_all_atoms_of_the_target_by_quantile_regression():
         assert_close(loss[member], quantile_huber(QUANTILES[member], target.atoms, target.probs))
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_quantile_regression_learns_the_quantiles_of_a_distribution():
     torch.manual_seed(0)
     critic = QuantileCritic(1, 1, members=2, quantiles=4, network=SMALL)

@@ -56,6 +56,7 @@ def test_infos_of_any_kind_change_nothing_of_what_is_met(kind):
         ("obs", None, r"gave None as observation"),
         ("obs", "far", r"gave 'far' of type str as observation"),
         ("reward", np.ones(1), r"gave an array of shape \(1,\) and dtype float64 as reward, but a reward is one number"),
+        ("reward", torch.ones(1), r"gave tensor\(\[1.\]\) of type Tensor as reward, but a reward is one number"),
         ("reward", None, r"gave None as reward"),
         ("reward", "much", r"gave 'much' of type str as reward"),
         ("terminated", None, r"gave None as terminated and False of type bool as"),

@@ -46,6 +46,11 @@ def separate(kind, layer, member, **kwargs):
 # ---- how weights are drawn -----------------------------------------------------------------------------------------------
 
 
+def test_every_member_of_a_layer_starts_with_weights_and_a_bias_of_its_own():
+    for parameter in EnsembleLinear(2, 3, 4).parameters():
+        assert not torch.isclose(*parameter).any()
+
+
 @pytest.mark.parametrize("gain", [1.0, 2**0.5])
 @pytest.mark.parametrize("shape", [(8, 8), (8, 3), (3, 8)])
 def test_orthogonal_weights_are_a_rotation_times_the_gain_another_one_for_every_member_and_without_bias(shape, gain):
