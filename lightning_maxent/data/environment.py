@@ -126,7 +126,9 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
                 f"{steps_per_round * max(1, round(eval_interval / steps_per_round))}."
             )
         if eval_envs is not None and eval_envs < 0:
-            raise MaxEntError(f"eval_envs must not be negative, but is {eval_envs}; 0 evaluates in the training environments.")
+            raise MaxEntError(
+                f"eval_envs must not be negative, but is {eval_envs}; 0 evaluates in the training environments."
+            )
         self.make_env = env_maker(env_id, env_kwargs)
         self.env_id, self.num_envs, self.steps_per_round = env_id, num_envs, steps_per_round
         # Text can be saved, and compared on resume, for values of any type.

@@ -98,8 +98,11 @@ def errors(algorithm: FiniteAlgorithm, updates: int, tick: Callable[[int], None]
     q, log_probs, truth, policy = _learned_and_exact(algorithm, updates, 0.0, tick)
     error = (q - truth).abs().max() / (truth.max() - truth.min())
     yield Measurement(f"{name}: error of Q over its range", float(error), 0.0, 0.05, LOOK)
-    lost = torch.where(policy > 0, policy * (policy.log() - log_probs), 0)  # a greedy policy has zeros
-    divergence = float(lost.sum(-1).max())
+    if algorithm.temperature() == 0:  # the divergence of a greedy policy is infinite where two actions are nearly equal
+        lost = (truth.amax(-1) - (log_probs.exp() * truth).sum(-1)).max() / (truth.max() - truth.min())
+        yield Measurement(f"{name}: Q lost by the policy over its range", float(lost), 0.0, 0.05, LOOK)
+        return
+    divergence = float((policy * (policy.log() - log_probs)).sum(-1).max())
     yield Measurement(
         f"{name}: KL of the policy (nats)", divergence, 0.0, 0.02, "differences of Q between actions are wrong"
     )
