@@ -60,16 +60,7 @@ class REINFORCE(OnPolicyAlgorithm):
         max_grad_norm: float = 0.5,
         baseline_decay: float = 0.9,
     ):
-        super().__init__(
-            obs_dim,
-            actions,
-            policy,
-            temperature,
-            entropy_objective,
-            optimizers,
-            discount,
-            max_grad_norm,
-        )
+        super().__init__(obs_dim, actions, policy, temperature, entropy_objective, optimizers, discount, max_grad_norm)
         if not 0 <= baseline_decay < 1:
             raise MaxEntError(f"baseline_decay must lie in [0, 1), but is {baseline_decay}.")
         self.baseline_decay = baseline_decay

@@ -47,15 +47,7 @@ class SAC(ActorCritic):
         policy_delay: int = 1,
         discount: float = 0.99,
     ):
-        super().__init__(
-            obs_dim,
-            actions,
-            critic,
-            policy,
-            temperature,
-            optimizers,
-            discount,
-        )
+        super().__init__(obs_dim, actions, critic, policy, temperature, optimizers, discount)
         self.policy_delay = check_delay(policy_delay)
         self.target_critic = target(self.critic)
 

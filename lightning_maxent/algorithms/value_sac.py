@@ -59,15 +59,7 @@ class ValueSAC(ActorCritic):
         policy_delay: int = 1,
         discount: float = 0.99,
     ):
-        super().__init__(
-            obs_dim,
-            actions,
-            critic,
-            policy,
-            temperature,
-            optimizers,
-            discount,
-        )
+        super().__init__(obs_dim, actions, critic, policy, temperature, optimizers, discount)
         self.policy_delay = check_delay(policy_delay)
         self.value = build_value(value, obs_dim)
         self.target_value = build_state_target(target, self.value, INSTEAD)
