@@ -1212,7 +1212,7 @@ MUTANTS = [
         "advantage.flatten()",
     ),
     Mutant(
-        "gradients are never shortened",
+        "gradients are never clipped",
         "algorithms/on_policy.py",
         "optimizer.register_step_pre_hook(clip)",
         "pass",
