@@ -80,18 +80,19 @@ class REPPO(ActorCritic):
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
-        critic: builds Q; a categorical distribution with a cross-entropy loss in the paper.
+        critic: builds the critic Q; a categorical distribution with a cross-entropy loss in Voelcker et al. 2025.
         policy: builds the policy, a subclass of ``AbstractComparablePolicy``.
-        temperature: builds alpha from ``actions``; learned in the paper, with a target entropy of ``-dim / 2`` nats in
-            the published code.
+        temperature: builds alpha, the weight of entropy, from ``actions``; learned in Voelcker et al. 2025, with a
+            target entropy of ``-dim / 2`` nats in their code.
         trust_region: builds the constraint on the divergence of the policy.
         optimizers: optimizers and learning-rate schedules of the networks.
-        discount: gamma in [0, 1]; .99 in the published code.
-        gae_lambda: lambda in [0, 1] of the lambda-returns; .95 in the published code.
-        epochs: number of passes over a rollout; 4 in the published code.
-        minibatches: number of minibatches per pass over the shuffled rollout; 128 in the published code, each of 1,024
-            steps.
-        max_grad_norm: the gradient of each network is clipped to this norm; .5 in the published code.
+        discount: gamma in [0, 1]; .99 in the code of Voelcker et al. 2025.
+        gae_lambda: lambda in [0, 1] of the lambda-returns; .95 in the code of Voelcker et al. 2025.
+        epochs: number of passes over a rollout; 4 in the code of Voelcker et al. 2025.
+        minibatches: number of minibatches per pass over the shuffled rollout; 128 of 1,024 steps each in the code of
+            Voelcker et al. 2025.
+        max_grad_norm: the gradient of each network is clipped to this norm; .5 in the code of Voelcker et al.
+            2025.
 
     Raises:
         MaxEntError: for finite actions, a policy of another class or with batch normalization or dropout, or a number

@@ -89,7 +89,7 @@ def test_trying_an_optimizer_moves_no_parameter_and_leaves_no_state():
 def test_an_action_that_is_not_finite_is_not_played_and_the_broken_parts_are_named(way):
     algorithm = ValueSAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian)
     play = getattr(algorithm, way)
-    with pytest.raises(DivergedError, match=r"although all weights are: look into its forward"):
+    with pytest.raises(DivergedError, match=r"although all weights are: check its method forward"):
         play(torch.full((1, 3), torch.nan))
     next(algorithm.policy.parameters()).data.fill_(torch.nan)
     with pytest.raises(

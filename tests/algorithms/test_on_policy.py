@@ -418,7 +418,7 @@ def test_another_algorithm_of_the_same_networks_does_not_go_on_with_a_run():
     a2c.on_save_checkpoint(checkpoint)
     a2c.on_load_checkpoint(checkpoint)
     check_same_tensors(checkpoint, ppo)  # as a warm start
-    with pytest.raises(MaxEntError, match="made by A2C, but this is PPO: give the configuration that made it"):
+    with pytest.raises(MaxEntError, match="made by A2C, but this is PPO: resume with the same configuration"):
         ppo.on_load_checkpoint(checkpoint)
 
 
