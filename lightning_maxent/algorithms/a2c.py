@@ -27,7 +27,7 @@ class A2C(AdvantageAlgorithm):
         optimizers: optimizers and learning-rate schedules of the networks.
         discount: gamma in [0, 1]; .99 in Mnih et al. 2016.
         gae_lambda: lambda in [0, 1] of the advantages; 1 in Mnih et al. 2016.
-        max_grad_norm: the gradient of each network is clipped to this norm; .5 is common practice.
+        max_grad_norm: largest norm of each network's gradient, after clipping; .5 is common practice.
     """
 
     networks = ("value", "policy", "temperature")

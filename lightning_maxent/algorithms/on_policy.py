@@ -105,7 +105,7 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         entropy_objective: builds the rule for the entropies of later states.
         optimizers: optimizers and learning-rate schedules of the networks.
         discount: gamma in [0, 1].
-        max_grad_norm: the gradient of each network is clipped to this norm.
+        max_grad_norm: largest norm of each network's gradient, after clipping.
 
     Raises:
         MaxEntError: for a norm that is not positive, or a policy without explicit probabilities, or with batch

@@ -39,7 +39,7 @@ class REINFORCE(OnPolicyAlgorithm):
         entropy_objective: builds the rule for the entropies of later states.
         optimizers: optimizers and learning-rate schedules of the networks.
         discount: gamma in [0, 1].
-        max_grad_norm: the gradient of each network is clipped to this norm.
+        max_grad_norm: largest norm of each network's gradient, after clipping.
         baseline_decay: factor in [0, 1) of the old baseline after every episode; .9 in Williams & Peng 1991.
 
     Raises:

@@ -91,8 +91,7 @@ class REPPO(ActorCritic):
         epochs: number of passes over a rollout; 4 in the code of Voelcker et al. 2025.
         minibatches: number of minibatches per pass over the shuffled rollout; 128 of 1,024 steps each in the code of
             Voelcker et al. 2025.
-        max_grad_norm: the gradient of each network is clipped to this norm; .5 in the code of Voelcker et al.
-            2025.
+        max_grad_norm: largest norm of each network's gradient, after clipping; .5 in the code of Voelcker et al. 2025.
 
     Raises:
         MaxEntError: for finite actions, a policy of another class or with batch normalization or dropout, or a number
