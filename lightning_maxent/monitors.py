@@ -30,7 +30,7 @@ class Monitors:
         self._losses = {f"loss/{name}" for name in networks}
         self._measured: set[str] = set()  # columns that training has logged so far
         self._rows_with_updates = 0
-        self._judged = False
+        self._checked = False  # whether callbacks have read the current values
         self._stops = [each for each in callbacks if isinstance(each, EarlyStopping) and each.strict]
         self._keeps = {
             each: each.save_top_k
@@ -40,7 +40,7 @@ class Monitors:
         self._watches = [*(each for each in callbacks if isinstance(each, EarlyStopping)), *self._keeps]
         self._evaluated: set[str] = set()  # columns that evaluations have logged so far
         for callback in self._stops:
-            callback.strict = False  # else it ends the run; ``judge`` raises an error if the column cannot appear
+            callback.strict = False  # else it ends the run; ``check`` raises an error if the column cannot appear
 
     def release(self) -> None:
         """Restore the settings of the callbacks."""
@@ -55,20 +55,20 @@ class Monitors:
         self._rows_with_updates += not self._losses.isdisjoint(metrics)
         self._measured |= metrics.keys()
 
-    def wait(self, trainer: pl.Trainer) -> None:
+    def allow_saves(self, trainer: pl.Trainer) -> None:
         """Let each ``ModelCheckpoint`` save only if the column that it monitors has a value."""
         for callback, kept in self._keeps.items():
             monitor = str(callback.monitor)
             comes = monitor.startswith("eval/") or monitor in trainer.callback_metrics
             callback.save_top_k = kept if comes else 0
 
-    def judge(self, trainer: pl.Trainer) -> None:
-        """Called when callbacks read their columns, after an evaluation.
+    def check(self, trainer: pl.Trainer) -> None:
+        """Check the monitored columns; called when callbacks read them, after an evaluation.
 
         Raises:
             MaxEntError: for a column that has no value and cannot get one later.
         """
-        self._judged = True
+        self._checked = True
         self._evaluated |= trainer.callback_metrics.keys() - self._measured
         known = self._measured | self._evaluated
         for callback in (*self._stops, *self._keeps):
@@ -88,12 +88,12 @@ class Monitors:
                     f"had no effect: train longer, or choose one of {', '.join(sorted(known))}."
                 )
 
-    def forget(self, trainer: pl.Trainer) -> None:
+    def remove_seen(self, trainer: pl.Trainer) -> None:
         """Remove values that callbacks have seen; a repeated value would count as a metric that does not improve."""
-        if self._judged:
+        if self._checked:
             for name in self._measured:
                 trainer.callback_metrics.pop(name, None)
-            self._judged = False
+            self._checked = False
 
     def _may_come(self, column: str) -> bool:
         group = column.partition("/")[0] + "/"

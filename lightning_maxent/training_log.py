@@ -30,7 +30,7 @@ class TrainingLog(pl.Callback):
     If a Trainer has no ``TrainingLog``, the algorithm adds one, so that a plain Trainer logs the same metrics.
 
     Args:
-        every_n_steps: environment steps between two rows.
+        every_n_steps: number of environment steps between two rows.
 
     Raises:
         MaxEntError: if ``every_n_steps`` is less than 1.
@@ -53,21 +53,21 @@ class TrainingLog(pl.Callback):
             if isinstance(logger, DropsRows):
                 logger.drop_after(trainer.global_step)
         self._monitors = Monitors(callbacks_of(trainer), pl_module.trained_networks())
-        self._monitors.wait(trainer)
+        self._monitors.allow_saves(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._paused = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since += time.perf_counter() - self._paused
-        self._monitors.judge(trainer)
+        self._monitors.check(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.enable_validation:
-            self._monitors.judge(trainer)
+            self._monitors.check(trainer)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        self._monitors.forget(trainer)
+        self._monitors.remove_seen(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Round, batch_idx: int
@@ -76,7 +76,7 @@ class TrainingLog(pl.Callback):
         is_due = steps // self.every_n_steps > self._last_steps // self.every_n_steps
         if is_due or trainer.should_stop:
             self._log(trainer, pl_module)
-        self._monitors.wait(trainer)
+        self._monitors.allow_saves(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.global_step > self._last_steps:  # stopped by max_epochs or a callback

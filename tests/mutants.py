@@ -779,7 +779,12 @@ MUTANTS = [
         "given = log_prob.log_softmax(-1)",
         "given = log_weight",
     ),
-    Mutant("best guess is any guess", "policies/base.py", "log_prob.argmax(1)]", "log_prob.argmin(1)]"),
+    Mutant(
+        "the deterministic action is the least dense sample",
+        "policies/base.py",
+        "log_prob.argmax(1)]",
+        "log_prob.argmin(1)]",
+    ),
     Mutant(
         "DDPG: bootstraps from the learning policy",
         "algorithms/deterministic.py",
@@ -1212,7 +1217,7 @@ MUTANTS = [
         "advantage.flatten()",
     ),
     Mutant(
-        "gradients are never shortened",
+        "gradients are never clipped",
         "algorithms/on_policy.py",
         "optimizer.register_step_pre_hook(clip)",
         "pass",
@@ -1344,7 +1349,9 @@ MUTANTS = [
         "rollout._replace(terminated=rollout.done)",
         "rollout",
     ),
-    Mutant("a value is judged for ever", "monitors.py", "trainer.callback_metrics.pop(name, None)", "pass"),
+    Mutant(
+        "a value that callbacks have seen is kept", "monitors.py", "trainer.callback_metrics.pop(name, None)", "pass"
+    ),
     Mutant(
         "a checkpoint is kept without the value that decides about it",
         "monitors.py",

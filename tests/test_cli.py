@@ -213,7 +213,10 @@ def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(capsys):
         ),
         ("--model.optimizers.default.lr=-1", "optimizers.default cannot build the optimizer of value: Invalid"),
         (f"--ckpt_path={run}/checkpoints/best.ckpt", "best.ckpt only holds weights: resume from the last"),
-        ("--data.env_id=probe_envs:probe/Recounting-v0", "but it is probe_envs:probe/Recounting-v0 here, and a run"),
+        (
+            "--data.env_id=probe_envs:probe/Recounting-v0",
+            "but the configuration has probe_envs:probe/Recounting-v0: resume",
+        ),
     ):
         assert sentence in refused(capsys, "fit", f"--ckpt_path={run}/checkpoints/last.ckpt", flags)
         assert (run / "config.yaml").read_text() == before, flags
@@ -353,7 +356,7 @@ def test_training_does_not_go_on_with_other_bounds_of_actions(capsys):
     given = ["fit", "--config=value_sac/pendulum", *SMALL, *world, "--trainer.max_steps=60", "--name=a"]
     main([*given, "--data.action_bounds=[-1, 2]"])
     error = refused(capsys, "fit", "--ckpt_path=last", "--data.action_bounds=[-1, 3]", "--trainer.max_steps=80")
-    assert "made with action_bounds [-1.0, 2.0], but it is [-1.0, 3.0] here" in error
+    assert "made with action_bounds [-1.0, 2.0], but the configuration has [-1.0, 3.0]: resume" in error
     main(["fit", "--ckpt_path=last", "--trainer.max_steps=80"])
 
 
@@ -735,12 +738,14 @@ def test_a_recording_that_does_not_hold_what_is_asked_for_is_refused(capsys):
     best = f"--trainer.callbacks.path={run.absolute() / 'checkpoints' / 'best.ckpt'}"
     elsewhere = "--data.env_id=probe_envs:probe/Once-v0"
     assert "ends at 100 environment steps: set max_steps" in why(run, "--trainer.max_steps=120")
-    assert "was made with env_id probe_envs:probe/Counting-v0, but it is" in why(run, elsewhere)
-    assert "was made with env_kwargs {}, but it is" in why(run, '--data.env_kwargs={"length": 7}')
-    assert "was made with num_envs 1, but it is 2 here" in why(run, "--data.num_envs=2", "--data.steps_per_round=2")
+    assert "was made with env_id probe_envs:probe/Counting-v0, but the configuration has" in why(run, elsewhere)
+    assert "was made with env_kwargs {}, but the configuration has" in why(run, '--data.env_kwargs={"length": 7}')
+    assert "was made with num_envs 1, but the configuration has 2:" in why(
+        run, "--data.num_envs=2", "--data.steps_per_round=2"
+    )
     assert "holds no replay buffer: give the last.ckpt" in why(run, best)
-    assert "lacks obs: a file of its .replay folder was lost" in why(run.with_name("torn"))
-    assert "has lost the first of its 100 transitions: give it a capacity" in why(run.with_name("c"))
+    assert "lacks obs: a file in its .replay folder is missing" in why(run.with_name("torn"))
+    assert "lacks the first of its 100 transitions: record with" in why(run.with_name("c"))
     assert "ends at 100 environment steps: set max_steps" in why(
         run, "--trainer.max_steps=-1"
     )  # at last, with a folder left

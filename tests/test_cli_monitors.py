@@ -49,14 +49,14 @@ def test_every_column_can_be_monitored_from_its_first_value_on_and_each_value_co
     ]
     cli = fitted(*rare, overlay(*callbacks), steps=240)
     rows = {row["env_steps"]: row for row in metrics(cli.run_dir)}
-    judged = [60, 120, 180, 240]  # at 80, 120, 200, 240
+    checked = [60, 120, 180, 240]  # at 80, 120, 200, 240
     seen = 0
     for callback in cli.trainer.callbacks:
         monitor = getattr(callback, "monitor", None)
         if monitor is None or type(callback).__name__ == "BestCheckpoint":
             continue
         steps = [step for step, row in rows.items() if monitor in row]
-        values = [rows[step][monitor] for step in (steps if monitor.startswith("eval/") else judged) if step in steps]
+        values = [rows[step][monitor] for step in (steps if monitor.startswith("eval/") else checked) if step in steps]
         best = pytest.approx(MODES[callback.mode](values), rel=1e-5)
         if hasattr(callback, "best_score"):
             assert callback.best_score.item() == best, monitor
@@ -72,14 +72,14 @@ def test_every_column_can_be_monitored_from_its_first_value_on_and_each_value_co
 @pytest.mark.parametrize(
     ("monitor", "mode", "stop"),
     [
-        ("gradient_steps", "min", 120),  # 20 at the first judgement, and more at the two after it
+        ("gradient_steps", "min", 120),  # 20 at the first check, and more at the two after it
         ("gradient_steps", "max", 160),  # never worse
         ("train/return_mean", "max", 120),  # 15 for ever
         ("temperature", "min", 120),
         ("loss/critic", "min", None),
     ],
 )
-def test_a_run_stops_where_the_column_has_not_improved_for_so_many_judgements(monitor, mode, stop):
+def test_a_run_stops_where_the_column_has_not_improved_for_so_many_checks(monitor, mode, stop):
     cli = fitted(overlay(early_stopping(monitor=monitor, mode=mode, patience=2)), steps=160)
     rows = {row["env_steps"]: row for row in metrics(cli.run_dir)}
     if stop is None:

@@ -41,7 +41,7 @@ def small(config: str) -> list[str]:
             ["--data=lightning_maxent.data.replay.ReplayDataModule", "--data.batch_size=8", "--data.learning_starts=8"],
             "of the class RolloutDataModule",
         ),
-        ("a2c/cartpole", ["--model.gae_lambda=2"], "gae_lambda, lambda, must lie in [0, 1]"),
+        ("a2c/cartpole", ["--model.gae_lambda=2"], "gae_lambda must lie in [0, 1]"),
         ("a2c/cartpole", ["--model.trace_decy=1"], "trace_decy"),
         ("reinforce/cartpole", ["--data.steps_per_round=2", "--data.eval_interval=2"], "No episode ended"),
     ],

@@ -157,7 +157,7 @@ def test_the_command_to_go_on_with_is_one_that_a_shell_understands(capsys):
     (folder / "config.yaml").touch()  # which the command line writes
     trainer = Mock(pl.Trainer, default_root_dir=str(folder), global_step=3, state=state, fast_dev_run=False)
     GracefulInterrupt().on_exception(trainer, Mock(spec=pl.LightningModule), KeyboardInterrupt())
-    command = capsys.readouterr().out.partition("go on with: ")[2]
+    command = capsys.readouterr().out.partition("To resume: ")[2]
     assert shlex.split(command)[-1] == "runs [v1]/it's/checkpoints/last.ckpt"
 
 

@@ -14,13 +14,13 @@ def watched(*callbacks, **measured):
     return Monitors(callbacks, ["critic"]), Mock(spec=pl.Trainer, callback_metrics=dict(measured))
 
 
-def test_a_row_can_be_looked_up_until_it_was_judged_and_what_evaluations_left_stays():
+def test_a_row_can_be_looked_up_until_it_was_checked_and_values_of_evaluations_stay():
     monitors, trainer = watched(**{"eval/return_mean": torch.tensor(1.0)})
     monitors.show(trainer, {"loss/critic": 2.0})
-    monitors.forget(trainer)
+    monitors.remove_seen(trainer)
     assert trainer.callback_metrics["loss/critic"].item() == 2
-    monitors.judge(trainer)
-    monitors.forget(trainer)
+    monitors.check(trainer)
+    monitors.remove_seen(trainer)
     assert list(trainer.callback_metrics) == ["eval/return_mean"]
 
 
@@ -28,15 +28,15 @@ def test_callbacks_wait_for_their_columns_and_are_given_back_as_they_were():
     stop, loose = EarlyStopping("loss/critic"), EarlyStopping("no_such", strict=False)
     keep, best, plain = ModelCheckpoint(monitor="loss/critic", save_top_k=3), BestCheckpoint(), ModelCheckpoint()
     monitors, trainer = watched(stop, loose, keep, best, plain)
-    monitors.wait(trainer)
+    monitors.allow_saves(trainer)
     assert (stop.strict, loose.strict) == (False, False)
     assert (keep.save_top_k, best.save_top_k, plain.save_top_k) == (0, 1, 1)
     monitors.show(trainer, {"loss/critic": 2.0})
-    monitors.wait(trainer)
+    monitors.allow_saves(trainer)
     assert keep.save_top_k == 3
-    monitors.judge(trainer)
-    monitors.forget(trainer)
-    monitors.wait(trainer)
+    monitors.check(trainer)
+    monitors.remove_seen(trainer)
+    monitors.allow_saves(trainer)
     assert keep.save_top_k == 0
     monitors.release()
     assert (stop.strict, loose.strict, keep.save_top_k) == (True, False, 3)
@@ -60,7 +60,7 @@ def test_a_column_is_waited_for_as_long_as_it_can_come(monitor, rows, comes):
     for row in rows:
         monitors.show(trainer, row)
     if comes:
-        monitors.judge(trainer)
+        monitors.check(trainer)
     else:
         with pytest.raises(MaxEntError, match=f"EarlyStopping monitors '{monitor}', but there is no such column"):
-            monitors.judge(trainer)
+            monitors.check(trainer)

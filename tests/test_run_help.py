@@ -43,7 +43,7 @@ def test_every_option_of_the_run_that_the_help_names_is_one(capsys):
 
 def test_with_a_configuration_help_shows_the_options_of_its_classes_with_their_values(capsys):
     text = said(capsys, "fit", "ppo/cartpole", "--help", "--data.num_envs=4")
-    assert re.search(r"--data\.num_envs=4 +copies stepped side by side", text)
+    assert re.search(r"--data\.num_envs=4 +number of parallel copies", text)
     assert re.search(r"--model\.minibatches=1 ", text)
     assert re.search(r"--model\.policy=GaussianOrCategorical\n +builds the policy", text)
     assert "--data.capacity" not in text

@@ -108,7 +108,7 @@ def test_a_plain_call_of_the_model_is_the_policys_best_guess_in_the_learners_coo
 def test_predict_is_refused_in_one_sentence(batches):
     model, data = parts()
     given = {"datamodule": data} if batches == "data" else {"dataloaders": [torch.randn(4, 2)]}
-    with pytest.raises(MaxEntError, match=r"trainer\.predict cannot be used.*load_policy\(path\), or TrainedPolicy"):
+    with pytest.raises(MaxEntError, match=r"trainer\.predict is not supported.*load_policy\(path\) or TrainedPolicy"):
         pl.Trainer(logger=False, **PLAIN).predict(model, **given)
 
 

@@ -177,7 +177,10 @@ def test_what_cannot_be_loaded_is_refused_in_one_sentence(trained, tmp_path):
         ("model: 3\n", "is not the configuration of a run"),
         ("- [", "is not the configuration of a run"),
         (config.replace("Pendulum-v1", "Hopper-v5"), "The checkpoint holds another model"),
-        (yaml.safe_dump(raw), "observation_scaling StandardizedObservations, but it is RawObservations here"),
+        (
+            yaml.safe_dump(raw),
+            "observation_scaling StandardizedObservations, but the configuration has RawObservations",
+        ),
     ]:
         assert text != config
         (folder / "config.yaml").write_text(text)

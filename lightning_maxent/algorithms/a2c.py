@@ -21,12 +21,13 @@ class A2C(AdvantageAlgorithm):
         actions: the action space, finite or continuous.
         policy: builds the policy.
         value: builds V from ``obs_dim``.
-        temperature: builds alpha, the weight of entropy, from ``actions``; .01 in section 8 of the paper.
+        temperature: builds alpha, the weight of entropy, from ``actions``; .01 in section 8 of Mnih
+            et al. 2016.
         entropy_objective: builds the rule for the entropies of later states.
-        optimizers: how to optimize the networks.
-        discount: gamma; .99 in the paper.
-        gae_lambda: lambda in [0, 1]; 1 in the paper.
-        max_grad_norm: the gradient of each network is clipped to this norm; .5 is common practice, not from the paper.
+        optimizers: optimizers and learning-rate schedules of the networks.
+        discount: gamma in [0, 1]; .99 in Mnih et al. 2016.
+        gae_lambda: lambda in [0, 1] of the advantages; 1 in Mnih et al. 2016.
+        max_grad_norm: largest norm of each network's gradient, after clipping; .5 is common practice.
     """
 
     networks = ("value", "policy", "temperature")

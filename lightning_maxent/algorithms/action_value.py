@@ -1,4 +1,4 @@
-"""What the algorithms with a soft action value have in common."""
+"""The base class of the algorithms with a critic."""
 
 from abc import ABC, abstractmethod
 
@@ -18,13 +18,13 @@ def check_delay(delay: int) -> int:
     """Return ``delay``, or raise ``MaxEntError`` unless it is at least 1."""
     if delay < 1:
         raise MaxEntError(
-            f"policy_delay counts updates of Q for one of the policy and must be at least 1, not {delay}."
+            f"policy_delay, the number of updates of Q per update of the policy, must be at least 1, but is {delay}."
         )
     return delay
 
 
 class ActionValueAlgorithm(AbstractAlgorithm, ABC):
-    """Learns a critic, from replayed transitions unless a subclass sets another ``feeding``."""
+    """An algorithm with a critic.  It learns from a replay buffer unless a subclass sets another ``feeding``."""
 
     critic: AbstractCritic
     feeding: AbstractFeeding = Replay()
@@ -33,40 +33,40 @@ class ActionValueAlgorithm(AbstractAlgorithm, ABC):
     def q_value(
         self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
     ) -> Float[Tensor, " batch"]:
-        """The soft action value that the policy climbs."""
+        """The soft action value that the policy maximizes."""
 
     @abstractmethod
     def value_and_entropy(
         self, obs: Float[Tensor, "batch obs_dim"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """Soft value ``E_pi[Q - alpha log pi]`` and entropy (nats) of every state; unbiased estimates will do."""
+        """Soft value ``E_pi[Q - alpha log pi]`` and entropy (nats) of every state, or unbiased estimates of both."""
 
     def backup(self, batch: Transition, following: ReturnDistribution) -> ReturnDistribution:
-        """``r + gamma (1 - d) Z`` of the soft returns Z of the next state."""
+        """The distribution of ``r + gamma (1 - d) Z``, where Z is the soft return of the next state."""
         terminated = batch.terminated.unsqueeze(-1)
         atoms = soft_bellman_target(batch.reward.unsqueeze(-1), terminated, following.atoms, self.discount)
-        probs = following.probs.masked_fill(terminated, 1 / atoms.shape[-1])  # whatever lies behind
+        probs = following.probs.masked_fill(terminated, 1 / atoms.shape[-1])  # all atoms are r there
         return ReturnDistribution(atoms, probs)
 
     def critic_loss(self, prediction: Float[Tensor, "member batch *atom"], target: ReturnDistribution) -> Scalar:
-        """The error of the predictions against the target, summed over members, mean over the batch."""
+        """The critic's loss: the sum over members of the mean over the batch."""
         if (clipped := self.critic.clipped_share(target)) is not None:
             self.record({"critic/clipped": clipped.mean()})
         return self.critic.loss(prediction, target).sum(0).mean()
 
     @abstractmethod
     def follow_targets(self) -> None:
-        """Let every slow copy follow its network; called once after every update."""
+        """Update the target networks; called once after every update."""
 
     def due(self, delay: int) -> bool:
-        """Whether this update is the last of ``delay`` ones: networks updated less often are updated then."""
+        """Whether the number of this update, counted from 1, is a multiple of ``delay``."""
         return (self.gradient_steps + 1) % delay == 0
 
     def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
-        """``q``, and ``q_bias``: the mean over time of ``Q(s_t, a_t)`` less the discounted soft return that followed.
+        """Entropies, ``q`` and ``q_bias``, the mean over time of ``Q(s_t, a_t)`` minus the discounted soft return.
 
-        Where a time limit cut the episode, the soft value of its last state stands for the rest, which hides a share
-        ``gamma^(T - t)`` of the bias at time t.
+        If a time limit ended the episode, the soft value of the last state replaces the missing rest of the return.
+        This hides a share ``gamma^(T - t)`` of the bias at time t.
         """
         alpha = self.temperature()
         value, entropy = self.value_and_entropy(episode.obs)

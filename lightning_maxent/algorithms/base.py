@@ -1,4 +1,4 @@
-"""What every algorithm has: networks with a loss and an optimizer each, one training step, one clock."""
+"""The base class of all algorithms: optimizers, the training step, the count of environment steps, and metrics."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -36,36 +36,37 @@ from lightning_maxent.temperature import AbstractTemperature
 from lightning_maxent.training_log import TrainingLog
 from lightning_maxent.transition import Episode, Round
 
-LONGEST_DELAY = 1_000  # updates that a network may have to wait for its first loss, before a warning
+LONGEST_DELAY = 1_000  # number of updates after which a network without any loss so far causes a warning
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
 
 class AbstractAlgorithm(pl.LightningModule, ABC):
-    """An algorithm is a dictionary of losses, keyed by the network that each one moves.
+    """An algorithm computes a dictionary of losses, one for each network, from a batch of data.
 
-    A key is the name of a network attribute, of its optimizer and of its loss in the logs.  A subclass names its networks
-    in ``networks``, says how it is fed in ``feeding``, builds the parts and implements the abstract methods.  This class
-    steps optimizers and learning-rate schedules, advances the clock and measures evaluation episodes.
+    A key of the dictionary is the name of a network: of its attribute, its optimizer and its loss in the logs.  A
+    subclass lists the names in ``networks``, sets ``feeding``, builds the networks and implements the abstract methods.
+    This class steps optimizers and learning-rate schedules, counts environment steps and computes the metrics of
+    evaluation episodes.
 
     A subclass that overrides ``configure_optimizers`` returns one optimizer for each of ``trained_networks()``, in that
-    order, alone or with learning-rate schedulers in one of Lightning's forms.  The schedulers take their steps on
-    ``optimizers.schedule_clock`` like any other; they must depend on the number of steps alone.
+    order, without or with learning-rate schedulers in one of Lightning's formats.  Schedulers are stepped on
+    ``optimizers.schedule_clock``; their learning rates must depend on the number of steps only.
 
     Args:
-        temperature: the weight of entropy.
-        optimizers: how to optimize the networks.
+        temperature: alpha, the weight of entropy.
+        optimizers: optimizers and learning-rate schedules of the networks.
         discount: gamma in [0, 1].
 
     Raises:
-        MaxEntError: for a discount outside [0, 1], or an optimizer for a network that is not among ``networks``.
+        MaxEntError: for a discount outside [0, 1], or an optimizer for a network that is not in ``networks``.
     """
 
     networks: ClassVar[tuple[str, ...]] = ()
-    """Names of the attributes that are trained, in the order of their optimizers."""
+    """Names of the trained networks, in the order of their optimizers."""
 
     feeding: AbstractFeeding
-    """Which data of a round the algorithm learns from, and in which batches: ``Replay()`` or ``Rollouts()``."""
+    """Turns the data of a round into the batches of its updates: ``Replay()`` or ``Rollouts()``."""
 
     def __init__(self, temperature: AbstractTemperature, optimizers: Optimizers, discount: float):
         super().__init__()
@@ -73,7 +74,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             raise MaxEntError(f"The discount must lie in [0, 1], but is {discount}.")
         if not self.networks:
             raise MaxEntError(
-                f"{type(self).__name__} does not say which networks it trains: name their attributes in the class, as in "
+                f"{type(self).__name__} has no names of networks to train: set them in the class, as in "
                 f'networks = ("critic", "policy").'
             )
         optimizers.check(type(self).__name__, self.networks)
@@ -83,70 +84,76 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self._metrics, self._episodes = MetricMeans(), EpisodeMeans()
         self.gradient_steps = 0
         self._found: dict[tuple[type[nn.Module], str], list[Any]] = {}
-        self._moved: set[str] = set()  # networks whose loss has reached them
+        self._moved: set[str] = set()  # names of networks that had a loss so far
 
     def prepare(self, data: Any) -> Any:
-        """What the losses are computed from, given a batch of transitions or a whole rollout; by default the same."""
+        """Turn transitions, or a whole rollout, into the argument of ``losses``; by default unchanged."""
         return data
 
     def batches(self, data: Any) -> Iterator[Any]:
-        """What each update of a round learns from."""
+        """The batches of the updates of a round."""
         return self.feeding.batches(data, self.prepare)
 
     @abstractmethod
     def losses(self, batch: Any) -> dict[str, Scalar]:
-        """The loss of every network to be moved this time.  Gradients are disjoint: freeze what is passed through."""
+        """The loss of every network that this update trains, by the network's name.
+
+        No loss may have a gradient in another network: put passes through other networks under ``frozen``.
+        """
 
     def follow_targets(self) -> None:
-        """Let every slow copy, if there are any, follow its network; called once after every update."""
+        """Update the target networks, if there are any; called once after every update."""
 
     @abstractmethod
     def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
-        """Samples of the policy, or its one best guess if ``deterministic``."""
+        """Actions sampled from the policy, or its deterministic actions."""
 
     def _explore(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        """Actions to learn from; the policy's samples, since that is what entropy is for."""
+        """Actions that collect training data; by default, samples of the policy."""
         return self._act(obs, deterministic=False)
 
     @abstractmethod
     def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
-        """Of an episode played with the policy's samples: the entropy (nats) of every state in which it acted, and what
-        was predicted of its returns beside what came.
+        """Entropies and metrics of an episode with sampled actions.
+
+        Returns:
+            The entropy of the policy in nats at every step, and metrics by name, such as the bias of predicted values.
         """
 
     # ---- learning ---------------------------------------------------------------------------------------------------
 
     def trained_networks(self) -> list[str]:
-        """Those of ``networks`` that have parameters, in the same order.
+        """The names in ``networks`` whose networks have parameters, in the same order.
 
         Raises:
-            MaxEntError: for a name that is not that of a network.
+            MaxEntError: for a name that no network has.
         """
         for name in self.networks:
             check_network(type(self).__name__, name, getattr(self, name, None))
         return [name for name in self.networks if any(True for _ in self.get_submodule(name).parameters())]
 
     def build_optimizers(self) -> dict[str, Optimizer]:
-        """One optimizer for each of ``trained_networks()``, by the network's name, in that order.
+        """One optimizer for each of ``trained_networks()``, by the name of the network, in that order.
 
         Raises:
-            MaxEntError: for arguments that an optimizer refuses, or an optimizer that cannot step these networks.
+            MaxEntError: for wrong arguments of an optimizer, or an optimizer that does not support a network.
         """
         parameters = {name: list(self.get_submodule(name).parameters()) for name in self.trained_networks()}
         return {name: self._optimizers.build(name, of_network) for name, of_network in parameters.items()}
 
     def configure_optimizers(self) -> Any:
-        """What ``build_optimizers`` built, and a learning-rate scheduler for each where a schedule is set."""
+        """The result of ``build_optimizers``, with learning-rate schedulers if a schedule is set."""
         return self._optimizers.scheduled(self.build_optimizers())
 
     def update(self, batch: Any, optimizers: dict[str, Optimizer]) -> None:
-        """One gradient step of every network that has a loss, after one shared backward pass.
+        """Take one gradient step in every network that has a loss, after one backward pass for all losses.
 
-        Stepping waits for the backward pass: a weight changed in place between two of them would spoil the second.
-        Both are torch's own: without a gradient scaler Lightning's do the same, and its hooks around them cost 2 %.
+        No optimizer steps before the backward pass has ended, because it would change weights that the pass needs.
+        ``backward`` and ``step`` are those of torch: Lightning's do the same without a gradient scaler, and its hooks
+        take 2 % of the time.
 
         Raises:
-            MaxEntError: for a loss that moves no network.
+            MaxEntError: for a loss without a network of its name, or without a gradient in this network.
         """
         losses = self.losses(batch)
         check_losses(type(self).__name__, losses, self.networks, optimizers)
@@ -158,26 +165,26 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self.gradient_steps += 1
         if self.gradient_steps == LONGEST_DELAY and (idle := optimizers.keys() - self._moved):
             rank_zero_warn(
-                f"After {LONGEST_DELAY:,} updates there was no loss for {' and '.join(sorted(idle))}: the losses of "
-                f"{type(self).__name__} must have an entry of that name, or the network never learns."
+                f"There was no loss for {' and '.join(sorted(idle))} in {LONGEST_DELAY:,} updates, so it does not learn: "
+                f"return an entry of that name in the losses of {type(self).__name__}."
             )
 
     def _step(self, losses: dict[str, Scalar], optimizers: dict[str, Optimizer]) -> None:
         for name in losses:
             optimizers[name].zero_grad()
         torch.stack(tuple(losses.values())).sum().backward()
-        for name in losses.keys() - self._moved:  # the first time
+        for name in losses.keys() - self._moved:  # only at its first loss
             check_reached(type(self).__name__, name, self.get_submodule(name))
             self._moved.add(name)
         for name in losses:
             optimizers[name].step()
-            for module in self._of_kind(AbstractConstraint, name):  # not those of slow copies, which follow as they are
+            for module in self._of_kind(AbstractConstraint, name):  # not in target networks
                 module.project()
 
     def _of_kind(self, kind: type[Kind], network: str = "") -> list[Kind]:
-        """All parts of a class, of one network or of all, however deep.
+        """All submodules of a class, at any depth, of one network or of the whole algorithm.
 
-        Found once, since looking takes longer than a small update's overhead.
+        The result is cached, because the search takes too long to be repeated in every update.
         """
         if (kind, network) not in self._found:
             modules = self.get_submodule(network).modules()
@@ -187,8 +194,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     def setup(self, stage: str) -> None:
         if stage == "predict":
             raise MaxEntError(
-                "trainer.predict cannot be used, since the data are environments: load_policy(path), or "
-                "TrainedPolicy(model, data), gives actions for observations, and trainer.test(model, data) plays episodes."
+                "trainer.predict is not supported, because the data are environments: use load_policy(path) or "
+                "TrainedPolicy(model, data) for the actions of a policy, and trainer.test(model, data) to play episodes."
             )
         self.check_trainer(self.trainer)
         data = data_of(self.trainer)
@@ -196,21 +203,21 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
     @staticmethod
     def check_trainer(trainer: pl.Trainer) -> None:
-        """Refuse a Trainer with which nothing here can be right; it may be asked before the Trainer starts processes.
+        """Check the settings of the Trainer.
 
         Raises:
-            MaxEntError: for another precision than 32-true and bf16-mixed, more than one device, or a strategy for several.
+            MaxEntError: unless the precision is 32-true or bf16-mixed, and the strategy is for one device.
         """
-        if trainer.precision not in ("32-true", "bf16-mixed"):  # a gradient scaler cannot serve several optimizers
+        if trainer.precision not in ("32-true", "bf16-mixed"):  # no gradient scaler for several optimizers
             raise MaxEntError(f"The precision {trainer.precision} is not supported: choose 32-true or bf16-mixed.")
         if not isinstance(trainer.strategy, SingleDeviceStrategy):
             raise MaxEntError(
-                f"A run uses one device, but the Trainer was given {trainer.world_size} with the strategy "
-                f"{type(trainer.strategy).__name__}: set devices and num_nodes to 1 and give no strategy."
+                f"A run uses one device, but the Trainer has {trainer.world_size} with the strategy "
+                f"{type(trainer.strategy).__name__}: set devices and num_nodes to 1, and set no strategy."
             )
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """A log of losses and training returns, unless the Trainer has one."""
+        """A ``TrainingLog``, unless the Trainer has one."""
         return [] if any(isinstance(each, TrainingLog) for each in callbacks_of(self.trainer)) else [TrainingLog()]
 
     def on_fit_start(self) -> None:
@@ -240,20 +247,20 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self.advance_schedules(batch.env_steps)
         set_global_step(self.trainer, batch.env_steps)
         if 0 <= self.trainer.max_steps <= batch.env_steps:
-            self.trainer.should_stop = True  # or Lightning would skip the evaluation at the end of a short last epoch
+            self.trainer.should_stop = True  # else Lightning skips the evaluation after a short last epoch
 
     def advance_schedules(self, env_steps: int) -> None:
-        """Set the clock of every schedule, at whatever depth."""
+        """Tell every schedule, at any depth, the number of environment steps."""
         for module in self._of_kind(AbstractSchedule):
             module.advance(env_steps)
 
     # ---- playing ----------------------------------------------------------------------------------------------------
 
     def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        """The policy's one best guess, as ``model(obs)``: all of it in the learner's coordinates and on the model's device.
+        """The deterministic actions of the policy, on the device of the model.
 
-        Observations are flat, and scaled where the data module scales them; actions are continuous ones in [-1, 1], or
-        one-hot vectors.  ``load_policy`` and ``TrainedPolicy`` take and give the environment's own.
+        Observations are flat and scaled as in training.  Actions are vectors in [-1, 1] or one-hot vectors.
+        ``load_policy`` and ``TrainedPolicy`` use the observations and actions of the environment.
         """
         with frozen_statistics(self):
             return self._act(obs, deterministic=True)
@@ -262,10 +269,10 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     def act(
         self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False
     ) -> Float[Tensor, "batch action_dim"]:
-        """Actions on the CPU for observations from anywhere: the policy's samples, or its one best guess.
+        """Actions on the CPU, sampled or deterministic, for observations on any device.
 
         Raises:
-            DivergedError: if one is not finite.
+            DivergedError: if an action is not finite.
         """
         with frozen_statistics(self):
             action = self._act(obs.to(self.device), deterministic).cpu()
@@ -273,10 +280,10 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
     @torch.no_grad()
     def explore(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        """Actions to learn from, on the CPU for observations from anywhere.
+        """Actions that collect training data, on the CPU, for observations on any device.
 
         Raises:
-            DivergedError: if one is not finite.
+            DivergedError: if an action is not finite.
         """
         with frozen_statistics(self):
             action = self._explore(obs.to(self.device)).cpu()
@@ -285,12 +292,12 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     # ---- measuring --------------------------------------------------------------------------------------------------
 
     def record(self, metrics: dict[str, Tensor]) -> None:
-        """Add to the means of this logging interval, without leaving the device."""
+        """Add values to the means of the current logging interval; the values stay on their device."""
         self._metrics.add(metrics)
 
     def drain_metrics(self) -> dict[str, float]:
-        """Means over what was recorded since the last call, learning rates that follow a schedule, the target entropy, and
-        the number of gradient steps so far.
+        """The means of the values recorded since the last call, the target entropy, scheduled learning rates, and the
+        number of gradient steps so far.
         """
         means = self._metrics.drain()
         target_entropy = self.temperature.target_entropy()
@@ -304,21 +311,21 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             checkpoint["lr_schedulers"] = []  # see LearningRates
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Take on a run of the same algorithm.
+        """Check the checkpoint and restore the number of gradient steps.
 
         Raises:
-            MaxEntError: if it was made by another one, or its tensors do not fit.
+            MaxEntError: if another algorithm made the checkpoint, or its tensors do not fit.
         """
         check_made_by(checkpoint, type(self).__name__)
         check_same_tensors(checkpoint, self)
         self.gradient_steps = checkpoint.get("gradient_steps", 0)
 
     def episode_metrics(self, episode: Episode) -> dict[str, Tensor]:
-        """What one evaluation episode shows.
+        """Metrics of one evaluation episode.
 
-        Deterministic episodes give ``return`` and ``length``.  Sampled ones give ``sampled_return``, ``entropy`` (nats,
-        mean over the states visited), ``soft_return`` (the return, of rewards as the learner sees them, with alpha times the
-        entropy of every state added), and what was predicted of it.
+        Episodes with deterministic actions have ``return`` and ``length``.  Episodes with sampled actions have
+        ``sampled_return``; ``entropy``, the mean over steps in nats; ``soft_return``, the sum of scaled rewards and of
+        alpha times the entropy of every step; and the metrics of ``episode_diagnostics``.
         """
         episode_return = episode.reward.sum()
         if episode.deterministic:

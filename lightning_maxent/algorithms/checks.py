@@ -105,7 +105,7 @@ def check_finite_actions(action: Tensor, algorithm: nn.Module) -> Tensor:
         f"After {algorithm.gradient_steps:,} updates actions are not finite, and neither are the weights of "
         f"{' and '.join(parts)}: lower the learning rates, and start anew or from the last checkpoint."
         if parts
-        else "The policy gave an action that is not finite, although all weights are: look into its forward."
+        else "The policy gave an action that is not finite, although all weights are: check its method forward."
     )
 
 
@@ -116,6 +116,6 @@ def check_made_by(checkpoint: Mapping[str, Any], algorithm: str) -> None:
         raise MaxEntError(sentence)
     if made_by not in (None, algorithm):
         raise MaxEntError(
-            f"The checkpoint was made by {made_by}, but this is {algorithm}: give the configuration that made it, or begin a "
-            f"new run with these weights by the callback WarmStart."
+            f"The checkpoint was made by {made_by}, but this is {algorithm}: resume with the same configuration, or start a "
+            f"new run from these weights with the callback WarmStart."
         )

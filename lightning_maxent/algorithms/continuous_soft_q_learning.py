@@ -31,15 +31,15 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
-        critic: builds Q.
-        policy: builds the policy: a density, or a sampler with samples before tanh.
-        particles: draws the actions from which V(s') is estimated.
+        critic: builds the critic Q.
+        policy: builds the policy, which has a density, or samples before tanh.
+        particles: draws the actions that estimate V(s').
         policy_update: computes the loss of the policy.
-        temperature: builds alpha from ``actions``.  A learned temperature holds the entropy that is estimated from the
-            particles: that of ``exp(Q/alpha)/Z`` or, with ``PolicyExpectation``, that of the policy.
+        temperature: builds alpha, the weight of entropy, from ``actions``.  A learned temperature controls the entropy
+            of ``exp(Q/alpha)/Z`` or, with ``PolicyExpectation``, of the policy, estimated from the particles.
         target: builds the target network of Q.
-        optimizers: how to optimize the networks.
-        discount: gamma; .99 in the paper.
+        optimizers: optimizers and learning-rate schedules of the networks.
+        discount: gamma in [0, 1]; .99 in Haarnoja et al. 2017.
 
     Raises:
         MaxEntError: for finite actions, for particles or an update that do not work with the policy, or for a target
@@ -114,7 +114,7 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
     def value_and_entropy(
         self, obs: Float[Tensor, "batch obs_dim"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-        """Those of ``exp(Q/alpha)/Z``, or with ``PolicyExpectation`` of the policy, estimated from particles."""
+        """Of ``exp(Q/alpha)/Z``, or of the policy with ``PolicyExpectation``, estimated from particles."""
         alpha = self.temperature()
         particles, log_density = self.particles.draw(self.policy, obs, self.action_dim)
         q = self.q_value(obs.repeat_interleave(particles.shape[1], dim=0), particles.flatten(0, 1))

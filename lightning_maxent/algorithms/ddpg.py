@@ -21,15 +21,15 @@ class DDPG(DeterministicAlgorithm):
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
-        critic: builds Q.
+        critic: builds the critic Q.
         policy: builds the policy, ``[batch, obs_dim] -> [batch, action_dim]`` in [-1, 1], from ``obs_dim`` and
             ``action_dim``.
-        noise: builds the noise on actions that collect data.
+        noise: builds the noise on actions that collect training data.
         smoothing: builds the noise on the next action in the backup.
         target: builds the target networks.
-        optimizers: how to optimize the networks.
+        optimizers: optimizers and learning-rate schedules of the networks.
         policy_delay: number of updates of Q and the target networks per update of the policy.
-        discount: gamma; .99 in the paper.
+        discount: gamma in [0, 1]; .99 in Lillicrap et al. 2015.
     """
 
     def __init__(

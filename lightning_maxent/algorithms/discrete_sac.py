@@ -31,14 +31,14 @@ class DiscreteSAC(FiniteAlgorithm):
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be finite.
-        critic: builds Q.
+        critic: builds the critic Q.
         policy: builds the policy.
-        temperature: builds alpha from ``actions``.
+        temperature: builds alpha, the weight of entropy, from ``actions``.
         target: builds the target network of Q.
-        exploration: builds the rule for actions that collect data.
-        optimizers: how to optimize the networks.
+        exploration: builds the rule for actions that collect training data.
+        optimizers: optimizers and learning-rate schedules of the networks.
         policy_delay: number of updates of Q per update of policy and temperature.
-        discount: gamma.
+        discount: gamma in [0, 1].
     """
 
     networks = ("critic", "policy", "temperature")

@@ -38,15 +38,15 @@ class DiscreteValueSAC(FiniteAlgorithm):
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be finite.
-        critic: builds Q.
+        critic: builds the critic Q.
         policy: builds the policy.
         value: builds V from ``obs_dim``.
-        temperature: builds alpha from ``actions``.
-        target: builds the target network of V; not a joint pass, which is for critics.
-        exploration: builds the rule for actions that collect data.
-        optimizers: how to optimize the networks.
+        temperature: builds alpha, the weight of entropy, from ``actions``.
+        target: builds the target network of V; any class but a joint pass, which needs a critic.
+        exploration: builds the rule for actions that collect training data.
+        optimizers: optimizers and learning-rate schedules of the networks.
         policy_delay: number of updates of Q per update of policy and temperature.
-        discount: gamma.
+        discount: gamma in [0, 1].
 
     Raises:
         MaxEntError: for continuous actions, or a target that needs a joint pass of the critic.

@@ -19,11 +19,12 @@ class DQN(QLearning):
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be finite.
-        critic: builds Q.
-        exploration: builds the rule for actions that collect data, such as ``EpsilonGreedy``.
-        target: builds the target network of Q; copied every 10,000 updates in extended data table 1 of the paper.
-        optimizers: how to optimize the networks.
-        discount: gamma; .99 in that table.
+        critic: builds the critic Q.
+        exploration: builds the rule for actions that collect training data, such as ``EpsilonGreedy``.
+        target: builds the target network of Q; a copy every 10,000 updates in extended data
+            table 1 of Mnih et al. 2015.
+        optimizers: optimizers and learning-rate schedules of the networks.
+        discount: gamma in [0, 1]; .99 in extended data table 1 of Mnih et al. 2015.
     """
 
     networks = ("critic",)

@@ -1,4 +1,4 @@
-"""What the algorithms that learn from their own rollouts have in common."""
+"""Base classes of the on-policy algorithms."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -30,7 +30,7 @@ from lightning_maxent.value import ValueBuilder, build_value
 
 
 class Sample(NamedTuple):
-    """What a policy gradient needs to know of the actions played; ``returns`` is what V regresses on."""
+    """Actions of a rollout with their advantages, and the returns, the regression targets of V."""
 
     obs: Float[Tensor, "batch obs_dim"]
     action: Float[Tensor, "batch action_dim"]
@@ -39,32 +39,32 @@ class Sample(NamedTuple):
 
 
 def check_norm(norm: float) -> float:
-    """Return the norm that gradients are shortened to, or raise ``MaxEntError`` unless it is positive."""
+    """Return the norm that gradients are clipped to, or raise ``MaxEntError`` unless it is positive."""
     if not norm > 0:
-        raise MaxEntError(f"max_grad_norm must be positive, but is {norm}; .inf leaves gradients alone.")
+        raise MaxEntError(f"max_grad_norm must be positive, but is {norm}; .inf turns clipping off.")
     return norm
 
 
 def check_gae_lambda(gae_lambda: float) -> float:
     """Return lambda, or raise ``MaxEntError`` unless it lies in [0, 1]."""
     if not 0 <= gae_lambda <= 1:
-        raise MaxEntError(f"gae_lambda, lambda, must lie in [0, 1], but is {gae_lambda}.")
+        raise MaxEntError(f"gae_lambda must lie in [0, 1], but is {gae_lambda}.")
     return gae_lambda
 
 
 def check_learns_as_it_plays(
     algorithm: AbstractAlgorithm, policy: AbstractExplicitPolicy | AbstractComparablePolicy, obs_dim: int
 ) -> None:
-    """Raise ``MaxEntError`` if a policy that learns is another one than the same policy when it plays.
+    """Raise ``MaxEntError`` if the probabilities of a policy differ between training mode and evaluation mode.
 
-    With batch normalization a minibatch would be normalized by its own statistics and the rollout by running ones, with
-    dropout another part of it would be left out: a ratio to the policy that played were not 1 before the first step, and the
-    mean of ``grad log pi`` over the actions played not zero.
+    Batch normalization uses the statistics of the minibatch in training and running statistics in a rollout; dropout
+    leaves out other units in every pass.  Then the probability ratio to the policy that collected the rollout would not
+    be 1 before the first update, and the mean of ``grad log pi`` over the actions would not be zero.
     """
     name, probe = type(policy).__name__, copy.deepcopy(policy).train()
     before = {buffer: state.clone() for buffer, state in probe.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        obs = torch.randn(256, obs_dim)  # many, since dropout may be rare
+        obs = torch.randn(256, obs_dim)  # many, because dropout may be rare
         if isinstance(probe, AbstractExplicitPolicy):
             action = probe.distribution(obs).sample()
             change = probe.distribution(obs).log_prob(action) - probe.distribution(obs).log_prob(action)
@@ -73,18 +73,18 @@ def check_learns_as_it_plays(
     moved = [buffer for buffer, state in probe.named_buffers() if not torch.equal(state, before[buffer])]
     if moved:
         raise MaxEntError(
-            f"{type(algorithm).__name__} learns from what its very policy played, which running statistics such as {moved[0]} "
-            f"of {name} forbid: give it a network without batch normalization."
+            f"{type(algorithm).__name__} needs the same action probabilities in training and in rollouts, but {name} has "
+            f"running statistics such as {moved[0]}: use a network without batch normalization."
         )
     if change.abs().max() > 1e-6:
         raise MaxEntError(
-            f"{type(algorithm).__name__} learns from what its very policy played, but {name} tells other probabilities each "
-            f"time that it is asked: give it a network without dropout."
+            f"{type(algorithm).__name__} needs the same action probabilities in training and in rollouts, but those of "
+            f"{name} change from call to call: use a network without dropout."
         )
 
 
 def clip_gradients(optimizers: dict[str, Optimizer], norm: float) -> dict[str, Optimizer]:
-    """The same optimizers, each of which shortens its gradient to ``norm`` before a step."""
+    """The same optimizers; each clips the norm of its gradient to ``norm`` before every step."""
 
     def clip(optimizer: Optimizer, *_: Any) -> None:
         nn.utils.clip_grad_norm_([each for group in optimizer.param_groups for each in group["params"]], norm)
@@ -95,21 +95,21 @@ def clip_gradients(optimizers: dict[str, Optimizer], norm: float) -> dict[str, O
 
 
 class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
-    """A policy that tells probabilities, and learns from its own rollouts.
+    """An algorithm that learns from rollouts of a policy with explicit action probabilities.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space, finite or continuous.
         policy: builds the policy.
         temperature: builds alpha, the weight of entropy, from ``actions``.
-        entropy_objective: builds the weight of later states' entropies.
-        optimizers: how to optimize the networks.
-        discount: gamma.
-        max_grad_norm: the gradient of each network is shortened to this norm.
+        entropy_objective: builds the rule for the entropies of later states.
+        optimizers: optimizers and learning-rate schedules of the networks.
+        discount: gamma in [0, 1].
+        max_grad_norm: largest norm of each network's gradient, after clipping.
 
     Raises:
-        MaxEntError: for a norm that is not positive, or a policy that cannot tell probabilities or learns as another one than
-            plays, by batch normalization or dropout.
+        MaxEntError: for a norm that is not positive, or a policy without explicit probabilities, or with batch
+            normalization or dropout.
     """
 
     feeding: AbstractFeeding = Rollouts()
@@ -133,11 +133,11 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
 
     @abstractmethod
     def estimate_advantages(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
-        """What every action of a rollout was worth; without gradients.
+        """The advantages and returns of all actions in a rollout; called without gradients.
 
         Args:
-            rollout: on the learner's device.
-            reward: its rewards, each with what the entropy of the state behind it is worth.
+            rollout: the rollout, on the device of the algorithm.
+            reward: its rewards; each includes the discounted, weighted entropy of the next state.
         """
 
     def build_optimizers(self) -> dict[str, Optimizer]:
@@ -148,7 +148,7 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
 
     @torch.no_grad()
     def sample(self, rollout: Rollout) -> Sample:
-        """The actions ``[time * env]`` of a rollout with their advantages."""
+        """The actions of a rollout with their advantages, ``[time * env]``."""
         with frozen_statistics(self):
             weight = self.entropy_objective.later_entropy_weight(self.temperature())
             later = weight * self.distribution(rollout.next_obs).entropy().view_as(rollout.reward)
@@ -157,7 +157,7 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
             )
 
     def distribution(self, obs: Float[Tensor, "*batch obs_dim"]) -> AbstractDistribution:
-        """The policy in every one of the states, of whatever shape."""
+        """The distribution over actions in all states, as one flat batch."""
         return self.policy.distribution(obs.flatten(0, -2))
 
     def _act(self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool) -> Float[Tensor, "batch action_dim"]:
@@ -166,14 +166,15 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
 
 
 class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
-    """A policy and V, an optimizer each; actions are judged by generalized advantages.
+    """An on-policy algorithm with V and generalized advantage estimates.
 
-    V is what a state is worth before its own entropy: ``V(s) = E_pi[Q(s,a)]``, where Q pays for the entropies of later
-    states as the objective wants it.
+    V does not include the entropy of its own state: ``V(s) = E_pi[Q(s,a)]``, where Q includes the entropies of later
+    states with the weight of the entropy objective.
 
     Args:
         value: builds V from ``obs_dim``.
-        gae_lambda: lambda in [0, 1] of Schulman et al. 2016; 1 sums the rewards up to the end of the rollout.
+        gae_lambda: lambda in [0, 1] of generalized advantage estimation (Schulman et al. 2016); 1 sums all rewards up
+            to the end of the rollout.
 
     Raises:
         MaxEntError: for a lambda outside [0, 1].
@@ -203,11 +204,11 @@ class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
         return Sample(obs, action, advantage.flatten(), (advantage + value).flatten())
 
     def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
-        """``value``, and ``value_bias``: the mean over time of ``V(s_t)`` less the discounted return that followed, in
-        which later entropies count as in the objective.
+        """Entropies, ``value`` and ``value_bias``, the mean over time of ``V(s_t)`` minus the discounted return.
 
-        Where a time limit cut the episode, V of its last state stands for the rest, which hides a share
-        ``gamma^(T - t)`` of the bias at time t.
+        The return includes later entropies with the weight of the entropy objective.  If a time limit ended the
+        episode, V of the last state replaces the missing rest of the return.  This hides a share ``gamma^(T - t)`` of
+        the bias at time t.
         """
         value, entropy = self.value(episode.obs), self.distribution(episode.obs).entropy()
         weight = self.entropy_objective.later_entropy_weight(self.temperature())

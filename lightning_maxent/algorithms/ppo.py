@@ -45,13 +45,14 @@ class PPO(AdvantageAlgorithm):
         value: builds V from ``obs_dim``.
         temperature: builds alpha, the weight of entropy, from ``actions``.
         entropy_objective: builds the rule for the entropies of later states.
-        optimizers: how to optimize the networks.
-        discount: gamma; .99 in the paper's table 3.
-        gae_lambda: lambda in [0, 1]; .95 in table 3.
-        clip: the ratio of probabilities is clipped to ``[1 - clip, 1 + clip]``; .2 in table 3.
-        epochs: passes over a rollout; 10 in table 3.
-        minibatches: number of minibatches into which every pass splits the shuffled rollout; 32 in table 3.
-        max_grad_norm: the gradient of each network is clipped to this norm; .5 is common practice, not from the paper.
+        optimizers: optimizers and learning-rate schedules of the networks.
+        discount: gamma in [0, 1]; .99 in table 3 of Schulman et al. 2017b.
+        gae_lambda: lambda in [0, 1] of the advantages; .95 in table 3 of Schulman et al. 2017b.
+        clip: half the width of the interval ``[1 - clip, 1 + clip]`` that the ratio of probabilities is clipped to; .2 in
+            table 3 of Schulman et al. 2017b.
+        epochs: number of passes over a rollout; 10 in table 3 of Schulman et al. 2017b.
+        minibatches: number of minibatches per pass over the shuffled rollout; 32 in table 3 of Schulman et al. 2017b.
+        max_grad_norm: largest norm of each network's gradient, after clipping; .5 is common practice.
 
     Raises:
         MaxEntError: if ``clip`` or ``max_grad_norm`` is not positive, ``epochs`` or ``minibatches`` is less than 1,

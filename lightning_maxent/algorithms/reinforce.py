@@ -37,10 +37,10 @@ class REINFORCE(OnPolicyAlgorithm):
         policy: builds the policy.
         temperature: builds alpha, the weight of entropy, from ``actions``.
         entropy_objective: builds the rule for the entropies of later states.
-        optimizers: how to optimize the networks.
-        discount: gamma.
-        max_grad_norm: the gradient of each network is clipped to this norm.
-        baseline_decay: the factor of the old b after an episode, in [0, 1); .9 in Williams & Peng 1991.
+        optimizers: optimizers and learning-rate schedules of the networks.
+        discount: gamma in [0, 1].
+        max_grad_norm: largest norm of each network's gradient, after clipping.
+        baseline_decay: factor in [0, 1) of the old baseline after every episode; .9 in Williams & Peng 1991.
 
     Raises:
         MaxEntError: for a decay outside [0, 1).

@@ -1,4 +1,4 @@
-"""Relative entropy pathwise policy optimization: a soft Q from the policy's own rollouts, and steps within a divergence."""
+"""Relative entropy pathwise policy optimization (REPPO)."""
 
 import copy
 import math
@@ -37,7 +37,7 @@ from lightning_maxent.transition import Rollout
 
 
 class SoftReturnSample(NamedTuple):
-    """Actions played and the soft returns that Q regresses on."""
+    """Actions of a rollout and the soft returns, the regression targets of Q."""
 
     obs: Float[Tensor, "batch obs_dim"]
     action: Float[Tensor, "batch action_dim"]
@@ -45,11 +45,13 @@ class SoftReturnSample(NamedTuple):
 
 
 class TrustRegion(nn.Module):
-    """The constraint ``KL(played || new) <= bound`` in every state, and its learned multiplier.
+    """The constraint ``KL(old || new) <= bound`` in every state, with a learned multiplier.
+
+    The old policy is the one that collected the rollout.
 
     Args:
-        bound: in nats; .1 in the published code of Voelcker et al. 2025.
-        initial: the multiplier at the start; .01 there.
+        bound: largest divergence in nats; .1 in the published code of Voelcker et al. 2025.
+        initial: initial value of the multiplier; .01 in the published code of Voelcker et al. 2025.
     """
 
     def __init__(self, bound: float = 0.1, initial: float = 0.01):
@@ -64,33 +66,36 @@ class TrustRegion(nn.Module):
         return self.log_multiplier.exp()
 
     def loss(self, divergence: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """What the multiplier's optimizer descends: it grows where the bound is passed."""
+        """The loss of the multiplier; a divergence above the bound makes the multiplier grow."""
         return self() * (self.bound - divergence).detach()
 
 
 class REPPO(ActorCritic):
-    """Voelcker et al. 2025 (arXiv 2507.11019v4), without its auxiliary loss on the critic's features.
+    """On-policy soft Q, and a policy within a trust region.  Voelcker et al. 2025 (arXiv 2507.11019v4).
 
-    Q regresses on the soft lambda-returns of every rollout; the policy climbs ``Q - alpha log pi`` by reparameterized
-    actions in the states where it is still within the trust region of the one that played, and returns to it elsewhere.
+    Q regresses on the soft lambda-returns of every rollout.  In states inside the trust region, the policy maximizes
+    ``Q - alpha log pi`` with reparameterized actions.  In states outside, it minimizes its divergence from the policy
+    that collected the rollout.  The auxiliary loss of the paper, on the features of the critic, is left out.
 
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
-        critic: builds Q; a histogram learned by cross-entropy in the paper.
-        policy: builds the policy, one that can tell its divergence from an earlier one.
-        temperature: builds alpha from ``actions``; learned in the paper, to ``-dim / 2`` nats in its code.
-        trust_region: builds the constraint.
-        optimizers: how to optimize the networks.
-        discount: gamma; .99 in the published code.
-        gae_lambda: lambda in [0, 1]; .95 there.
-        epochs: passes over a rollout; 4 there.
-        minibatches: into which a rollout is shuffled in every pass; 128 there, of 1,024 steps each.
-        max_grad_norm: the gradient of each network is shortened to this norm; .5 there.
+        critic: builds the critic Q; a categorical distribution with a cross-entropy loss in Voelcker et al. 2025.
+        policy: builds the policy, a subclass of ``AbstractComparablePolicy``.
+        temperature: builds alpha, the weight of entropy, from ``actions``; learned in Voelcker et al. 2025, with a
+            target entropy of ``-dim / 2`` nats in their code.
+        trust_region: builds the constraint on the divergence of the policy.
+        optimizers: optimizers and learning-rate schedules of the networks.
+        discount: gamma in [0, 1]; .99 in the code of Voelcker et al. 2025.
+        gae_lambda: lambda in [0, 1] of the lambda-returns; .95 in the code of Voelcker et al. 2025.
+        epochs: number of passes over a rollout; 4 in the code of Voelcker et al. 2025.
+        minibatches: number of minibatches per pass over the shuffled rollout; 128 of 1,024 steps each in the code of
+            Voelcker et al. 2025.
+        max_grad_norm: largest norm of each network's gradient, after clipping; .5 in the code of Voelcker et al. 2025.
 
     Raises:
-        MaxEntError: for finite actions, a policy that cannot be compared or has batch normalization or dropout, or numbers that
-            cannot be.
+        MaxEntError: for finite actions, a policy of another class or with batch normalization or dropout, or a number
+            out of range.
     """
 
     networks = ("critic", "policy", "temperature", "trust_region")
@@ -115,8 +120,8 @@ class REPPO(ActorCritic):
         super().__init__(obs_dim, actions, critic, policy, temperature, optimizers, discount)
         if not isinstance(self.policy, AbstractComparablePolicy):
             raise MaxEntError(
-                f"{type(self.policy).__name__} cannot tell its divergence from an earlier policy, which REPPO needs: use "
-                f"SquashedGaussian, or derive your policy from AbstractComparablePolicy."
+                f"{type(self.policy).__name__} has no method divergence, which REPPO needs: use SquashedGaussian, or a "
+                f"subclass of AbstractComparablePolicy."
             )
         check_divergence(self.policy, obs_dim)
         check_learns_as_it_plays(self, self.policy, obs_dim)
@@ -129,7 +134,7 @@ class REPPO(ActorCritic):
         return clip_gradients(super().build_optimizers(), self.max_grad_norm)
 
     def prepare(self, data: Rollout) -> SoftReturnSample:
-        """The actions of a rollout with their soft returns; the trust region is around the policy of this moment."""
+        """The actions of a rollout with their soft returns; the trust region is then around the current policy."""
         self.played_policy.load_state_dict(self.policy.state_dict())
         obs, action = data.obs.flatten(0, 1), data.action.flatten(0, 1)
         return SoftReturnSample(obs, action, self.soft_returns(data).flatten())
@@ -138,8 +143,8 @@ class REPPO(ActorCritic):
     def soft_returns(self, rollout: Rollout) -> Float[Tensor, "time env"]:
         """``G_t = r_t + gamma (lambda G_{t+1} + (1 - lambda) Q(s',a') - alpha log pi(a'|s'))`` with a fresh ``a'``.
 
-        ``Q(s',a')`` is the mean of the critic's ``target``, since it enters a backup.
-        At the end of an episode or of the rollout lambda counts as 0; behind a terminal state is nothing.
+        ``Q(s',a')`` is the mean of ``critic.target``, because it enters the backup.  At the end of an episode or of the
+        rollout, lambda is 0.  The value of a terminal state is 0.
         """
         with frozen_statistics(self):
             next_obs = rollout.next_obs.flatten(0, 1)
@@ -147,7 +152,8 @@ class REPPO(ActorCritic):
             q = self.critic.target(self.critic(next_obs, action)).mean()
             value = soft_value(q, log_prob, self.temperature()).view_as(rollout.reward)
         target = soft_bellman_target(rollout.reward, rollout.terminated, value, self.discount)
-        expected = q.view_as(rollout.reward).roll(1, 0)  # of each row, by the one before; of no account at a start
+        # At the start of an episode the row before is unrelated, but ``expected`` cancels out of every return.
+        expected = q.view_as(rollout.reward).roll(1, 0)  # Q(s_t, a') of the row before
         decay = self.discount * self.gae_lambda
         return expected + generalized_advantages(target - expected, rollout.done, decay)
 
@@ -177,4 +183,4 @@ class REPPO(ActorCritic):
         }
 
     def follow_targets(self) -> None:
-        """Nothing follows: Q is asked for returns once, before the passes over a rollout."""
+        """Does nothing, because there is no target network: returns are computed once, before the updates."""

@@ -24,13 +24,13 @@ class SAC(ActorCritic):
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
-        critic: builds Q.
+        critic: builds the critic Q.
         policy: builds the policy.
-        temperature: builds alpha from ``actions``.
+        temperature: builds alpha, the weight of entropy, from ``actions``.
         target: builds the target network of Q.
-        optimizers: how to optimize the networks.
+        optimizers: optimizers and learning-rate schedules of the networks.
         policy_delay: number of updates of Q per update of policy and temperature.
-        discount: gamma; .99 in table 1 of the paper.
+        discount: gamma in [0, 1]; .99 in table 1 of Haarnoja et al. 2018b.
     """
 
     networks = ("critic", "policy", "temperature")

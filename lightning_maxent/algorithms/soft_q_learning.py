@@ -21,12 +21,12 @@ class SoftQLearning(QLearning):
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be finite.
-        critic: builds Q.
-        temperature: builds alpha from ``actions``.
+        critic: builds the critic Q.
+        temperature: builds alpha, the weight of entropy, from ``actions``.
         target: builds the target network of Q.
-        exploration: builds the rule for actions that collect data.
-        optimizers: how to optimize the networks.
-        discount: gamma.
+        exploration: builds the rule for actions that collect training data.
+        optimizers: optimizers and learning-rate schedules of the networks.
+        discount: gamma in [0, 1].
     """
 
     networks = ("critic", "temperature")

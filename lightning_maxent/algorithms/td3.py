@@ -27,15 +27,16 @@ class TD3(DeterministicAlgorithm):
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
-        critic: builds Q; in the paper, the minimum of two.
+        critic: builds the critic Q; the minimum of two Q in Fujimoto et al. 2018.
         policy: builds the policy, ``[batch, obs_dim] -> [batch, action_dim]`` in [-1, 1], from ``obs_dim`` and
             ``action_dim``.
-        noise: builds the noise on actions that collect data; standard deviation .1 in appendix C of the paper.
+        noise: builds the noise on actions that collect training data; standard deviation .1 in appendix C of
+            Fujimoto et al. 2018.
         smoothing: builds the noise on the next action in the backup.
         target: builds the target networks.
-        optimizers: how to optimize the networks.
-        policy_delay: number of updates of Q per update of the policy; 2 in section 6.1 of the paper.
-        discount: gamma; .99 in the paper.
+        optimizers: optimizers and learning-rate schedules of the networks.
+        policy_delay: number of updates of Q per update of the policy; 2 in section 6.1 of Fujimoto et al. 2018.
+        discount: gamma in [0, 1]; .99 in Fujimoto et al. 2018.
     """
 
     def __init__(

@@ -31,14 +31,14 @@ class ValueSAC(ActorCritic):
     Args:
         obs_dim: size of the flattened observation.
         actions: the action space; must be continuous.
-        critic: builds Q.
+        critic: builds the critic Q.
         policy: builds the policy.
         value: builds V from ``obs_dim``.
-        temperature: builds alpha from ``actions``.
-        target: builds the target network of V; not a joint pass, which is for critics.
-        optimizers: how to optimize the networks.
+        temperature: builds alpha, the weight of entropy, from ``actions``.
+        target: builds the target network of V; any class but a joint pass, which needs a critic.
+        optimizers: optimizers and learning-rate schedules of the networks.
         policy_delay: number of updates of Q per update of policy and temperature.
-        discount: gamma; .99 in table 1 of the paper.
+        discount: gamma in [0, 1]; .99 in table 1 of Haarnoja et al. 2018a.
 
     Raises:
         MaxEntError: for finite actions, or a target that needs a joint pass of the critic.

@@ -1,4 +1,4 @@
-"""When a checkpoint is saved: the last state of a run, and the best weights so far."""
+"""Checkpoints: the last state of a run, and the best weights so far."""
 
 import contextlib
 import math
@@ -28,16 +28,16 @@ from lightning_maxent.run_data import RunData, data_of
 class StepCheckpoint(ModelCheckpoint):
     """Keeps ``last.ckpt``, from which a run can resume.
 
-    It is saved whenever the clock of environment steps crosses a multiple of ``every_n_steps``, at the end, and when the run
-    stops for any reason.  Lightning's own callback tests ``global_step % n == 0`` and misses a clock that jumps over the
-    multiple.  The checkpoint holds PyTorch's random states (see ``RandomStates``).
+    It saves when the environment steps reach or pass a multiple of ``every_n_steps``, at the end, and when the run
+    stops for any reason.  Lightning's callback would save only at exact multiples, which a round of several environment
+    steps can pass over.  The checkpoint holds PyTorch's random states (see ``RandomStates``).
 
-    Where an evaluation follows, the save waits for it, so that the checkpoint knows the best return so far.  An evaluation
-    that was cut short is played when the run resumes.  Every run ends with an evaluation, also where
-    ``check_val_every_n_epoch`` would leave out the last one.  A dry run (``fast_dev_run``) saves nothing.
+    If an evaluation follows, the checkpoint is saved after it, so that it contains the best return so far.  If an
+    evaluation was interrupted, it is repeated when the run resumes.  Every run ends with an evaluation, even if
+    ``check_val_every_n_epoch`` does not provide for it.  A dry run (``fast_dev_run``) saves nothing.
 
     Args:
-        every_n_steps: environment steps between two saves.
+        every_n_steps: number of environment steps between two saves.
 
     Raises:
         MaxEntError: for an ``every_n_steps`` below 1.
@@ -48,12 +48,12 @@ class StepCheckpoint(ModelCheckpoint):
             raise MaxEntError(f"checkpoint.every_n_steps must be at least 1, but is {every_n_steps}.")
         super().__init__(save_last=True, save_top_k=0, enable_version_counter=False)
         self.every_n_steps = every_n_steps
-        self._saved_steps = math.inf  # until training starts, nothing may replace the file that is there
-        self._evaluated_steps = 0  # environment steps at the last evaluation that was finished
+        self._saved_steps = math.inf  # no save before training starts: it would replace an older file
+        self._evaluated_steps = 0  # environment steps at the last complete evaluation
         self._random_states = RandomStates()
 
     def state_dict(self) -> dict[str, Any]:
-        """Random states, and when the run was last evaluated."""
+        """Random states, and the environment steps at the last evaluation."""
         return self._random_states.state_dict() | {"evaluated": self._evaluated_steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ class StepCheckpoint(ModelCheckpoint):
             self._save_if_due(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Nothing: environment steps decide."""
+        """Does nothing, because saves depend on environment steps, not on epochs."""
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._random_states.hold()
@@ -91,11 +91,11 @@ class StepCheckpoint(ModelCheckpoint):
         self._save(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Save, unless the exception came in the middle of a round: then the checkpoint before it stays."""
+        """Save, unless the exception came in the middle of a round; then the previous checkpoint is kept."""
         data = data_of(trainer)
         whole = data is None or data.env_steps == trainer.global_step
         if whole and not isinstance(exception, CheckpointNotSavedError | DivergedError):
-            in_evaluation = self._random_states.held  # which plays with the averaged weights
+            in_evaluation = self._random_states.held  # evaluation uses averaged weights
             averaged = averaged_weights_exchanged(trainer) if in_evaluation else contextlib.nullcontext()
             with contextlib.suppress(DivergedError), averaged:  # a DivergedError would hide the exception
                 self._save(trainer)
@@ -104,7 +104,7 @@ class StepCheckpoint(ModelCheckpoint):
         self._saved_steps = math.inf
 
     def _save_if_due(self, trainer: pl.Trainer) -> None:
-        """At a multiple; and at the last step, since weights may be averaged in place when training ends."""
+        """Save at multiples of ``every_n_steps``, and at the last step, before averaged weights replace current ones."""
         if trainer.should_stop or trainer.global_step // self.every_n_steps > self._saved_steps // self.every_n_steps:
             self._save(trainer)
 
@@ -114,20 +114,20 @@ class StepCheckpoint(ModelCheckpoint):
             self._saved_steps = trainer.global_step
 
     def _warn_of_a_full_disk(self, trainer: pl.Trainer) -> None:
-        """A warning now is worth more than a failure hours later, when the buffer has grown."""
+        """Warn if the disk has too little space for two copies of the full replay buffer."""
         data, folder = data_of(trainer), Path(str(self.dirpath))
         needed, left = 2 * data.saved_bytes if data else 0, disk_left(folder)
         if left is not None and needed > left + bytes_on_disk(folder / f"last.ckpt{BESIDE}"):
             rank_zero_warn(
-                f"Checkpoints will take {in_words(needed)} on the disk of {folder}, for the replay buffer and the one that it "
-                f"replaces, but there are {in_words(left)} left: make room, or begin with a lower data.capacity or another "
+                f"Checkpoints need up to {in_words(needed)} in {folder}, for the replay buffer and its previous copy, but "
+                f"only {in_words(left)} are left: free disk space, or start with a lower data.capacity or another "
                 f"--runs_dir."
             )
 
     # ---- evaluations that Lightning leaves out ----------------------------------------------------------------------
 
     def _resume(self, trainer: pl.Trainer, data: RunData) -> None:
-        """Let the clock say which epoch it is, and play an evaluation that was cut short."""
+        """Compute the epoch from the environment steps, and repeat an interrupted evaluation."""
         if trainer.global_step:
             continue_epochs(trainer, data.eval_interval)
         interval = data.eval_interval * (trainer.check_val_every_n_epoch or 1)
@@ -135,7 +135,7 @@ class StepCheckpoint(ModelCheckpoint):
             evaluate_now(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The evaluation at the end of the run, where it is still to come."""
+        """Run the evaluation at the end of the run, if Lightning did not."""
         if self._owes_evaluation(trainer):
             self._random_states.restore()
             evaluate_now(trainer)
@@ -146,9 +146,9 @@ class StepCheckpoint(ModelCheckpoint):
 
 
 class BestCheckpoint(ModelCheckpoint, NeverRefused):
-    """Keeps ``best.ckpt``: the weights, without optimizers and buffer, of the highest ``eval/return_mean`` so far.
+    """Keeps ``best.ckpt``, the weights with the highest ``eval/return_mean`` so far, without optimizers and buffer.
 
-    Where weights are averaged, these are the averaged ones, which were evaluated.
+    If a callback averages weights, these are the averaged weights, which were evaluated.
     """
 
     def __init__(self) -> None:
@@ -157,14 +157,14 @@ class BestCheckpoint(ModelCheckpoint, NeverRefused):
             monitor="eval/return_mean",
             mode="max",
             save_weights_only=True,
-            save_on_train_epoch_end=False,  # right after an evaluation, and only then
+            save_on_train_epoch_end=False,  # only after an evaluation
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a run that goes on
+            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a resumed run
             super().setup(trainer, pl_module, stage)
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
@@ -172,7 +172,7 @@ class BestCheckpoint(ModelCheckpoint, NeverRefused):
             super()._save_checkpoint(trainer, filepath)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the best score, also in a folder that was moved; a run without a ``best.ckpt`` has none."""
+        """Restore the best score, also if the folder was moved; without a ``best.ckpt`` there is no best score."""
         path, score = str(Path(str(self.dirpath)) / "best.ckpt"), state_dict["best_model_score"]
         if score is not None and Path(path).is_file():
             here = {"dirpath": self.dirpath, "best_model_path": path, "kth_best_model_path": path}

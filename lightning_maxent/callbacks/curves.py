@@ -1,4 +1,4 @@
-"""The run as one picture."""
+"""Plots the metrics of a run in one figure."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from lightning_maxent.metrics_file import STEP
 
 PANELS = {
     "return": ("eval/return_mean", "eval/sampled_return_mean", "train/return_mean"),
-    "soft return": ("eval/soft_return_mean",),  # of rewards as the learner sees them
+    "soft return": ("eval/soft_return_mean",),  # with scaled rewards
     "entropy (nats)": ("eval/entropy_mean", "entropy", "entropy_target"),
     "temperature": ("temperature",),
     "Q or V, and its bias": ("eval/q_mean", "eval/q_bias_mean", "eval/value_mean", "eval/value_bias_mean"),
@@ -21,10 +21,10 @@ PANELS = {
 
 
 class Curves(pl.Callback):
-    """Draws ``curves.png`` beside ``metrics.csv`` when the run ends, or stops for any reason."""
+    """Draws ``curves.png`` next to ``metrics.csv`` when the run ends or stops for any reason."""
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":  # after the evaluation that ends the run
+        if stage == "fit":  # after the last evaluation
             self._draw(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -39,12 +39,12 @@ class Curves(pl.Callback):
                     logger.save()
                     if logger.path.exists():
                         draw_curves(logger.path, picture)
-                except Exception as error:  # whatever it is: the checkpoint is yet to be saved
+                except Exception as error:  # any error: the checkpoint must still be saved
                     rank_zero_warn(f"{picture} was not drawn: {error}")
 
 
 def draw_curves(metrics: Path, picture: Path) -> None:
-    """Draw the columns of a ``metrics.csv`` over environment steps, one panel per kind of measurement."""
+    """Plot the columns of a ``metrics.csv`` over environment steps, one panel for each group in ``PANELS``."""
     table = np.genfromtxt(
         metrics, delimiter=",", names=True, deletechars="", replace_space=" ", ndmin=1, encoding="utf-8"
     )

@@ -1,4 +1,4 @@
-"""Ctrl-C between rounds, not within one."""
+"""Stops a run after the current round on Ctrl-C."""
 
 import shlex
 import signal
@@ -12,8 +12,9 @@ from lightning_maxent.lightning_internals import is_dry_run
 
 
 class GracefulInterrupt(pl.Callback):
-    """The first Ctrl-C lets the round in hand finish and then stops the run, so that the checkpoint saved on the way
-    out is that of a whole round; a second one stops at once.
+    """Stops a run after the current round on the first Ctrl-C, and at once on the second.
+
+    So the checkpoint that is saved at the stop is that of a complete round.
     """
 
     def __init__(self) -> None:
@@ -23,12 +24,12 @@ class GracefulInterrupt(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         try:
             self._previous = signal.signal(signal.SIGINT, self._ask)
-        except ValueError:  # not the main thread: whoever owns the signal keeps it
+        except ValueError:  # only the main thread can handle signals
             self._previous = None
 
     def _ask(self, signum: int, frame: Any) -> None:
         self._asked = True
-        print("\nStopping after the round in hand; Ctrl-C once more stops at once.")
+        print("\nStopping after the current round; press Ctrl-C again to stop at once.")
         signal.signal(signal.SIGINT, self._previous)
 
     def _stop_if_asked(self) -> None:
@@ -47,9 +48,9 @@ class GracefulInterrupt(pl.Callback):
             folder = Path(trainer.default_root_dir)
             path = str(folder / "checkpoints" / "last.ckpt")
             command = f"lightning-maxent fit --ckpt_path {shlex.quote(path)}"
-            if not (folder / "config.yaml").exists():  # not begun from the command line
+            if not (folder / "config.yaml").exists():  # not started from the command line
                 command = f"trainer.fit(model, data, ckpt_path={path!r}), with a new trainer, model and data"
-            print(f"Stopped at {trainer.global_step:,} environment steps; go on with: {command}")
+            print(f"Stopped at {trainer.global_step:,} environment steps.  To resume: {command}")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._previous is not None and not self._asked:

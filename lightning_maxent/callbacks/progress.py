@@ -1,4 +1,4 @@
-"""Progress in what the run is measured in."""
+"""A progress bar of environment steps."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lightning_maxent.progress import progress
 
 
 class EnvStepProgress(ProgressBar):
-    """Environment steps, their speed and the latest evaluation return: a bar on a terminal, else a line now and then."""
+    """Shows environment steps, speed and the last evaluation return: a bar in a terminal, else lines of text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class EnvStepProgress(ProgressBar):
             self._bar.set_postfix_str(f"eval/return {mean:.1f} ± {std:.1f}", refresh=False)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """End with where the run stands, before anything is said of the exception."""
+        """Close the bar at the current step before the exception is printed."""
         if self._bar is not None:
             self._bar.update(trainer.global_step - self._bar.n)
             self._close()

@@ -1,4 +1,4 @@
-"""Learn from what another run has met."""
+"""Training on the recorded transitions of another run."""
 
 from pathlib import Path
 from typing import NoReturn
@@ -12,19 +12,21 @@ from lightning_maxent.transition import Transition
 
 
 class RecordedData(pl.Callback):
-    """Gives an agent the data of another run, step by step, in place of what it would have met by its own actions.
+    """Replaces the data of a run by the transitions of another run, in their order.
 
-    Both then learn from the same transitions at the same times, and what differs is what they make of them ("passive
-    learning", Ostrovski et al. 2021).  Evaluations are played in the environment as ever.
+    The agent's actions have no effect on its training data, so both runs learn from the same transitions at the same
+    environment steps ("passive learning", Ostrovski et al. 2021).  Evaluations are played in the environment.
+
+    If rewards are scaled by returns and the run resumes in the middle of an episode, the rest of this episode counts as
+    a return of its own.
 
     Args:
-        path: a checkpoint of the other run with its replay buffer (``last.ckpt``); of the same environment, with the same
-            arguments, and number of copies side by side.  A run that goes on in the middle of an episode counts what is
-            left of it as a return of its own, where rewards are scaled by returns.
+        path: checkpoint of the other run with its replay buffer (``last.ckpt``), with the same environment, the same
+            keyword arguments and the same ``num_envs``.
 
     Raises:
-        MaxEntError: if there is no such checkpoint, it does not hold all that is asked for, or the algorithm learns from
-            its own rollouts.
+        MaxEntError: if there is no such checkpoint, it does not hold all transitions, it was made with another
+            environment, or the algorithm learns from its own rollouts.
     """
 
     def __init__(self, path: str):
@@ -41,20 +43,20 @@ class RecordedData(pl.Callback):
         if recorded is None:
             self._refuse("holds no replay buffer: give the last.ckpt of a run that learns from one")
         if lost := [name for name in Transition._fields if name not in recorded["replay"]]:
-            self._refuse(f"lacks {' and '.join(lost)}: a file of its .replay folder was lost")
+            self._refuse(f"lacks {' and '.join(lost)}: a file in its .replay folder is missing")
         rows = Transition(*(recorded["replay"][name] for name in Transition._fields))
         steps = len(rows.reward)
         for name in ("env_id", "env_kwargs", "num_envs"):
             there, here = recorded.get(name), getattr(data, name)
             if there not in (None, here):
-                self._refuse(f"was made with {name} {there}, but it is {here} here: both must be of one world")
+                self._refuse(f"was made with {name} {there}, but the configuration has {here}: both runs need the same")
         widths = (rows.obs.shape[-1], rows.action.shape[-1])
         if widths != (data.obs_dim, data.actions.dim):
-            self._refuse(f"has observations and actions of other sizes {widths}: both must be of one world")
+            self._refuse(f"has observations and actions of other sizes {widths}: both runs need the same environment")
         if recorded["env_steps"] > steps:
             self._refuse(
-                f"has lost the first of its {recorded['env_steps']:,} transitions: give it a capacity of as many, to learn "
-                f"from all of them"
+                f"lacks the first of its {recorded['env_steps']:,} transitions: record with a data.capacity of at least "
+                f"this number"
             )
         if trainer.max_steps > steps:
             self._refuse(f"ends at {steps:,} environment steps: set max_steps to no more than that")

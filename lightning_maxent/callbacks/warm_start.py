@@ -1,4 +1,4 @@
-"""Begin a run with the weights of another."""
+"""Starts a run from the weights of another run."""
 
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ from lightning_maxent.run_data import data_of
 
 
 class WarmStart(pl.Callback):
-    """Gives the networks the weights of a checkpoint before training begins; clock, data and optimizers begin anew.
+    """Loads the weights of a checkpoint at the start of a new run.
 
-    Scalings of observations and rewards are those of the checkpoint too, since its networks learned with them.  A run that
-    goes on from its own checkpoint keeps what it has learned since.
+    The scalings of observations and rewards are loaded too, because the networks learned with them.  Environment steps,
+    data and optimizers start anew.  A run that resumes from its own checkpoint ignores this callback.
 
     Args:
-        path: the checkpoint; of a model of the same configuration.
+        path: checkpoint of an algorithm with the same networks and scalings.
 
     Raises:
-        MaxEntError: if there is no such checkpoint, or it was made with another model or other scalings.
+        MaxEntError: if there is no such checkpoint, or its networks or scalings are different.
     """
 
     def __init__(self, path: str):

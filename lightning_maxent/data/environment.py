@@ -83,12 +83,12 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         num_envs: number of parallel copies of the environment.
         steps_per_round: number of environment steps per round, summed over all copies.
         eval_interval: number of environment steps between two evaluations.
-        eval_episodes: number of episodes per evaluation with deterministic actions; as many follow with sampled actions.
+        eval_episodes: number of episodes per evaluation with deterministic actions, and again with sampled actions.
         eval_envs: number of environments for evaluation, at most one per episode; null for up to 16.  With 0, the
             training environments are used: their episodes are cut off and start anew after the evaluation, and an
             environment without a time limit gets one of 10,000 steps.
-        max_joint_actions: largest number of combinations of a MultiDiscrete action that becomes one Discrete action; with
-            more combinations, its parts become independent factors.
+        max_joint_actions: largest number of combinations for which a MultiDiscrete action becomes one Discrete action;
+            beyond it, the parts of the action become independent factors.
         action_bounds: [low, high], which replace the infinite bounds of a Box action space; finite bounds stay.
         observation_scaling: builds the scaling of observations from ``obs_dim``.
         reward_scaling: builds the scaling of rewards from ``num_envs``.
@@ -261,7 +261,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         return EpisodeStream(partial(self._play, {True: "mode", False: "sample"}), self.eval_episodes)
 
     def test_dataloader(self) -> EpisodeStream:
-        """Episodes from other initial states: ``best.ckpt`` has the highest return from those of ``fit``, partly by chance."""
+        """Episodes with other initial states than in ``fit``, whose returns were used to choose ``best.ckpt``."""
         return EpisodeStream(partial(self._play, {True: "test mode", False: "test sample"}), self.eval_episodes)
 
     def _play(self, purposes: dict[bool, str], deterministic: bool) -> Iterator[Episode]:

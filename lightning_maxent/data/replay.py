@@ -54,12 +54,12 @@ class ReplayDataModule(EnvironmentDataModule):
         transform: builds the transform of sampled batches, a class of ``torchrl.envs.transforms``, such as
             ``RewardClipping``, which gets the fields of ``Transition``; null for none.
         eval_interval: number of environment steps between two evaluations.
-        eval_episodes: number of episodes per evaluation with deterministic actions; as many follow with sampled actions.
+        eval_episodes: number of episodes per evaluation with deterministic actions, and again with sampled actions.
         eval_envs: number of environments for evaluation, at most one per episode; null for up to 16.  With 0, the
             training environments are used: their episodes are cut off and start anew after the evaluation, and an
             environment without a time limit gets one of 10,000 steps.
-        max_joint_actions: largest number of combinations of a MultiDiscrete action that becomes one Discrete action; with
-            more combinations, its parts become independent factors.
+        max_joint_actions: largest number of combinations for which a MultiDiscrete action becomes one Discrete action;
+            beyond it, the parts of the action become independent factors.
         action_bounds: [low, high], which replace the infinite bounds of a Box action space; finite bounds stay.
         observation_scaling: builds the scaling of observations from ``obs_dim``.
         reward_scaling: builds the scaling of rewards from ``num_envs``.
@@ -141,8 +141,8 @@ class ReplayDataModule(EnvironmentDataModule):
             sampler = self.make_sampler()
         if isinstance(sampler, PrioritizedSampler):
             raise MaxEntError(
-                f"The sampler {type(sampler).__name__} needs priorities of transitions, which no algorithm here computes: "
-                f"choose RandomSampler or SamplerWithoutReplacement of torchrl.data.replay_buffers.samplers."
+                f"The sampler {type(sampler).__name__} needs priorities, which no algorithm here computes: choose "
+                f"RandomSampler or SamplerWithoutReplacement of torchrl.data.replay_buffers.samplers."
             )
         return sampler
 
@@ -162,7 +162,7 @@ class ReplayDataModule(EnvironmentDataModule):
         return FLOAT * (2 * self.obs_dim + self.actions.dim + 1) + 1
 
     def replace_environment_by(self, rows: Transition) -> None:
-        """Use the transitions ``[time x env]`` of another run, from its first step on, in place of the environments."""
+        """Replace the environments by the transitions ``[time x env]`` of another run, from its first step on."""
         self._check_resumed()
         self.runner = Recording(rows, self.num_envs, self.env_steps)
 
@@ -236,9 +236,9 @@ class ReplayDataModule(EnvironmentDataModule):
     def _take(self, rows: dict[str, Tensor], cursor: int) -> None:
         """Fill the empty buffer with saved rows; the row at ``cursor`` is the oldest.
 
-        If the saved buffer was full and the capacity is unchanged, every row keeps its position, so that the run draws the
-        same batches as without interruption.  Otherwise rows are stored from the oldest to the newest, and the newest are
-        kept if not all fit.
+        If the saved buffer was full and the capacity is unchanged, every row keeps its position, so that the run draws
+        the same batches as without interruption.  Otherwise rows are stored from the oldest to the newest, and the
+        newest are kept if not all fit.
         """
         assert self.buffer is not None
         size = len(rows["reward"])

@@ -1,4 +1,4 @@
-"""The contracts of a policy: over continuous actions, with a density or without, and over finite ones."""
+"""Base classes of policies: for continuous actions, with or without a density, and for finite actions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -12,23 +12,23 @@ from torch import Tensor, nn
 from lightning_maxent.actions import FiniteActions
 from lightning_maxent.objectives import categorical_entropy, tanh_log_det
 
-CANDIDATES = 16  # among which the densest is the best guess; ours
+CANDIDATES = 16  # samples; the one with the highest density is the deterministic action.  Our choice
 
 
 class AbstractPolicy(nn.Module, ABC):
-    """A distribution over actions in [-1, 1]^action_dim with a density, given an observation."""
+    """A distribution over actions in ``[-1, 1]^action_dim`` with a known density, given an observation."""
 
     @abstractmethod
     def forward(
         self, obs: Float[Tensor, "batch obs_dim"]
     ) -> tuple[Float[Tensor, "batch action_dim"], Float[Tensor, " batch"]]:
-        """A reparameterized sample and its log-density in nats, float32 under every precision."""
+        """A reparameterized sample for every state and its log-density in nats, float32 under every precision."""
 
     @abstractmethod
     def act(
         self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False
     ) -> Float[Tensor, "batch action_dim"]:
-        """Actions to play, without gradients wanted: samples, or the policy's one best guess if ``deterministic``."""
+        """Actions sampled from the policy, or its deterministic actions; gradients are not needed."""
 
     def samples(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
         """``count`` actions for every state."""
@@ -36,7 +36,7 @@ class AbstractPolicy(nn.Module, ABC):
 
 
 class AbstractComparablePolicy(AbstractPolicy, ABC):
-    """A policy that can tell how far it has moved away from an earlier one of the same class."""
+    """A policy with a divergence from an earlier policy of the same class."""
 
     @abstractmethod
     def divergence(self, obs: Float[Tensor, "batch obs_dim"], earlier: Any) -> Float[Tensor, " batch"]:
@@ -44,11 +44,11 @@ class AbstractComparablePolicy(AbstractPolicy, ABC):
 
 
 class AbstractSampler(nn.Module, ABC):
-    """A distribution over actions in [-1, 1]^action_dim to draw from, given an observation; its density may be unknown."""
+    """A distribution over actions in ``[-1, 1]^action_dim``, given an observation; its density may be unknown."""
 
     @abstractmethod
     def unsquashed(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
-        """``count`` reparameterized samples ``u`` for every state, float32; the actions are ``tanh(u)``."""
+        """``count`` reparameterized samples ``u`` for every state, float32; actions are ``tanh(u)``."""
 
     def samples(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
         """``count`` actions for every state."""
@@ -56,7 +56,7 @@ class AbstractSampler(nn.Module, ABC):
 
 
 class AbstractSquashedPolicy(AbstractPolicy, AbstractSampler, ABC):
-    """``a = tanh(u)``, where ``u`` has a density.  The change of variables is Haarnoja et al. 2018a, eq. 21."""
+    """A policy ``a = tanh(u)`` where ``u`` has a density.  Change of variables: Haarnoja et al. 2018a, eq. 21."""
 
     @abstractmethod
     def unsquashed_with_log_prob(
@@ -79,7 +79,10 @@ class AbstractSquashedPolicy(AbstractPolicy, AbstractSampler, ABC):
     def act(
         self, obs: Float[Tensor, "batch obs_dim"], deterministic: bool = False
     ) -> Float[Tensor, "batch action_dim"]:
-        """Samples; if ``deterministic``, the densest of the same ``CANDIDATES`` each time: a mean may lie between modes."""
+        """Samples; if ``deterministic``, the sample with the highest density among ``CANDIDATES`` with fixed noise.
+
+        The mean could lie between modes.
+        """
         if not deterministic:
             return self._squashed(obs, 1)[0].squeeze(1)
         with same_noise_each_time(obs.device):
@@ -94,27 +97,27 @@ class AbstractSquashedPolicy(AbstractPolicy, AbstractSampler, ABC):
 
 
 class AbstractDistribution(ABC):
-    """Distributions over actions, one for each of a batch of states; log-probabilities and entropies in nats, float32."""
+    """A batch of distributions over actions, one per state; log-probabilities and entropies are in nats, float32."""
 
     @abstractmethod
     def sample(self) -> Float[Tensor, "batch action_dim"]:
-        """An action for every state, without gradients wanted."""
+        """A sampled action for every state; gradients are not needed."""
 
     @abstractmethod
     def mode(self) -> Float[Tensor, "batch action_dim"]:
-        """The likeliest action of every state."""
+        """The most probable action in every state."""
 
     @abstractmethod
     def log_prob(self, action: Float[Tensor, "batch action_dim"]) -> Float[Tensor, " batch"]:
-        """Of one action for every state."""
+        """The log-probability of the given action in every state."""
 
     @abstractmethod
     def entropy(self) -> Float[Tensor, " batch"]:
-        """Exact."""
+        """The exact entropy in every state."""
 
 
 class FiniteDistribution(AbstractDistribution):
-    """Over finite actions, one-hot for each factor, from log-probabilities ``[batch, action_dim]``."""
+    """Distributions over finite actions, one-hot for each factor, given log-probabilities ``[batch, action_dim]``."""
 
     def __init__(self, actions: FiniteActions, log_probs: Float[Tensor, "batch action_dim"]):
         self._actions, self._log_probs = actions, log_probs
@@ -133,15 +136,15 @@ class FiniteDistribution(AbstractDistribution):
 
 
 class AbstractExplicitPolicy(nn.Module, ABC):
-    """A policy that can tell the probability of any action and its own entropy: what learning on policy needs."""
+    """A policy with known log-probabilities of all actions and known entropy, for on-policy algorithms."""
 
     @abstractmethod
     def distribution(self, obs: Float[Tensor, "batch obs_dim"]) -> AbstractDistribution:
-        """What actions are drawn from in every state."""
+        """The distribution over actions in every state."""
 
 
 class AbstractFinitePolicy(AbstractExplicitPolicy, ABC):
-    """Probabilities of finite actions, given an observation.
+    """A distribution over finite actions, given an observation.
 
     Args:
         actions: the action space.
@@ -156,12 +159,12 @@ class AbstractFinitePolicy(AbstractExplicitPolicy, ABC):
 
     @abstractmethod
     def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        """Log-probabilities in nats of every action, or of every choice of each factor; float32 everywhere."""
+        """Log-probabilities in nats of all actions, or of all choices of each factor; float32 under every precision."""
 
 
 @contextmanager
 def same_noise_each_time(device: torch.device) -> Iterator[None]:
-    """What is drawn inside is the same each time, and what is drawn after it, as if nothing had been drawn."""
+    """Draw the same random numbers in every call, and restore the random state afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         yield
@@ -177,4 +180,4 @@ FinitePolicyBuilder = Callable[[int, FiniteActions], AbstractFinitePolicy]
 """Builds a policy from ``obs_dim`` and the action space."""
 
 ExplicitPolicyBuilder = Callable[[int, Any], AbstractExplicitPolicy]
-"""Builds a policy that tells probabilities from ``obs_dim`` and the action space."""
+"""Builds a policy with explicit probabilities from ``obs_dim`` and the action space."""

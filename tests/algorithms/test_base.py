@@ -31,9 +31,9 @@ from lightning_maxent.errors import DivergedError
     ("given", "sentence"),
     [
         ({"precision": "64-true"}, "choose 32-true or bf16-mixed"),
-        ({"devices": 2}, "given 2 with the strategy DDPStrategy: set devices and num_nodes to 1"),
-        ({"num_nodes": 2}, "given 2 with the strategy DDPStrategy: set devices and num_nodes to 1"),
-        ({"strategy": "ddp"}, "given 1 with the strategy DDPStrategy: .* and give no strategy"),
+        ({"devices": 2}, "the Trainer has 2 with the strategy DDPStrategy: set devices and num_nodes to 1"),
+        ({"num_nodes": 2}, "the Trainer has 2 with the strategy DDPStrategy: set devices and num_nodes to 1"),
+        ({"strategy": "ddp"}, "the Trainer has 1 with the strategy DDPStrategy: .* and set no strategy"),
     ],
 )
 def test_a_trainer_with_which_training_cannot_be_right_is_refused(quiet_trainer, given, sentence):
@@ -62,7 +62,7 @@ def sac_with(optimizer) -> ValueSAC:
         (torch.optim.SparseAdam, r"cannot be SparseAdam, because its step failed \(.* dense gradients.*\): choose an"),
         (
             partial(torch.optim.Adam, fused=True, foreach=True),
-            r"optimizers.critic cannot build .* together: .*--model.optimizers.critic.init_args.fused=false switches",
+            r"optimizers.critic cannot build .* together: .*--model.optimizers.critic.init_args.fused=false changes this",
         ),
         (partial(torch.optim.Adam, lr=-1), "cannot build the optimizer of critic: Invalid learning rate: -1.$"),
         (
@@ -89,7 +89,7 @@ def test_trying_an_optimizer_moves_no_parameter_and_leaves_no_state():
 def test_an_action_that_is_not_finite_is_not_played_and_the_broken_parts_are_named(way):
     algorithm = ValueSAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian)
     play = getattr(algorithm, way)
-    with pytest.raises(DivergedError, match=r"although all weights are: look into its forward"):
+    with pytest.raises(DivergedError, match=r"although all weights are: check its method forward"):
         play(torch.full((1, 3), torch.nan))
     next(algorithm.policy.parameters()).data.fill_(torch.nan)
     with pytest.raises(
@@ -264,7 +264,9 @@ def test_an_algorithm_that_names_no_network_is_told_how_to():
     class Nameless(Regression):
         networks = ()
 
-    with pytest.raises(MaxEntError, match=r'Nameless does not say .* as in networks = \("critic", "policy"\)\.$'):
+    with pytest.raises(
+        MaxEntError, match=r'Nameless has no names of networks to train: .* as in networks = \("critic", "policy"\)\.$'
+    ):
         Nameless()
 
 
@@ -279,7 +281,9 @@ def test_a_network_that_never_has_a_loss_is_named_and_one_that_waits_for_long_is
             warnings.simplefilter("always")
             for _ in range(1_100):
                 algorithm.update(torch.ones(4, 2), optimizers)
-        assert [re.search(r"no loss for (\w+):", str(each.message)).group(1) for each in caught] == warned
+        assert [
+            re.search(r"no loss for (\w+) in 1,000 updates", str(each.message)).group(1) for each in caught
+        ] == warned
 
 
 class Rounds(torch.utils.data.Dataset):

@@ -358,7 +358,7 @@ def test_entropy_beyond_the_box_does_not_drive_the_deviation_to_infinity(name):
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_gradients_are_shortened_to_the_norm_that_was_asked_for(name):
+def test_gradients_are_clipped_to_the_norm_that_was_asked_for(name):
     algorithm = learner(
         name, 3, FiniteActions((3,)), max_grad_norm=1e-3, optimizers=Optimizers(policy=partial(SGD, lr=1.0))
     )
@@ -389,7 +389,7 @@ def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
 @pytest.mark.parametrize(
     ("name", "kwargs", "sentence"),
     [
-        ("a2c", {"gae_lambda": 1.5}, r"lambda, must lie in \[0, 1\]"),
+        ("a2c", {"gae_lambda": 1.5}, r"gae_lambda must lie in \[0, 1\]"),
         ("a2c", {"max_grad_norm": 0.0}, "max_grad_norm must be positive"),
         ("ppo", {"clip": 0.0}, "clip must be positive"),
         ("ppo", {"clip": math.nan}, "clip must be positive"),
@@ -398,12 +398,12 @@ def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
         (
             "a2c",
             {"policy": partial(Categorical, network=partial(BatchRenormMLP, hidden_dims=(8,)))},
-            r"A2C learns from what its very policy played, .* such as network\..* without batch normalization",
+            r"A2C needs the same action probabilities .* such as network\..* without batch normalization",
         ),
         (
             "ppo",
             {"policy": partial(Categorical, network=partial(DropoutMLP, hidden_dims=(8,)))},
-            "PPO learns from what its very policy played, but Categorical tells other .* without dropout",
+            "PPO needs the same action probabilities .* Categorical change from call to call.* without dropout",
         ),
     ],
 )
@@ -418,7 +418,7 @@ def test_another_algorithm_of_the_same_networks_does_not_go_on_with_a_run():
     a2c.on_save_checkpoint(checkpoint)
     a2c.on_load_checkpoint(checkpoint)
     check_same_tensors(checkpoint, ppo)  # as a warm start
-    with pytest.raises(MaxEntError, match="made by A2C, but this is PPO: give the configuration that made it"):
+    with pytest.raises(MaxEntError, match="made by A2C, but this is PPO: resume with the same configuration"):
         ppo.on_load_checkpoint(checkpoint)
 
 

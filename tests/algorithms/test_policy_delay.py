@@ -105,5 +105,5 @@ def test_a_restored_algorithm_goes_on_in_mid_delay(build):
 
 @pytest.mark.parametrize("delay", [0, -1])
 def test_a_delay_below_one_is_refused(build, delay):
-    with pytest.raises(MaxEntError, match=f"policy_delay .* must be at least 1, not {delay}"):
+    with pytest.raises(MaxEntError, match=f"policy_delay, .* must be at least 1, but is {delay}"):
         build(policy_delay=delay)

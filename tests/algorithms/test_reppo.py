@@ -204,14 +204,14 @@ def test_a_learned_temperature_steers_to_its_entropy():
     ("build", "sentence"),
     [
         (lambda: REPPO(3, FiniteActions((2,)), TwinCritic, SquashedGaussian), "needs continuous actions"),
-        (lambda: learner(policy=FlowPolicy), "FlowPolicy cannot tell its divergence from an earlier policy"),
+        (lambda: learner(policy=FlowPolicy), "FlowPolicy has no method divergence, which REPPO needs"),
         (
             lambda: learner(policy=partial(SquashedGaussian, network=partial(BatchRenormMLP, hidden_dims=(8,)))),
-            r"REPPO learns from .* running statistics such as network\..* without batch normalization",
+            r"REPPO needs the same action probabilities .* running statistics such as network\..* without batch normalization",
         ),
         (
             lambda: learner(policy=partial(SquashedGaussian, network=partial(DropoutMLP, hidden_dims=(8,)))),
-            "REPPO learns from .* SquashedGaussian tells other probabilities .* without dropout",
+            "REPPO needs the same action probabilities .* SquashedGaussian change from call to call.* without dropout",
         ),
         (lambda: learner(policy=partial(CutOff, network=SMALL)), "CutOff.divergence must have a gradient"),
         (
@@ -221,7 +221,7 @@ def test_a_learned_temperature_steers_to_its_entropy():
         (lambda: learner(policy=partial(Elsewhere, network=SMALL)), "from a policy's own copy must be zero, but is"),
         (lambda: learner(trust_region=partial(TrustRegion, bound=0.0)), "must be positive, but are 0.0"),
         (lambda: learner(max_grad_norm=0.0), "max_grad_norm must be positive"),
-        (lambda: learner(gae_lambda=1.5), r"lambda, must lie in \[0, 1\]"),
+        (lambda: learner(gae_lambda=1.5), r"gae_lambda must lie in \[0, 1\]"),
         (lambda: learner(epochs=0), "epochs and minibatches must be at least 1"),
         (lambda: learner().feeding.check("REPPO", Transition(*rollout_of()[:5])), "learns from its own rollouts"),
         (lambda: next(learner(minibatches=25).batches(rollout_of())), "36 steps cannot be split into 25 minibatches"),

@@ -163,10 +163,8 @@ def test_a_disk_that_cannot_hold_the_buffer_and_the_one_it_replaces_is_named_bef
     trainer.datamodule, callback.dirpath = Data(), str(tmp_path)
     monkeypatch.setattr(module, "disk_left", lambda folder: left)
     callback.on_train_start(trainer, pl.LightningModule())
-    said = [str(each.message) for each in recwarn if "Checkpoints will take" in str(each.message)]
-    expected = (
-        f"Checkpoints will take 60 kB on the disk of {tmp_path}, for the replay buffer and the one that it replaces"
-    )
+    said = [str(each.message) for each in recwarn if "Checkpoints need up to" in str(each.message)]
+    expected = f"Checkpoints need up to 60 kB in {tmp_path}, for the replay buffer and its previous copy"
     assert [each.startswith(expected) for each in said] == ([True] if warns else [])
 
 

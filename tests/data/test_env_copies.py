@@ -66,7 +66,7 @@ def test_evaluation_opens_as_many_copies_as_it_is_told_and_no_more_than_episodes
     assert len(list(data.val_dataloader())) == 6
     assert probe_envs.OnlyOne.open == 2 + opened
     data.teardown("fit")
-    with pytest.raises(MaxEntError, match="eval_envs must be"):
+    with pytest.raises(MaxEntError, match="eval_envs must not be negative, but is"):
         started(eval_envs=-1)
 
 

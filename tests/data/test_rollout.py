@@ -79,5 +79,5 @@ def test_the_clock_and_the_scalings_are_saved():
 def test_a_checkpoint_of_other_data_is_refused():
     data, trainer = started()
     trainer.global_step = 1000
-    with pytest.raises(MaxEntError, match=r"clock stands at 1000.*another DataModule than RolloutDataModule"):
+    with pytest.raises(MaxEntError, match=r"is at 1000 environment steps, but holds no state of RolloutDataModule"):
         data._next_round()

@@ -175,7 +175,7 @@ def test_evaluation_does_not_move_the_statistics():
 def test_a_checkpoint_of_another_scale_is_refused():
     data = started(**SCALED)
     rounds(data, 30)
-    with pytest.raises(MaxEntError, match=r"reward_scaling ReturnScaledRewards, but it is RawRewards here"):
+    with pytest.raises(MaxEntError, match=r"reward_scaling ReturnScaledRewards, but the configuration has RawRewards"):
         started(**(SCALED | {"reward_scaling": RawRewards})).load_state_dict(data.state_dict())
 
 
