@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from lightning_maxent.algorithms.checks import (
     check_averaging,
+    check_feeding,
     check_finite_actions,
     check_losses,
     check_made_by,
@@ -198,6 +199,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
                 "TrainedPolicy(model, data) for the actions of a policy, and trainer.test(model, data) to play episodes."
             )
         self.check_trainer(self.trainer)
+        check_feeding(type(self).__name__, getattr(self, "feeding", None))
         data = data_of(self.trainer)
         check_averaging(callbacks_of(self.trainer), data.steps_per_round if data else 1)
 

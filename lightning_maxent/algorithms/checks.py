@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging, StochasticWeightAver
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_maxent.algorithms.feeding import AbstractFeeding
 from lightning_maxent.contracts import diverged
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.objectives import Scalar
@@ -26,6 +27,15 @@ def check_network(algorithm: str, name: str, network: object) -> None:
         raise MaxEntError(
             f"{algorithm} names {name!r} among its networks, but has no network of that name: assign the network to "
             f"self.{name}, or correct the name in networks."
+        )
+
+
+def check_feeding(algorithm: str, feeding: object) -> None:
+    """Raise ``MaxEntError`` unless an algorithm says how it is fed."""
+    if not isinstance(feeding, AbstractFeeding):
+        raise MaxEntError(
+            f"{algorithm} does not say what it learns from: set feeding = Replay() or feeding = Rollouts() of "
+            f"lightning_maxent.algorithms.feeding in the class."
         )
 
 

@@ -1,7 +1,6 @@
 import re
 import warnings
 from functools import partial
-from unittest.mock import Mock
 
 import pytest
 import torch
@@ -189,20 +188,25 @@ def test_a_deterministic_episode_shows_return_and_length_only():
 # ---- a loss and an optimizer for each network ------------------------------------------------------------------------
 
 
+class ThreeBatches(AbstractFeeding):
+    """Three batches in each round, whatever the data."""
+
+    def check(self, algorithm, data):
+        pass
+
+    def batches(self, data, prepare):
+        yield from [torch.ones(4, 2)] * 3
+
+
 class Regression(AbstractAlgorithm):
     """Two tables that regress on zero; ``mistake`` is done to its losses."""
 
-    networks = ("critic", "value", "temperature")
+    networks, feeding = ("critic", "value", "temperature"), ThreeBatches()
 
     def __init__(self, mistake=lambda losses: losses, **settings):
         super().__init__(FixedTemperature(BoxActions(1)), Optimizers(partial(SGD, lr=0.1), **settings), 0.9)
         self.critic, self.value = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
         self.mistake = mistake
-
-    feeding = Mock()  # takes whatever data
-
-    def batches(self, batch):
-        yield from [torch.ones(4, 2)] * 3
 
     def losses(self, batch):
         losses = {name: getattr(self, name)(batch).square().mean() for name in ("critic", "value")}
@@ -368,3 +372,10 @@ def test_all_learning_rates_follow_the_clock_also_where_a_network_has_no_loss(cl
 
 def test_without_a_schedule_no_learning_rate_is_logged():
     assert not any(name.startswith("lr/") for name in updated(Regression()).drain_metrics())
+
+
+def test_an_algorithm_without_feeding_is_refused_before_its_first_round():
+    algorithm = Regression()
+    algorithm.feeding = None
+    with pytest.raises(MaxEntError, match=r"Regression does not say what it learns from: set feeding = Replay\(\)"):
+        fit(algorithm, quiet_trainer(max_epochs=1))
