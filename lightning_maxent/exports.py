@@ -3,12 +3,17 @@
 from lightning_maxent.actions import AbstractActions, BoxActions, FiniteActions
 from lightning_maxent.algorithms.a2c import A2C
 from lightning_maxent.algorithms.base import AbstractAlgorithm
+from lightning_maxent.algorithms.continuous import ActorCritic, ContinuousAlgorithm
 from lightning_maxent.algorithms.continuous_soft_q_learning import ContinuousSoftQLearning
 from lightning_maxent.algorithms.ddpg import DDPG
 from lightning_maxent.algorithms.discrete_sac import DiscreteSAC
 from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.dqn import DQN
+from lightning_maxent.algorithms.feeding import AbstractFeeding, Replay, Rollouts
+from lightning_maxent.algorithms.finite import FiniteAlgorithm
+from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, OnPolicyAlgorithm
 from lightning_maxent.algorithms.ppo import PPO
+from lightning_maxent.algorithms.q_learning import QLearning
 from lightning_maxent.algorithms.reinforce import REINFORCE
 from lightning_maxent.algorithms.reppo import REPPO, TrustRegion
 from lightning_maxent.algorithms.sac import SAC
@@ -105,6 +110,7 @@ __all__ = [
     "AbstractEntropyObjective",
     "AbstractExplicitPolicy",
     "AbstractExploration",
+    "AbstractFeeding",
     "AbstractFinitePolicy",
     "AbstractHistogram",
     "AbstractLogStd",
@@ -120,6 +126,8 @@ __all__ = [
     "AbstractSquashedPolicy",
     "AbstractTarget",
     "AbstractTemperature",
+    "ActorCritic",
+    "AdvantageAlgorithm",
     "AnnealedTemperature",
     "BatchRenormMLP",
     "BoxActions",
@@ -128,6 +136,7 @@ __all__ = [
     "CategoricalCritic",
     "ClippedLogStd",
     "ConstantSchedule",
+    "ContinuousAlgorithm",
     "ContinuousSoftQLearning",
     "CurrentEntropy",
     "Deterministic",
@@ -141,6 +150,7 @@ __all__ = [
     "EpsilonGreedy",
     "ExponentialSchedule",
     "FiniteActions",
+    "FiniteAlgorithm",
     "FixedScaleRewards",
     "FixedTemperature",
     "FlashNet",
@@ -159,6 +169,7 @@ __all__ = [
     "MeanPooling",
     "MixtureOfGaussians",
     "NoNoise",
+    "OnPolicyAlgorithm",
     "Optimizers",
     "OrnsteinUhlenbeckNoise",
     "PeriodicTarget",
@@ -167,15 +178,18 @@ __all__ = [
     "PolicyParticles",
     "PolyakTarget",
     "ProjectedHistogram",
+    "QLearning",
     "QuantileCritic",
     "RawObservations",
     "RawRewards",
     "RecordedData",
+    "Replay",
     "ReplayDataModule",
     "ReturnDistribution",
     "ReturnScaledRewards",
     "Rollout",
     "RolloutDataModule",
+    "Rollouts",
     "Round",
     "SimBa",
     "SoftQLearning",

@@ -23,6 +23,7 @@ from lightning_maxent import (
     TwinCritic,
     ValueSAC,
 )
+from lightning_maxent.algorithms.feeding import AbstractFeeding
 from lightning_maxent.errors import DivergedError
 
 
@@ -374,7 +375,7 @@ def test_without_a_schedule_no_learning_rate_is_logged():
     assert not any(name.startswith("lr/") for name in updated(Regression()).drain_metrics())
 
 
-def test_an_algorithm_without_feeding_is_refused_before_its_first_round():
+def test_an_algorithm_without_feeding_is_refused_before_its_first_round(quiet_trainer):
     algorithm = Regression()
     algorithm.feeding = None
     with pytest.raises(MaxEntError, match=r"Regression does not say what it learns from: set feeding = Replay\(\)"):
