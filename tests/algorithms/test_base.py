@@ -375,6 +375,7 @@ def test_without_a_schedule_no_learning_rate_is_logged():
     assert not any(name.startswith("lr/") for name in updated(Regression()).drain_metrics())
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
 def test_an_algorithm_without_feeding_is_refused_before_its_first_round(quiet_trainer):
     algorithm = Regression()
     algorithm.feeding = None
