@@ -35,8 +35,8 @@ def make_trainer(
     """A Trainer like that of ``lightning-maxent fit``, with the same callbacks, plugins, loggers and flags.
 
     After ``trainer.fit(model, data)`` the folder holds ``metrics.csv``, ``curves.png`` and ``checkpoints``, but no
-    ``config.yaml``, which only the command line writes.  A run that is already in the folder is overwritten.  To resume
-    it instead: ``trainer.fit(model, data, ckpt_path="<folder>/checkpoints/last.ckpt")``.
+    ``config.yaml``, which only the command line writes.  ``fit`` refuses a folder that already holds a run.  To resume
+    that run: ``trainer.fit(model, data, ckpt_path="<folder>/checkpoints/last.ckpt")``.
 
     Args:
         max_steps: environment steps of the run.

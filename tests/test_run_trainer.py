@@ -75,6 +75,18 @@ def test_a_run_by_hand_goes_on_from_its_checkpoint():
     assert rows[-1]["gradient_steps"] == 80
 
 
+def test_a_new_run_does_not_take_the_folder_of_another_and_the_advice_resumes_it():
+    make_trainer(40, "runs/a", logger=False, **QUIET).fit(*parts())
+    before = Path("runs/a/metrics.csv").read_text()
+    with pytest.raises(MaxEntError, match=r"runs/a already holds a run: .* ckpt_path='.*last\.ckpt'\)\.$") as refusal:
+        make_trainer(60, "runs/a", logger=False, **QUIET).fit(*parts())
+    assert Path("runs/a/metrics.csv").read_text() == before
+    last = str(refusal.value).partition("ckpt_path='")[2].removesuffix("').")
+    trainer = make_trainer(60, "runs/a", logger=False, **QUIET)
+    trainer.fit(*parts(), ckpt_path=last)
+    assert trainer.global_step == 60
+
+
 def test_a_plain_trainer_logs_losses_and_training_returns_in_its_own_loggers():
     model, data = parts()
     logger = CSVLogger(".", name="plain")

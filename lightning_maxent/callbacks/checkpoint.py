@@ -60,6 +60,19 @@ class StepCheckpoint(ModelCheckpoint):
         self._random_states.load_state_dict(state_dict)
         self._evaluated_steps = state_dict.get("evaluated", 0)
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse to start a new run in the folder of another one.
+
+        Raises:
+            MaxEntError: if the folder holds the ``last.ckpt`` of a run, and this run does not resume.
+        """
+        last, starts = Path(str(self.dirpath)) / "last.ckpt", trainer.ckpt_path is None and trainer.global_step == 0
+        if starts and last.exists() and not is_dry_run(trainer):
+            raise MaxEntError(
+                f"The folder {last.parent.parent} already holds a run: choose another folder, or resume the run with "
+                f"trainer.fit(model, data, ckpt_path={str(last)!r})."
+            )
+
     # ---- when to save -----------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
