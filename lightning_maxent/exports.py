@@ -11,7 +11,7 @@ from lightning_maxent.algorithms.discrete_value_sac import DiscreteValueSAC
 from lightning_maxent.algorithms.dqn import DQN
 from lightning_maxent.algorithms.feeding import AbstractFeeding, Replay, Rollouts
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
-from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, OnPolicyAlgorithm
+from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, OnPolicyAlgorithm, Sample
 from lightning_maxent.algorithms.ppo import PPO
 from lightning_maxent.algorithms.q_learning import QLearning
 from lightning_maxent.algorithms.reinforce import REINFORCE
@@ -22,7 +22,7 @@ from lightning_maxent.algorithms.td3 import TD3
 from lightning_maxent.algorithms.value_sac import ValueSAC
 from lightning_maxent.callbacks.recorded_data import RecordedData
 from lightning_maxent.callbacks.warm_start import WarmStart
-from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution
+from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, ReturnDistribution
 from lightning_maxent.critics.categorical import (
     AbstractHistogram,
     CategoricalCritic,
@@ -47,7 +47,13 @@ from lightning_maxent.data.scaling import (
 )
 from lightning_maxent.entropy_objectives import AbstractEntropyObjective, CurrentEntropy, TrajectoryEntropy
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.exploration import AbstractExploration, EpsilonGreedy, PolicyExploration, SoftmaxExploration
+from lightning_maxent.exploration import (
+    AbstractExploration,
+    EpsilonGreedy,
+    ExplorationBuilder,
+    PolicyExploration,
+    SoftmaxExploration,
+)
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.networks import (
@@ -59,11 +65,12 @@ from lightning_maxent.networks import (
     EnsembleLinear,
     FlashNet,
     Float32Output,
+    NetworkBuilder,
     SimBa,
     TanhMLP,
 )
 from lightning_maxent.noise import AbstractNoise, GaussianNoise, NoNoise, OrnsteinUhlenbeckNoise
-from lightning_maxent.optimizers import FusedAdam, Optimizers
+from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, FusedAdam, Optimizers
 from lightning_maxent.particles import AbstractParticles, PolicyExpectation, PolicyParticles, UniformParticles
 from lightning_maxent.policies.base import (
     AbstractComparablePolicy,
@@ -73,6 +80,9 @@ from lightning_maxent.policies.base import (
     AbstractPolicy,
     AbstractSampler,
     AbstractSquashedPolicy,
+    ExplicitPolicyBuilder,
+    FinitePolicyBuilder,
+    PolicyBuilder,
 )
 from lightning_maxent.policies.by_actions import GaussianOrCategorical
 from lightning_maxent.policies.categorical import Categorical
@@ -85,15 +95,30 @@ from lightning_maxent.policies.stein_sampler import SteinSampler
 from lightning_maxent.policy_updates import AbstractPolicyUpdate, DivergenceUpdate, SteinUpdate
 from lightning_maxent.run_trainer import make_trainer
 from lightning_maxent.schedules import AbstractSchedule, ConstantSchedule, ExponentialSchedule, LinearSchedule
-from lightning_maxent.targets import AbstractTarget, JointPass, JointPolyakTarget, PeriodicTarget, PolyakTarget
-from lightning_maxent.temperature import AbstractTemperature, AnnealedTemperature, FixedTemperature, LearnedTemperature
+from lightning_maxent.targets import (
+    AbstractTarget,
+    JointPass,
+    JointPolyakTarget,
+    PeriodicTarget,
+    PolyakTarget,
+    TargetBuilder,
+    frozen,
+)
+from lightning_maxent.temperature import (
+    AbstractTemperature,
+    AnnealedTemperature,
+    FixedTemperature,
+    LearnedTemperature,
+    TemperatureBuilder,
+)
 from lightning_maxent.trained_policy import TrainedPolicy, load_policy
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
-from lightning_maxent.value import StateValue
+from lightning_maxent.value import StateValue, ValueBuilder
 
 __all__ = [
     "A2C",
     "DDPG",
+    "DEFAULT_OPTIMIZERS",
     "DQN",
     "MLP",
     "PPO",
@@ -138,6 +163,7 @@ __all__ = [
     "ConstantSchedule",
     "ContinuousAlgorithm",
     "ContinuousSoftQLearning",
+    "CriticBuilder",
     "CurrentEntropy",
     "Deterministic",
     "DiscreteSAC",
@@ -148,9 +174,12 @@ __all__ = [
     "EnsembleLinear",
     "Episode",
     "EpsilonGreedy",
+    "ExplicitPolicyBuilder",
+    "ExplorationBuilder",
     "ExponentialSchedule",
     "FiniteActions",
     "FiniteAlgorithm",
+    "FinitePolicyBuilder",
     "FixedScaleRewards",
     "FixedTemperature",
     "FlashNet",
@@ -168,11 +197,13 @@ __all__ = [
     "MaxEntError",
     "MeanPooling",
     "MixtureOfGaussians",
+    "NetworkBuilder",
     "NoNoise",
     "OnPolicyAlgorithm",
     "Optimizers",
     "OrnsteinUhlenbeckNoise",
     "PeriodicTarget",
+    "PolicyBuilder",
     "PolicyExpectation",
     "PolicyExploration",
     "PolicyParticles",
@@ -191,6 +222,7 @@ __all__ = [
     "RolloutDataModule",
     "Rollouts",
     "Round",
+    "Sample",
     "SimBa",
     "SoftQLearning",
     "SoftmaxExploration",
@@ -201,6 +233,8 @@ __all__ = [
     "SteinUpdate",
     "TanhLogStd",
     "TanhMLP",
+    "TargetBuilder",
+    "TemperatureBuilder",
     "TidyCSVLogger",
     "TrainedPolicy",
     "TrajectoryEntropy",
@@ -211,9 +245,11 @@ __all__ = [
     "TwinHeadsCritic",
     "TwoHotHistogram",
     "UniformParticles",
+    "ValueBuilder",
     "ValueSAC",
     "WandbLogger",
     "WarmStart",
+    "frozen",
     "load_policy",
     "make_trainer",
 ]

@@ -21,7 +21,7 @@ class _Lines(tqdm):
             of = f"/{self.total:,}"
             left = f", {self.format_interval((self.total - self.n) / rate)} left" if rate else ""
         speed = f"{1 / rate:,.1f} s each" if 0 < rate < 1 else f"{rate:,.1f}{self.unit}/s"
-        desc = f"{self.desc}: " if self.desc else ""
+        desc = f"{self.desc.removesuffix(': ')}: " if self.desc else ""
         postfix = f", {self.postfix}" if self.postfix else ""
         time = f"{self.format_interval(passed)} passed{left}"
         self.fp.write(f"{desc}{self.n:,}{of}{self.unit}, {time}, {speed}{postfix}\n")

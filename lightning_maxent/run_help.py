@@ -28,7 +28,7 @@ Lightning's Trainer:
   --trainer.precision NAME         32-true or bf16-mixed
   --trainer.logger CLASS           default: W&B; false for metrics.csv only; or another logger of Lightning
   --trainer.callbacks+=CLASS       add a callback, such as EarlyStopping or EMAWeightAveraging
-  --trainer.fast_dev_run N         run N rounds and write no files
+  --trainer.fast_dev_run N         run at most N rounds, to the first evaluation, and write no files
 
 {parts}
 

@@ -66,7 +66,7 @@ def _refusals(given: Any, model: pl.LightningModule, data: pl.LightningDataModul
     if given.enable_checkpointing is False:
         yield (
             "enable_checkpointing=false cannot be used, because every run keeps last.ckpt and best.ckpt: leave it out; "
-            "--trainer.fast_dev_run=100 runs 100 rounds and writes no files."
+            "--trainer.fast_dev_run=100 runs at most 100 rounds and writes no files."
         )
     if given.barebones:
         yield "barebones cannot be used, because every run keeps checkpoints and metrics.csv: leave it out."

@@ -101,7 +101,10 @@ FIT = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=a", "--trainer.max_
         (["--trainer.check_val_every_n_epoch=0"], "check_val_every_n_epoch must be at least 1"),
         (["--trainer.limit_val_batches=1"], "limit_val_batches cannot be used: set --data.eval_episodes"),
         (["--trainer.limit_test_batches=1"], "limit_test_batches cannot be used: set --data.eval_episodes"),
-        (["--trainer.enable_checkpointing=false"], "--trainer.fast_dev_run=100 runs 100 rounds and writes no files"),
+        (
+            ["--trainer.enable_checkpointing=false"],
+            "--trainer.fast_dev_run=100 runs at most 100 rounds and writes no files",
+        ),
         (["--trainer.barebones=true"], "barebones cannot be used"),
         (
             ["--trainer.logger=pytorch_lightning.loggers.WandbLogger"],

@@ -41,11 +41,11 @@ class ActionValueAlgorithm(AbstractAlgorithm, ABC):
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
         """Soft value ``E_pi[Q - alpha log pi]`` and entropy (nats) of every state, or unbiased estimates of both."""
 
-    def backup(self, batch: Transition, following: ReturnDistribution) -> ReturnDistribution:
+    def backup(self, batch: Transition, next_value: ReturnDistribution) -> ReturnDistribution:
         """The distribution of ``r + gamma (1 - d) Z``, where Z is the soft return of the next state."""
         terminated = batch.terminated.unsqueeze(-1)
-        atoms = soft_bellman_target(batch.reward.unsqueeze(-1), terminated, following.atoms, self.discount)
-        probs = following.probs.masked_fill(terminated, 1 / atoms.shape[-1])  # all atoms are r there
+        atoms = soft_bellman_target(batch.reward.unsqueeze(-1), terminated, next_value.atoms, self.discount)
+        probs = next_value.probs.masked_fill(terminated, 1 / atoms.shape[-1])  # all atoms are r there
         return ReturnDistribution(atoms, probs)
 
     def critic_loss(self, prediction: Float[Tensor, "member batch *atom"], target: ReturnDistribution) -> Scalar:

@@ -290,6 +290,10 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self._copies.close()
         self.runner = None
 
+    def on_exception(self, exception: BaseException) -> None:
+        """Close the environments: Lightning does not call ``teardown`` after an error."""
+        self.teardown("fit")
+
     # ---- saving -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
