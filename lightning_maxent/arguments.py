@@ -41,7 +41,7 @@ def explain(message: str) -> str:
         own = [path for path in paths if path.startswith(_PACKAGE)]
         return f"There are several classes {several[1]}: give the whole path, {' or '.join(own or paths)}."
     if lacking := re.search(
-        r"callable class: the following arguments are required: ([\w, ]+)\n.*?class_path='(?:[\w.]+\.)?(\w+)'",
+        r"callable class: the following arguments are required: ([\w, ]+?)(?:\n|\. Got value).*?class_path='(?:[\w.]+\.)?(\w+)'",
         message,
         re.DOTALL,
     ):
@@ -52,6 +52,8 @@ def explain(message: str) -> str:
     ):
         if package := _missing_package(lacking[1], lacking[3].split(", ")):
             return package
+        if lacking[3] == "env_id":
+            return "No task was given: add one to the algorithm, as in fit sac/pendulum, or give --data.env_id."
         return f"{lacking[2]} cannot be built without {lacking[3]}: give it among its init_args."
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         asked = re.match(r"\. Got value: Namespace\(.*?class_path='([^']+)'", message[unknown.end() :])
@@ -145,6 +147,8 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
             f"The option {name!r} belongs to an optimizer whose class is not given: give the class first, as in "
             f"--model.optimizers.critic=FusedAdam, or set the option of optimizers.default."
         )
+    if class_name in ("LightningDataModule", "AbstractAlgorithm"):
+        return f"No algorithm was given to take the option {name!r}: put one first, as in fit sac task/pendulum."
     given = getattr(importlib.import_module(module), class_name)
     options, option = list(inspect.signature(given).parameters), name.partition(".")[0]
     if option not in options and (others := _with_option(option, given)):
@@ -160,6 +164,8 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
     near = difflib.get_close_matches(name, options, n=1)
     if not near:
         return f"There is no option {name!r} in the arguments of {class_name}: check its spelling and its indentation."
+    if near[0] == name:
+        return f"The argument {name!r} of {class_name} cannot be set here: leave it out."
     return f"{class_name} has no option {name!r}; did you mean {near[0]!r}?"
 
 
@@ -224,6 +230,8 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
             resolved += _config_options(arg.removeprefix("--config="))
         else:
             resolved.append(arg)
+    if config_next:
+        raise MaxEntError("--config needs a configuration: a built-in name such as sac/pendulum, or a YAML file.")
     has_config = any(arg in ("--config", "-c") or arg.startswith("--config=") for arg in args)
     checkpoint = _option(args, "--ckpt_path")
     if checkpoint and not has_config:
@@ -257,7 +265,9 @@ def _config_beside(checkpoint: Path) -> str:
 def _check_command(args: Sequence[str]) -> None:
     if not args or not (args[0] in COMMANDS or args[0].startswith("-")):
         given = f"There is no command {args[0]!r}" if args else "No command was given"
-        raise MaxEntError(f"{given}: {', '.join(COMMANDS)}, compare or verify; e.g. lightning-maxent fit sac/pendulum.")
+        raise MaxEntError(
+            f"{given}: {', '.join(COMMANDS)}, compare, verify or list; e.g. lightning-maxent fit sac/pendulum."
+        )
     says_what = ("--config", "-c", "--model", "--ckpt_path", "--help", "-h", "--print_config")
     given = [arg.partition("=")[0] for arg in args]
     if args[0] in COMMANDS and not any(name in says_what or name.endswith(".help") for name in given):

@@ -51,7 +51,9 @@ def main(args: Sequence[str] | None = None) -> None:
             print(HELP)
         elif args[:1] == ["--version"]:
             print(f"lightning-maxent {version('lightning-maxent')}")
-        elif args == ["list"]:
+        elif args[:1] == ["list"]:
+            if args[1:] not in ([], ["--help"], ["-h"]):
+                raise MaxEntError("list has no arguments: lightning-maxent list shows all that is built in.")
             print(listing())
         elif args[:1] in (["compare"], ["verify"]):
             _own_command(args[0], args[1:])
@@ -61,9 +63,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run_command(args: Sequence[str]) -> None:
     known = bool(args) and args[0] in COMMANDS
-    given = [each for each in args if each not in ("--help", "-h")]
+    given = [each for each in args if each not in ("--help", "-h", "--help=all")]
     asks_for_help = known and len(given) < len(args)
-    if asks_for_help and given[1:] == ["all"]:
+    if asks_for_help and ("--help=all" in args or "all" in given[1:]):
         run([args[0], "--help"])
     elif asks_for_help and not given[1:]:
         print(run_help(args[0], None))
@@ -80,7 +82,8 @@ def _settings(args: Sequence[str]) -> dict:
     """All settings of the run that the arguments of a command describe."""
     printed = io.StringIO()
     with redirect_stdout(printed), suppress(SystemExit):
-        run(resolve_arguments([*args, "--print_config"]))
+        command, *resolved = resolve_arguments(args)
+        run([command, "--print_config", *resolved])
     return yaml.safe_load(printed.getvalue())
 
 

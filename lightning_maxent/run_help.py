@@ -34,7 +34,7 @@ Lightning's Trainer:
 
 More:
   `lightning-maxent list` shows all built-in configurations.
-  `lightning-maxent {command} --model.help SAC` shows the options of a class; so do --data.help and --trainer.callbacks.help.
+  `lightning-maxent {command} --model.help SAC` shows the options of a class, --data.help ReplayDataModule those of the data.
   `lightning-maxent {command} --help all` shows every option, including all of Lightning's."""
 
 ABOUT = {

@@ -215,3 +215,46 @@ def test_causes_that_go_round_in_a_circle_are_looked_through_once():
     one, other = ValueError("one"), MaxEntError("other")
     one.__cause__, other.__cause__ = other, one
     assert list(_chain(one)) == [one, other]
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["list", "sac"], "list has no arguments"),
+        (["fit", "sac/pendulum", "--config"], "--config needs a configuration"),
+        (["fit", "sac"], "No task was given: add one to the algorithm, as in fit sac/pendulum"),
+        (["fit", "task/pendulum"], "put one first, as in fit sac task/pendulum"),
+        (["verify", "critic/redq"], "give the configuration of a critic as --config critic/redq"),
+        (
+            ["verify", "--critic", "lightning_maxent.TwinCritic", "--config", "critic/redq"],
+            "--critic and --config are given",
+        ),
+        (
+            ["verify", "--algorithm", "lightning_maxent.SAC", "--critic", "all"],
+            "the critic of an algorithm as --algorithm.critic",
+        ),
+        (["verify", "--config", "critic/redq", "--target", "PolyakTarget"], "--target goes with --critic"),
+        (["verify", "--algorithm"], "--algorithm needs the class of an algorithm"),
+        (["verify", "--algorithm", "./my.py"], "The algorithm ./my.py cannot be imported"),
+        (["verify", "--algorithm", "lightning_maxent.ActorCritic"], "ActorCritic cannot be checked"),
+        (
+            ["fit", "sac/pendulum", "--data.sampler", "torchrl.data.PrioritizedSampler"],
+            "cannot be built without max_capacity",
+        ),
+    ],
+)
+def test_what_is_forgotten_or_given_twice_is_named(capsys, args, sentence):
+    assert sentence in refused(capsys, *args)
+
+
+def test_help_all_may_follow_a_configuration(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "sac/pendulum", "--help", "all"])
+    assert stop.value.code == 0
+    assert "--trainer.profiler" in capsys.readouterr().out
+
+
+def test_a_run_that_is_stopped_before_its_first_step_gives_no_advice_to_resume(capsys):
+    trainer = Mock(pl.Trainer, default_root_dir="runs/a", global_step=0, state=Mock(fn="fit"), fast_dev_run=False)
+    GracefulInterrupt().on_exception(trainer, Mock(spec=pl.LightningModule), KeyboardInterrupt())
+    assert capsys.readouterr().out == "Stopped before the first environment step: there is nothing to resume.\n"

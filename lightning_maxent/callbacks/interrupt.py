@@ -47,6 +47,9 @@ class GracefulInterrupt(pl.Callback):
         if is_run and isinstance(exception, KeyboardInterrupt | SIGTERMException):
             folder = Path(trainer.default_root_dir)
             path = str(folder / "checkpoints" / "last.ckpt")
+            if not trainer.global_step and not Path(path).exists():
+                print("Stopped before the first environment step: there is nothing to resume.")
+                return
             command = f"lightning-maxent fit --ckpt_path {shlex.quote(path)}"
             if not (folder / "config.yaml").exists():  # not started from the command line
                 command = f"trainer.fit(model, data, ckpt_path={path!r}), with a new trainer, model and data"

@@ -199,9 +199,10 @@ class ReplayDataModule(EnvironmentDataModule):
     def _draw(self, count: int) -> TensorDict:
         """``count`` transitions; a sampler without replacement may return fewer at the end of the buffer."""
         assert self.buffer is not None
-        rows: Any = self.buffer.sample(count)
-        while len(rows) < count:
-            rows = torch.cat([rows, self.buffer.sample(count - len(rows))])
+        with errors_of("Sampling from the replay buffer with its sampler and transform"):
+            rows: Any = self.buffer.sample(count)
+            while len(rows) < count:
+                rows = torch.cat([rows, self.buffer.sample(count - len(rows))])
         return rows
 
     def state_dict(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ AlgorithmBuilder = Callable[[int, AbstractActions], AbstractAlgorithm]
 NETWORK = {"class_path": "lightning_maxent.MLP", "init_args": {"hidden_dims": [64, 64]}}
 
 
-def algorithm_class(path: str) -> type[AbstractAlgorithm]:
+def algorithm_class(path: str) -> type[Any]:
     """Import the class of an algorithm that these checks can train.
 
     Raises:
@@ -30,12 +30,13 @@ def algorithm_class(path: str) -> type[AbstractAlgorithm]:
     module, _, name = path.rpartition(".")
     try:
         chosen = getattr(importlib.import_module(module or "lightning_maxent"), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise MaxEntError(
             f"The algorithm {path} cannot be imported ({error}): give it as my_package.MyAlgorithm."
         ) from error
     kinds = (FiniteAlgorithm, ActorCritic)
-    if not (inspect.isclass(chosen) and issubclass(chosen, kinds) and isinstance(chosen.feeding, Replay)):
+    known = inspect.isclass(chosen) and issubclass(chosen, kinds) and not inspect.isabstract(chosen)
+    if not (known and isinstance(chosen.feeding, Replay)):
         raise MaxEntError(
             f"{name} cannot be checked: verify trains subclasses of FiniteAlgorithm and of ActorCritic on given transitions, "
             f"and the algorithm must learn from those."
@@ -80,8 +81,10 @@ def check_algorithm(
     obs_dim, actions = (tabular.STATES, FiniteActions((tabular.ACTIONS,))) if finite else (2, BoxActions(1))
     algorithm, discount = build(obs_dim, actions), tabular.DISCOUNT if finite else linear_quadratic.WORLD.discount
     if algorithm.discount != discount:
+        given = "discount" in inspect.signature(type(algorithm)).parameters
+        advice = "leave out --algorithm.discount" if given else "add the argument discount to its constructor"
         raise MaxEntError(
-            f"The problem has the discount {discount}: leave out --algorithm.discount={algorithm.discount}."
+            f"The problem has the discount {discount}, but {type(algorithm).__name__} has {algorithm.discount}: {advice}."
         )
     errors = tabular.errors if finite else linear_quadratic.errors
     yield from errors(algorithm, updates(finite, quick), tick)

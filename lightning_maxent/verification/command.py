@@ -86,6 +86,7 @@ def verify(arguments: Sequence[str]) -> int:
     """
     accept_whole_numbers()
     parser = _parser()
+    _check_arguments(arguments)
     chosen = _chosen_algorithm(arguments)
     if chosen is not None:
         path = f"{chosen.__module__}.{chosen.__qualname__}"
@@ -107,11 +108,26 @@ def verify(arguments: Sequence[str]) -> int:
     return int(failed)
 
 
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Raise ``MaxEntError`` for arguments that are no options, and for options that exclude each other."""
+    if arguments and not arguments[0].startswith("-"):
+        raise MaxEntError(f"verify has options only: give the configuration of a critic as --config {arguments[0]}.")
+    names = [argument.partition("=")[0] for argument in arguments]
+    kinds = [name for name in ("--algorithm", "--critic", "--config") if name in names]
+    if len(kinds) > 1:
+        extra = ", the critic of an algorithm as --algorithm.critic" if "--algorithm" in kinds else ""
+        raise MaxEntError(f"verify checks one thing at a time, but {' and '.join(kinds)} are given: choose one{extra}.")
+    if "--target" in names and "--critic" not in kinds:
+        raise MaxEntError("--target goes with --critic: leave it out, or set --algorithm.target of an algorithm.")
+
+
 def _chosen_algorithm(arguments: Sequence[str]) -> type[AbstractAlgorithm] | None:
     """The class given by ``--algorithm``, which decides what else can be given."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--algorithm")
+    parser.add_argument("--algorithm", nargs="?", const="")
     path = parser.parse_known_args(arguments)[0].algorithm
+    if path == "":
+        raise MaxEntError("--algorithm needs the class of an algorithm, such as my_package.MyAlgorithm.")
     return None if path is None else algorithm_class(path)
 
 
@@ -182,7 +198,10 @@ def _candidates(parser: ArgumentParser, args: Namespace) -> list[Candidate]:
         ]
     if args.critic is None or isinstance(args.critic, str):
         given = "No critic was given" if args.critic is None else f"The critic {args.critic} cannot be imported"
-        raise MaxEntError(f"{given}: use --critic my_package.MyCritic, --config critic/redq, or --critic all.")
+        raise MaxEntError(
+            f"{given}: use --critic my_package.MyCritic, --config critic/redq, --critic all, or --algorithm "
+            f"my_package.MyAlgorithm."
+        )
     built = parser.instantiate_classes(args)
     return [Candidate(args.critic.class_path.rpartition(".")[2], built["critic"], built["target"])]
 

@@ -73,7 +73,7 @@ def errors(algorithm: ActorCritic, updates: int, tick: Callable[[int], None]) ->
     """Train an algorithm, and compare its Q and its policy with the exact ones for its temperature."""
     name = f"linear-quadratic, {type(algorithm).__name__}"
     train(algorithm, _draw, updates, tick)
-    exact = solve_linear_quadratic(WORLD, float(algorithm.temperature()))
+    exact = solve_linear_quadratic(WORLD, float(algorithm.temperature().detach()))
     batch = _uniform(2000, 2, WIDTH), _uniform(2000, 1, 1.0)
     obs = _uniform(2000, 2, WIDTH / 2)
     with torch.no_grad():

@@ -113,9 +113,9 @@ def _learned_and_exact(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The learned Q and log-probabilities, and the exact Q and policy, of all states that are not terminal."""
     world = random_mdp(STATES, ACTIONS, seed=0, discount=DISCOUNT, terminal_states=1)
-    exact = soft_value_iteration(world, float(algorithm.temperature()))
     features = torch.linalg.qr(torch.randn(STATES, STATES))[0] * STATES**0.5
     train(algorithm, _drawing(world, features, noise), updates, tick)
+    exact = soft_value_iteration(world, float(algorithm.temperature().detach()))  # a learned temperature has moved
     lasting = torch.tensor(~world.terminal)
     with torch.no_grad():
         obs = features[lasting]

@@ -35,7 +35,7 @@ def train(
         updates: number of updates.
         tick: called with the number of updates since its last call.
     """
-    optimizers = dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
+    optimizers = algorithm.build_optimizers()
     algorithm.train()
     for update in range(updates):
         for optimizer in optimizers.values():

@@ -67,7 +67,7 @@ def test_an_algorithm_over_continuous_actions_is_compared_with_the_linear_quadra
         ("--algorithm my_package.Absent", "my_package.Absent cannot be imported"),
         (
             "--algorithm lightning_maxent.SAC --algorithm.discount 0.9",
-            "the discount 0.8: leave out --algorithm.discount=0.9",
+            "but SAC has 0.9: leave out --algorithm.discount",
         ),
     ],
 )
