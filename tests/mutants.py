@@ -1110,14 +1110,14 @@ MUTANTS = [
     Mutant(
         "termination lets NaN probabilities through",
         "algorithms/action_value.py",
-        "following.probs.masked_fill(terminated, 1 / atoms.shape[-1])",
+        "next_value.probs.masked_fill(terminated, 1 / atoms.shape[-1])",
         "following.probs",
     ),
     Mutant(
         "backup after termination",
         "algorithms/action_value.py",
-        "terminated, following.atoms, self.discount)",
-        "torch.zeros_like(terminated), following.atoms, self.discount)",
+        "terminated, next_value.atoms, self.discount)",
+        "torch.zeros_like(terminated), next_value.atoms, self.discount)",
     ),
     Mutant(
         "playing moves running statistics",

@@ -35,8 +35,8 @@ def algorithm_class(path: str) -> type[Any]:
             f"The algorithm {path} cannot be imported ({error}): give it as my_package.MyAlgorithm."
         ) from error
     kinds = (FiniteAlgorithm, ActorCritic)
-    known = inspect.isclass(chosen) and issubclass(chosen, kinds) and not inspect.isabstract(chosen)
-    if not (known and isinstance(chosen.feeding, Replay)):
+    is_algorithm = inspect.isclass(chosen) and issubclass(chosen, kinds) and not inspect.isabstract(chosen)
+    if not is_algorithm or not isinstance(getattr(chosen, "feeding", None), Replay):
         raise MaxEntError(
             f"{name} cannot be checked: verify trains subclasses of FiniteAlgorithm and of ActorCritic on given transitions, "
             f"and the algorithm must learn from those."
