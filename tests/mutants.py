@@ -1111,7 +1111,7 @@ MUTANTS = [
         "termination lets NaN probabilities through",
         "algorithms/action_value.py",
         "next_value.probs.masked_fill(terminated, 1 / atoms.shape[-1])",
-        "following.probs",
+        "next_value.probs",
     ),
     Mutant(
         "backup after termination",
@@ -1572,8 +1572,17 @@ FINITE = ["tests/algorithms/test_finite_losses.py", *SAC[1:]]
 ON_POLICY = ["tests/algorithms/test_on_policy.py"]
 TESTS = {
     "algorithms/a2c.py": ON_POLICY,
-    "algorithms/action_value.py": ["tests/algorithms/test_base.py", *SAC, "tests/algorithms/test_policy_delay.py"],
-    "algorithms/base.py": ["tests/algorithms/test_base.py", "tests/algorithms/test_losses.py"],
+    "algorithms/action_value.py": [
+        "tests/algorithms/test_base.py",
+        *SAC,
+        "tests/algorithms/test_policy_delay.py",
+        "tests/algorithms/test_distributional_losses.py",
+    ],
+    "algorithms/base.py": [
+        "tests/algorithms/test_base.py",
+        "tests/algorithms/test_batch_statistics.py",
+        "tests/algorithms/test_losses.py",
+    ],
     "algorithms/checks.py": ["tests/algorithms/test_base.py", "tests/algorithms/test_on_policy.py"],
     "algorithms/continuous_soft_q_learning.py": ["tests/algorithms/test_continuous_soft_q_learning.py"],
     "algorithms/deterministic.py": ["tests/algorithms/test_ddpg.py"],
@@ -1599,7 +1608,7 @@ TESTS = {
     ],
     "critics/base.py": ["tests/critics/test_contract.py", "tests/critics/test_critics.py"],
     "critics/categorical.py": ["tests/critics/test_distributions.py", "tests/algorithms/test_distributional_losses.py"],
-    "critics/ensemble.py": ["tests/critics/test_critics.py"],
+    "critics/ensemble.py": ["tests/critics/test_critics.py", "tests/algorithms/test_what_enters_the_backup.py"],
     "critics/quantile.py": ["tests/critics/test_distributions.py"],
     "critics/twin.py": ["tests/critics/test_critics.py"],
     "critics/twin_heads.py": ["tests/critics/test_twin_heads.py", "tests/critics/test_critics.py"],
@@ -1648,7 +1657,11 @@ TESTS = {
     "policies/gaussian.py": ["tests/policies/test_explicit.py"],
     "policies/mixture.py": ["tests/policies/test_policies.py"],
     "policies/squashed_gaussian.py": ["tests/policies/test_policies.py", "tests/algorithms/test_reppo.py"],
-    "policies/stein_sampler.py": ["tests/policies/test_policies.py"],
+    "optimizers.py": ["tests/test_optimizers.py", "tests/algorithms/test_base.py"],
+    "policies/stein_sampler.py": [
+        "tests/policies/test_policies.py",
+        "tests/algorithms/test_continuous_soft_q_learning.py",
+    ],
     "targets.py": [
         "tests/test_targets.py",
         "tests/algorithms/test_what_enters_the_backup.py",
