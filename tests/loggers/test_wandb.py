@@ -128,3 +128,4 @@ def test_wandb_warns_of_nothing_that_the_user_did_not_give(monkeypatch, tmp_path
     logger.finalize("success")
     shown = capfd.readouterr()
     assert "WARNING" not in shown.out + shown.err
+    assert "anonymous" not in logger._wandb_init  # W&B has deprecated the setting, and warns of it in some versions
