@@ -7,6 +7,7 @@ import inspect
 import itertools
 import os
 import re
+from abc import ABC
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -173,7 +174,7 @@ def _with_option(option: str, given: type) -> list[str]:
     """Names of the classes of this package that can replace ``given`` and have the option."""
     (*_, base) = [each for each in (object, *given.__mro__) if each.__module__.partition(".")[0] == _PACKAGE] or [given]
     offered = inspect.getmembers(importlib.import_module(f"{_PACKAGE}.exports"), inspect.isclass)
-    fitting = [(name, each) for name, each in offered if issubclass(each, base) and not inspect.isabstract(each)]
+    fitting = [(name, each) for name, each in offered if issubclass(each, base) and ABC not in each.__bases__]
     return [name for name, each in fitting if option in inspect.signature(each).parameters]
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from abc import ABC
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from lightning_maxent.configurations import BUILT_IN_CONFIGS
 ALGORITHMS = {
     name: part
     for name, part in vars(exports).items()
-    if inspect.isclass(part) and issubclass(part, AbstractAlgorithm) and not inspect.isabstract(part)
+    if inspect.isclass(part) and issubclass(part, AbstractAlgorithm) and ABC not in part.__bases__
 }
 KINDS = {"box": None, "joint": [2, 2], "factors": [2, 2]}  # of actions; those of the last as factors
 POLICIES = {"box": "Gaussian", "joint": "Categorical", "factors": "Categorical"}  # where either may be

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from abc import ABC
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -35,7 +36,7 @@ def algorithm_class(path: str) -> type[Any]:
             f"The algorithm {path} cannot be imported ({error}): give it as my_package.MyAlgorithm."
         ) from error
     kinds = (FiniteAlgorithm, ActorCritic)
-    is_algorithm = inspect.isclass(chosen) and issubclass(chosen, kinds) and not inspect.isabstract(chosen)
+    is_algorithm = inspect.isclass(chosen) and issubclass(chosen, kinds) and ABC not in chosen.__bases__
     if not is_algorithm or not isinstance(getattr(chosen, "feeding", None), Replay):
         raise MaxEntError(
             f"{name} cannot be checked: verify trains subclasses of FiniteAlgorithm and of ActorCritic on given transitions, "
