@@ -1,6 +1,7 @@
 """The command line in tests: a small run, what it refuses, what it leaves, and the same in a process of its own."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -43,6 +44,16 @@ def refused(capsys, *args: str) -> str:
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("lightning-maxent: error: ")
     return error
+
+
+def verify(capsys, arguments: str) -> tuple[int, list[dict]]:
+    """Exit status and what was printed, a dictionary for every check."""
+    status = 0
+    try:
+        main(["verify", "--json", *arguments.split()])
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    return status, [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
 
 
 def saved(run: Path) -> dict[str, Any]:

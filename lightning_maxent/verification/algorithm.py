@@ -4,7 +4,7 @@ import importlib
 import inspect
 from abc import ABC
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_maxent.actions import AbstractActions, BoxActions, FiniteActions
 from lightning_maxent.algorithms.base import AbstractAlgorithm
@@ -18,6 +18,42 @@ from lightning_maxent.verification.measurement import Measurement
 AlgorithmBuilder = Callable[[int, AbstractActions], AbstractAlgorithm]
 """Builds an algorithm from ``obs_dim`` and the action space."""
 
+
+class Problem(NamedTuple):
+    """A problem with a known solution, and what an algorithm needs to be trained on it."""
+
+    obs_dim: int
+    actions: AbstractActions
+    alpha: float
+    discount: float
+    policy: str
+    """Class path of a policy for these actions."""
+    updates: int
+    quick_updates: int
+    errors: Callable[[Any, int, Callable[[int], Any]], Iterator[Measurement]]
+    """Trains an algorithm and measures its errors."""
+
+
+FINITE = Problem(
+    obs_dim=tabular.STATES,
+    actions=FiniteActions((tabular.ACTIONS,)),
+    alpha=tabular.ALPHA,
+    discount=tabular.DISCOUNT,
+    policy="lightning_maxent.Categorical",
+    updates=1_500,
+    quick_updates=600,
+    errors=tabular.errors,
+)
+CONTINUOUS = Problem(
+    obs_dim=2,
+    actions=BoxActions(1),
+    alpha=linear_quadratic.ALPHA,
+    discount=linear_quadratic.WORLD.discount,
+    policy="lightning_maxent.SquashedGaussian",
+    updates=2_000,
+    quick_updates=1_000,
+    errors=linear_quadratic.errors,
+)
 NETWORK = {"class_path": "lightning_maxent.MLP", "init_args": {"hidden_dims": [64, 64]}}
 
 
@@ -45,52 +81,48 @@ def algorithm_class(path: str) -> type[Any]:
     return chosen
 
 
+def problem_for(chosen: type[AbstractAlgorithm]) -> Problem:
+    """The problem for the kind of actions that an algorithm has."""
+    return FINITE if issubclass(chosen, FiniteAlgorithm) else CONTINUOUS
+
+
 def settings(chosen: type[AbstractAlgorithm]) -> dict[str, Any]:
     """The arguments of an algorithm in these checks, for those that it has: small networks, a fixed temperature."""
-    finite = issubclass(chosen, FiniteAlgorithm)
-    alpha, discount = (
-        (tabular.ALPHA, tabular.DISCOUNT) if finite else (linear_quadratic.ALPHA, linear_quadratic.WORLD.discount)
-    )
+    problem = problem_for(chosen)
     networks = {
         "critic": "lightning_maxent.TwinCritic",
-        "policy": "lightning_maxent.Categorical" if finite else "lightning_maxent.SquashedGaussian",
+        "policy": problem.policy,
         "value": "lightning_maxent.StateValue",
     }
     defaults: dict[str, Any] = {
-        "temperature": {"class_path": "lightning_maxent.FixedTemperature", "init_args": {"alpha": alpha}},
+        "temperature": {"class_path": "lightning_maxent.FixedTemperature", "init_args": {"alpha": problem.alpha}},
         "target": {"class_path": "lightning_maxent.PolyakTarget", "init_args": {"rate": 0.02}},
         "exploration": "lightning_maxent.PolicyExploration",
-        "discount": discount,
+        "discount": problem.discount,
     } | {name: {"class_path": path, "init_args": {"network": NETWORK}} for name, path in networks.items()}
     return {name: default for name, default in defaults.items() if name in inspect.signature(chosen).parameters}
 
 
 def check_algorithm(
-    build: Callable[[int, AbstractActions], Any], finite: bool, quick: bool, tick: Callable[[int], Any]
+    build: Callable[[int, AbstractActions], Any], problem: Problem, updates: int, tick: Callable[[int], Any]
 ) -> Iterator[Measurement]:
     """Train an algorithm, and compare its Q and its policy with the exact ones for its temperature.
 
     Args:
         build: builds the algorithm.
-        finite: whether it needs finite actions: then a random MDP is solved, otherwise the linear-quadratic world.
-        quick: with fewer updates, which is enough for finite actions.
+        problem: the problem that it is trained on.
+        updates: number of updates.
         tick: called with the number of updates since its last call.
 
     Raises:
         MaxEntError: for an algorithm with another discount than the problem's.
     """
-    obs_dim, actions = (tabular.STATES, FiniteActions((tabular.ACTIONS,))) if finite else (2, BoxActions(1))
-    algorithm, discount = build(obs_dim, actions), tabular.DISCOUNT if finite else linear_quadratic.WORLD.discount
-    if algorithm.discount != discount:
+    algorithm = build(problem.obs_dim, problem.actions)
+    if algorithm.discount != problem.discount:
         given = "discount" in inspect.signature(type(algorithm)).parameters
         advice = "leave out --algorithm.discount" if given else "add the argument discount to its constructor"
         raise MaxEntError(
-            f"The problem has the discount {discount}, but {type(algorithm).__name__} has {algorithm.discount}: {advice}."
+            f"The problem has the discount {problem.discount}, but {type(algorithm).__name__} has {algorithm.discount}: "
+            f"{advice}."
         )
-    errors = tabular.errors if finite else linear_quadratic.errors
-    yield from errors(algorithm, updates(finite, quick), tick)
-
-
-def updates(finite: bool, quick: bool) -> int:
-    """Number of updates of ``check_algorithm``."""
-    return (600 if quick else 1_500) if finite else (1_000 if quick else 2_000)
+    yield from problem.errors(algorithm, updates, tick)

@@ -10,7 +10,6 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
-from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.configurations import BUILT_IN_CONFIGS, find_config
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.errors import MaxEntError
@@ -20,8 +19,8 @@ from lightning_maxent.verification.algorithm import (
     AlgorithmBuilder,
     algorithm_class,
     check_algorithm,
+    problem_for,
     settings,
-    updates,
 )
 from lightning_maxent.verification.contract import contract
 from lightning_maxent.verification.linear_quadratic import linear_quadratic, linear_quadratic_with_value
@@ -102,10 +101,17 @@ def verify(arguments: Sequence[str]) -> int:
             bar.write(HEAD)
         for candidate in candidates:
             bar.set_description(candidate.name, refresh=False)
-            for found in check(candidate, worlds, bar.update):
-                failed |= not found.passed
-                bar.write(_json("critic", candidate.name, found) if args.json else _row(candidate.name, found))
+            failed |= _report(check(candidate, worlds, bar.update), "critic", candidate.name, args.json, bar)
     return int(failed)
+
+
+def _report(measurements: Iterator[Measurement], kind: str, name: str, as_json: bool, bar: Any) -> bool:
+    """Print each measurement when it is there, and return whether one failed."""
+    failed = False
+    for found in measurements:
+        failed |= not found.passed
+        bar.write(_json(kind, name, found) if as_json else _row(name, found))
+    return failed
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
@@ -132,16 +138,14 @@ def _chosen_algorithm(arguments: Sequence[str]) -> type[AbstractAlgorithm] | Non
 
 
 def _verify_algorithm(chosen: type[AbstractAlgorithm], parser: ArgumentParser, args: Namespace) -> int:
-    finite, build = issubclass(chosen, FiniteAlgorithm), parser.instantiate_classes(args)["algorithm"]
-    failed = False
-    with torch.random.fork_rng(devices=[]), progress(updates(finite, args.quick), "updates", leave=False) as bar:
+    problem, build = problem_for(chosen), parser.instantiate_classes(args)["algorithm"]
+    updates = problem.quick_updates if args.quick else problem.updates
+    with torch.random.fork_rng(devices=[]), progress(updates, "updates", leave=False) as bar:
         torch.manual_seed(0)
         if not args.json:
             bar.write(HEAD.replace("critic   ", "algorithm", 1))
-        for found in check_algorithm(build, finite, args.quick, bar.update):
-            failed |= not found.passed
-            bar.write(_json("algorithm", chosen.__name__, found) if args.json else _row(chosen.__name__, found))
-    return int(failed)
+        measurements = check_algorithm(build, problem, updates, bar.update)
+        return int(_report(measurements, "algorithm", chosen.__name__, args.json, bar))
 
 
 def check(

@@ -21,10 +21,10 @@ class StubTrainer:
         return torch.full((len(obs), 2), 0.25)
 
 
-def started(**kwargs) -> ReplayDataModule:
+def started(env_id: str = "probe/Counting-v0", stub: type[StubTrainer] = StubTrainer, **kwargs) -> ReplayDataModule:
     defaults = {"capacity": 64, "batch_size": 4, "learning_starts": 8, "eval_interval": 12, "eval_episodes": 2}
-    data = ReplayDataModule("probe/Counting-v0", **(defaults | kwargs))
-    StubTrainer(data)
+    data = ReplayDataModule(env_id, **(defaults | kwargs))
+    stub(data)
     data.setup("fit")
     return data
 

@@ -2,6 +2,7 @@
 
 import probe_envs
 import pytest
+import stub_trainer
 import torch
 from stub_trainer import StubTrainer, rounds
 
@@ -26,11 +27,8 @@ class Still(StubTrainer):
 
 
 def started(**kwargs) -> ReplayDataModule:
-    defaults = {"capacity": 64, "batch_size": 4, "learning_starts": 4, "eval_interval": 10, "eval_episodes": 3}
-    data = ReplayDataModule("worlds/OnlyOne-v0", **(defaults | kwargs))
-    Still(data)
-    data.setup("fit")
-    return data
+    defaults = {"learning_starts": 4, "eval_interval": 10, "eval_episodes": 3}
+    return stub_trainer.started("worlds/OnlyOne-v0", Still, **(defaults | kwargs))
 
 
 def test_where_only_one_may_be_open_the_failure_names_a_way_out_that_works():

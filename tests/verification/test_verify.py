@@ -1,11 +1,11 @@
 """``verify`` passes what is right, and names what is wrong."""
 
-import json
 from functools import partial
 
 import pytest
 import torch
 from broken_critics import Narrow, OneDimension, OneEntryLess, StartsAtZero, UpperHalf
+from cli_helpers import verify
 
 from lightning_maxent import AbstractCritic, PolyakTarget, TwinCritic, TwinHeadsCritic
 from lightning_maxent.cli import main
@@ -22,16 +22,6 @@ from lightning_maxent.verification.multi_goal import ALPHA, DISCOUNT, SCALE, mul
 SMALL = (
     "--critic.init_args.network=lightning_maxent.networks.MLP --critic.init_args.network.init_args.hidden_dims=[64,64]"
 )
-
-
-def verify(capsys, arguments: str) -> tuple[int, list[dict]]:
-    """Exit status and what was printed, a dictionary for every check."""
-    status = 0
-    try:
-        main(["verify", "--json", *arguments.split()])
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    return status, [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
 
 
 @pytest.mark.parametrize(

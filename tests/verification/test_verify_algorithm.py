@@ -1,9 +1,8 @@
 """``verify --algorithm`` passes what is right, and names what is wrong."""
 
-import json
-
 import pytest
 import torch
+from cli_helpers import verify
 
 from lightning_maxent import SoftQLearning
 from lightning_maxent.cli import main
@@ -22,19 +21,9 @@ class WithoutEntropy(SoftQLearning):
         return {"critic": self.critic_loss(self.chosen(prediction, batch.action), self.backup(batch, next_value))}
 
 
-def verify(capsys, arguments: str) -> tuple[int, list[dict]]:
-    """Exit status and what was printed, a dictionary for every check."""
-    status = 0
-    try:
-        main(["verify", "--json", "--quick", *arguments.split()])
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    return status, [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-
-
 def test_a_right_algorithm_over_finite_actions_passes_at_its_own_temperature(capsys):
     given = "--algorithm lightning_maxent.SoftQLearning --algorithm.temperature.alpha 0.5"
-    status, found = verify(capsys, given)
+    status, found = verify(capsys, f"--quick {given}")
     assert status == 0
     assert [each["check"] for each in found] == [
         "tabular, SoftQLearning: error of Q over its range",
@@ -45,7 +34,7 @@ def test_a_right_algorithm_over_finite_actions_passes_at_its_own_temperature(cap
 
 def test_an_algorithm_that_leaves_out_the_entropy_fails(capsys, monkeypatch):
     monkeypatch.syspath_prepend("tests/verification")
-    status, found = verify(capsys, "--algorithm test_verify_algorithm.WithoutEntropy")
+    status, found = verify(capsys, "--quick --algorithm test_verify_algorithm.WithoutEntropy")
     assert status == 1
     (q, _) = found
     assert not q["passed"]
@@ -53,7 +42,7 @@ def test_an_algorithm_that_leaves_out_the_entropy_fails(capsys, monkeypatch):
 
 
 def test_an_algorithm_over_continuous_actions_is_compared_with_the_linear_quadratic_world(capsys):
-    _, found = verify(capsys, "--algorithm lightning_maxent.ValueSAC")
+    _, found = verify(capsys, "--quick --algorithm lightning_maxent.ValueSAC")
     assert len(found) == 3
     assert all(each["check"].startswith("linear-quadratic, ValueSAC") for each in found)
 
