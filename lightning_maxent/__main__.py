@@ -1,5 +1,5 @@
 """Makes ``python -m lightning_maxent`` the same as ``lightning-maxent``."""
 
-from lightning_maxent.cli import main
+from lightning_maxent.cli.command import main
 
 main()

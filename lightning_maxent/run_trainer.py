@@ -15,7 +15,7 @@ from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
-from lightning_maxent.training_log import TrainingLog
+from lightning_maxent.metrics.training_log import TrainingLog
 
 FLAGS: dict[str, Any] = {
     "max_epochs": -1,

@@ -12,11 +12,11 @@ from gymnasium import spaces
 from gymnasium.spaces import flatdim, flatten
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
-from lightning_maxent.arguments import explain, run_folder
 from lightning_maxent.checkpoint_files import read_checkpoint
-from lightning_maxent.data.environment import EnvironmentDataModule
+from lightning_maxent.cli.arguments import explain, run_folder
+from lightning_maxent.cli.parser import build_model_and_data
+from lightning_maxent.data.data_module import EnvironmentDataModule
 from lightning_maxent.errors import MaxEntError, broken_module
-from lightning_maxent.run_parser import build_model_and_data
 
 
 class TrainedPolicy:

@@ -42,7 +42,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_maxent.cli import one_sentence_errors
+from lightning_maxent.cli.command import one_sentence_errors
 from lightning_maxent.comparison.runs import PROGRAM, QUIET, last_line
 from lightning_maxent.errors import MaxEntError
 

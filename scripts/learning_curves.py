@@ -14,12 +14,12 @@ from pathlib import Path
 import yaml
 from matplotlib.figure import Figure
 
-from lightning_maxent.cli import one_sentence_errors
+from lightning_maxent.cli.command import one_sentence_errors
 from lightning_maxent.comparison.pictures import draw_reference
 from lightning_maxent.comparison.reference import Reference, read_reference
 from lightning_maxent.comparison.results import at_shared_steps, write_table
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.metrics_file import read_metrics
+from lightning_maxent.metrics.metrics_csv import read_metrics
 
 COLUMNS = (
     "return_mean",

@@ -19,9 +19,9 @@ import torch
 
 from lightning_maxent import BoxActions, Round, SquashedGaussian, Transition, TwinCritic, ValueSAC
 from lightning_maxent.callbacks.progress import EnvStepProgress
-from lightning_maxent.data.environment import RoundStream
+from lightning_maxent.data.data_module import RoundStream
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
-from lightning_maxent.training_log import TrainingLog
+from lightning_maxent.metrics.training_log import TrainingLog
 
 OBS_DIM, ACTION_DIM, BATCH = 17, 6, 256
 

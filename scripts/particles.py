@@ -31,7 +31,7 @@ from lightning_maxent import (
     Transition,
     UniformParticles,
 )
-from lightning_maxent.cli import one_sentence_errors
+from lightning_maxent.cli.command import one_sentence_errors
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.critics.ensemble import EnsembleCritic
 from lightning_maxent.exact import MultiGoalSolution, solve_multi_goal

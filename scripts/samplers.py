@@ -23,7 +23,7 @@ from scipy.stats import truncnorm
 from torch import Tensor
 from tqdm import tqdm
 
-from lightning_maxent.cli import one_sentence_errors
+from lightning_maxent.cli.command import one_sentence_errors
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.errors import check_positive
 from lightning_maxent.networks import MLP

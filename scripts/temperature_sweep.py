@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from scipy.special import entr
 from tqdm import tqdm
 
-from lightning_maxent.cli import fit_once, one_sentence_errors
+from lightning_maxent.cli.command import fit_once, one_sentence_errors
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.comparison.runs import QUIET
 from lightning_maxent.comparison.specification import folder_of
@@ -41,7 +41,7 @@ from lightning_maxent.exact import (
     read_mdp,
     soft_value_iteration,
 )
-from lightning_maxent.metrics_file import read_metrics
+from lightning_maxent.metrics.metrics_csv import read_metrics
 
 OPTIMA = {"CurrentEntropy": entropy_regularized_policy, "TrajectoryEntropy": soft_value_iteration}
 ALPHAS = (0.0005, 0.002, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0)

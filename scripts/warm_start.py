@@ -20,12 +20,12 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from lightning_maxent.cli import fit_once, one_sentence_errors
+from lightning_maxent.cli.command import fit_once, one_sentence_errors
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.comparison.runs import QUIET
 from lightning_maxent.errors import check_positive
 from lightning_maxent.exact.multi_goal import GOALS
-from lightning_maxent.metrics_file import read_metrics
+from lightning_maxent.metrics.metrics_csv import read_metrics
 
 CONFIGS = {"soft": "continuous_soft_q/multi_goal", "deterministic": "ddpg/multi_goal"}
 TARGET = ["--model.target=lightning_maxent.targets.PeriodicTarget", "--model.target.init_args.every=100"]  # for both

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
-from lightning_maxent.cli import main
+from lightning_maxent.cli.command import main
 
 TESTS = Path(__file__).parent
 SMALL = [
@@ -71,7 +71,7 @@ def without_speed(rows: list[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def command(*args: str) -> list[str]:
-    return [sys.executable, "-c", "from lightning_maxent.cli import main; main()", *args]
+    return [sys.executable, "-c", "from lightning_maxent.cli.command import main; main()", *args]
 
 
 def environment(*folders: Path) -> dict[str, str]:

@@ -14,8 +14,8 @@ from lightning_maxent import AbstractAlgorithm, exports
 from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.algorithms.on_policy import OnPolicyAlgorithm
-from lightning_maxent.cli import main
-from lightning_maxent.configurations import BUILT_IN_CONFIGS
+from lightning_maxent.cli.command import main
+from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS
 
 ALGORITHMS = {
     name: part

@@ -310,13 +310,13 @@ MUTANTS = [
     ),
     Mutant(
         "training goes on in an episode of evaluation",
-        "data/environment.py",
+        "data/data_module.py",
         "            self._finished += self.runner.drain_returns()\n            self.runner = None\n",
         "            pass\n",
     ),
     Mutant(
         "the scale of rewards remembers an episode that evaluation cut",
-        "data/environment.py",
+        "data/data_module.py",
         "            self.reward_scaling.restart()\n",
         "",
     ),
@@ -405,7 +405,7 @@ MUTANTS = [
     ),
     Mutant(
         "the scale of rewards keeps its own discount",
-        "data/environment.py",
+        "data/data_module.py",
         "self.reward_scaling.begin(discount)",
         "pass",
     ),
@@ -1279,7 +1279,7 @@ MUTANTS = [
     ),
     Mutant(
         "rollouts: observations scaled by what was learned after them",
-        "data/environment.py",
+        "data/data_module.py",
         "        self._store(rollout)\n        for obs, reward, done in zip(rollout.obs, rollout.reward, rollout.done):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n",
         "        for obs, reward, done in zip(rollout.obs, rollout.reward, rollout.done):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n        self._store(rollout)\n",
     ),
@@ -1350,17 +1350,20 @@ MUTANTS = [
         "rollout",
     ),
     Mutant(
-        "a value that callbacks have seen is kept", "monitors.py", "trainer.callback_metrics.pop(name, None)", "pass"
+        "a value that callbacks have seen is kept",
+        "metrics/monitors.py",
+        "trainer.callback_metrics.pop(name, None)",
+        "pass",
     ),
     Mutant(
         "a checkpoint is kept without the value that decides about it",
-        "monitors.py",
+        "metrics/monitors.py",
         "callback.save_top_k = kept if comes else 0",
         "callback.save_top_k = kept",
     ),
     Mutant(
         "a column that cannot come is waited for",
-        "monitors.py",
+        "metrics/monitors.py",
         "if callback.monitor not in known and not self._may_come(str(callback.monitor)):",
         "if False:",
     ),
@@ -1376,7 +1379,7 @@ MUTANTS = [
     ),
     Mutant("WANDB_DIR loses to the folder", "loggers/wandb.py", '_environment("DIR") or str(folder)', "str(folder)"),
     Mutant("a log gets a line at every step", "progress.py", "mininterval=SECONDS, ", "mininterval=0, "),
-    Mutant("one batch and all batches are the same", "whole_numbers.py", "float in get_args(typehint)", "False"),
+    Mutant("one batch and all batches are the same", "cli/whole_numbers.py", "float in get_args(typehint)", "False"),
     Mutant(
         "a run that goes on with another seed draws on",
         "callbacks/random_states.py",
@@ -1394,7 +1397,7 @@ MUTANTS = [
     ),
     Mutant(
         "a run goes on in a world with other arguments",
-        "data/environment.py",
+        "data/data_module.py",
         'for name in ("env_id", "env_kwargs", "action_bounds") if',
         'for name in ("env_id",) if',
     ),
@@ -1520,7 +1523,7 @@ MUTANTS = [
     ),
     Mutant(
         "test plays the episodes by which the best checkpoint was chosen",
-        "data/environment.py",
+        "data/data_module.py",
         '{True: "test mode", False: "test sample"}',
         '{True: "mode", False: "sample"}',
     ),
@@ -1538,7 +1541,7 @@ MUTANTS = [
     ),
     Mutant(
         "rows wider than the header are read",
-        "metrics_file.py",
+        "metrics/metrics_csv.py",
         "if None not in row and None not in row.values()",
         "if None not in row.values()",
     ),
@@ -1613,7 +1616,7 @@ TESTS = {
     "critics/twin.py": ["tests/critics/test_critics.py"],
     "critics/twin_heads.py": ["tests/critics/test_twin_heads.py", "tests/critics/test_critics.py"],
     "data/env_ids.py": ["tests/data/test_spaces.py"],
-    "data/environment.py": [
+    "data/data_module.py": [
         "tests/data/test_replay.py",
         "tests/data/test_env_copies.py",
         "tests/data/test_scaling.py",
@@ -1625,8 +1628,8 @@ TESTS = {
     "exploration.py": ["tests/test_exploration.py", "tests/algorithms/test_finite_losses.py"],
     "contracts.py": ["tests/critics/test_contract.py", "tests/verification/test_verify.py"],
     "loggers/wandb.py": ["tests/loggers/test_wandb.py"],
-    "metrics_file.py": ["tests/loggers/test_tidy_csv.py"],
-    "monitors.py": ["tests/test_monitors.py", "tests/callbacks/test_checkpoint.py"],
+    "metrics/metrics_csv.py": ["tests/loggers/test_tidy_csv.py"],
+    "metrics/monitors.py": ["tests/metrics/test_monitors.py", "tests/callbacks/test_checkpoint.py"],
     "networks/batch_renorm.py": ["tests/networks/test_layers.py", "tests/networks/test_networks.py"],
     "networks/layers.py": [
         "tests/networks/test_layers.py",
@@ -1660,7 +1663,7 @@ TESTS = {
     "optimizers.py": [
         "tests/test_optimizers.py",
         "tests/algorithms/test_base.py",
-        "tests/test_cli.py::test_a_resume_that_cannot_be_leaves_the_run_as_it_was",
+        "tests/cli/test_cli.py::test_a_resume_that_cannot_be_leaves_the_run_as_it_was",
     ],
     "policies/stein_sampler.py": [
         "tests/policies/test_policies.py",

@@ -6,7 +6,7 @@ from cli_helpers import metrics, saved
 from every_algorithm import CONFIGURATIONS, FIRST, cut_ends_as_whole, fit, write
 from helpers import same
 
-from lightning_maxent.cli import main
+from lightning_maxent.cli.command import main
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),

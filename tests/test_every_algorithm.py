@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from cli_helpers import metrics, refused, saved
 from every_algorithm import ALGORITHMS, CASES, CONFIGURATIONS, FIRST, cut_ends_as_whole, ends_as, fit, write
 
-from lightning_maxent.cli import main
+from lightning_maxent.cli.command import main
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 

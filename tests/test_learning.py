@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_maxent.cli import main
+from lightning_maxent.cli.command import main
 
 REACHES = {  # environment steps of a configuration, and the mean of 10 deterministic episodes; docs/results has the seeds
     "value_sac/pendulum": (10_000, -200),

@@ -7,8 +7,8 @@ from cli_helpers import SMALL, fit, refused
 
 from lightning_maxent import MaxEntError, exports
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
-from lightning_maxent.cli import main
-from lightning_maxent.configurations import find_configs
+from lightning_maxent.cli.command import main
+from lightning_maxent.cli.configurations import find_configs
 from lightning_maxent.critics import quantile
 from lightning_maxent.data import scaling
 from lightning_maxent.old_names import CLASSES, CONFIGURATIONS, OPTIONS, renamed_class, renamed_maker, renamed_option

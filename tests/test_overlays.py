@@ -7,9 +7,9 @@ import re
 import pytest
 import yaml
 
-from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import main, run
-from lightning_maxent.configurations import BUILT_IN_CONFIGS
+from lightning_maxent.cli.arguments import resolve_arguments
+from lightning_maxent.cli.command import main, run
+from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 OVERLAYS = sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml"))

@@ -22,7 +22,7 @@ from lightning_maxent import (
     TwinCritic,
     load_policy,
 )
-from lightning_maxent.cli import main
+from lightning_maxent.cli.command import main
 from lightning_maxent.exact import soft_value_iteration
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -155,7 +155,7 @@ def test_modules_in_the_current_folder_come_last_as_the_page_on_security_says(tm
         "raise RuntimeError('the file in the current folder')"
     )  # a name of the standard library
     Path("own.py").write_text("")
-    code = "from lightning_maxent.cli import main; main(['--version']); import netrc, own; print(netrc.__file__, own.__file__)"
+    code = "from lightning_maxent.cli.command import main; main(['--version']); import netrc, own; print(netrc.__file__, own.__file__)"
     command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-I", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(DOCS.parent)})
     assert str(tmp_path / "own.py") in done.stdout, done.stderr

@@ -13,10 +13,10 @@ from cli_helpers import SMALL, metrics
 from pytorch_lightning.loggers import CSVLogger
 
 from lightning_maxent import SAC, MaxEntError, ReplayDataModule, SquashedGaussian, TwinCritic, make_trainer
-from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.callbacks.checkpoint import StepCheckpoint
-from lightning_maxent.cli import run
-from lightning_maxent.training_log import TrainingLog
+from lightning_maxent.cli.arguments import resolve_arguments
+from lightning_maxent.cli.command import run
+from lightning_maxent.metrics.training_log import TrainingLog
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}

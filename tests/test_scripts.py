@@ -22,7 +22,7 @@ import yaml
 from helpers import same
 
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
-from lightning_maxent.cli import main
+from lightning_maxent.cli.command import main
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import solve_multi_goal
 
@@ -71,14 +71,14 @@ def script(monkeypatch):
 def small_figure_33(out: Path, *further: str) -> str:
     small = ["--out", str(out), "--trainer.max_steps=60", "--data.learning_starts=40", "--data.batch_size=8"]
     small += ["--data.eval_episodes=1", "--trainer.enable_progress_bar=false"]
-    return carry_out("figure33.py", *small, *further)
+    return carry_out("multi_goal.py", *small, *further)
 
 
 def test_figure_33_draws_prints_one_line_and_trains_only_what_is_not_there(tmp_path):
     (line,) = small_figure_33(tmp_path).splitlines()
     numbers = json.loads(line)
-    assert json.loads((tmp_path / "figure33.json").read_text()) == numbers
-    assert (tmp_path / "figure33.png").stat().st_size > 50_000
+    assert json.loads((tmp_path / "multi_goal.json").read_text()) == numbers
+    assert (tmp_path / "multi_goal.png").stat().st_size > 50_000
     for shares in ("goals", "exact_goals", "deterministic_goals"):
         assert len(numbers[shares]) == 4
         assert sum(numbers[shares]) <= 1 + 1e-9
@@ -91,7 +91,7 @@ def test_figure_33_draws_prints_one_line_and_trains_only_what_is_not_there(tmp_p
     assert len(checkpoints) == 2
     met = [AtomicCheckpointIO().load_checkpoint(path)["ReplayDataModule"]["replay"] for path in checkpoints]
     same(*met)  # both learn from the same data
-    with pytest.raises(AssertionError, match=r"figure33.py: error: The run .* was started with other settings"):
+    with pytest.raises(AssertionError, match=r"multi_goal.py: error: The run .* was started with other settings"):
         small_figure_33(tmp_path, "--trainer.max_steps=80")
     hard, soft = tmp_path.glob("runs/ddpg/*/*"), tmp_path.glob("runs/continuous_soft_q_learning/*/*")
     next(soft).joinpath("finished").unlink()  # as if it had been cut off
@@ -105,17 +105,17 @@ def test_figure_33_draws_prints_one_line_and_trains_only_what_is_not_there(tmp_p
 def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_nothing(
     policy, proposal, script, monkeypatch
 ):
-    monkeypatch.setattr(sys, "argv", ["figure33.py"])
-    figure33 = script("figure33")
-    parts = [*figure33.PROPOSALS[proposal], *figure33.POLICIES[policy]]
-    job = figure33.Job("continuous_soft_q/multi_goal", "name", ["--trainer.accelerator=cpu", *parts])
+    monkeypatch.setattr(sys, "argv", ["multi_goal.py"])
+    multi_goal = script("multi_goal")
+    parts = [*multi_goal.PROPOSALS[proposal], *multi_goal.POLICIES[policy]]
+    job = multi_goal.Job("continuous_soft_q/multi_goal", "name", ["--trainer.accelerator=cpu", *parts])
     if (policy, proposal) == ("stein", "policy"):
         with pytest.raises(
             ValueError, match="PolicyParticles needs the density of the policy, and SteinSampler has none"
         ):
-            figure33.look(job.fit)
+            multi_goal.look(job.fit)
     else:
-        solution, sigma = figure33.solve(figure33.look(job.fit))
+        solution, sigma = multi_goal.solve(multi_goal.look(job.fit))
         assert (solution.alpha, solution.reward_scale, solution.discount, sigma) == (1.0, 0.1, 0.99, 0.1)
 
 
@@ -134,13 +134,13 @@ def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_noth
     ],
 )
 def test_figure_33_refuses_what_it_cannot_show_before_anything_is_trained(flag, sentence, tmp_path):
-    with pytest.raises(AssertionError, match=rf"figure33.py: error: .*{sentence}"):
+    with pytest.raises(AssertionError, match=rf"multi_goal.py: error: .*{sentence}"):
         small_figure_33(tmp_path, flag)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_numbers_of_figure_33_of_the_exact_optimum_are_the_exact_ones(script):
-    figure33 = script("figure33")
+    multi_goal = script("multi_goal")
     solution, rng = solve_multi_goal(), np.random.default_rng(0)
 
     class Optimum:
@@ -150,8 +150,8 @@ def test_the_numbers_of_figure_33_of_the_exact_optimum_are_the_exact_ones(script
         def q_value(self, obs, action):
             return torch.as_tensor(solution.q_value(obs.double().numpy(), action.double().numpy()))
 
-    for probe in figure33.PROBES:
-        found = figure33.at_probe(Optimum(), solution, probe)
+    for probe in multi_goal.PROBES:
+        found = multi_goal.at_probe(Optimum(), solution, probe)
         assert found["kl"] == pytest.approx(0.013, abs=0.005)  # of counting alone
         for name, tolerance in {"entropy": 0.03, "squared_length": 0.01, "value": 0.05}.items():
             assert found[name] == pytest.approx(found[f"exact_{name}"], abs=tolerance), (probe, name)

@@ -19,9 +19,9 @@ from lightning_maxent import (
     TwinHeadsCritic,
     load_policy,
 )
-from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import run
-from lightning_maxent.lightning_cli import MaxEntCLI
+from lightning_maxent.cli.arguments import resolve_arguments
+from lightning_maxent.cli.command import run
+from lightning_maxent.cli.lightning_cli import MaxEntCLI
 
 QUIET = [
     "--trainer.accelerator=cpu",

@@ -26,7 +26,8 @@ from lightning_maxent.algorithms.feeding import AbstractFeeding
 from lightning_maxent.contracts import check_same_tensors
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.lightning_internals import callbacks_of, set_global_step
-from lightning_maxent.metric_means import EpisodeMeans, MetricMeans
+from lightning_maxent.metrics.means import EpisodeMeans, MetricMeans
+from lightning_maxent.metrics.training_log import TrainingLog
 from lightning_maxent.networks import AbstractConstraint
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.optimizers import Clock, LearningRates, Optimizers
@@ -34,7 +35,6 @@ from lightning_maxent.run_data import data_of
 from lightning_maxent.schedules import AbstractSchedule
 from lightning_maxent.targets import frozen_statistics
 from lightning_maxent.temperature import AbstractTemperature
-from lightning_maxent.training_log import TrainingLog
 from lightning_maxent.transition import Episode, Round
 
 LONGEST_DELAY = 1_000  # number of updates after which a network without any loss so far causes a warning

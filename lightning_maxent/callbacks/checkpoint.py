@@ -21,7 +21,7 @@ from lightning_maxent.lightning_internals import (
     evaluation_follows,
     is_dry_run,
 )
-from lightning_maxent.monitors import NeverRefused
+from lightning_maxent.metrics.monitors import NeverRefused
 from lightning_maxent.run_data import RunData, data_of
 
 

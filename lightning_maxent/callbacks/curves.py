@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning.utilities import rank_zero_warn
 
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
-from lightning_maxent.metrics_file import STEP
+from lightning_maxent.metrics.metrics_csv import STEP
 
 PANELS = {
     "return": ("eval/return_mean", "eval/sampled_return_mean", "train/return_mean"),

@@ -12,7 +12,8 @@ from typing import NoReturn
 
 import yaml
 
-from lightning_maxent.arguments import explain
+from lightning_maxent.cli.arguments import explain
+from lightning_maxent.cli.configurations import find_configs
 from lightning_maxent.comparison.page import page, svg
 from lightning_maxent.comparison.pictures import draw_curves, draw_improvement, draw_statistic, style_of
 from lightning_maxent.comparison.provenance import provenance
@@ -35,7 +36,6 @@ from lightning_maxent.comparison.specification import (
     joined_options,
     make_comparison,
 )
-from lightning_maxent.configurations import find_configs
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.files import write_whole
 

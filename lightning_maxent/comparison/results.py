@@ -15,7 +15,7 @@ from lightning_maxent.comparison.runs import Run
 from lightning_maxent.comparison.specification import Comparison
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole
-from lightning_maxent.metrics_file import read_metrics
+from lightning_maxent.metrics.metrics_csv import read_metrics
 
 ALL_TASKS = "all tasks"
 MEAN, MEDIAN, IQM, AREA = "mean", "median", "interquartile mean", "area under curve"

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lightning_maxent.configurations import find_configs
+from lightning_maxent.cli.configurations import find_configs
 from lightning_maxent.errors import MaxEntError
 
 OPTIONS = ("--data.", "--model.", "--trainer.", "--checkpoint.", "--training_log.")  # allowed in settings

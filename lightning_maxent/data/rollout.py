@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_maxent.data.environment import EnvironmentDataModule
+from lightning_maxent.data.data_module import EnvironmentDataModule
 from lightning_maxent.transition import Rollout
 
 

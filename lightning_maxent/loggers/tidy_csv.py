@@ -12,7 +12,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_maxent.files import write_errors, write_whole
-from lightning_maxent.metrics_file import STEP, read_metrics
+from lightning_maxent.metrics.metrics_csv import STEP, read_metrics
 
 ADVICE = "make room for it, and resume the run with --ckpt_path"
 

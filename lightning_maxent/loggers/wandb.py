@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole
-from lightning_maxent.metrics_file import STEP
+from lightning_maxent.metrics.metrics_csv import STEP
 
 MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 

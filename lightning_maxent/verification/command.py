@@ -10,7 +10,8 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
-from lightning_maxent.configurations import BUILT_IN_CONFIGS, find_config
+from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS, find_config
+from lightning_maxent.cli.whole_numbers import accept_whole_numbers
 from lightning_maxent.critics.base import CriticBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.progress import progress
@@ -33,7 +34,6 @@ from lightning_maxent.verification.tabular import (
     tabular_with_policy,
     tabular_with_value,
 )
-from lightning_maxent.whole_numbers import accept_whole_numbers
 
 DESCRIPTION = """Test a critic: check its contract, and train it on problems whose soft-optimal solutions are known.  Or test an
 algorithm on such a problem.

@@ -14,10 +14,10 @@ from torch.testing import assert_close
 
 from lightning_maxent import BoxActions, MaxEntError, ReplayDataModule, SquashedGaussian, TwinCritic, ValueSAC
 from lightning_maxent.algorithms.checks import check_averaging
-from lightning_maxent.arguments import resolve_arguments
 from lightning_maxent.callbacks.checkpoint import BestCheckpoint, StepCheckpoint
 from lightning_maxent.checkpoint_files import read_checkpoint
-from lightning_maxent.cli import main, run
+from lightning_maxent.cli.arguments import resolve_arguments
+from lightning_maxent.cli.command import main, run
 
 DECAY = 0.6
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_maxent.cli import main
+from lightning_maxent.cli.command import main
+from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS
 from lightning_maxent.comparison.runs import Run, fit_arguments, runs_of
 from lightning_maxent.comparison.specification import make_comparison
-from lightning_maxent.configurations import BUILT_IN_CONFIGS
 
 
 def runs_of_each_kind() -> list[Run]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_maxent.cli import main
+from lightning_maxent.cli.command import main
+from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS
 from lightning_maxent.comparison.specification import make_comparison
-from lightning_maxent.configurations import BUILT_IN_CONFIGS
 
 TESTS = Path(__file__).parent.parent
 OPTIONS = """

@@ -6,7 +6,7 @@ from stub_trainer import StubTrainer, rounds, started
 from torch.testing import assert_close
 
 from lightning_maxent import MaxEntError, ReplayDataModule
-from lightning_maxent.configurations import BUILT_IN_CONFIGS
+from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS
 from lightning_maxent.data.scaling import FixedScaleRewards, RawRewards, ReturnScaledRewards, StandardizedObservations
 
 

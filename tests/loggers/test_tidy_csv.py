@@ -8,7 +8,7 @@ import pytest
 
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
-from lightning_maxent.metrics_file import read_metrics
+from lightning_maxent.metrics.metrics_csv import read_metrics
 
 
 def rows(logger: TidyCSVLogger) -> list[dict[str, str]]:

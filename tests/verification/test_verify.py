@@ -8,8 +8,8 @@ from broken_critics import Narrow, OneDimension, OneEntryLess, StartsAtZero, Upp
 from cli_helpers import verify
 
 from lightning_maxent import AbstractCritic, PolyakTarget, TwinCritic, TwinHeadsCritic
-from lightning_maxent.cli import main
-from lightning_maxent.configurations import BUILT_IN_CONFIGS
+from lightning_maxent.cli.command import main
+from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS
 from lightning_maxent.exact import MultiGoal, solve_multi_goal
 from lightning_maxent.networks import MLP
 from lightning_maxent.targets import JointPass, JointPolyakTarget

@@ -5,7 +5,7 @@ import torch
 from cli_helpers import verify
 
 from lightning_maxent import SoftQLearning
-from lightning_maxent.cli import main
+from lightning_maxent.cli.command import main
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.transition import Transition
 

@@ -16,9 +16,9 @@ import yaml
 from cli_helpers import SMALL, TESTS, command, environment, fit, metrics, refused, saved, without_speed
 from helpers import same
 
-from lightning_maxent.arguments import last_checkpoint
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO, read_checkpoint
-from lightning_maxent.cli import fit_once, main
+from lightning_maxent.cli.arguments import last_checkpoint
+from lightning_maxent.cli.command import fit_once, main
 from lightning_maxent.data import env_copies
 from lightning_maxent.errors import MaxEntError
 
@@ -644,7 +644,7 @@ def test_the_wheel_installed_elsewhere_trains_from_a_built_in_configuration(tmp_
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     install(wheel, site)
     script = (
-        "import lightning_maxent.configurations as configurations, lightning_maxent.cli as cli;"
+        "import lightning_maxent.cli.configurations as configurations, lightning_maxent.cli.command as cli;"
         "print(configurations.BUILT_IN_CONFIGS); cli.main()"
     )
     args = ["fit", "--config", "value_sac/pendulum", *SMALL, "--trainer.max_steps=60", "--name=a"]

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from lightning_maxent.arguments import COMMANDS
-from lightning_maxent.cli import main, parse
+from lightning_maxent.cli.arguments import COMMANDS
+from lightning_maxent.cli.command import main, parse
 
 
 def said(capsys, *args: str) -> str:

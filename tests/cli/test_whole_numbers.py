@@ -1,7 +1,7 @@
 import pytest
 from jsonargparse import ArgumentParser
 
-from lightning_maxent.whole_numbers import accept_whole_numbers, whole_number
+from lightning_maxent.cli.whole_numbers import accept_whole_numbers, whole_number
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import yaml
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.old_names import present_configuration
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 OVERLAYS = ("critic", "trainer", "logger")
 

@@ -7,7 +7,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from lightning_maxent.callbacks.checkpoint import BestCheckpoint
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.monitors import Monitors
+from lightning_maxent.metrics.monitors import Monitors
 
 
 def watched(*callbacks, **measured):

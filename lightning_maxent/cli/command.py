@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import yaml
 
-from lightning_maxent.arguments import COMMANDS, explain, resolve_arguments
-from lightning_maxent.configurations import listing
+from lightning_maxent.cli.arguments import COMMANDS, explain, resolve_arguments
+from lightning_maxent.cli.configurations import listing
+from lightning_maxent.cli.help import run_help
 from lightning_maxent.errors import TRACEBACK, ForeignError, MaxEntError, broken_module
 from lightning_maxent.files import write_whole
-from lightning_maxent.run_help import run_help
 
 if TYPE_CHECKING:
-    from lightning_maxent.lightning_cli import MaxEntCLI
+    from lightning_maxent.cli.lightning_cli import MaxEntCLI
 
 HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
 
@@ -133,7 +133,7 @@ def parse(args: Sequence[str]) -> None:
 
 def run(args: Sequence[str]) -> "MaxEntCLI":
     """Run ``fit``, ``validate`` or ``test`` with arguments from ``resolve_arguments``."""
-    from lightning_maxent import lightning_cli
+    from lightning_maxent.cli import lightning_cli
 
     return lightning_cli.run(args)
 
@@ -175,7 +175,7 @@ def _own_error(error: BaseException) -> Exception:
     for cause in causes:
         if isinstance(cause, MisconfigurationException):
             return cause
-    from lightning_maxent.trainer_options import refusal_of_lightning
+    from lightning_maxent.cli.trainer_options import refusal_of_lightning
 
     if sentence := refusal_of_lightning(error):
         return ForeignError(sentence)

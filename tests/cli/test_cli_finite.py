@@ -7,7 +7,7 @@ import torch
 from cli_helpers import SMALL, metrics, refused
 
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
-from lightning_maxent.cli import main
+from lightning_maxent.cli.command import main
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 FOLDERS = {"soft_q": "soft_q_learning", "discrete_sac": "discrete_sac"}

@@ -20,17 +20,17 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_maxent import exports as exports  # jsonargparse accepts the bare names of imported classes
 from lightning_maxent.algorithms.base import AbstractAlgorithm
-from lightning_maxent.arguments import last_checkpoint, no_such_option, run_folder
 from lightning_maxent.callbacks.checkpoint import StepCheckpoint
 from lightning_maxent.checkpoint_files import read_checkpoint
+from lightning_maxent.cli.arguments import last_checkpoint, no_such_option, run_folder
+from lightning_maxent.cli.parser import OneSentenceParser, link_data_to_model
+from lightning_maxent.cli.trainer_options import check_trainer
+from lightning_maxent.cli.whole_numbers import accept_whole_numbers
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole
 from lightning_maxent.lightning_internals import is_dry_run
-from lightning_maxent.run_parser import OneSentenceParser, link_data_to_model
+from lightning_maxent.metrics.training_log import TrainingLog
 from lightning_maxent.run_trainer import FLAGS, listed, parts_of_a_run
-from lightning_maxent.trainer_options import check_trainer
-from lightning_maxent.training_log import TrainingLog
-from lightning_maxent.whole_numbers import accept_whole_numbers
 
 
 class SaveRunConfig(SaveConfigCallback):

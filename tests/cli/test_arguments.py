@@ -7,9 +7,9 @@ from cli_helpers import refused
 from lightning_utilities.core.imports import RequirementCache
 
 import lightning_maxent
-from lightning_maxent.arguments import COMMANDS, OPTIONS
-from lightning_maxent.cli import main
-from lightning_maxent.configurations import BUILT_IN_CONFIGS
+from lightning_maxent.cli.arguments import COMMANDS, OPTIONS
+from lightning_maxent.cli.command import main
+from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 PENDULUM = "--data.env_id=Pendulum-v1"

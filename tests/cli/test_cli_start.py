@@ -13,10 +13,10 @@ from cli_helpers import SMALL, fit, metrics, python, refused
 
 import lightning_maxent
 from lightning_maxent import exports
-from lightning_maxent.arguments import last_checkpoint, resolve_arguments
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
-from lightning_maxent.cli import _chain, fit_once, main
-from lightning_maxent.configurations import find_configs
+from lightning_maxent.cli.arguments import last_checkpoint, resolve_arguments
+from lightning_maxent.cli.command import _chain, fit_once, main
+from lightning_maxent.cli.configurations import find_configs
 from lightning_maxent.errors import MaxEntError
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -39,7 +39,7 @@ sys.meta_path.insert(0, Nothing)
     ],
 )
 def test_version_and_help_do_not_wait_for_pytorch(args, said):
-    done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli import main; main({args})")
+    done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli.command import main; main({args})")
     assert (done.returncode, done.stderr) == (0, "")
     assert said in done.stdout
 
@@ -54,7 +54,7 @@ def test_a_mistake_in_the_command_or_in_a_name_does_not_wait_for_pytorch():
         (["fit", "--ckpt_path=last"], "There is no checkpoint "),
         (["compare", "--out=x", "--draw_only"], "There is no comparison in x"),
     ):
-        done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli import main; main({args})")
+        done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli.command import main; main({args})")
         assert done.returncode == 1
         assert sentence in done.stderr
 
@@ -63,7 +63,7 @@ def test_a_mistake_in_the_command_or_in_a_name_does_not_wait_for_pytorch():
     "args", [["fit", "value_sac/pendulum", "--print_config"], ["compare", "x"], ["verify", "--json"]]
 )
 def test_a_command_says_what_it_does_before_it_imports_pytorch_and_not_on_standard_output(args):
-    done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli import main; main({args})")
+    done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli.command import main; main({args})")
     assert done.stdout == ""
     assert done.stderr.startswith(f"lightning-maxent 0.1.0: {args[0]} is starting; PyTorch and Lightning take seconds")
 
@@ -112,8 +112,8 @@ def test_the_options_of_a_class_are_shown_by_its_bare_name_without_a_configurati
 
 PARTS = """
 import pkgutil, sys, lightning_maxent
-from lightning_maxent import lightning_cli
-from lightning_maxent.cli import parse
+from lightning_maxent.cli import lightning_cli
+from lightning_maxent.cli.command import parse
 rooms = ("algorithms", "callbacks", "critics", "data", "loggers", "networks", "policies")
 names = {f"lightning_maxent.{room}.{each.name}" for room in rooms for each in pkgutil.iter_modules([f"{lightning_maxent.__path__[0]}/{room}"])}
 names |= {f"lightning_maxent.{name}" for name in ("noise", "exploration", "particles", "schedules", "temperature", "targets")}

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from lightning_maxent.actions import FiniteActions
-from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import main, run
-from lightning_maxent.configurations import BUILT_IN_CONFIGS, find_configs, listing, methods, pairs, stems
+from lightning_maxent.cli.arguments import resolve_arguments
+from lightning_maxent.cli.command import main, run
+from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS, find_configs, listing, methods, pairs, stems
 from lightning_maxent.errors import MaxEntError
 
 FINITE = ("soft_q", "discrete_sac", "discrete_value_sac", "dqn")

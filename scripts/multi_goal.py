@@ -1,11 +1,11 @@
 r"""Train soft Q-learning and DDPG on the multi-goal world of Haarnoja et al. 2017, section 5.1, and draw both policies.
 
-    python scripts/figure33.py --seed 0 --out figure33
+    python scripts/multi_goal.py --seed 0 --out multi_goal
 
-Draws ``<out>/figure33.png``: trajectories from the origin over the reward field, and Q's level curves with 100 samples
+Draws ``<out>/multi_goal.png``: trajectories from the origin over the reward field, and Q's level curves with 100 samples
 of the policy at three states.  Each is drawn for soft Q-learning, for the exact soft optimum, and for DDPG with the
 same critic.  Prints one JSON line with the learned numbers beside the exact ones, and writes it to
-``<out>/figure33.json``.  A finished run in ``<out>`` is not trained again.
+``<out>/multi_goal.json``.  A finished run in ``<out>`` is not trained again.
 
 Soft Q-learning collects 100,000 environment steps, and DDPG learns from the same transitions at the same times.  On one
 CPU core the first takes half an hour and the second a quarter of an hour.  Further options go to both runs.  With
@@ -25,13 +25,13 @@ import torch
 from matplotlib.figure import Figure
 
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
-from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import fit_once, one_sentence_errors, run
+from lightning_maxent.cli.arguments import resolve_arguments
+from lightning_maxent.cli.command import fit_once, one_sentence_errors, run
+from lightning_maxent.cli.lightning_cli import MaxEntCLI
 from lightning_maxent.data.scaling import RawObservations
 from lightning_maxent.environments.multi_goal import draw_rewards
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import MultiGoal, MultiGoalSolution, solve_multi_goal
-from lightning_maxent.lightning_cli import MaxEntCLI
 
 PROBES = np.array([[-2.5, 0.0], [0.0, 0.0], [2.5, 2.5]])
 HORIZON, CELLS, SAMPLES = 30, 16, 10_000
@@ -249,7 +249,7 @@ def _ask(agent: ActionValueAlgorithm) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("figure33"), help="folder of picture, numbers and runs")
+    parser.add_argument("--out", type=Path, default=Path("multi_goal"), help="folder of picture, numbers and runs")
     parser.add_argument("--policy", choices=POLICIES, default="stein")
     parser.add_argument("--particles", type=int, default=16, help="actions per next state")
     parser.add_argument("--proposal", choices=PROPOSALS, default="uniform", help="distribution of these actions")
@@ -275,8 +275,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     numbers = {"policy": args.policy, "proposal": args.proposal, "particles": args.particles, "seed": args.seed}
     numbers |= {"env_steps": env_steps} | report(soft, hard, solution, sigma, args.seed)
-    draw(soft, hard, solution, sigma, args.out / "figure33.png")
-    (args.out / "figure33.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    draw(soft, hard, solution, sigma, args.out / "multi_goal.png")
+    (args.out / "multi_goal.json").write_text(json.dumps(numbers, indent=1) + "\n")
     print(json.dumps(numbers))
 
 

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.lightning_internals import callbacks_of, is_dry_run
-from lightning_maxent.monitors import Monitors
+from lightning_maxent.metrics.monitors import Monitors
 from lightning_maxent.run_data import data_of
 from lightning_maxent.transition import Round
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from cli_helpers import SMALL, fit, metrics, refused
 
-from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import run
+from lightning_maxent.cli.arguments import resolve_arguments
+from lightning_maxent.cli.command import run
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 MODES = {"min": min, "max": max}

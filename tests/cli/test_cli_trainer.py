@@ -13,9 +13,9 @@ from cli_helpers import SMALL, fit, metrics, refused, saved
 from lightning_utilities.core.imports import RequirementCache
 from pytorch_lightning.callbacks import EarlyStopping
 
-from lightning_maxent.arguments import resolve_arguments
-from lightning_maxent.cli import main, run
-from lightning_maxent.trainer_options import refusal_of_lightning
+from lightning_maxent.cli.arguments import resolve_arguments
+from lightning_maxent.cli.command import main, run
+from lightning_maxent.cli.trainer_options import refusal_of_lightning
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
