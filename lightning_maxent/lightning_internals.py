@@ -11,6 +11,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.trainer import call
+from pytorch_lightning.utilities.model_helpers import is_overridden
+from torch.amp import GradScaler
 
 
 def callbacks_of(trainer: pl.Trainer) -> list[pl.Callback]:
@@ -23,6 +27,24 @@ def is_dry_run(trainer: pl.Trainer) -> bool:
     """Whether the Trainer was built with ``fast_dev_run``.  Lightning sets the attribute without declaring it."""
     undeclared: Any = trainer
     return bool(undeclared.fast_dev_run)
+
+
+def is_listening(trainer: pl.Trainer, hook: str) -> bool:
+    """Whether the module or a callback overrides a hook of Lightning."""
+    overriders = [each for each in callbacks_of(trainer) if hasattr(each, hook) and is_overridden(hook, each)]
+    return bool(overriders) or is_overridden(hook, trainer.lightning_module)
+
+
+def call_hook(trainer: pl.Trainer, hook: str, *args: Any) -> None:
+    """Call a hook of all callbacks, then of the module, as Lightning does around a gradient step."""
+    call._call_callback_hooks(trainer, hook, *args)
+    call._call_lightning_module_hook(trainer, hook, *args)
+
+
+def gradient_scaler(trainer: pl.Trainer) -> GradScaler | None:
+    """The gradient scaler of the precision 16-mixed; None for other precisions."""
+    plugin = trainer.precision_plugin
+    return plugin.scaler if isinstance(plugin, MixedPrecision) else None
 
 
 def set_global_step(trainer: pl.Trainer, env_steps: int) -> None:

@@ -16,6 +16,7 @@ OPTIONS = {
     "warmup_steps": "learning_starts",
     "caution": "pessimism",
     "smear": "sigma",
+    "max_grad_norm": "optimizers.max_grad_norm",
 }
 CLASSES = {
     "TargetCriticSAC": "SAC",
@@ -44,7 +45,7 @@ def renamed_option(name: str, class_name: str = "") -> str | None:
     if class_name == "SAC" and words[0] in ("value", "value_optimizer"):
         return f"{SAC_WITH_VALUE}: choose that class."
     for word in words:
-        if word in OPTIONS:
+        if word in OPTIONS and f"{OPTIONS[word]}." not in f"{name}.":
             return f"{word} is now {OPTIONS[word]}."
     return None
 

@@ -1,7 +1,7 @@
 """How each network is optimized, and how learning rates change over a run."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from lightning_maxent.errors import MaxEntError, errors_of
 OptimizerBuilder = Callable[[Iterable[nn.Parameter]], Optimizer]
 ScheduleBuilder = Callable[[Optimizer], LRScheduler]
 Clock = Literal["updates", "env_steps"]
+NETWORKS = ("value", "critic", "policy", "temperature", "trust_region")
 
 
 class FusedAdam(torch.optim.Adam):
@@ -48,6 +49,7 @@ class Optimizers:
             ``torch.optim.lr_scheduler.CosineAnnealingLR``.  Without one, learning rates are constant.
         schedule_clock: when schedules take a step: ``updates``, after every update of the algorithm, or ``env_steps``,
             once per environment step.  This also holds for networks that are not updated every time.
+        max_grad_norm: largest norm of the gradient of each network, after clipping; null for no clipping.
     """
 
     default: OptimizerBuilder = FusedAdam
@@ -58,11 +60,11 @@ class Optimizers:
     trust_region: OptimizerBuilder | None = None
     schedule: ScheduleBuilder | None = None
     schedule_clock: Clock = "updates"
+    max_grad_norm: float | None = None
 
     def exceptions(self) -> dict[str, OptimizerBuilder]:
         """The entries of single networks, by the networks' names."""
-        names = [each.name for each in fields(self) if each.name not in ("default", "schedule", "schedule_clock")]
-        return {name: builder for name in names if (builder := getattr(self, name)) is not None}
+        return {name: builder for name in NETWORKS if (builder := getattr(self, name)) is not None}
 
     def of(self, network: str) -> OptimizerBuilder:
         """The builder of a network's optimizer."""
@@ -73,12 +75,14 @@ class Optimizers:
         return f"optimizers.{network if network in self.exceptions() else 'default'}"
 
     def check(self, algorithm: str, networks: Sequence[str]) -> None:
-        """Raise ``MaxEntError`` for an entry of a network that the algorithm does not train.
+        """Raise ``MaxEntError`` for an entry of a network that the algorithm does not train, or a norm that is not positive.
 
         Args:
             algorithm: name of the algorithm.
             networks: names of the networks that it trains.
         """
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise MaxEntError(f"max_grad_norm must be positive, but is {self.max_grad_norm}; null turns clipping off.")
         for name in self.exceptions():
             if name not in networks:
                 raise MaxEntError(
@@ -100,6 +104,8 @@ class Optimizers:
         """
         optimizer = self._built(network, parameters)
         self._try_step(network, parameters)
+        for group in optimizer.param_groups:
+            group["name"] = network  # for Lightning's LearningRateMonitor
         optimizer.register_state_dict_post_hook(lambda optimizer, state: state | {"kind": type(optimizer).__name__})
         optimizer.register_load_state_dict_pre_hook(partial(_keep_settings, network))
         return optimizer
@@ -146,6 +152,7 @@ class Optimizers:
 
 
 DEFAULT_OPTIMIZERS = Optimizers()
+CLIPPED_OPTIMIZERS = Optimizers(max_grad_norm=0.5)  # common practice on policy, as in Huang et al. 2022, detail 11
 
 
 def _keep_settings(network: str, optimizer: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lightning_maxent.contracts import check_numbers, without_side_effects
 from lightning_maxent.errors import MaxEntError, errors_of
 from lightning_maxent.networks import MLP, NetworkBuilder
+from lightning_maxent.networks.layers import float32_or_more
 
 ValueBuilder = Callable[[int], nn.Module]
 """Builds V from ``obs_dim``."""
@@ -28,7 +29,7 @@ class StateValue(nn.Module):
 
     def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, " batch"]:
         """Soft values in units of reward, in float32 under every precision."""
-        return self.network(obs.unsqueeze(0)).float()[0, :, 0]
+        return float32_or_more(self.network(obs.unsqueeze(0)))[0, :, 0]
 
 
 def build_value(builder: ValueBuilder, obs_dim: int) -> nn.Module:

@@ -351,7 +351,16 @@ MUTANTS = [
         ".masked_fill(scores.isnan().any(-1, keepdim=True), math.nan)",
         "",
     ),
-    Mutant("gradients pile up", "algorithms/base.py", "optimizers[name].zero_grad()", "pass"),
+    Mutant("gradients pile up", "algorithms/gradient_step.py", "optimizer.zero_grad()", "pass"),
+    Mutant(
+        "gradients keep the scale of float16", "algorithms/gradient_step.py", "self._scaler.unscale_(optimizer)", "pass"
+    ),
+    Mutant("the scaler never changes its scale", "algorithms/gradient_step.py", "self._scaler.update()", "pass"),
+    Mutant("no hook is heard", "algorithms/gradient_step.py", "if trainer and is_listening(trainer, hook)", "if False"),
+    Mutant("hooks are called for nobody", "algorithms/gradient_step.py", " and is_listening(trainer, hook)", ""),
+    Mutant(
+        "gradients are not clipped", "algorithms/gradient_step.py", "if self._max_grad_norm is not None:", "if False:"
+    ),
     Mutant("a loss of no network is dropped", "algorithms/checks.py", "elif name not in known:", "elif False:"),
     Mutant(
         "a loss of many numbers is summed",
@@ -735,7 +744,7 @@ MUTANTS = [
         "stein_direction(particles.detach().tanh(), slope",
     ),
     Mutant("Stein: samples climb away", "policy_updates.py", "return -(direction * u)", "return (direction * u)"),
-    Mutant("Stein sampler: starts in one place", "policies/stein_sampler.py", "(noise + self.network", "(self.network"),
+    Mutant("Stein sampler: starts in one place", "policies/stein_sampler.py", "(noise + float32_or_more(", "(float32_or_more("),
     Mutant(
         "particles: density of the proposal forgotten",
         "objectives.py",
@@ -1078,7 +1087,7 @@ MUTANTS = [
     ),
     Mutant(
         "several devices are let in",
-        "algorithms/base.py",
+        "algorithms/checks.py",
         "if not isinstance(trainer.strategy, SingleDeviceStrategy):",
         "if trainer.strategy is None:",
     ),
@@ -1215,12 +1224,6 @@ MUTANTS = [
         "algorithms/on_policy.py",
         "(advantage + value).flatten()",
         "advantage.flatten()",
-    ),
-    Mutant(
-        "gradients are never clipped",
-        "algorithms/on_policy.py",
-        "optimizer.register_step_pre_hook(clip)",
-        "pass",
     ),
     Mutant(
         "on policy: the temperature pushes entropy away from its target",
@@ -1594,6 +1597,11 @@ TESTS = {
     "algorithms/dqn.py": FINITE,
     "algorithms/feeding.py": ON_POLICY,
     "algorithms/finite.py": FINITE,
+    "algorithms/gradient_step.py": [
+        "tests/algorithms/test_gradient_step.py",
+        "tests/algorithms/test_base.py",
+        "tests/algorithms/test_losses.py",
+    ],
     "algorithms/ppo.py": ON_POLICY,
     "algorithms/q_learning.py": FINITE,
     "algorithms/reinforce.py": ON_POLICY,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from cli_helpers import metrics, refused, saved
 from every_algorithm import ALGORITHMS, CASES, CONFIGURATIONS, FIRST, cut_ends_as_whole, ends_as, fit, write
 
@@ -55,6 +56,31 @@ def test_a_run_leaves_what_every_run_leaves_and_keeps_the_clock(in_full, name, k
 def test_a_run_that_was_cut_ends_as_one_that_was_not_to_the_last_bit(name, kind):
     """In a world of one step, where a new episode after the cut is what would have come anyway."""
     cut_ends_as_whole(name, kind)
+
+
+HALF = [
+    "--trainer.plugins+=pytorch_lightning.plugins.MixedPrecision",
+    "--trainer.plugins.precision=16-mixed",
+    "--trainer.plugins.device=cpu",
+    "--trainer.plugins.scaler.class_path=torch.amp.GradScaler",
+    "--trainer.plugins.scaler.init_args.device=cpu",
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), FIRST)
+def test_every_algorithm_trains_in_float64(name, kind):
+    run = fit(write(name, kind), 40, "--trainer.precision=64-true")
+    rows, state = metrics(run), saved(run)["state_dict"]
+    assert {each.dtype for each in state.values() if each.is_floating_point()} == {torch.float64}
+    assert rows[-1]["gradient_steps"] > 0
+    assert all(math.isfinite(number) for row in rows for number in row.values())
+
+
+@pytest.mark.parametrize("name", ["SAC", "DQN", "PPO", "REPPO"])  # the scaler knows no algorithm
+def test_replay_and_rollouts_train_in_float16(name):
+    rows = metrics(fit(write(name, dict(FIRST)[name]), 40, *HALF))
+    assert rows[-1]["gradient_steps"] > 0
+    assert all(math.isfinite(number) for row in rows for number in row.values())
 
 
 class StopsIn(pl.Callback):

@@ -340,7 +340,7 @@ def test_the_benchmark_gives_the_other_library_the_numbers_of_our_configurations
         "epochs": "n_epochs",
     }.items():
         assert model[ours] == theirs[name]
-    assert model["max_grad_norm"] == theirs["max_grad_norm"]
+    assert model["optimizers"]["max_grad_norm"] == theirs["max_grad_norm"]
     assert model["temperature"]["init_args"]["alpha"] == theirs["ent_coef"] == 0  # else its units would count
     assert (data["num_envs"], data["steps_per_round"]) == (benchmark.COPIES, benchmark.COPIES * theirs["n_steps"])
     assert data["steps_per_round"] == model["minibatches"] * theirs["batch_size"]

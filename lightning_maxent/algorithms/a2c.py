@@ -4,7 +4,7 @@ from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm, Sample
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.objectives import Scalar, policy_gradient_loss, squared_error
-from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
+from lightning_maxent.optimizers import CLIPPED_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.value import StateValue, ValueBuilder
@@ -24,10 +24,10 @@ class A2C(AdvantageAlgorithm):
         temperature: builds alpha, the weight of entropy, from ``actions``; .01 in section 8 of Mnih
             et al. 2016.
         entropy_objective: builds the rule for the entropies of later states.
-        optimizers: optimizers and learning-rate schedules of the networks.
+        optimizers: optimizers and learning-rate schedules of the networks; by default, the norm of each gradient is
+            clipped to .5.
         discount: gamma in [0, 1]; .99 in Mnih et al. 2016.
         gae_lambda: lambda in [0, 1] of the advantages; 1 in Mnih et al. 2016.
-        max_grad_norm: largest norm of each network's gradient, after clipping; .5 is common practice.
     """
 
     networks = ("value", "policy", "temperature")
@@ -40,22 +40,12 @@ class A2C(AdvantageAlgorithm):
         value: ValueBuilder = StateValue,
         temperature: TemperatureBuilder = FixedTemperature,
         entropy_objective: EntropyObjectiveBuilder = CurrentEntropy,
-        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
+        optimizers: Optimizers = CLIPPED_OPTIMIZERS,
         discount: float = 0.99,
         gae_lambda: float = 1.0,
-        max_grad_norm: float = 0.5,
     ):
         super().__init__(
-            obs_dim,
-            actions,
-            policy,
-            value,
-            temperature,
-            entropy_objective,
-            optimizers,
-            discount,
-            gae_lambda,
-            max_grad_norm,
+            obs_dim, actions, policy, value, temperature, entropy_objective, optimizers, discount, gae_lambda
         )
 
     def losses(self, batch: Sample) -> dict[str, Scalar]:

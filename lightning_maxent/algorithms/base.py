@@ -7,7 +7,6 @@ from typing import Any, ClassVar, TypeVar
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
-from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,8 +20,10 @@ from lightning_maxent.algorithms.checks import (
     check_network,
     check_optimizers,
     check_reached,
+    check_trainer,
 )
 from lightning_maxent.algorithms.feeding import AbstractFeeding
+from lightning_maxent.algorithms.gradient_step import GradientStep
 from lightning_maxent.contracts import check_same_tensors
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.lightning_internals import callbacks_of, set_global_step
@@ -83,6 +84,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self.temperature, self.discount = temperature, discount
         self._optimizers, self._learning_rates = optimizers, LearningRates([])
         self._metrics, self._episodes = MetricMeans(), EpisodeMeans()
+        self._gradient_step = GradientStep(optimizers.max_grad_norm)
         self.gradient_steps = 0
         self._found: dict[tuple[type[nn.Module], str], list[Any]] = {}
         self._moved: set[str] = set()  # names of networks that had a loss so far
@@ -150,8 +152,6 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         """Take one gradient step in every network that has a loss, after one backward pass for all losses.
 
         No optimizer steps before the backward pass has ended, because it would change weights that the pass needs.
-        ``backward`` and ``step`` are those of torch: Lightning's do the same without a gradient scaler, and its hooks
-        take 2 % of the time.
 
         Raises:
             MaxEntError: for a loss without a network of its name, or without a gradient in this network.
@@ -171,14 +171,13 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             )
 
     def _step(self, losses: dict[str, Scalar], optimizers: dict[str, Optimizer]) -> None:
-        for name in losses:
-            optimizers[name].zero_grad()
-        torch.stack(tuple(losses.values())).sum().backward()
+        stepped = [optimizers[name] for name in losses]
+        self._gradient_step.compute(torch.stack(tuple(losses.values())).sum(), stepped)
         for name in losses.keys() - self._moved:  # only at its first loss
             check_reached(type(self).__name__, name, self.get_submodule(name))
             self._moved.add(name)
+        self._gradient_step.step(stepped)
         for name in losses:
-            optimizers[name].step()
             for module in self._of_kind(AbstractConstraint, name):  # not in target networks
                 module.project()
 
@@ -198,34 +197,23 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
                 "trainer.predict is not supported, because the data are environments: use load_policy(path) or "
                 "TrainedPolicy(model, data) for the actions of a policy, and trainer.test(model, data) to play episodes."
             )
-        self.check_trainer(self.trainer)
         check_feeding(type(self).__name__, getattr(self, "feeding", None))
         data = data_of(self.trainer)
         check_averaging(callbacks_of(self.trainer), data.steps_per_round if data else 1)
 
-    @staticmethod
-    def check_trainer(trainer: pl.Trainer) -> None:
-        """Check the settings of the Trainer.
-
-        Raises:
-            MaxEntError: unless the precision is 32-true or bf16-mixed, and the strategy is for one device.
-        """
-        if trainer.precision not in ("32-true", "bf16-mixed"):  # no gradient scaler for several optimizers
-            raise MaxEntError(f"The precision {trainer.precision} is not supported: choose 32-true or bf16-mixed.")
-        if not isinstance(trainer.strategy, SingleDeviceStrategy):
-            raise MaxEntError(
-                f"A run uses one device, but the Trainer has {trainer.world_size} with the strategy "
-                f"{type(trainer.strategy).__name__}: set devices and num_nodes to 1, and set no strategy."
-            )
-
     def configure_callbacks(self) -> list[pl.Callback]:
-        """A ``TrainingLog``, unless the Trainer has one."""
+        """A ``TrainingLog``, unless the Trainer has one.
+
+        Lightning calls this first, before its own checks, so the Trainer is checked here.
+        """
+        check_trainer(self.trainer)
         return [] if any(isinstance(each, TrainingLog) for each in callbacks_of(self.trainer)) else [TrainingLog()]
 
     def on_fit_start(self) -> None:
         self._trained = self.trained_networks()
         networks = {name: self.get_submodule(name) for name in self._trained}
         check_optimizers(type(self).__name__, networks, self.trainer.optimizers)
+        self._gradient_step = GradientStep(self._optimizers.max_grad_norm, self.trainer)
         names = {id(optimizer): name for name, optimizer in zip(self._trained, self.trainer.optimizers)}
         schedulers: list[Any] = [config.scheduler for config in self.trainer.lr_scheduler_configs]
         self._learning_rates = LearningRates([(names[id(each.optimizer)], each) for each in schedulers])
@@ -277,7 +265,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             DivergedError: if an action is not finite.
         """
         with frozen_statistics(self):
-            action = self._act(obs.to(self.device), deterministic).cpu()
+            action = self._act(obs.to(self.device).type(self.dtype), deterministic).float().cpu()
         return check_finite_actions(action, self)
 
     @torch.no_grad()
@@ -288,7 +276,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             DivergedError: if an action is not finite.
         """
         with frozen_statistics(self):
-            action = self._explore(obs.to(self.device)).cpu()
+            action = self._explore(obs.to(self.device).type(self.dtype)).float().cpu()
         return check_finite_actions(action, self)
 
     # ---- measuring --------------------------------------------------------------------------------------------------

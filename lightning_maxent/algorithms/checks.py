@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -13,6 +14,31 @@ from lightning_maxent.contracts import diverged
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.old_names import renamed_maker
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
+CLIPPING = (
+    "gradient_clip_val cannot be used: set --model.optimizers.max_grad_norm, which clips each network's gradient."
+)
+
+
+def check_trainer(trainer: pl.Trainer) -> None:
+    """Check the settings of a Trainer.
+
+    Raises:
+        MaxEntError: for a precision with 16-bit weights, a strategy for several devices, or ``gradient_clip_val``.
+    """
+    if trainer.precision not in PRECISIONS:
+        raise MaxEntError(
+            f"The precision {trainer.precision} is not supported, because most steps of an optimizer or a target network "
+            f"are smaller than the rounding of its 16-bit weights: choose {', '.join(PRECISIONS)}."
+        )
+    if not isinstance(trainer.strategy, SingleDeviceStrategy):
+        raise MaxEntError(
+            f"A run uses one device, but the Trainer has {trainer.world_size} with the strategy "
+            f"{type(trainer.strategy).__name__}: set devices and num_nodes to 1, and set no strategy."
+        )
+    if trainer.gradient_clip_val is not None:
+        raise MaxEntError(CLIPPING)
 
 
 def check_network(algorithm: str, name: str, network: object) -> None:

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.base import AbstractAlgorithm
@@ -36,13 +35,6 @@ class Sample(NamedTuple):
     action: Float[Tensor, "batch action_dim"]
     advantage: Float[Tensor, " batch"]
     returns: Float[Tensor, " batch"]
-
-
-def check_norm(norm: float) -> float:
-    """Return the norm that gradients are clipped to, or raise ``MaxEntError`` unless it is positive."""
-    if not norm > 0:
-        raise MaxEntError(f"max_grad_norm must be positive, but is {norm}; .inf turns clipping off.")
-    return norm
 
 
 def check_gae_lambda(gae_lambda: float) -> float:
@@ -83,17 +75,6 @@ def check_learns_as_it_plays(
         )
 
 
-def clip_gradients(optimizers: dict[str, Optimizer], norm: float) -> dict[str, Optimizer]:
-    """The same optimizers; each clips the norm of its gradient to ``norm`` before every step."""
-
-    def clip(optimizer: Optimizer, *_: Any) -> None:
-        nn.utils.clip_grad_norm_([each for group in optimizer.param_groups for each in group["params"]], norm)
-
-    for optimizer in optimizers.values():
-        optimizer.register_step_pre_hook(clip)
-    return optimizers
-
-
 class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
     """An algorithm that learns from rollouts of a policy with explicit action probabilities.
 
@@ -105,11 +86,9 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         entropy_objective: builds the rule for the entropies of later states.
         optimizers: optimizers and learning-rate schedules of the networks.
         discount: gamma in [0, 1].
-        max_grad_norm: largest norm of each network's gradient, after clipping.
 
     Raises:
-        MaxEntError: for a norm that is not positive, or a policy without explicit probabilities, or with batch
-            normalization or dropout.
+        MaxEntError: for a policy without explicit probabilities, or with batch normalization or dropout.
     """
 
     feeding: AbstractFeeding = Rollouts()
@@ -123,13 +102,11 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
         entropy_objective: EntropyObjectiveBuilder,
         optimizers: Optimizers,
         discount: float,
-        max_grad_norm: float,
     ):
         super().__init__(temperature(actions), optimizers, discount)
         self.policy = build_explicit_policy(policy, obs_dim, actions)
         check_learns_as_it_plays(self, self.policy, obs_dim)
         self.entropy_objective = entropy_objective()
-        self.max_grad_norm = check_norm(max_grad_norm)
 
     @abstractmethod
     def estimate_advantages(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:
@@ -139,9 +116,6 @@ class OnPolicyAlgorithm(AbstractAlgorithm, ABC):
             rollout: the rollout, on the device of the algorithm.
             reward: its rewards; each includes the discounted, weighted entropy of the next state.
         """
-
-    def build_optimizers(self) -> dict[str, Optimizer]:
-        return clip_gradients(super().build_optimizers(), self.max_grad_norm)
 
     def prepare(self, data: Rollout) -> Any:
         return self.sample(data)
@@ -191,9 +165,8 @@ class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
         optimizers: Optimizers,
         discount: float,
         gae_lambda: float,
-        max_grad_norm: float,
     ):
-        super().__init__(obs_dim, actions, policy, temperature, entropy_objective, optimizers, discount, max_grad_norm)
+        super().__init__(obs_dim, actions, policy, temperature, entropy_objective, optimizers, discount)
         self.value, self.gae_lambda = build_value(value, obs_dim), check_gae_lambda(gae_lambda)
 
     def estimate_advantages(self, rollout: Rollout, reward: Float[Tensor, "time env"]) -> Sample:

@@ -12,7 +12,7 @@ from lightning_maxent.algorithms.on_policy import AdvantageAlgorithm
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, clipped_surrogate_loss, squared_error
-from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
+from lightning_maxent.optimizers import CLIPPED_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Rollout
@@ -45,17 +45,17 @@ class PPO(AdvantageAlgorithm):
         value: builds V from ``obs_dim``.
         temperature: builds alpha, the weight of entropy, from ``actions``.
         entropy_objective: builds the rule for the entropies of later states.
-        optimizers: optimizers and learning-rate schedules of the networks.
+        optimizers: optimizers and learning-rate schedules of the networks; by default, the norm of each gradient is
+            clipped to .5.
         discount: gamma in [0, 1]; .99 in table 3 of Schulman et al. 2017b.
         gae_lambda: lambda in [0, 1] of the advantages; .95 in table 3 of Schulman et al. 2017b.
         clip: half the width of the interval ``[1 - clip, 1 + clip]`` that the ratio of probabilities is clipped to; .2 in
             table 3 of Schulman et al. 2017b.
         epochs: number of passes over a rollout; 10 in table 3 of Schulman et al. 2017b.
         minibatches: number of minibatches per pass over the shuffled rollout; 32 in table 3 of Schulman et al. 2017b.
-        max_grad_norm: largest norm of each network's gradient, after clipping; .5 is common practice.
 
     Raises:
-        MaxEntError: if ``clip`` or ``max_grad_norm`` is not positive, ``epochs`` or ``minibatches`` is less than 1,
+        MaxEntError: if ``clip`` is not positive, ``epochs`` or ``minibatches`` is less than 1,
             ``discount`` or ``gae_lambda`` lies outside [0, 1], or the policy is refused (see ``OnPolicyAlgorithm``).
     """
 
@@ -69,25 +69,15 @@ class PPO(AdvantageAlgorithm):
         value: ValueBuilder = StateValue,
         temperature: TemperatureBuilder = FixedTemperature,
         entropy_objective: EntropyObjectiveBuilder = CurrentEntropy,
-        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
+        optimizers: Optimizers = CLIPPED_OPTIMIZERS,
         discount: float = 0.99,
         gae_lambda: float = 0.95,
         clip: float = 0.2,
         epochs: int = 10,
         minibatches: int = 32,
-        max_grad_norm: float = 0.5,
     ):
         super().__init__(
-            obs_dim,
-            actions,
-            policy,
-            value,
-            temperature,
-            entropy_objective,
-            optimizers,
-            discount,
-            gae_lambda,
-            max_grad_norm,
+            obs_dim, actions, policy, value, temperature, entropy_objective, optimizers, discount, gae_lambda
         )
         if not clip > 0:
             raise MaxEntError(f"clip must be positive, but is {clip}.")

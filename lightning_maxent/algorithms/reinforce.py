@@ -11,7 +11,7 @@ from lightning_maxent.algorithms.on_policy import OnPolicyAlgorithm, Sample
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, generalized_advantages, policy_gradient_loss
-from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
+from lightning_maxent.optimizers import CLIPPED_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import ExplicitPolicyBuilder
 from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Episode, Rollout
@@ -37,9 +37,9 @@ class REINFORCE(OnPolicyAlgorithm):
         policy: builds the policy.
         temperature: builds alpha, the weight of entropy, from ``actions``.
         entropy_objective: builds the rule for the entropies of later states.
-        optimizers: optimizers and learning-rate schedules of the networks.
+        optimizers: optimizers and learning-rate schedules of the networks; by default, the norm of each gradient is
+            clipped to .5.
         discount: gamma in [0, 1].
-        max_grad_norm: largest norm of each network's gradient, after clipping.
         baseline_decay: factor in [0, 1) of the old baseline after every episode; .9 in Williams & Peng 1991.
 
     Raises:
@@ -55,12 +55,11 @@ class REINFORCE(OnPolicyAlgorithm):
         policy: ExplicitPolicyBuilder,
         temperature: TemperatureBuilder = FixedTemperature,
         entropy_objective: EntropyObjectiveBuilder = CurrentEntropy,
-        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
+        optimizers: Optimizers = CLIPPED_OPTIMIZERS,
         discount: float = 0.99,
-        max_grad_norm: float = 0.5,
         baseline_decay: float = 0.9,
     ):
-        super().__init__(obs_dim, actions, policy, temperature, entropy_objective, optimizers, discount, max_grad_norm)
+        super().__init__(obs_dim, actions, policy, temperature, entropy_objective, optimizers, discount)
         if not 0 <= baseline_decay < 1:
             raise MaxEntError(f"baseline_decay must lie in [0, 1), but is {baseline_decay}.")
         self.baseline_decay = baseline_decay

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.continuous import ActorCritic
@@ -16,8 +15,6 @@ from lightning_maxent.algorithms.feeding import Rollouts
 from lightning_maxent.algorithms.on_policy import (
     check_gae_lambda,
     check_learns_as_it_plays,
-    check_norm,
-    clip_gradients,
 )
 from lightning_maxent.critics.base import CriticBuilder, ReturnDistribution
 from lightning_maxent.errors import MaxEntError
@@ -28,7 +25,7 @@ from lightning_maxent.objectives import (
     soft_bellman_target,
     soft_value,
 )
-from lightning_maxent.optimizers import DEFAULT_OPTIMIZERS, Optimizers
+from lightning_maxent.optimizers import CLIPPED_OPTIMIZERS, Optimizers
 from lightning_maxent.policies.base import AbstractComparablePolicy, PolicyBuilder
 from lightning_maxent.policies.building import check_divergence
 from lightning_maxent.targets import frozen, frozen_statistics
@@ -85,13 +82,13 @@ class REPPO(ActorCritic):
         temperature: builds alpha, the weight of entropy, from ``actions``; learned in Voelcker et al. 2025, with a
             target entropy of ``-dim / 2`` nats in their code.
         trust_region: builds the constraint on the divergence of the policy.
-        optimizers: optimizers and learning-rate schedules of the networks.
+        optimizers: optimizers and learning-rate schedules of the networks; by default, the norm of each gradient is
+            clipped to .5.
         discount: gamma in [0, 1]; .99 in the code of Voelcker et al. 2025.
         gae_lambda: lambda in [0, 1] of the lambda-returns; .95 in the code of Voelcker et al. 2025.
         epochs: number of passes over a rollout; 4 in the code of Voelcker et al. 2025.
         minibatches: number of minibatches per pass over the shuffled rollout; 128 of 1,024 steps each in the code of
             Voelcker et al. 2025.
-        max_grad_norm: largest norm of each network's gradient, after clipping; .5 in the code of Voelcker et al. 2025.
 
     Raises:
         MaxEntError: for finite actions, a policy of another class or with batch normalization or dropout, or a number
@@ -110,12 +107,11 @@ class REPPO(ActorCritic):
         policy: PolicyBuilder,
         temperature: TemperatureBuilder = LearnedTemperature,
         trust_region: Callable[[], TrustRegion] = TrustRegion,
-        optimizers: Optimizers = DEFAULT_OPTIMIZERS,
+        optimizers: Optimizers = CLIPPED_OPTIMIZERS,
         discount: float = 0.99,
         gae_lambda: float = 0.95,
         epochs: int = 4,
         minibatches: int = 128,
-        max_grad_norm: float = 0.5,
     ):
         super().__init__(obs_dim, actions, critic, policy, temperature, optimizers, discount)
         if not isinstance(self.policy, AbstractComparablePolicy):
@@ -127,11 +123,8 @@ class REPPO(ActorCritic):
         check_learns_as_it_plays(self, self.policy, obs_dim)
         self.played_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.trust_region = trust_region()
-        self.gae_lambda, self.max_grad_norm = check_gae_lambda(gae_lambda), check_norm(max_grad_norm)
+        self.gae_lambda = check_gae_lambda(gae_lambda)
         self.feeding = Rollouts(epochs, minibatches)
-
-    def build_optimizers(self) -> dict[str, Optimizer]:
-        return clip_gradients(super().build_optimizers(), self.max_grad_norm)
 
     def prepare(self, data: Rollout) -> SoftReturnSample:
         """The actions of a rollout with their soft returns; the trust region is then around the current policy."""

@@ -123,7 +123,7 @@ def _class_paths(message: str) -> list[str]:
 
 def _missing_package(class_path: str, arguments: Sequence[str]) -> str | None:
     """The message of a Lightning class about a missing package; Lightning checks this before the arguments."""
-    from lightning_maxent.cli.trainer_options import LIGHTNING, refusal_of_lightning
+    from lightning_maxent.cli.lightning_errors import LIGHTNING, refusal_of_lightning
 
     module, _, name = class_path.rpartition(".")
     if module.partition(".")[0] not in LIGHTNING:

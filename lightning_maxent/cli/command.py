@@ -175,7 +175,7 @@ def _own_error(error: BaseException) -> Exception:
     for cause in causes:
         if isinstance(cause, MisconfigurationException):
             return cause
-    from lightning_maxent.cli.trainer_options import refusal_of_lightning
+    from lightning_maxent.cli.lightning_errors import refusal_of_lightning
 
     if sentence := refusal_of_lightning(error):
         return ForeignError(sentence)

@@ -20,11 +20,12 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_maxent import exports as exports  # jsonargparse accepts the bare names of imported classes
 from lightning_maxent.algorithms.base import AbstractAlgorithm
+from lightning_maxent.algorithms.checks import check_trainer
 from lightning_maxent.callbacks.checkpoint import StepCheckpoint
 from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.cli.arguments import last_checkpoint, no_such_option, run_folder
 from lightning_maxent.cli.parser import OneSentenceParser, link_data_to_model
-from lightning_maxent.cli.trainer_options import check_trainer
+from lightning_maxent.cli.trainer_options import check_trainer_options
 from lightning_maxent.cli.whole_numbers import accept_whole_numbers
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole
@@ -139,7 +140,7 @@ class MaxEntCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         given = self._get(self.config_init, "trainer")
-        check_trainer(given, self.model, self.datamodule)
+        check_trainer_options(given, self.model, self.datamodule)
         own = [self._get(self.config_init, name) for name in ("checkpoint", "training_log")]
         callbacks = [*listed(given.callbacks), *own]
         parts = parts_of_a_run(self.run_dir, callbacks, given.plugins, given.logger, given.enable_progress_bar)
@@ -151,7 +152,7 @@ class MaxEntCLI(LightningCLI):
             raise MaxEntError(f"The Trainer cannot be built: {error}") from error
 
     def before_fit(self) -> None:
-        self.model.check_trainer(self.trainer)
+        check_trainer(self.trainer)
         path = self._get(self.config, "ckpt_path")
         checkpoint = read_checkpoint(Path(path)) if path else {}
         if path and "optimizer_states" not in checkpoint:
@@ -171,7 +172,7 @@ class MaxEntCLI(LightningCLI):
         print(f"The run's folder: {self.run_dir}")
 
     def before_validate(self) -> None:
-        self.model.check_trainer(self.trainer)
+        check_trainer(self.trainer)
         if not self._get(self.config, "ckpt_path"):
             print("No --ckpt_path was given: this evaluates an untrained policy.")
 

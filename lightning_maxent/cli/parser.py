@@ -4,9 +4,14 @@ import argparse
 from typing import NoReturn
 
 import pytorch_lightning as pl
+import yaml
+from lightning_utilities.core.enums import StrEnum
 from pytorch_lightning.cli import LightningArgumentParser
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
+
+# Lightning's Timer has such a default, which jsonargparse cannot write to config.yaml otherwise.
+yaml.SafeDumper.add_multi_representer(StrEnum, lambda dumper, each: dumper.represent_str(each.value))
 
 
 class OneSentenceParser(LightningArgumentParser):

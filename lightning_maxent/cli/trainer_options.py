@@ -1,25 +1,21 @@
 """Checks of the options of Lightning's Trainer; those without a meaning here are refused before a run begins."""
 
-import inspect
-import linecache
-import re
 from collections.abc import Iterator
-from types import FrameType, TracebackType
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BatchSizeFinder, GradientAccumulationScheduler, LearningRateFinder
 from pytorch_lightning.loggers import WandbLogger as LightningWandbLogger
 
+from lightning_maxent.algorithms.checks import CLIPPING
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.run_trainer import listed
 
-LIGHTNING = ("pytorch_lightning", "lightning_fabric", "lightning_utilities")
 WANDB = "lightning_maxent.WandbLogger"
 
 
-def check_trainer(given: Any, model: pl.LightningModule, data: pl.LightningDataModule) -> None:
+def check_trainer_options(given: Any, model: pl.LightningModule, data: pl.LightningDataModule) -> None:
     """Check the options of a Trainer.
 
     Args:
@@ -37,7 +33,7 @@ def check_trainer(given: Any, model: pl.LightningModule, data: pl.LightningDataM
 def _refusals(given: Any, model: pl.LightningModule, data: pl.LightningDataModule) -> Iterator[str]:
     name, callbacks = type(model).__name__, listed(given.callbacks)
     if given.gradient_clip_val is not None or given.gradient_clip_algorithm is not None:
-        yield f"gradient_clip_val cannot be used, because every network has its own optimizer: {_clipping(model)}."
+        yield CLIPPING
     accumulates = any(isinstance(each, GradientAccumulationScheduler) for each in callbacks)
     if given.accumulate_grad_batches != 1 or accumulates:
         what = "GradientAccumulationScheduler" if accumulates else "accumulate_grad_batches"
@@ -83,44 +79,5 @@ def _whole(share: Any) -> bool:
     return share is None or (isinstance(share, float) and share == 1)
 
 
-def _clipping(model: pl.LightningModule) -> str:
-    if "max_grad_norm" in inspect.signature(type(model)).parameters:
-        return f"set --model.init_args.max_grad_norm of {type(model).__name__}"
-    return f"leave it out; {type(model).__name__} cannot clip gradients yet, A2C, PPO and REPPO can"
-
-
 def _batch_size(data: pl.LightningDataModule) -> str:
     return ", and choose --data.batch_size" if hasattr(data, "batch_size") else ""
-
-
-def refusal_of_lightning(error: BaseException | None) -> str | None:
-    """The message of an error that a ``raise`` statement in Lightning raised; None for any other error.
-
-    Such an error is about wrong input.  Any other error inside Lightning is a bug and keeps its traceback.
-    jsonargparse, which builds callbacks and loggers, wraps such errors into its own.
-    """
-    while error is not None and (raised := _innermost(error.__traceback__)) is not None:
-        frame = raised.tb_frame
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        line = linecache.getline(frame.f_code.co_filename, raised.tb_lineno)
-        if package in LIGHTNING and line.lstrip().startswith("raise "):
-            return _sentence(error, frame)
-        if package != "jsonargparse":
-            return None
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _sentence(error: BaseException, frame: FrameType) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, ModuleNotFoundError):
-        who = type(frame.f_locals.get("self", error)).__name__
-        needed = re.search(r"pip install -U '?([\w.-]+)", text) or re.search(r"`([\w.-]+)`", text)
-        return f"{who} needs a package that is not installed: pip install {needed[1]}." if needed else text
-    return text
-
-
-def _innermost(traceback: TracebackType | None) -> TracebackType | None:
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    return traceback

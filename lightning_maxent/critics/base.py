@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_maxent.actions import FiniteActions
 from lightning_maxent.contracts import without_side_effects
 from lightning_maxent.errors import MaxEntError, errors_of
+from lightning_maxent.networks.layers import float32_or_more
 from lightning_maxent.objectives import squared_error
 
 
@@ -88,7 +89,7 @@ def ask_members(
 ) -> Float[Tensor, "member batch out"]:
     """The outputs of every member of a network for the same pairs of observation and action, in float32."""
     pair = torch.cat((obs, action), dim=-1)
-    return network(pair.expand(members, *pair.shape)).float()
+    return float32_or_more(network(pair.expand(members, *pair.shape)))
 
 
 def build_critic(builder: "CriticBuilder", obs_dim: int, action_dim: int) -> AbstractCritic:

@@ -7,6 +7,7 @@ from torch import Tensor
 from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
+from lightning_maxent.networks.layers import float32_or_more
 from lightning_maxent.objectives import Error, squared_error
 
 
@@ -62,7 +63,7 @@ class TwinHeadsCritic(AbstractCritic):
             return heads @ actions.T
 
     def _heads(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "member batch action_dim"]:
-        return self.network(obs.expand(2, *obs.shape)).float()
+        return float32_or_more(self.network(obs.expand(2, *obs.shape)))
 
     def value(self, prediction: Float[Tensor, "member batch"]) -> Float[Tensor, " batch"]:
         return prediction.mean(0).lerp(prediction.amin(0), self.pessimism)

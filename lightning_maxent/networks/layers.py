@@ -34,8 +34,13 @@ class EnsembleLinear(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
+def float32_or_more(x: Tensor) -> Tensor:
+    """``x`` in float32, or in float64 if it is float64."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class Float32Output(nn.Sequential):
-    """A sequence of layers; the last one computes in float32 under every precision.
+    """A sequence of layers; the last one computes in float32 or float64 under every precision.
 
     In bfloat16, a value of 1,003 would become 1,004, and small differences between two critics would disappear.
     """
@@ -45,7 +50,7 @@ class Float32Output(nn.Sequential):
         for layer in hidden:
             input = layer(input)
         with torch.autocast(input.device.type, enabled=False):
-            return last(input.to(torch.promote_types(input.dtype, torch.float32)))
+            return last(float32_or_more(input))
 
 
 def orthogonal(layer: EnsembleLinear, gain: float = 1.0) -> EnsembleLinear:
@@ -127,7 +132,7 @@ class BatchRenorm(nn.Module):
         self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Float[Tensor, "member batch dim"]) -> Float[Tensor, "member batch dim"]:
-        x, std = x.float(), (self.variance + self.epsilon).sqrt()
+        x, std = float32_or_more(x), (self.variance + self.epsilon).sqrt()
         if not self.training:
             return torch.addcmul(self.shift, self.scale / std, x - self.mean)
         centered, mean, variance = center(x)
@@ -204,7 +209,7 @@ class UnitBatchNorm(AbstractConstraint):
         self.shift.mul_(factor)
 
     def forward(self, x: Float[Tensor, "member batch dim"]) -> Float[Tensor, "member batch dim"]:
-        x = x.float()
+        x = float32_or_more(x)
         if self.training:
             centered, mean, variance = center(x)
             with torch.no_grad():

@@ -6,6 +6,7 @@ from torch import Tensor
 from lightning_maxent.actions import AbstractActions, FiniteActions
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
+from lightning_maxent.networks.layers import float32_or_more
 from lightning_maxent.policies.base import AbstractFinitePolicy
 
 
@@ -30,4 +31,4 @@ class Categorical(AbstractFinitePolicy):
         self.network = network(1, obs_dim, actions.dim)
 
     def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        return self.actions.log_softmax(self.network(obs.unsqueeze(0)).squeeze(0).float())
+        return self.actions.log_softmax(float32_or_more(self.network(obs.unsqueeze(0)).squeeze(0)))

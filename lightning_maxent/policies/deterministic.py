@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_maxent.networks import MLP, NetworkBuilder
+from lightning_maxent.networks.layers import float32_or_more
 
 
 class Deterministic(nn.Module):
@@ -21,4 +22,4 @@ class Deterministic(nn.Module):
         self.network = network(1, obs_dim, action_dim)
 
     def forward(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch action_dim"]:
-        return torch.tanh(self.network(obs.unsqueeze(0)).squeeze(0).float())
+        return torch.tanh(float32_or_more(self.network(obs.unsqueeze(0)).squeeze(0)))

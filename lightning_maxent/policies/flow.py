@@ -7,6 +7,7 @@ import zuko
 from jaxtyping import Float
 from torch import Tensor
 
+from lightning_maxent.networks.layers import float32_or_more
 from lightning_maxent.policies.base import AbstractSquashedPolicy
 
 
@@ -51,5 +52,5 @@ class FlowPolicy(AbstractSquashedPolicy):
         self, obs: Float[Tensor, "batch obs_dim"], count: int
     ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
         with torch.autocast(obs.device.type, enabled=False):  # rounding could select a wrong piece of a spline
-            u, log_prob = self.flow(obs.float()).rsample_and_log_prob((count,))
+            u, log_prob = self.flow(float32_or_more(obs)).rsample_and_log_prob((count,))
         return u.transpose(0, 1), log_prob.transpose(0, 1)

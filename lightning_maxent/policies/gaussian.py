@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lightning_maxent.actions import AbstractActions, BoxActions
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import AbstractConstraint, NetworkBuilder, TanhMLP
+from lightning_maxent.networks.layers import float32_or_more
 from lightning_maxent.objectives import normal_log_prob
 from lightning_maxent.policies.base import AbstractDistribution, AbstractExplicitPolicy
 
@@ -72,7 +73,7 @@ class Gaussian(AbstractExplicitPolicy, AbstractConstraint):
         self.log_std = nn.Parameter(torch.full((actions.dim,), math.log(initial_std)))
 
     def distribution(self, obs: Float[Tensor, "batch obs_dim"]) -> GaussianDistribution:
-        return GaussianDistribution(self.network(obs.unsqueeze(0)).squeeze(0).float(), self.log_std)
+        return GaussianDistribution(float32_or_more(self.network(obs.unsqueeze(0)).squeeze(0)), self.log_std)
 
     @torch.no_grad()
     def project(self) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.networks import MLP, NetworkBuilder
+from lightning_maxent.networks.layers import float32_or_more
 from lightning_maxent.policies.base import AbstractSquashedPolicy
 from lightning_maxent.policies.squashed_gaussian import AbstractLogStd, ClippedLogStd
 
@@ -50,7 +51,9 @@ class MixtureOfGaussians(AbstractSquashedPolicy):
     def unsquashed_with_log_prob(
         self, obs: Float[Tensor, "batch obs_dim"], count: int
     ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
-        output = self.network(obs.unsqueeze(0)).squeeze(0).float().unflatten(-1, (self.components, -1)).unsqueeze(1)
+        output = (
+            float32_or_more(self.network(obs.unsqueeze(0)).squeeze(0)).unflatten(-1, (self.components, -1)).unsqueeze(1)
+        )
         mean, log_std = output[..., : self.action_dim], self.log_std(output[..., self.action_dim : -1])
         log_weight = output[..., -1].log_softmax(-1)  # [batch, 1, component]; mean, log_std: [..., action_dim]
         with torch.no_grad():

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from lightning_maxent.networks import MLP, NetworkBuilder
+from lightning_maxent.networks.layers import float32_or_more
 from lightning_maxent.objectives import normal_log_prob
 from lightning_maxent.policies.base import AbstractComparablePolicy, AbstractSquashedPolicy
 
@@ -73,7 +74,7 @@ class SquashedGaussian(AbstractSquashedPolicy, AbstractComparablePolicy):
         self.log_std = log_std()
 
     def _mean_and_log_std(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = self.network(obs.unsqueeze(0)).squeeze(0).float().chunk(2, dim=-1)
+        mean, log_std = float32_or_more(self.network(obs.unsqueeze(0)).squeeze(0)).chunk(2, dim=-1)
         return mean, self.log_std(log_std)
 
     def unsquashed_with_log_prob(

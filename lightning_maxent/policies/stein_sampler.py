@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_maxent.networks import MLP, NetworkBuilder
+from lightning_maxent.networks.layers import float32_or_more
 from lightning_maxent.policies.base import AbstractSampler
 
 
@@ -29,4 +30,4 @@ class SteinSampler(AbstractSampler):
     def unsquashed(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
         noise = torch.randn(len(obs) * count, self.action_dim, device=obs.device)
         pair = torch.cat((obs.repeat_interleave(count, dim=0), noise), dim=-1)
-        return (noise + self.network(pair.unsqueeze(0)).squeeze(0).float()).unflatten(0, (len(obs), count))
+        return (noise + float32_or_more(self.network(pair.unsqueeze(0)).squeeze(0))).unflatten(0, (len(obs), count))

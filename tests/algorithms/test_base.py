@@ -23,6 +23,7 @@ from lightning_maxent import (
     TwinCritic,
     ValueSAC,
 )
+from lightning_maxent.algorithms.checks import check_trainer
 from lightning_maxent.algorithms.feeding import AbstractFeeding
 from lightning_maxent.errors import DivergedError
 
@@ -30,7 +31,9 @@ from lightning_maxent.errors import DivergedError
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"precision": "64-true"}, "choose 32-true or bf16-mixed"),
+        ({"precision": "bf16-true"}, "smaller than the rounding .* choose 32-true, bf16-mixed, 16-mixed, 64-true"),
+        ({"precision": "16-true"}, "smaller than the rounding .* choose 32-true, bf16-mixed, 16-mixed, 64-true"),
+        ({"gradient_clip_val": 1.0}, "gradient_clip_val cannot be used: set --model.optimizers.max_grad_norm"),
         ({"devices": 2}, "the Trainer has 2 with the strategy DDPStrategy: set devices and num_nodes to 1"),
         ({"num_nodes": 2}, "the Trainer has 2 with the strategy DDPStrategy: set devices and num_nodes to 1"),
         ({"strategy": "ddp"}, "the Trainer has 1 with the strategy DDPStrategy: .* and set no strategy"),
@@ -38,15 +41,15 @@ from lightning_maxent.errors import DivergedError
 )
 def test_a_trainer_with_which_training_cannot_be_right_is_refused(quiet_trainer, given, sentence):
     with pytest.raises(MaxEntError, match=sentence):
-        AbstractAlgorithm.check_trainer(quiet_trainer(**given))
+        check_trainer(quiet_trainer(**given))
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "test"])
 def test_a_trainer_is_looked_at_without_the_command_line_too(quiet_trainer, stage):
     data = ReplayDataModule("probe_envs:probe/Counting-v0")
     model = ValueSAC(data.obs_dim, data.actions, critic=TwinCritic, policy=SquashedGaussian)
-    with pytest.raises(MaxEntError, match="The precision 64-true is not supported"):
-        getattr(quiet_trainer(precision="64-true"), stage)(model, data)
+    with pytest.raises(MaxEntError, match="The precision bf16-true is not supported"):
+        getattr(quiet_trainer(precision="bf16-true"), stage)(model, data)
 
 
 def sac_with(optimizer) -> ValueSAC:

@@ -56,7 +56,7 @@ def learner(name, obs_dim, actions, objective=CurrentEntropy, alpha=ALPHA, disco
         "temperature": partial(FixedTemperature, alpha=alpha),
         "entropy_objective": objective,
         "discount": discount,
-        "max_grad_norm": math.inf,
+        "optimizers": Optimizers(),  # without clipping
     }
     return LEARNERS[name](obs_dim, actions, **(arguments | value | kwargs))
 
@@ -360,7 +360,7 @@ def test_entropy_beyond_the_box_does_not_drive_the_deviation_to_infinity(name):
 @pytest.mark.parametrize("name", LEARNERS)
 def test_gradients_are_clipped_to_the_norm_that_was_asked_for(name):
     algorithm = learner(
-        name, 3, FiniteActions((3,)), max_grad_norm=1e-3, optimizers=Optimizers(policy=partial(SGD, lr=1.0))
+        name, 3, FiniteActions((3,)), optimizers=Optimizers(policy=partial(SGD, lr=1.0), max_grad_norm=1e-3)
     )
     before = algorithm.policy.network[0].weight.detach().clone(), algorithm.policy.network[0].bias.detach().clone()
     algorithm.update(next(algorithm.batches(rollout_of(FiniteActions((3,))))), named_optimizers(algorithm))
@@ -390,7 +390,7 @@ def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
     ("name", "kwargs", "sentence"),
     [
         ("a2c", {"gae_lambda": 1.5}, r"gae_lambda must lie in \[0, 1\]"),
-        ("a2c", {"max_grad_norm": 0.0}, "max_grad_norm must be positive"),
+        ("a2c", {"optimizers": Optimizers(max_grad_norm=0.0)}, "max_grad_norm must be positive"),
         ("ppo", {"clip": 0.0}, "clip must be positive"),
         ("ppo", {"clip": math.nan}, "clip must be positive"),
         ("a2c", {"value": partial(torch.nn.Linear, out_features=1)}, r"of shape \[3\], but gave \[3, 1\]"),

@@ -82,7 +82,7 @@ def learner(**kwargs) -> REPPO:
         "temperature": partial(FixedTemperature, alpha=ALPHA),
         "discount": DISCOUNT,
         "minibatches": 4,
-        "max_grad_norm": math.inf,
+        "optimizers": Optimizers(),  # without clipping
     }
     return REPPO(3, BoxActions(1), **(arguments | kwargs))
 
@@ -220,7 +220,6 @@ def test_a_learned_temperature_steers_to_its_entropy():
         ),
         (lambda: learner(policy=partial(Elsewhere, network=SMALL)), "from a policy's own copy must be zero, but is"),
         (lambda: learner(trust_region=partial(TrustRegion, bound=0.0)), "must be positive, but are 0.0"),
-        (lambda: learner(max_grad_norm=0.0), "max_grad_norm must be positive"),
         (lambda: learner(gae_lambda=1.5), r"gae_lambda must lie in \[0, 1\]"),
         (lambda: learner(epochs=0), "epochs and minibatches must be at least 1"),
         (lambda: learner().feeding.check("REPPO", Transition(*rollout_of()[:5])), "learns from its own rollouts"),

@@ -65,6 +65,14 @@ def test_shapes_are_those_of_the_contract(critic, pair):
     assert critic.loss(prediction, target).shape == (members, BATCH)
 
 
+def test_a_critic_in_float64_computes_in_float64(critic, pair):
+    critic = critic.double()
+    prediction = critic(*(each.double() for each in pair))
+    target = critic.target(prediction)
+    numbers = [prediction, critic.value(prediction), *target, critic.loss(prediction, target)]
+    assert {each.dtype for each in numbers} == {torch.float64}
+
+
 def test_members_start_different_as_functions_and_not_by_a_constant(critic, pair):
     prediction = critic(*pair)
     for first in range(len(prediction)):

@@ -1,0 +1,63 @@
+"""The gradient step: one backward pass for all losses, then a step of each optimizer."""
+
+from collections.abc import Collection
+
+import pytorch_lightning as pl
+from torch import nn
+from torch.optim import Optimizer
+
+from lightning_maxent.lightning_internals import call_hook, gradient_scaler, is_listening
+from lightning_maxent.objectives import Scalar
+
+HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "backward", "on_before_optimizer_step")
+
+
+class GradientStep:
+    """Computes the gradients of a loss and steps optimizers, with the hooks and the gradient scaler of Lightning.
+
+    Lightning's own calls take 2 % of an update even if they do nothing, so hooks that nobody overrides are not called.
+
+    Args:
+        max_grad_norm: largest norm of the gradient of each optimizer; None for no clipping.
+        trainer: the Trainer; None outside of a Trainer, without hooks and gradient scaler.
+    """
+
+    def __init__(self, max_grad_norm: float | None = None, trainer: pl.Trainer | None = None):
+        self._max_grad_norm, self._trainer = max_grad_norm, trainer
+        self._hooks = {hook for hook in HOOKS if trainer and is_listening(trainer, hook)}
+        self._scaler = gradient_scaler(trainer) if trainer else None
+
+    def compute(self, loss: Scalar, optimizers: Collection[Optimizer]) -> None:
+        """Replace the gradients of the optimizers' parameters by those of ``loss``, times the scale of the scaler."""
+        for optimizer in optimizers:
+            self._call("on_before_zero_grad", optimizer)
+            optimizer.zero_grad()
+        if self._trainer and (self._scaler or self._hooks & {"on_before_backward", "on_after_backward", "backward"}):
+            self._trainer.lightning_module.manual_backward(loss)
+        else:
+            loss.backward()
+
+    def step(self, optimizers: Collection[Optimizer]) -> None:
+        """Step all optimizers with the gradients of ``compute``.
+
+        All gradients have the same scale, so the scaler changes it only after the last step.  It leaves out the step of
+        a network whose gradient is not finite.
+        """
+        if self._scaler:
+            for optimizer in optimizers:
+                self._scaler.unscale_(optimizer)
+        for optimizer in optimizers:
+            self._call("on_before_optimizer_step", optimizer)
+            if self._max_grad_norm is not None:
+                parameters = [each for group in optimizer.param_groups for each in group["params"]]
+                nn.utils.clip_grad_norm_(parameters, self._max_grad_norm)
+            if self._scaler:
+                self._scaler.step(optimizer)
+            else:
+                optimizer.step()
+        if self._scaler:
+            self._scaler.update()
+
+    def _call(self, hook: str, optimizer: Optimizer) -> None:
+        if self._trainer and hook in self._hooks:
+            call_hook(self._trainer, hook, optimizer)
