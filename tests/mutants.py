@@ -744,7 +744,12 @@ MUTANTS = [
         "stein_direction(particles.detach().tanh(), slope",
     ),
     Mutant("Stein: samples climb away", "policy_updates.py", "return -(direction * u)", "return (direction * u)"),
-    Mutant("Stein sampler: starts in one place", "policies/stein_sampler.py", "(noise + float32_or_more(", "(float32_or_more("),
+    Mutant(
+        "Stein sampler: starts in one place",
+        "policies/stein_sampler.py",
+        "(noise + float32_or_more(",
+        "(float32_or_more(",
+    ),
     Mutant(
         "particles: density of the proposal forgotten",
         "objectives.py",

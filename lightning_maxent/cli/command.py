@@ -43,6 +43,7 @@ A CONFIG is a YAML file or a built-in name: an algorithm on a task (sac/pendulum
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the console script ``lightning-maxent`` and of ``python -m lightning_maxent``."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when PyTorch is imported; see docs/train.md
     args = list(sys.argv[1:] if args is None else args)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # for the user's own classes; last, so that they hide no installed package

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import yaml
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback, _InstantiatorFn
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -170,6 +171,8 @@ class MaxEntCLI(LightningCLI):
                 f"episodes."
             )
         print(f"The run's folder: {self.run_dir}")
+        if self.trainer.strategy.root_device.type == "cpu" and (threads := torch.get_num_threads()) > 1:
+            print(f"PyTorch uses {threads} threads; for several runs side by side, set OMP_NUM_THREADS=1 for each.")
 
     def before_validate(self) -> None:
         check_trainer(self.trainer)

@@ -1,14 +1,17 @@
 """How a command begins: what it says at once, the names it takes, and what it refuses before anything is made."""
 
 import logging
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from cli_helpers import SMALL, fit, metrics, python, refused
 
 import lightning_maxent
@@ -258,3 +261,21 @@ def test_a_run_that_is_stopped_before_its_first_step_gives_no_advice_to_resume(c
     trainer = Mock(pl.Trainer, default_root_dir="runs/a", global_step=0, state=Mock(fn="fit"), fast_dev_run=False)
     GracefulInterrupt().on_exception(trainer, Mock(spec=pl.LightningModule), KeyboardInterrupt())
     assert capsys.readouterr().out == "Stopped before the first environment step: there is nothing to resume.\n"
+
+
+@pytest.mark.parametrize(("given", "set_to"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_wait_without_spinning_unless_the_variable_is_set(given, set_to):
+    code = (
+        "import os, sys; from lightning_maxent.cli.command import main; assert 'torch' not in sys.modules; "
+        "main(['--version']); print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.splitlines()[-1] == f"{set_to} False"
+
+
+@pytest.mark.parametrize(("threads", "said"), [(1, False), (2, True)])
+def test_a_run_on_the_cpu_says_how_many_threads_it_uses(capsys, monkeypatch, threads, said):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    fit(steps=40)
+    assert ("PyTorch uses 2 threads" in capsys.readouterr().out) == said
