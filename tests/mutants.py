@@ -554,7 +554,7 @@ MUTANTS = [
     ),
     Mutant(
         "finite: a critic whose two methods disagree passes",
-        "critics/base.py",
+        "critics/building.py",
         "if not adds_up:",
         "if not fits:",
     ),
@@ -1050,13 +1050,13 @@ MUTANTS = [
     ),
     Mutant(
         "members alike pass",
-        "critics/base.py",
+        "critics/building.py",
         "not alike",
         "True",
     ),
     Mutant(
         "probabilities of any sum pass",
-        "critics/base.py",
+        "critics/building.py",
         "torch.allclose(sums, torch.ones_like(sums), atol=1e-3)",
         "True",
     ),
@@ -1623,6 +1623,7 @@ TESTS = {
         "tests/comparison/test_reference.py",
     ],
     "critics/base.py": ["tests/critics/test_contract.py", "tests/critics/test_critics.py"],
+    "critics/building.py": ["tests/critics/test_contract.py", "tests/critics/test_critics.py"],
     "critics/categorical.py": ["tests/critics/test_distributions.py", "tests/algorithms/test_distributional_losses.py"],
     "critics/ensemble.py": ["tests/critics/test_critics.py", "tests/algorithms/test_what_enters_the_backup.py"],
     "critics/quantile.py": ["tests/critics/test_distributions.py"],

@@ -13,7 +13,7 @@ from probe_envs import Unbounded
 
 from lightning_maxent import SAC, BoxActions, TwinCritic
 from lightning_maxent.cli.command import main
-from lightning_maxent.critics.base import build_critic
+from lightning_maxent.critics.building import build_critic
 from lightning_maxent.data.action_codec import action_codec, bounded
 from lightning_maxent.targets import PolyakTarget
 from lightning_maxent.verification.command import QUICK

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from lightning_maxent.actions import AbstractActions, BoxActions
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
-from lightning_maxent.critics.base import CriticBuilder, build_critic
+from lightning_maxent.critics.base import CriticBuilder
+from lightning_maxent.critics.building import build_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import soft_value
 from lightning_maxent.optimizers import Optimizers

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions, FiniteActions
 from lightning_maxent.algorithms.action_value import ActionValueAlgorithm
-from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, ReturnDistribution, build_finite_critic
+from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, ReturnDistribution
+from lightning_maxent.critics.building import build_finite_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import ExplorationBuilder
 from lightning_maxent.objectives import Scalar, categorical_entropy, expected_soft_value, soft_mixture

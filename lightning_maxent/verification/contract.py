@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, ReturnDistribution, build_critic
+from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, ReturnDistribution
+from lightning_maxent.critics.building import build_critic
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.targets import TargetBuilder
 from lightning_maxent.verification.measurement import Measurement

@@ -9,7 +9,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from lightning_maxent.actions import FiniteActions
-from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution, build_critic, build_finite_critic
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution
+from lightning_maxent.critics.building import build_critic, build_finite_critic
 from lightning_maxent.critics.categorical import CategoricalCritic
 from lightning_maxent.critics.ensemble import EnsembleCritic
 from lightning_maxent.critics.quantile import QuantileCritic, TruncatedPooling

@@ -7,7 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from lightning_maxent.actions import FiniteActions
-from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution, build_finite_critic
+from lightning_maxent.critics.base import AbstractCritic, ReturnDistribution
+from lightning_maxent.critics.building import build_finite_critic
 from lightning_maxent.critics.categorical import CategoricalCritic, ProjectedHistogram, TwoHotHistogram
 from lightning_maxent.critics.ensemble import EnsembleCritic
 from lightning_maxent.critics.quantile import MeanPooling, QuantileCritic
