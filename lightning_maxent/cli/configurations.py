@@ -13,8 +13,10 @@ A run is an algorithm on a task, with overlays that change parts of it.  The fol
 """
 
 import difflib
+import re
 from pathlib import Path
 
+import gymnasium
 import yaml
 
 from lightning_maxent.errors import MaxEntError
@@ -33,7 +35,8 @@ def find_configs(name: str) -> list[str]:
             (``sac/hopper``), or an overlay (``critic/redq``).
 
     Raises:
-        MaxEntError: if there is no such file and no such name; it names near matches.
+        MaxEntError: if there is no such file and no such name; it names near matches, and for an unknown task the
+            option that trains on any environment.
     """
     path = Path(name)
     if path.is_dir() and not _built_in(name):
@@ -46,6 +49,7 @@ def find_configs(name: str) -> list[str]:
     present = present_configuration(name.removesuffix(".yaml"))
     if present and _built_in(present):
         raise MaxEntError(f"The configuration {name} is now {present}.")
+    _check_task(name)
     names = [
         *methods(),
         *pairs(),
@@ -125,6 +129,38 @@ def _method(name: str) -> list[Path]:
     if recipe.is_file():
         return [BUILT_IN_CONFIGS / "algorithm" / "sac.yaml", BUILT_IN_CONFIGS / "critic" / recipe.name, recipe]
     return []
+
+
+def _check_task(name: str) -> None:
+    """Raise ``MaxEntError`` for an unknown task of a known method, or of ``task``, unless it resembles a known task."""
+    method, _, task = name.partition("/")
+    if not task or not (_method(method) or method == "task"):
+        return
+    if difflib.get_close_matches(task, stems("task"), n=1, cutoff=0.8):
+        return
+    method = "sac" if method == "task" else method
+    env_id = _newest_id(task) or _env_id_for(method)
+    raise MaxEntError(
+        f"There is no task {task!r} among {', '.join(stems('task'))}: to train on any other environment, give its "
+        f"Gymnasium id, as in fit {method} --data.env_id {env_id}."
+    )
+
+
+def _newest_id(name: str) -> str | None:
+    """The newest Gymnasium id with this name, such as ``Walker2d-v5`` for ``walker2d``; None if there is none."""
+    if name in gymnasium.registry:
+        return name
+    plain = re.sub("[_-]", "", name).lower()
+    same = [spec for spec in gymnasium.registry.values() if spec.name.replace("_", "").lower() == plain]
+    newest = max(same, key=lambda spec: (spec.namespace is None, spec.version or 0), default=None)
+    return newest and newest.id
+
+
+def _env_id_for(method: str) -> str:
+    """An environment with actions that a method can choose: that of a task with settings for its algorithm."""
+    algorithm = _method(method)[0].stem
+    task = next(pair.split("/")[1] for pair in pairs() if pair.startswith(f"{algorithm}/"))
+    return yaml.safe_load((BUILT_IN_CONFIGS / "task" / f"{task}.yaml").read_text())["data"]["init_args"]["env_id"]
 
 
 def _files(kind: str) -> list[Path]:

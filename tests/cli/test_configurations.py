@@ -62,13 +62,33 @@ def test_a_name_stands_for_files_of_which_the_later_win(name, files):
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("sacc", "sac"), ("sac/half_cheeta", "sac/half_cheetah"), ("sac/nowhere", "see lightning-maxent list")],
+    [("sacc", "sac"), ("sac/half_cheeta", "sac/half_cheetah"), ("nothing/at_all", "see lightning-maxent list")],
 )
 def test_a_name_that_there_is_not_ends_with_near_ones(name, near):
     with pytest.raises(
         MaxEntError, match=rf"^There is no configuration '{name}', neither a file nor built in; try .*{near}"
     ):
         find_configs(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("sac/walker2d", "fit sac --data.env_id Walker2d-v5"),
+        ("sac/Walker2d-v4", "fit sac --data.env_id Walker2d-v4"),
+        ("redq/inverted_double_pendulum", "fit redq --data.env_id InvertedDoublePendulum-v5"),
+        ("task/walker2d", "fit sac --data.env_id Walker2d-v5"),
+        ("sac/linear_quadratic", "fit sac --data.env_id lightning_maxent/LinearQuadratic-v0"),
+        ("dqn/a_game", "fit dqn --data.env_id CartPole-v1"),
+        ("bro/my_robot", "fit bro --data.env_id HalfCheetah-v5"),
+    ],
+)
+def test_an_unknown_task_is_refused_with_a_command_that_trains_on_any_environment(name, advice, capsys):
+    with pytest.raises(MaxEntError, match=r"^There is no task '.*' among acrobot, .*, pendulum: to train on") as refusal:
+        find_configs(name)
+    assert str(refusal.value).endswith(f", as in {advice}.")
+    _, *arguments = advice.split()
+    assert resolved(capsys, *arguments)["data"]["init_args"]["env_id"] == arguments[-1]
 
 
 def test_every_pair_is_one_of_a_method_and_a_task_that_fit_each_other():
