@@ -11,7 +11,7 @@ from abc import ABC
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from lightning_maxent.cli.configurations import find_configs
+from lightning_maxent.cli.configurations import check_overlays, find_configs
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.old_names import renamed_class, renamed_option
 
@@ -216,26 +216,26 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
     """Turn ``fit sac/pendulum`` into ``fit --config=<file> …``, and add the run's configuration to ``--ckpt_path``.
 
     Raises:
-        MaxEntError: for an unknown command, or a command without a configuration, a model or a checkpoint.
+        MaxEntError: for an unknown command, a command without a configuration, a model or a checkpoint, or an overlay
+            for other data than the algorithm's.
     """
     args = _with_config_options(args)
     _check_command(args)
-    resolved, config_next = [], False
+    resolved, names, config_next = [], [], False
     for arg in args:
-        if config_next:
-            resolved += _config_options(arg)
+        if config_next or arg.startswith("--config="):
+            names.append(arg if config_next else arg.removeprefix("--config="))
+            resolved += _config_options(names[-1])
             config_next = False
         elif arg in ("--config", "-c"):
             config_next = True
-        elif arg.startswith("--config="):
-            resolved += _config_options(arg.removeprefix("--config="))
         else:
             resolved.append(arg)
     if config_next:
         raise MaxEntError("--config needs a configuration: a built-in name such as sac/pendulum, or a YAML file.")
-    has_config = any(arg in ("--config", "-c") or arg.startswith("--config=") for arg in args)
+    check_overlays(names)
     checkpoint = _option(args, "--ckpt_path")
-    if checkpoint and not has_config:
+    if checkpoint and not names:
         folder = Path(_option(args, "--runs_dir") or "runs")
         path = (
             last_checkpoint(folder, None, None, _option(args, "--name")) if checkpoint == "last" else Path(checkpoint)

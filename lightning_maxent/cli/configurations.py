@@ -8,12 +8,14 @@ A run is an algorithm on a task, with overlays that change parts of it.  The fol
 - ``task``: an environment and the length of a run, such as ``task/half_cheetah``.
 - ``pair``: the settings of an algorithm or a recipe for one task only.  The name ``sac/half_cheetah`` stands for
   ``sac``, ``task/half_cheetah`` and, if it exists, ``pair/sac/half_cheetah``.
-- ``critic``, ``trainer``, ``logger``: overlays, such as ``critic/redq``.
+- ``critic``, ``trainer``, ``logger``: overlays, such as ``critic/redq``.  Where an overlay differs for rollouts, there
+  are two: ``trainer/debug`` for replay, and ``trainer/debug_on_policy``.
 - ``compare``: comparisons of several runs.
 """
 
 import difflib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import gymnasium
@@ -25,6 +27,7 @@ from lightning_maxent.old_names import present_configuration
 _PACKAGE = Path(__file__).parents[1]
 BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 OVERLAYS = ("critic", "trainer", "logger")
+_ON_POLICY = "_on_policy"  # the end of an overlay's name
 
 
 def find_configs(name: str) -> list[str]:
@@ -71,6 +74,22 @@ def find_config(name: str) -> str:
     if len(files) > 1:
         raise MaxEntError(f"{name} stands for several files ({', '.join(map(_short, files))}): give one of them.")
     return files[0]
+
+
+def check_overlays(names: Iterable[str]) -> None:
+    """Check that the overlays among the names are for the data of the algorithm before them: replay or rollouts.
+
+    Raises:
+        MaxEntError: for an overlay that is for the other data; it names the right one.
+    """
+    data = None
+    for name in names:
+        data = next(filter(None, map(_data_class, reversed(find_configs(name)))), data)
+        overlay = name.removesuffix(".yaml")
+        plain = overlay.removesuffix(_ON_POLICY)
+        fitting = {"ReplayDataModule": plain, "RolloutDataModule": plain + _ON_POLICY}.get(data or "", overlay)
+        if fitting != overlay and _built_in(fitting) and not Path(name).is_file():
+            raise MaxEntError(f"{name} is not for the data of this algorithm, a {data}: give {fitting} instead.")
 
 
 def methods() -> list[str]:
@@ -175,6 +194,13 @@ def _title(path: Path) -> str:
 def _short(file: str) -> str:
     path = Path(file)
     return str(path.relative_to(BUILT_IN_CONFIGS).with_suffix("")) if path.is_relative_to(BUILT_IN_CONFIGS) else file
+
+
+def _data_class(file: str) -> str | None:
+    """The name of the DataModule in a configuration; None if it gives none."""
+    data = yaml.safe_load(Path(file).read_text()).get("data")
+    path = data.get("class_path") if isinstance(data, dict) else data
+    return path.rpartition(".")[2] if isinstance(path, str) else None
 
 
 def _check_yaml(path: Path) -> None:

@@ -84,7 +84,9 @@ def test_a_name_that_there_is_not_ends_with_near_ones(name, near):
     ],
 )
 def test_an_unknown_task_is_refused_with_a_command_that_trains_on_any_environment(name, advice, capsys):
-    with pytest.raises(MaxEntError, match=r"^There is no task '.*' among acrobot, .*, pendulum: to train on") as refusal:
+    with pytest.raises(
+        MaxEntError, match=r"^There is no task '.*' among acrobot, .*, pendulum: to train on"
+    ) as refusal:
         find_configs(name)
     assert str(refusal.value).endswith(f", as in {advice}.")
     _, *arguments = advice.split()
@@ -162,6 +164,25 @@ def test_overlays_of_a_run_go_over_any_method(method, kind, capsys):
             config = leaves(resolved(capsys, f"{method}/pendulum", f"{kind}/{overlay}"))
             for option, value in overlaid.items():
                 assert str(config[option]).rpartition(".")[2] == str(value).rpartition(".")[2]
+
+
+@pytest.mark.parametrize("overlay", ["trainer/debug", "trainer/gpu_bf16"])
+def test_an_overlay_for_the_other_kind_of_data_is_refused_with_the_name_of_the_right_one(overlay, tmp_path):
+    variant = f"{overlay}_on_policy"
+    own = tmp_path / "my.yaml"
+    own.write_text("data: RolloutDataModule")
+    for names, wrong, correct, data in (
+        (["ppo/pendulum"], overlay, variant, "RolloutDataModule"),
+        (["--config", "reinforce", "--config=task/cartpole"], f"--config={overlay}", variant, "RolloutDataModule"),
+        (["sac/pendulum"], variant, overlay, "ReplayDataModule"),
+        (["sac/pendulum", str(own)], f"{overlay}.yaml", variant, "RolloutDataModule"),
+    ):
+        said = f"{wrong.removeprefix('--config=')} is not for the data of this algorithm, a {data}: give {correct} instead."
+        with pytest.raises(MaxEntError) as refusal:
+            resolve_arguments(["fit", *names, wrong])
+        assert str(refusal.value) == said
+        (file,) = find_configs(correct)
+        assert resolve_arguments(["fit", *names, f"--config={correct}"])[-1] == f"--config={file}"
 
 
 def defaults(class_path: str) -> dict[str, Any]:
