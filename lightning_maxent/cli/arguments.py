@@ -58,7 +58,12 @@ def explain(message: str) -> str:
         return f"{lacking[2]} cannot be built without {lacking[3]}: give it among its init_args."
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         asked = re.match(r"\. Got value: Namespace\(.*?class_path='([^']+)'", message[unknown.end() :])
-        return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))
+        class_paths = [asked[1]] if asked else _class_paths(message[: unknown.start()])
+        return _where(message) + _unknown_option(unknown[1], class_paths)
+    if unknown := re.search(
+        r"unrecognized arguments: --optimizers\.([\w.]+)|'optimizers' does not accept option '([\w.]+)'", message
+    ):
+        return _unknown_entry(unknown[1] or unknown[2])
     if stray := re.search(r"[Uu]nrecognized arguments: ([^-\s]\S*)", message):
         return (
             f"{stray[1]} belongs to no option: write configurations after the command, as in fit sac/pendulum "
@@ -135,6 +140,33 @@ def _missing_package(class_path: str, arguments: Sequence[str]) -> str | None:
     except Exception:  # caused by the empty arguments
         return None
     return None
+
+
+def _where(message: str) -> str:
+    """The whole option of the command line that was parsed, as the beginning of a sentence; empty for one of a file."""
+    given = re.search(r'Parser key "([\w.]+)".*Given value: NestedArg\(key=\'([\w.]+)\'', message, re.DOTALL)
+    return f"--{given[1]}.{given[2]}: " if given else ""
+
+
+def _unknown_entry(name: str) -> str:
+    """The sentence for an unknown entry of ``optimizers``, such as ``lr``, which belongs to one of its optimizers."""
+    from torch.optim import Adam  # takes seconds to import
+
+    from lightning_maxent.optimizers import Optimizers
+
+    entries = list(inspect.signature(Optimizers).parameters)
+    meant = {each: f"default.init_args.{each}" for each in inspect.signature(Adam).parameters} | dict(
+        zip(entries, entries)
+    )
+    first, *rest = [word for word in name.split(".") if word != "init_args"] or [name]
+    near = difflib.get_close_matches(first, meant, n=1)
+    if not near:
+        return (
+            f"There is no option --model.optimizers.{name}: optimizers has the entries {', '.join(entries)}, and the "
+            f"options of an optimizer follow its entry, as in --model.optimizers.default.init_args.lr."
+        )
+    option = ".".join(["--model.optimizers", meant[near[0]], *rest])
+    return f"There is no option --model.optimizers.{name}; did you mean {option}?"
 
 
 def _unknown_option(name: str, class_paths: list[str]) -> str:

@@ -87,7 +87,7 @@ class MaxEntCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except argparse.ArgumentError as error:
-            if unknown := re.search(r"[Uu]nrecognized arguments: (--[^\s=]+)", str(error)):
+            if unknown := re.match(r"[Uu]nrecognized arguments: (--[^\s=]+)", str(error)):
                 options = self._subcommand_parsers[args[0]]._option_string_actions
                 raise no_such_option(unknown[1], options) from error
             raise

@@ -1,8 +1,10 @@
 """What is said of an option that there is not, or of a part that cannot be built."""
 
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 from cli_helpers import refused
 from lightning_utilities.core.imports import RequirementCache
 
@@ -50,6 +52,37 @@ def test_an_option_of_another_class_says_whose_it_is(capsys):
 )  # fmt: skip
 def test_an_option_that_there_is_not_is_named_with_those_near_it(capsys, args, sentence):
     assert sentence in refused(capsys, *args)
+
+
+@pytest.mark.parametrize(
+    ("option", "right"),
+    [
+        ("lr", "default.init_args.lr"),
+        ("init_args.lr", "default.init_args.lr"),
+        ("weight_deca", "default.init_args.weight_decay"),
+        ("defalt.lr", "default.lr"),
+    ],
+)
+def test_an_option_of_no_optimizer_is_refused_with_the_right_option_which_works(capsys, option, right):
+    said = refused(capsys, "fit", "sac", PENDULUM, f"--model.optimizers.{option}=1e-3")
+    assert said.endswith(f"There is no option --model.optimizers.{option}; did you mean --model.optimizers.{right}?")
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "sac", PENDULUM, f"--model.optimizers.{right}=1e-3", "--print_config"])
+    assert stop.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["init_args"]["optimizers"]["default"]["init_args"][right.rpartition(".")[2]] == 1e-3
+
+
+def test_an_unknown_entry_of_optimizers_is_refused_with_the_entries_that_there_are(capsys):
+    Path("own.yaml").write_text("model: {init_args: {optimizers: {momenta: 1}}}")
+    for given in ("--model.optimizers.momenta=1", "--config=own.yaml"):
+        said = refused(capsys, "fit", "sac", PENDULUM, given)
+        assert "There is no option --model.optimizers.momenta: optimizers has the entries default, value, cri" in said
+
+
+def test_an_unknown_option_of_a_part_is_refused_with_its_whole_name(capsys):
+    said = refused(capsys, "fit", "sac", PENDULUM, "--model.policy.network.hiden_dims=[2]")
+    assert "error: --model.policy.network.hiden_dims: MLP has no option 'hiden_dims'; did you mean 'hidden_di" in said
 
 
 @pytest.mark.parametrize("command", COMMANDS)
