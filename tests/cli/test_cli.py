@@ -1,5 +1,6 @@
 """The command line as a user meets it: runs of seconds in a small world, and everything they leave behind."""
 
+import math
 import os
 import re
 import shutil
@@ -201,6 +202,13 @@ def test_a_learning_rate_and_a_schedule_given_on_resume_hold_as_if_they_had_been
     assert metrics(run)[-1]["lr/critic"] == pytest.approx(0.5 * (1 - metrics(run)[-1]["gradient_steps"] / 200))
     main(["fit", "--ckpt_path=last", "--trainer.max_steps=100", "--model.optimizers={schedule: null}"])
     assert {state["param_groups"][0]["lr"] for state in saved(run)["optimizer_states"]} == {0.5}
+
+
+def test_a_schedule_of_a_builtin_function_is_saved_and_resumed():
+    schedule = ["--model.optimizers.schedule=LambdaLR", "--model.optimizers.schedule.lr_lambda=math.erfc"]
+    run = fit(*schedule, "--model.optimizers.schedule_clock=env_steps", "--model.optimizers.default.lr=1.0", steps=30)
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=40", "--model.optimizers.schedule.lr_lambda=math.atan"])
+    assert metrics(run)[-1]["lr/critic"] == pytest.approx(math.atan(40))
 
 
 def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(capsys):
