@@ -106,6 +106,12 @@ def shown_fits() -> list[str]:
     return sorted(line for line in shown if not any(own in line for own in ("my_", "--ckpt_path", "…")))
 
 
+def test_no_command_shown_gives_a_built_in_configuration_as_an_option():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    commands = [line for page in pages for line in page.read_text().splitlines() if "lightning-maxent fit " in line]
+    assert [line for line in commands if "--config" in line] == []
+
+
 def test_every_snippet_that_a_command_names_a_class_of_says_in_which_file_it_lies():
     for path in [Path("README.md"), *Path("docs").glob("*.md")]:
         page = (Path(__file__).parent.parent / path).read_text()

@@ -104,7 +104,7 @@ def explain(message: str) -> str:
     if ownerless := re.search(r"Not a valid subclass of (\w+)\n", message):
         return (
             f"There are options of an {ownerless[1]}, but no {ownerless[1]}: a configuration of a part, such as "
-            f"critic/redq, comes after a whole configuration, as in --config sac/pendulum --config critic/redq."
+            f"critic/redq, comes after a whole configuration, as in fit sac/pendulum critic/redq."
         )
     if subclass := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
         return f"{subclass[1]} cannot be used here: a subclass of {subclass[2]} is needed."

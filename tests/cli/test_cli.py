@@ -467,7 +467,7 @@ def test_a_mistake_ends_in_one_sentence(capsys, args, sentence):
         (["fit", "--trainer.max_steps=10"], "Say what to fit: fit sac/pendulum"),
         (
             ["fit", "--config=critic/redq"],
-            "comes after a whole configuration, as in --config sac/pendulum --config",
+            "comes after a whole configuration, as in fit sac/pendulum critic/redq.",
         ),
     ],
 )
