@@ -9,7 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from cli_helpers import SMALL, metrics
+from cli_helpers import SMALL, metrics, python
 from pytorch_lightning.loggers import CSVLogger
 
 from lightning_maxent import SAC, MaxEntError, ReplayDataModule, SquashedGaussian, TwinCritic, make_trainer
@@ -20,6 +20,11 @@ from lightning_maxent.metrics.training_log import TrainingLog
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
+RUN = """
+from lightning_maxent import SAC, ReplayDataModule, SquashedGaussian, TwinCritic, make_trainer
+data = ReplayDataModule("probe_envs:probe/Counting-v0", learning_starts=20, batch_size=16, eval_interval=20, eval_episodes=1)
+model = SAC(data.obs_dim, data.actions, critic=TwinCritic, policy=SquashedGaussian)
+"""
 PLAIN = QUIET | {"num_sanity_val_steps": 0, "enable_checkpointing": False}
 
 
@@ -54,6 +59,14 @@ def test_the_trainer_is_that_of_the_command_line():
     for flag in ("max_steps", "max_epochs", "num_devices", "num_sanity_val_steps", "log_every_n_steps", "precision"):
         assert getattr(ours, flag) == getattr(theirs, flag), flag
     assert ours.default_root_dir == str(Path("runs/by_hand").absolute())
+
+
+def test_a_run_in_python_prints_no_advertisement_and_no_warning_about_the_code_of_lightning():
+    options = f"logger=False, **{QUIET}"
+    done = python("-c", f"{RUN}make_trainer(40, 'runs/by_hand', {options}).fit(model, data)")
+    assert "`Trainer.fit` stopped" in done.stdout + done.stderr
+    assert "Tip:" not in done.stdout + done.stderr
+    assert "deprecated" not in done.stderr
 
 
 def test_a_part_that_is_given_takes_the_place_of_the_one_with_defaults():

@@ -1,12 +1,10 @@
 """The commands ``fit``, ``validate`` and ``test`` of a run, based on LightningCLI."""
 
 import argparse
-import logging
 import os
 import re
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -259,8 +257,6 @@ def _status_of_signals() -> Iterator[None]:
 def run(args: Sequence[str]) -> MaxEntCLI:
     """Run a command with arguments from ``resolve_arguments``."""
     accept_whole_numbers()
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
-    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # from Lightning's code
     return MaxEntCLI(
         AbstractAlgorithm,
         pl.LightningDataModule,
@@ -282,7 +278,3 @@ def run(args: Sequence[str]) -> MaxEntCLI:
         },
         args=list(args),
     )
-
-
-def _no_advertisement(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()
