@@ -18,7 +18,7 @@ PENDULUM = "--data.env_id=Pendulum-v1"
 
 
 @pytest.mark.parametrize("overlay", sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml")))
-def test_an_algorithm_without_a_critic_says_so_over_an_overlay_of_one(capsys, overlay):
+def test_a_critic_overlay_over_an_algorithm_without_a_critic_is_refused(capsys, overlay):
     said = refused(capsys, "fit", "ppo", f"critic/{overlay}", PENDULUM)
     sentence = "PPO has no critic, so it cannot take configurations such as critic/redq: leave the critic out"
     (names,) = re.findall(rf"{sentence}, or choose an algorithm with a critic \((.*)\)\.$", said)
@@ -27,7 +27,7 @@ def test_an_algorithm_without_a_critic_says_so_over_an_overlay_of_one(capsys, ov
     assert all(hasattr(lightning_maxent, name) for name in names.split(", "))
 
 
-def test_an_option_of_another_class_says_whose_it_is(capsys):
+def test_an_option_of_another_class_is_refused_with_the_class_that_has_it(capsys):
     said = refused(capsys, "fit", "ppo", PENDULUM, "--data.capacity=5")
     assert (
         "RolloutDataModule has no option 'capacity' (ReplayDataModule has it): leave it out, or leave out the con"
@@ -50,7 +50,7 @@ def test_an_option_of_another_class_says_whose_it_is(capsys):
         (["validate", "sac", PENDULUM, "--verbse=3"], "There is no option --verbse; did you mean --verbose"),
     ],
 )  # fmt: skip
-def test_an_option_that_there_is_not_is_named_with_those_near_it(capsys, args, sentence):
+def test_an_unknown_option_is_refused_with_near_matches(capsys, args, sentence):
     assert sentence in refused(capsys, *args)
 
 
@@ -86,14 +86,14 @@ def test_an_unknown_option_of_a_part_is_refused_with_its_whole_name(capsys):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_options_that_are_known_without_pytorch_are_those_of_the_commands(capsys, command):
+def test_the_options_listed_without_pytorch_are_those_of_the_commands(capsys, command):
     with pytest.raises(SystemExit):
         main([command, "--help", "all"])
     shown = re.findall(r"^ +(?:-\w, )?(--\w+)", capsys.readouterr().out, re.MULTILINE)
     assert {"--model", "--runs_dir", "--ckpt_path"} <= set(shown) <= set(OPTIONS)
 
 
-def test_a_logger_whose_package_is_missing_says_so_before_it_asks_for_its_folder(capsys, monkeypatch):
+def test_a_logger_whose_package_is_missing_is_refused_before_its_missing_folder(capsys, monkeypatch):
     args = ["fit", "sac", PENDULUM, "--trainer.accelerator=cpu", "--trainer.logger=TensorBoardLogger"]
     for name, package in (("_TENSORBOARD_AVAILABLE", "tensorboard"), ("_TENSORBOARDX_AVAILABLE", "tensorboardX")):
         missing = RequirementCache(f"{package}>=10000")

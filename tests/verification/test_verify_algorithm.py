@@ -50,7 +50,7 @@ class RaisesInConstructor(SoftQLearning):
         raise ValueError("my own")
 
 
-def test_a_right_algorithm_over_finite_actions_passes_at_its_own_temperature(capsys):
+def test_a_correct_algorithm_with_finite_actions_passes_at_its_own_temperature(capsys):
     given = "--algorithm lightning_maxent.SoftQLearning --algorithm.temperature.alpha 0.5"
     status, found = verify(capsys, f"--quick {given}")
     assert status == 0
@@ -116,7 +116,9 @@ def test_an_algorithm_over_continuous_actions_is_compared_with_the_linear_quadra
         ),
     ],
 )
-def test_what_cannot_be_checked_is_refused_in_one_sentence_before_training(capsys, monkeypatch, arguments, sentence):
+def test_invalid_algorithms_and_options_are_refused_in_one_sentence_before_training(
+    capsys, monkeypatch, arguments, sentence
+):
     monkeypatch.syspath_prepend("tests/verification")
     monkeypatch.setattr(AbstractAlgorithm, "update", None)
     with pytest.raises(SystemExit):
