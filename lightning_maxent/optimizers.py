@@ -195,6 +195,8 @@ class LearningRates:
                 )
             # else torch warns if a schedule takes a step before the first update of its network
             scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]
+            # Lightning asks for a state that is not saved, and LambdaLR of a builtin function has none
+            scheduler.state_dict = dict
 
     def advance(self, steps: int) -> None:
         """Advance all schedules to a number of steps of the clock; they do not go back.

@@ -1,5 +1,7 @@
 """The Trainer of a run, with the callbacks, plugins and loggers of every run; the command line uses it too."""
 
+import logging
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,8 @@ def parts_of_a_run(
 ) -> dict[str, Any]:
     """The arguments of the Trainer of every run: the parts of the user and ours.
 
+    From then on, Lightning prints no advertisement, and no warning about its own code.
+
     Args:
         folder: folder of the run.
         callbacks: callbacks of the user: one, several or None.
@@ -66,6 +70,8 @@ def parts_of_a_run(
         logger: as in ``make_trainer``; None means True.
         progress_bar: False for no progress bar.
     """
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     kinds = (StepCheckpoint, TrainingLog)
     given = [each for each in listed(callbacks) if not isinstance(each, kinds)]
     kept = [each for each in listed(callbacks) if isinstance(each, kinds)]
@@ -78,6 +84,10 @@ def parts_of_a_run(
         "logger": _loggers(folder, logger),
         "default_root_dir": str(folder),
     }
+
+
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
 
 
 def _loggers(folder: Path, given: Any) -> list[Logger]:

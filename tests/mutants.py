@@ -1677,7 +1677,7 @@ TESTS = {
     "optimizers.py": [
         "tests/test_optimizers.py",
         "tests/algorithms/test_base.py",
-        "tests/cli/test_cli.py::test_a_resume_that_cannot_be_leaves_the_run_as_it_was",
+        "tests/cli/test_cli.py::test_a_refused_resume_does_not_change_the_run",
     ],
     "policies/stein_sampler.py": [
         "tests/policies/test_policies.py",

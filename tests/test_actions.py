@@ -160,13 +160,13 @@ def test_an_action_has_a_number_for_every_choice_of_every_factor(counts):
 
 
 @pytest.mark.parametrize("counts", [(), (0,), (3, 0), (-1, 2)])
-def test_a_factor_without_a_choice_and_an_action_without_a_factor_are_refused(counts):
+def test_factors_without_choices_and_actions_without_factors_are_refused(counts):
     with pytest.raises(MaxEntError, match=r"^Every factor .* at least one choice, but counts is .*\.$"):
         FiniteActions(counts)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
-def test_where_q_is_not_a_number_neither_is_the_action(alpha):
+def test_actions_chosen_from_a_q_of_nan_are_nan(alpha):
     """Or a policy that diverged would play on unnoticed."""
     actions = FiniteActions((2, 3))
     q = torch.tensor([[0.0, 1.0, 2.0, 3.0, 4.0], [math.nan, 1.0, 2.0, 3.0, 4.0]])

@@ -23,7 +23,7 @@ def on_gpu(name: str, precision: str) -> list[str]:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("name", "kind"), FIRST)
-def test_a_run_on_a_gpu_that_was_cut_ends_as_one_that_was_not_to_the_last_bit(name, kind, precision):
+def test_a_resumed_run_on_a_gpu_ends_bit_for_bit_as_an_uninterrupted_one(name, kind, precision):
     rows = cut_ends_as_whole(name, kind, *on_gpu(name, precision))
     losses = [value for row in rows for column, value in row.items() if column.startswith("loss/")]
     assert losses
@@ -32,7 +32,7 @@ def test_a_run_on_a_gpu_that_was_cut_ends_as_one_that_was_not_to_the_last_bit(na
 
 @pytest.mark.filterwarnings("ignore:GPU available but not used")  # so it is meant
 @pytest.mark.parametrize(("name", "kind"), FIRST)
-def test_a_run_goes_on_from_a_gpu_to_a_cpu_and_back(name, kind):
+def test_a_run_resumes_from_a_gpu_on_a_cpu_and_back(name, kind):
     """Its random states stay behind, so it need not end as it would have; its weights come along to the last bit."""
     run = fit(write(name, kind), 80, *on_gpu(name, "32-true"))
     weights = saved(run)["state_dict"]

@@ -34,18 +34,18 @@ def code_in(path: Path, text: str):
         "__import__('torch').zeros(2).view(3)",
     ],
 )
-def test_a_mistake_that_surfaces_in_a_library_is_put_down_to_the_users_own_line(mistake, tmp_path):
+def test_an_error_raised_in_a_library_is_reported_at_the_line_of_the_user(mistake, tmp_path):
     own = tmp_path / "robot.py"
     call = code_in(own, f"def call():\n    wanted = 1\n    {mistake}\n")
     assert sentence_of(call).endswith(f"({own}, line 3).")
 
 
-def test_the_deepest_of_the_users_own_lines_is_named(tmp_path):
+def test_an_error_is_reported_at_the_deepest_line_of_the_user(tmp_path):
     inner = code_in(tmp_path / "inner.py", "def call():\n    raise ValueError('no ground')\n")
     assert sentence_of(lambda: inner()) == f"The robot raised ValueError: no ground ({tmp_path}/inner.py, line 2)."
 
 
-def test_the_users_own_line_goes_before_that_of_an_installed_package_and_this_before_none(tmp_path, monkeypatch):
+def test_the_line_of_the_user_is_preferred_to_that_of_an_installed_package_and_that_to_none(tmp_path, monkeypatch):
     monkeypatch.setattr(errors, "_INSTALLED", {tmp_path / "installed"})
     package = code_in(tmp_path / "installed/simulator/core.py", "def call():\n    {}['joint']\n")
     own = code_in(tmp_path / "site-packages-of-mine/robot.py", "def call():\n    handed_on()\n")
@@ -57,7 +57,7 @@ def test_the_users_own_line_goes_before_that_of_an_installed_package_and_this_be
     assert sentence_of(plumbing) == "The robot raised KeyError: 'joint'."
 
 
-def test_a_folder_is_installed_by_where_it_lies_and_not_by_its_name(tmp_path):
+def test_code_counts_as_installed_by_its_location_not_by_its_name(tmp_path):
     assert errors.code_owner_rank(str(tmp_path / "site-packages" / "gymnasium" / "robot.py")) == 2
     assert (
         errors.code_owner_rank(torch.__file__)
@@ -69,7 +69,7 @@ def test_a_folder_is_installed_by_where_it_lies_and_not_by_its_name(tmp_path):
     assert errors.code_owner_rank(pytest.__file__) == 1
 
 
-def test_an_error_raised_anew_by_a_library_has_the_line_of_the_first(monkeypatch, tmp_path):
+def test_an_error_reraised_by_a_library_has_the_line_of_its_cause(monkeypatch, tmp_path):
     call = code_in(tmp_path / "robot.py", "def call():\n    None + 1\n")
     try:
         call()
@@ -80,20 +80,20 @@ def test_an_error_raised_anew_by_a_library_has_the_line_of_the_first(monkeypatch
     assert errors.source_line(again) == f"{tmp_path}/robot.py, line 2"
 
 
-def test_a_syntax_error_has_a_line_of_its_own(tmp_path, monkeypatch):
+def test_a_syntax_error_is_reported_at_its_own_line(tmp_path, monkeypatch):
     (tmp_path / "crooked.py").write_text("x = 1\nclass E(object)\n")
     monkeypatch.syspath_prepend(tmp_path)
     sentence = sentence_of(lambda: __import__("crooked"))
     assert sentence == f"The robot raised SyntaxError: expected ':' ({tmp_path}/crooked.py, line 2)."
 
 
-def test_a_sentence_of_ours_passes_unchanged():
+def test_errors_of_passes_a_max_ent_error_unchanged():
     with pytest.raises(MaxEntError, match=r"^as it was$") as raised, errors_of("The robot"):
         raise MaxEntError("as it was")
     assert not isinstance(raised.value, ForeignError)
 
 
-def test_an_error_without_a_text_is_named_by_its_kind():
+def test_an_error_without_text_is_described_by_its_type():
     def call():
         assert random is None
 

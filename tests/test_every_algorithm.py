@@ -23,7 +23,7 @@ def test_every_algorithm_has_a_built_in_configuration_and_a_folder_of_its_own():
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_a_run_leaves_what_every_run_leaves_and_keeps_the_clock(in_full, name, kind):
+def test_every_run_writes_the_same_files_and_keeps_the_clock(in_full, name, kind):
     run = fit(write(name, kind), 80)
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "curves.png", "metrics.csv"]
     names = {path.name for path in (run / "checkpoints").iterdir()}
@@ -53,7 +53,7 @@ def test_a_run_leaves_what_every_run_leaves_and_keeps_the_clock(in_full, name, k
 
 
 @pytest.mark.parametrize(("name", "kind"), FIRST)
-def test_a_run_that_was_cut_ends_as_one_that_was_not_to_the_last_bit(name, kind):
+def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(name, kind):
     """In a world of one step, where a new episode after the cut is what would have come anyway."""
     cut_ends_as_whole(name, kind)
 
@@ -95,7 +95,7 @@ class StopsIn(pl.Callback):
 
 
 @pytest.mark.parametrize(("name", "steps"), [("SAC", 80), ("SAC", 120), ("PPO", 80)])
-def test_an_evaluation_that_was_cut_short_is_made_up_for(name, steps):
+def test_an_interrupted_evaluation_is_repeated_on_resume(name, steps):
     whole = fit(write(name, "box"), 120).rename("whole")
     stop = [f"--trainer.callbacks+={__name__}.StopsIn", f"--trainer.callbacks.env_steps={steps}"]
     with pytest.raises(SystemExit):
@@ -106,12 +106,12 @@ def test_an_evaluation_that_was_cut_short_is_made_up_for(name, steps):
     ends_as(whole)
 
 
-def test_noise_that_remembers_goes_on_in_each_environment():
+def test_noise_with_memory_resumes_in_each_environment():
     cut_ends_as_whole("DDPG", "box", "--data.num_envs=2", "--model.noise=lightning_maxent.noise.OrnsteinUhlenbeckNoise")
 
 
 @pytest.mark.parametrize(("name", "clock"), [("TD3", "updates"), ("TD3", "env_steps"), ("PPO", "env_steps")])
-def test_a_learning_rate_schedule_goes_on_where_it_was(name, clock):
+def test_a_learning_rate_schedule_resumes_at_its_step(name, clock):
     """Also that of the policy of TD3, which is updated every second time."""
     schedule = "--model.optimizers.schedule=torch.optim.lr_scheduler.CosineAnnealingLR"
     settings = ["--model.optimizers.schedule.T_max=150", f"--model.optimizers.schedule_clock={clock}"]
@@ -122,7 +122,7 @@ def test_a_learning_rate_schedule_goes_on_where_it_was(name, clock):
 
 
 @pytest.mark.parametrize(("name", "kind"), FIRST)
-def test_what_an_algorithm_cannot_take_ends_in_one_sentence(name, kind, capsys):
+def test_unsuitable_parts_of_an_algorithm_are_refused_in_one_sentence(name, kind, capsys):
     given = ["fit", f"--config={write(name, kind)}", "--trainer.max_steps=40"]
     assert "did you mean 'discount'" in refused(capsys, *given, "--model.discont=0.9")
     assert "The discount must lie in [0, 1]" in refused(capsys, *given, "--model.discount=1.5")

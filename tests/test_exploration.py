@@ -60,14 +60,14 @@ def actions(request):
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.6, 1.0])
-def test_the_best_action_is_played_with_one_less_epsilon_and_its_share_of_the_uniform_ones(actions, epsilon):
+def test_epsilon_greedy_plays_the_best_action_with_one_minus_epsilon_plus_its_uniform_share(actions, epsilon):
     """Of n combinations each is played with ``eps / n``, and the best one with ``1 - eps`` more."""
     count = int(np.prod(actions.counts))
     expected = (1 - epsilon) * best(actions) + epsilon * np.full(count, 1 / count)
     agree(play(EpsilonGreedy(actions, constant(epsilon)), actions), expected)
 
 
-def test_epsilon_is_drawn_for_every_environment_by_itself():
+def test_epsilon_greedy_draws_independently_for_every_environment():
     """If it were drawn once for all of them, the number of uniform actions in a call would be all or nothing."""
     exploration, calls = EpsilonGreedy(ONE, constant(0.5)), []
     for _ in range(50):
@@ -84,7 +84,7 @@ def test_epsilon_follows_its_schedule(actions):
 
 
 @pytest.mark.parametrize("ends", [(-0.1, 0.5), (1.0, 1.1), (2.0, 0.0), (0.5, -0.1)])
-def test_an_epsilon_that_is_no_probability_is_refused(ends):
+def test_an_epsilon_outside_zero_to_one_is_refused(ends):
     with pytest.raises(MaxEntError, match=rf"^epsilon must lie in \[0, 1\], but goes from {ends[0]} to {ends[1]}\.$"):
         EpsilonGreedy(ONE, LinearSchedule(*ends, 10))
 
@@ -93,12 +93,12 @@ def test_an_epsilon_that_is_no_probability_is_refused(ends):
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
-def test_softmax_exploration_weighs_actions_by_exp_q_over_its_own_temperature(actions, temperature):
+def test_softmax_exploration_draws_actions_by_exp_q_over_its_temperature(actions, temperature):
     expected = softmax(actions, Q[actions].double() / temperature)
     agree(play(SoftmaxExploration(actions, constant(temperature)), actions), expected)
 
 
-def test_softmax_exploration_does_not_look_at_the_policy():
+def test_softmax_exploration_does_not_depend_on_the_policy():
     exploration, q = SoftmaxExploration(ONE, constant(1.0)), Q[ONE].expand(100, -1)
     torch.manual_seed(0)
     played = exploration(q, LOG_PROBS[ONE].expand(100, -1))
@@ -128,7 +128,7 @@ def test_exploration_by_the_policy_follows_its_probabilities_and_not_q(actions):
 
 
 @pytest.mark.parametrize("build", [PolicyExploration, lambda actions: EpsilonGreedy(actions, constant(0.5))])
-def test_what_is_played_is_one_one_hot_vector_for_each_factor(build):
+def test_explored_actions_are_one_one_hot_vector_for_each_factor(build):
     played = build(TWO)(Q[TWO].expand(50, -1), LOG_PROBS[TWO].expand(50, -1))
     assert played.shape == (50, 5)
     assert set(played.flatten().tolist()) == {0.0, 1.0}

@@ -7,9 +7,7 @@ from lightning_maxent.files import write_whole
 
 
 @pytest.mark.parametrize("operation", ["fsync", "replace"])
-def test_a_file_that_cannot_be_written_keeps_what_it_held_and_leaves_nothing_beside_it(
-    operation, tmp_path, monkeypatch
-):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(operation, tmp_path, monkeypatch):
     path = tmp_path / "config.yaml"
     write_whole(path, "old\n")
 

@@ -55,20 +55,20 @@ def system(root, groups: str, files: dict[str, str]):
         ),
     ],
 )
-def test_memory_left_is_what_the_machine_has_and_every_control_group_above_allows(groups, files, left, tmp_path):
+def test_free_memory_is_limited_by_the_machine_and_by_every_control_group(groups, files, left, tmp_path):
     assert memory_left(system(tmp_path, groups, files)) == left * GIB
 
 
-def test_a_system_that_tells_nothing_is_not_guessed_about(tmp_path):
+def test_free_memory_is_unknown_where_the_system_does_not_report_it(tmp_path):
     assert memory_left(tmp_path) is None
 
 
-def test_the_disk_of_a_folder_to_be_made_is_that_of_the_one_it_will_lie_in(tmp_path):
+def test_free_disk_of_a_missing_folder_is_that_of_its_nearest_parent(tmp_path):
     assert disk_left(tmp_path / "not" / "yet") == pytest.approx(disk_left(tmp_path), rel=0.01)
     assert disk_left(tmp_path) > 0
 
 
-def test_of_a_sparse_file_only_what_was_written_lies_on_disk(tmp_path):
+def test_the_size_of_a_sparse_file_counts_only_written_blocks(tmp_path):
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(10**9)
     (tmp_path / "below").mkdir()
@@ -77,7 +77,7 @@ def test_of_a_sparse_file_only_what_was_written_lies_on_disk(tmp_path):
     assert bytes_on_disk(tmp_path / "none") == 0
 
 
-def test_sizes_as_a_person_says_them():
+def test_sizes_are_printed_in_readable_units():
     assert [in_words(size) for size in (999, 1_500, 2_500_000, 26_500 * 10**6, 1_230 * 10**9)] == [
         "999 bytes",
         "1.5 kB",

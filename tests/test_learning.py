@@ -32,7 +32,7 @@ def last_evaluation() -> dict[str, str]:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", REACHES)
 @pytest.mark.usefixtures("in_an_empty_folder")
-def test_a_built_in_configuration_reaches_what_is_said_of_it(name, seed):
+def test_a_built_in_configuration_reaches_its_documented_return(name, seed):
     main(["fit", f"--config={name}", f"--seed_everything={seed}", "--runs_dir=.", "--name=a"])
     last = last_evaluation()
     steps, reached = REACHES[name]
@@ -44,7 +44,7 @@ def test_a_built_in_configuration_reaches_what_is_said_of_it(name, seed):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(("alpha", "lowest", "highest"), [(0.005, 0.5, 0.5), (0.05, 0.9, 1.0), (0.5, 0.45, 0.7)])
 @pytest.mark.usefixtures("in_an_empty_folder")
-def test_alpha_decides_between_what_is_near_what_is_best_and_chance(alpha, lowest, highest, seed):
+def test_alpha_decides_between_the_near_reward_the_best_reward_and_a_random_walk(alpha, lowest, highest, seed):
     """A corridor that pays .5 beside the start and 1 at its far end; a random walk has .58 there."""
     main(
         [

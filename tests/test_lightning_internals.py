@@ -56,7 +56,7 @@ def test_the_clock_is_global_step_and_stops_the_run_and_evaluations_follow_the_l
     assert [step for step, _, _ in model.evaluated] == [21, 35]
 
 
-def test_an_evaluation_before_or_after_training_is_one_of_fit_and_leaves_the_run_as_it_was(tmp_path):
+def test_an_extra_evaluation_runs_as_part_of_fit_and_restores_the_state(tmp_path):
     class Early(pl.Callback):
         def on_train_start(self, trainer, pl_module):
             internals.evaluate_now(trainer)
@@ -88,7 +88,7 @@ def test_epochs_of_a_resumed_run_follow_the_clock(tmp_path):
     assert epochs == [3, 4]
 
 
-def test_averaged_weights_are_exchanged_and_given_back(tmp_path):
+def test_averaged_weights_are_swapped_in_and_restored(tmp_path):
     class Look(pl.Callback):
         def on_train_batch_end(self, trainer, pl_module, *args):
             with internals.averaged_weights_exchanged(trainer):

@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_has_one_place_to_break(mutant):
+def test_the_code_that_a_mutant_replaces_occurs_once(mutant):
     source = (Path(mutants.ROOT) / "lightning_maxent" / mutant.file).read_text()
     assert source.count(mutant.old) == 1
     assert mutant.new != mutant.old

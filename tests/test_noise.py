@@ -37,7 +37,7 @@ def test_gaussian_noise_has_its_deviation_and_is_fresh_for_every_action():
     assert float(noisy.std()) == pytest.approx(0.1, rel=0.03)
 
 
-def test_clipped_noise_goes_no_further():
+def test_clipped_noise_stays_within_its_bound():
     torch.manual_seed(0)
     noisy = GaussianNoise(1, std=0.2, clip=0.3)(torch.full((5000, 1), 0.1))
     assert float(noisy.max()) == pytest.approx(0.4)
@@ -53,7 +53,7 @@ def test_ornstein_uhlenbeck_noise_is_correlated_in_time_and_settles_at_its_stati
     assert float(correlation) == pytest.approx(1 - theta, abs=0.02)
 
 
-def test_environments_side_by_side_have_ornstein_uhlenbeck_noise_of_their_own():
+def test_every_environment_has_its_own_ornstein_uhlenbeck_noise():
     torch.manual_seed(0)
     noise = OrnsteinUhlenbeckNoise(1, sigma=0.05)
     path = torch.stack([noise(torch.zeros(2, 1)) for _ in range(20_000)])[..., 0].T
@@ -61,7 +61,7 @@ def test_environments_side_by_side_have_ornstein_uhlenbeck_noise_of_their_own():
     assert_close(path.std(1), torch.full((2,), 0.05 / math.sqrt(1 - 0.85**2)), rtol=0.1, atol=0)
 
 
-def test_a_step_of_ornstein_uhlenbeck_noise_scales_pull_and_push():
+def test_the_step_size_of_ornstein_uhlenbeck_noise_scales_drift_and_diffusion():
     torch.manual_seed(0)
     noise = OrnsteinUhlenbeckNoise(1, theta=0.5, sigma=0.1, step=0.04)
     noise.away.fill_(0.5)
@@ -71,7 +71,7 @@ def test_a_step_of_ornstein_uhlenbeck_noise_scales_pull_and_push():
     assert_close(moved, 0.5 * (1 - 0.02) + 0.1 * 0.2 * torch.randn(1, 1))
 
 
-def test_ornstein_uhlenbeck_noise_goes_on_from_a_checkpoint():
+def test_ornstein_uhlenbeck_noise_resumes_from_a_checkpoint():
     torch.manual_seed(0)
     noise, other = OrnsteinUhlenbeckNoise(2), OrnsteinUhlenbeckNoise(2)
     noise(torch.zeros(3, 2))
@@ -94,6 +94,6 @@ def test_ornstein_uhlenbeck_noise_goes_on_from_a_checkpoint():
         (partial(OrnsteinUhlenbeckNoise, step=-1.0), "step of Ornstein"),
     ],
 )
-def test_numbers_that_make_no_noise_are_refused(build, sentence):
+def test_invalid_parameters_of_noise_are_refused(build, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         build(2)

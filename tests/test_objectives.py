@@ -39,7 +39,7 @@ def leaf(*values, dtype=torch.float64):
 # ---- numbers worked out by hand ----------------------------------------------------------------------------------------
 
 
-def test_soft_value_adds_alpha_times_the_surprise():
+def test_soft_value_subtracts_alpha_times_the_log_probability():
     assert_close(soft_value(tensor([1.0, 2.0]), tensor([-1.0, 0.5]), tensor(0.2)), tensor([1.2, 1.9]))
 
 
@@ -61,7 +61,7 @@ def test_bellman_target_takes_one_reward_for_all_atoms():
 
 
 @pytest.mark.parametrize("garbage", [math.nan, math.inf, -math.inf])
-def test_whatever_lies_behind_termination_does_not_leak_into_the_target(garbage):
+def test_bellman_target_does_not_depend_on_the_value_after_termination(garbage):
     target = soft_bellman_target(tensor([2.0, 1.0]), tensor([True, False]), tensor([garbage, 1.0]), 0.9)
     assert_close(target, tensor([2.0, 1.9]))
 
@@ -91,21 +91,21 @@ def test_huber_error_is_the_squared_one_up_to_1_and_its_tangent_beyond():
     assert_close(huber_error(prediction, target), tensor([[0.0, 0.25, 5.0], [1.0, 3.0, 7.0]]), rtol=0, atol=0)
 
 
-def test_huber_error_moves_the_prediction_only():
+def test_huber_error_has_a_gradient_in_the_prediction_only():
     prediction, target = tensor([1.0, 4.0]).requires_grad_(), tensor([0.5, 0.0]).requires_grad_()
     huber_error(prediction, target).sum().backward()
     assert target.grad is None
     assert_close(prediction.grad, tensor([1.0, 2.0]), rtol=0, atol=0)
 
 
-def test_squared_error_moves_the_prediction_only():
+def test_squared_error_has_a_gradient_in_the_prediction_only():
     prediction, target = leaf(3.0), leaf(1.0)
     squared_error(prediction, target).sum().backward()
     assert_close(prediction.grad, tensor([4.0], dtype=torch.float64))
     assert target.grad is None
 
 
-def test_value_loss_moves_the_value_only():
+def test_value_loss_has_a_gradient_in_the_value_only():
     value, q, log_prob, alpha = leaf(1.0), leaf(2.0), leaf(-1.0), torch.tensor(0.5, requires_grad=True)
     value_loss(value, q, log_prob, alpha).sum().backward()
     assert_close(value.grad, tensor([-3.0], dtype=torch.float64))  # 2 (1 - 2.5)
@@ -114,7 +114,7 @@ def test_value_loss_moves_the_value_only():
     assert alpha.grad is None
 
 
-def test_temperature_loss_moves_alpha_only():
+def test_temperature_loss_has_a_gradient_in_alpha_only():
     log_prob = leaf(-1.0, 4.0)
     alpha, target_entropy = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (0.5, -2.0))
     temperature_loss(alpha, log_prob, target_entropy).sum().backward()
@@ -123,7 +123,7 @@ def test_temperature_loss_moves_alpha_only():
     assert target_entropy.grad is None
 
 
-def test_policy_loss_moves_q_and_log_prob_but_not_alpha():
+def test_policy_loss_has_a_gradient_in_q_and_log_prob_but_not_in_alpha():
     q, log_prob, alpha = leaf(2.0), leaf(-1.0), torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     policy_loss(q, log_prob, alpha).sum().backward()
     assert_close(q.grad, tensor([-1.0], dtype=torch.float64))
@@ -377,7 +377,7 @@ def test_boltzmann_does_not_change_if_the_same_is_added_to_every_q(alpha):
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.3, 20.0])
-def test_only_q_over_alpha_matters_to_boltzmann(alpha):
+def test_boltzmann_depends_on_q_over_alpha_only(alpha):
     q = random_q(1)
     assert_close(boltzmann_log_probs(q, double(alpha)), boltzmann_log_probs(q / alpha, double(1.0)))
 
@@ -501,7 +501,7 @@ def test_expected_policy_loss_is_least_and_stationary_at_the_boltzmann_policy(se
         assert (expected_policy_loss(q, wrong.log_softmax(-1), double(alpha)) > losses).all()
 
 
-def test_expected_policy_loss_moves_the_policy_only():
+def test_expected_policy_loss_has_a_gradient_in_the_policy_only():
     q, logits = random_q(0).requires_grad_(), random_q(1).requires_grad_()
     alpha = double(0.5).requires_grad_()
     expected_policy_loss(q, logits.log_softmax(-1), alpha).sum().backward()

@@ -87,7 +87,7 @@ def test_an_atom_may_be_split_into_two_halves():
     assert_close(quantile_huber(quantiles, *split), quantile_huber(quantiles, atoms, probs))
 
 
-def test_an_atom_without_probability_does_not_count():
+def test_an_atom_of_probability_zero_does_not_change_the_loss():
     quantiles, (atoms, probs) = normal(0, BATCH, 5), distribution(1, BATCH, ATOMS)
     moved = atoms.clone()
     moved[:, 1] += 1e6
@@ -109,7 +109,7 @@ def test_quantile_huber_loss_and_slopes_of_large_returns_are_those_of_the_sum_ov
     assert_close(slope, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_quantile_huber_loss_moves_the_quantiles_only():
+def test_quantile_huber_loss_has_a_gradient_in_the_quantiles_only():
     quantiles = normal(0, BATCH, 5).requires_grad_()
     atoms, probs = (x.requires_grad_() for x in distribution(1, BATCH, ATOMS))
     quantile_huber(quantiles, atoms, probs).sum().backward()
@@ -164,7 +164,7 @@ def test_projection_keeps_the_mean_of_atoms_inside_and_moves_others_to_the_ends(
     assert (atoms.abs() > 2).any()
 
 
-def test_one_atom_is_shared_between_the_two_next_centres_and_on_a_centre_it_has_that_one_alone():
+def test_an_atom_is_projected_onto_its_two_neighboring_centers_or_the_one_that_it_equals():
     certain = torch.ones(9, 1, dtype=torch.float64)
     assert_close(projection(CENTRES.unsqueeze(-1), certain, CENTRES), torch.eye(9, dtype=torch.float64))
     between = projection(double([[0.1]]), certain[:1], CENTRES)
@@ -173,7 +173,7 @@ def test_one_atom_is_shared_between_the_two_next_centres_and_on_a_centre_it_has_
         assert_close(projection(double([[end]]), certain[:1], CENTRES)[0], torch.eye(9, dtype=torch.float64)[bin])
 
 
-def test_a_return_that_is_not_a_number_makes_no_histogram_and_no_other_error():
+def test_a_return_of_nan_gives_nan_in_its_own_row_only():
     atoms, probs = distribution(0, BATCH, ATOMS)
     atoms[2, 3] = math.nan
     histogram = projection(atoms, probs, CENTRES)

@@ -45,7 +45,7 @@ def test_advantages_are_those_of_torchrl(trace):
     )  # it discounts in float32
 
 
-def test_the_policy_gradient_moves_neither_advantages_nor_alpha():
+def test_the_policy_gradient_loss_has_no_gradient_in_advantages_or_alpha():
     log_prob, advantage, entropy = (normal(seed, 4).requires_grad_() for seed in range(3))
     alpha = tensor(0.3, dtype=torch.float64, requires_grad=True)
     for loss in (
@@ -77,9 +77,7 @@ def test_where_the_policy_has_not_moved_the_surrogate_has_the_slope_of_the_polic
         (0.5, -2.0, 1.6, False),
     ],
 )
-def test_the_surrogate_is_cut_off_only_where_the_policy_has_gone_too_far_for_its_own_good(
-    ratio, advantage, loss, moves
-):
+def test_the_clipped_surrogate_has_no_gradient_only_where_the_gain_is_clipped(ratio, advantage, loss, moves):
     log_ratio = tensor([ratio]).log().requires_grad_()
     surrogate = clipped_surrogate_loss(log_ratio, tensor([advantage]), tensor([0.0]), tensor(0.0), 0.2)
     assert_close(surrogate, tensor([loss]))

@@ -18,7 +18,7 @@ from lightning_maxent.policies import squashed_gaussian
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
-def test_every_present_name_is_one_and_no_old_one_is():
+def test_new_names_exist_and_old_names_do_not():
     here = [exports, quantile, scaling, squashed_gaussian]
     for old, new in CLASSES.items():
         assert any(hasattr(module, new) for module in here), new
@@ -32,7 +32,7 @@ def test_every_present_name_is_one_and_no_old_one_is():
             assert new.removeprefix("optimizers.") in Optimizers.__dataclass_fields__
 
 
-def test_an_option_is_known_with_or_without_what_lies_within_it():
+def test_a_renamed_option_is_found_with_and_without_nested_keys():
     assert renamed_option("critic_optimizer") == "critic_optimizer is now optimizers.critic."
     assert (
         renamed_option("model.init_args.policy_optimizer.init_args.lr") == "policy_optimizer is now optimizers.policy."
@@ -43,7 +43,7 @@ def test_an_option_is_known_with_or_without_what_lies_within_it():
     assert renamed_option("value", "PPO") is None
 
 
-def test_a_class_of_somebody_else_may_have_an_old_name_of_ours():
+def test_a_foreign_class_with_an_old_name_is_not_refused():
     assert renamed_class("lightning_maxent.policies.squashed_gaussian.Smooth") == "Smooth is now TanhLogStd."
     assert renamed_class("Smooth") == "Smooth is now TanhLogStd."
     assert renamed_class("my_package.Smooth") is None
@@ -59,7 +59,7 @@ def test_a_class_of_somebody_else_may_have_an_old_name_of_ours():
         ("sac/half_cheetah_redq", "redq/half_cheetah"),
     ],
 )
-def test_an_old_configuration_says_the_present_one_which_there_is(name, present):
+def test_an_old_configuration_is_refused_with_its_new_name_which_exists(name, present):
     with pytest.raises(MaxEntError, match=f"^The configuration {re.escape(name)} is now {present}.$"):
         find_configs(name)
     assert find_configs(present)
@@ -77,7 +77,7 @@ def test_an_old_configuration_says_the_present_one_which_there_is(name, present)
         (["--config=older.yaml"], "SAC with a value network is now ValueSAC: choose that class."),
     ],
 )
-def test_an_old_name_on_the_command_line_or_in_a_file_ends_in_the_present_one(given, sentence, capsys):
+def test_an_old_name_on_the_command_line_or_in_a_file_is_refused_with_the_new_name(given, sentence, capsys):
     adam = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.001}}
     for name, option in (("old", {"critic_optimizer": adam}), ("older", {"value": "lightning_maxent.StateValue"})):
         model = {"class_path": "lightning_maxent.SAC", "init_args": option}
@@ -85,7 +85,7 @@ def test_an_old_name_on_the_command_line_or_in_a_file_ends_in_the_present_one(gi
     assert f"error: {sentence}" in refused(capsys, "fit", "sac/pendulum", *SMALL, *given)
 
 
-def test_an_option_without_its_class_and_a_class_without_its_option_are_named(capsys):
+def test_options_without_their_class_missing_arguments_and_nested_nulls_are_explained(capsys):
     error = refused(capsys, "fit", "sac/pendulum", *SMALL, "--model.optimizers.critic.lr=0.1")
     assert (
         "'lr' belongs to an optimizer whose class is not given: give the class first, as in "
@@ -99,7 +99,7 @@ def test_an_option_without_its_class_and_a_class_without_its_option_are_named(ca
     assert error.endswith("to null, give optimizers as a whole: --model.optimizers='{schedule: null}'.")
 
 
-def test_a_checkpoint_says_what_its_algorithm_is_called_now():
+def test_a_checkpoint_of_a_renamed_algorithm_is_refused_with_the_new_name():
     assert renamed_maker("SAC", ["critic.weight", "policy.weight"]) is None
     assert renamed_maker("PPO", ["value.weight"]) is None
     assert renamed_maker(None, ["value.weight"]) is None
@@ -109,7 +109,7 @@ def test_a_checkpoint_says_what_its_algorithm_is_called_now():
 
 
 @pytest.mark.parametrize(("was", "now"), [("TargetCriticSAC", "sac"), ("SAC", "value_sac")])
-def test_the_weights_of_an_old_checkpoint_begin_a_new_run_as_advised(was, now, capsys):
+def test_the_weights_of_an_old_checkpoint_can_start_a_new_run_as_advised(was, now, capsys):
     path = fit(algorithm=now, steps=40) / "checkpoints" / "last.ckpt"
     io = AtomicCheckpointIO()
     io.save_checkpoint(io.load_checkpoint(path) | {"algorithm": was}, path)

@@ -33,7 +33,7 @@ def test_the_default_is_a_fused_adam_with_the_step_size_of_the_paper():
     assert optimizer.defaults == theirs.defaults
 
 
-def test_a_network_with_an_entry_of_its_own_gets_that_optimizer_and_any_other_the_default():
+def test_a_network_gets_the_optimizer_of_its_entry_or_else_the_default():
     optimizers = Optimizers(partial(SGD, lr=0.5), policy=partial(Adam, lr=0.25))
     built = {name: optimizers.build(name, a_parameter()) for name in ("policy", "critic", "of_my_own")}
     assert {name: (type(each), each.defaults["lr"]) for name, each in built.items()} == {
@@ -43,7 +43,7 @@ def test_a_network_with_an_entry_of_its_own_gets_that_optimizer_and_any_other_th
     }
 
 
-def test_an_entry_for_a_network_that_is_not_trained_names_both():
+def test_an_optimizer_entry_for_an_untrained_network_is_refused():
     with pytest.raises(
         MaxEntError, match=r"an entry optimizers.value, but SAC trains no value: .* critic, policy, temp"
     ):
@@ -61,7 +61,7 @@ def scheduled(schedule) -> tuple[torch.optim.Optimizer, LearningRates]:
     return built["critic"], LearningRates([("critic", config["scheduler"])])
 
 
-def test_a_schedule_depends_on_the_number_of_steps_alone_and_not_on_how_they_were_taken():
+def test_a_learning_rate_depends_only_on_the_number_of_steps():
     linear = partial(LinearLR, start_factor=1.0, end_factor=0.0, total_iters=8)
     optimizer, rates = scheduled(linear)
     for steps in (0, 1, 1, 2, 6):
@@ -78,7 +78,7 @@ def test_a_schedule_that_waits_for_a_metric_is_refused():
         scheduled(ReduceLROnPlateau)
 
 
-def test_a_schedule_that_cannot_be_built_or_ends_too_early_is_named():
+def test_a_schedule_that_cannot_be_built_or_ends_too_early_is_refused_with_its_error():
     with pytest.raises(MaxEntError, match=r"^optimizers.schedule raised TypeError: .*'total_iters_'"):
         scheduled(partial(LinearLR, total_iters_=3))
     _, rates = scheduled(partial(OneCycleLR, max_lr=1.0, total_steps=4))

@@ -79,7 +79,7 @@ def test_without_temperature_the_value_is_the_largest_q_drawn(build):
 
 @pytest.mark.parametrize("count", [2, 16])
 @pytest.mark.parametrize("build", [PolicyParticles, PolicyExpectation])
-def test_drawn_from_the_best_policy_any_number_of_particles_gives_the_value_exactly(build, count):
+def test_particles_of_the_optimal_policy_give_the_exact_value(build, count):
     particles = build(count)
     actions, log_density = particles.draw(Exponential(), torch.zeros(6, OBS), 1)
     value = soft_value(particles, ALPHA * SLOPE * actions.squeeze(-1), log_density, ALPHA)
@@ -91,7 +91,7 @@ def q_of(action):
 
 
 @pytest.mark.parametrize("build", [UniformParticles, PolicyParticles])
-def test_the_value_comes_from_below_to_the_exact_one_as_particles_grow(build):
+def test_the_estimated_value_rises_to_the_exact_one_with_more_particles(build):
     torch.manual_seed(0)
     z, _ = quad(lambda a: math.exp((math.sin(4 * a) - a * a) / ALPHA), -1, 1)
     exact, bias = ALPHA * math.log(z), []
@@ -111,7 +111,7 @@ def test_importance_sampling_with_fewer_than_two_particles_is_refused(build, cou
         build(count)
 
 
-def test_an_expectation_of_nothing_is_refused():
+def test_an_expectation_over_no_particles_is_refused():
     with pytest.raises(MaxEntError, match="at least one particle"):
         PolicyExpectation(0)
 

@@ -40,7 +40,7 @@ def by_hand(particles, slope, alpha):
 
 @pytest.mark.parametrize("count", [2, 3, 8])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 10.0])
-def test_the_direction_is_that_of_liu_and_wang_in_every_state(count, scale):
+def test_the_stein_direction_equals_the_equation_of_liu_and_wang_in_every_state(count, scale):
     torch.manual_seed(0)
     particles = scale * torch.randn(3, count, 2, dtype=torch.float64)
     slope, alpha = torch.randn(3, count, 2, dtype=torch.float64), torch.tensor(ALPHA, dtype=torch.float64)
@@ -49,7 +49,7 @@ def test_the_direction_is_that_of_liu_and_wang_in_every_state(count, scale):
 
 
 @pytest.mark.parametrize("count", [8, 32])
-def test_samples_of_the_density_itself_are_neither_drawn_together_nor_apart(count):
+def test_the_stein_direction_is_zero_on_average_for_samples_of_the_density(count):
     """Stein's identity; were a particle one of its own neighbors, the mean would be lower by ``1 / count``."""
     torch.manual_seed(0)
     particles = torch.randn(20_000, count, 1, dtype=torch.float64)
@@ -57,7 +57,7 @@ def test_samples_of_the_density_itself_are_neither_drawn_together_nor_apart(coun
     assert float((direction * particles).mean()) == pytest.approx(0, abs=0.3 / count)
 
 
-def test_samples_close_together_are_told_apart_under_bf16():
+def test_stein_updates_of_nearby_samples_are_the_same_under_bf16():
     torch.manual_seed(0)
     u = (1 + 0.03 * torch.randn(4, 16, 2)).requires_grad_()
     policy = SimpleNamespace(unsquashed=lambda obs, count: u)
@@ -98,7 +98,7 @@ UPDATED = {
 
 
 @pytest.mark.parametrize(("build", "update"), UPDATED.values(), ids=UPDATED)
-def test_policies_learn_both_unequal_hills(build, update):
+def test_policy_updates_learn_both_unequal_modes(build, update):
     torch.manual_seed(0)
     policy, obs = build(1, 1), torch.zeros(16, 1)
     optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
@@ -113,7 +113,7 @@ def test_policies_learn_both_unequal_hills(build, update):
         assert number == pytest.approx(expected, abs=0.06)
 
 
-def test_a_stein_sampler_finds_modes_that_do_not_feel_each_other():
+def test_a_stein_sampler_finds_modes_that_are_far_apart():
     torch.manual_seed(0)
     centers = 0.5 * torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [-1, 1, -1, 1], [-1, -1, -1, -1]])
 
@@ -149,7 +149,7 @@ def test_stein_loss_moves_samples_along_the_direction_before_tanh_and_nothing_el
     assert_close(torch.autograd.grad(loss.sum(), list(policy.parameters())), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_divergence_is_alpha_log_pi_less_q_over_several_actions():
+def test_the_divergence_update_is_alpha_log_pi_minus_q_averaged_over_several_actions():
     torch.manual_seed(0)
     policy, obs = SquashedGaussian(2, 1, network=SMALL), torch.randn(4, 2)
     torch.manual_seed(1)
@@ -167,7 +167,7 @@ def test_a_stein_update_of_fewer_than_two_particles_is_refused(count):
         DivergenceUpdate(0)
 
 
-def test_updates_name_the_policies_that_they_cannot_train():
+def test_a_policy_update_refuses_policies_that_it_cannot_train():
     DivergenceUpdate().check(FlowPolicy(2, 1))
     SteinUpdate().check(SteinSampler(2, 1))
     with pytest.raises(MaxEntError, match="SteinSampler has none: use SteinUpdate"):

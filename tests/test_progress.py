@@ -37,7 +37,7 @@ def shown(monkeypatch, clock, stream, seconds: int, **options) -> list[str]:
     return stream.getvalue().split("\n")
 
 
-def test_where_output_is_no_terminal_a_plain_line_comes_every_half_minute_and_at_the_end(monkeypatch, clock):
+def test_without_a_terminal_progress_prints_a_line_every_half_minute_and_at_the_end(monkeypatch, clock):
     lines = shown(monkeypatch, clock, io.StringIO(), 70)
     assert lines == [
         "SAC: 300/700 env steps, 00:30 passed, 00:40 left, 10.0 env steps/s, eval/return 29",
@@ -48,18 +48,18 @@ def test_where_output_is_no_terminal_a_plain_line_comes_every_half_minute_and_at
     ]
 
 
-def test_what_is_not_to_stay_leaves_no_line_at_the_end(monkeypatch, clock):
+def test_progress_with_leave_false_prints_no_last_line(monkeypatch, clock):
     assert shown(monkeypatch, clock, io.StringIO(), 20, leave=False) == [""]
 
 
-def test_on_a_terminal_a_bar_draws_over_itself(monkeypatch, clock):
+def test_on_a_terminal_the_progress_bar_is_redrawn_in_place(monkeypatch, clock):
     text = "\n".join(shown(monkeypatch, clock, Terminal(), 20))
     assert text.count("\r") > 10
     assert "200/200" in text
     assert "eval/return 19" in text
 
 
-def test_a_length_that_is_not_known_is_not_shown(monkeypatch, clock):
+def test_progress_without_a_known_total_shows_none(monkeypatch, clock):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with progress(None, "env steps", desc="SAC") as bar:
         clock[0] += module.SECONDS
@@ -67,7 +67,7 @@ def test_a_length_that_is_not_known_is_not_shown(monkeypatch, clock):
     assert sys.stderr.getvalue() == "SAC: 60 env steps, 00:30 passed, 2.0 env steps/s\n"
 
 
-def test_an_exception_ends_the_progress_of_a_run_with_the_step_that_it_reached(monkeypatch):
+def test_progress_shows_the_reached_step_when_a_run_raises(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     callback, trainer, model = (
         EnvStepProgress(),

@@ -67,7 +67,7 @@ def test_the_policy_and_the_temperature_of_the_page_on_policies_train_sac():
     assert 0 < float(algorithm.temperature().detach()) < alpha  # more entropy than the target: less weight
 
 
-def test_the_run_in_python_of_the_readme_leaves_what_it_says(tmp_path, monkeypatch):
+def test_the_python_run_of_the_readme_writes_the_files_of_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (block,) = [block for block in BLOCKS if "trainer.fit" in block]
     assert "max_steps=10_000" in block
@@ -76,12 +76,12 @@ def test_the_run_in_python_of_the_readme_leaves_what_it_says(tmp_path, monkeypat
     assert {"metrics.csv", "curves.png", "last.ckpt", "best.ckpt", "last.ckpt.replay"} <= names
 
 
-def test_the_exact_solution_of_the_page_is_one():
+def test_the_code_of_the_page_on_exact_solutions_runs():
     (block,) = re.findall(r"```python\n(.*?)```", PAGES["exact_solutions"], re.DOTALL)
     exec(block, {})  # asserts for itself
 
 
-def test_the_bounds_of_actions_that_the_page_gives_by_a_wrapper_are_those_of_the_learner():
+def test_the_wrapper_that_the_page_advises_sets_the_bounds_of_actions():
     (advice,) = re.findall(r"`(gymnasium\.wrappers\.TransformAction\(.*?)`", PAGES["train"], re.DOTALL)
     env = Unbounded([-np.inf, 0.0], [np.inf, np.inf])
     names = {"env": env, "low": np.float32([-3, 0]), "high": np.float32([1, 2]), "np": np, "gymnasium": gymnasium}
@@ -94,7 +94,7 @@ def test_the_bounds_of_actions_that_the_page_gives_by_a_wrapper_are_those_of_the
 
 
 @pytest.mark.parametrize("command", ["pip install -q -c constraints.txt -e . &&", ".venv/bin/pytest"])
-def test_each_of_the_two_commands_is_one_line_to_paste(command):
+def test_the_install_and_test_commands_of_the_readme_are_single_lines(command):
     (line,) = [line for line in README.splitlines() if command in line]
     assert line.startswith("python3 -m venv .venv && ")
 
@@ -106,7 +106,13 @@ def shown_fits() -> list[str]:
     return sorted(line for line in shown if not any(own in line for own in ("my_", "--ckpt_path", "…")))
 
 
-def test_every_snippet_that_a_command_names_a_class_of_says_in_which_file_it_lies():
+def test_no_command_shown_gives_a_built_in_configuration_as_an_option():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    commands = [line for page in pages for line in page.read_text().splitlines() if "lightning-maxent fit " in line]
+    assert [line for line in commands if "--config" in line] == []
+
+
+def test_code_whose_class_a_command_names_begins_with_its_file_name():
     for path in [Path("README.md"), *Path("docs").glob("*.md")]:
         page = (Path(__file__).parent.parent / path).read_text()
         for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
@@ -116,7 +122,7 @@ def test_every_snippet_that_a_command_names_a_class_of_says_in_which_file_it_lie
 
 
 @pytest.mark.parametrize("command", shown_fits())
-def test_every_command_shown_is_a_configuration_that_holds_together(command, capsys):
+def test_every_fit_command_of_the_documents_parses(command, capsys):
     _, *arguments = shlex.split(command)
     with pytest.raises(SystemExit) as stop:
         main([*arguments, "--print_config"])

@@ -9,7 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from cli_helpers import SMALL, metrics
+from cli_helpers import SMALL, metrics, python
 from pytorch_lightning.loggers import CSVLogger
 
 from lightning_maxent import SAC, MaxEntError, ReplayDataModule, SquashedGaussian, TwinCritic, make_trainer
@@ -20,6 +20,11 @@ from lightning_maxent.metrics.training_log import TrainingLog
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
+RUN = """
+from lightning_maxent import SAC, ReplayDataModule, SquashedGaussian, TwinCritic, make_trainer
+data = ReplayDataModule("probe_envs:probe/Counting-v0", learning_starts=20, batch_size=16, eval_interval=20, eval_episodes=1)
+model = SAC(data.obs_dim, data.actions, critic=TwinCritic, policy=SquashedGaussian)
+"""
 PLAIN = QUIET | {"num_sanity_val_steps": 0, "enable_checkpointing": False}
 
 
@@ -56,7 +61,15 @@ def test_the_trainer_is_that_of_the_command_line():
     assert ours.default_root_dir == str(Path("runs/by_hand").absolute())
 
 
-def test_a_part_that_is_given_takes_the_place_of_the_one_with_defaults():
+def test_a_run_in_python_prints_no_advertisement_and_no_warning_about_the_code_of_lightning():
+    options = f"logger=False, **{QUIET}"
+    done = python("-c", f"{RUN}make_trainer(40, 'runs/by_hand', {options}).fit(model, data)")
+    assert "`Trainer.fit` stopped" in done.stdout + done.stderr
+    assert "Tip:" not in done.stdout + done.stderr
+    assert "deprecated" not in done.stderr
+
+
+def test_a_given_callback_replaces_the_default_one():
     log, checkpoint = TrainingLog(7), StepCheckpoint(9)
     trainer = make_trainer(40, "runs/a", callbacks=[log, checkpoint], logger=False, **QUIET)
     assert [each for each in trainer.callbacks if isinstance(each, TrainingLog)] == [log]
@@ -66,7 +79,7 @@ def test_a_part_that_is_given_takes_the_place_of_the_one_with_defaults():
         make_trainer(40, "runs/a", no_such_option=1)
 
 
-def test_a_run_by_hand_goes_on_from_its_checkpoint():
+def test_a_run_of_make_trainer_resumes_from_its_checkpoint():
     for steps in (60, 100):
         last = Path("runs/a/checkpoints/last.ckpt") if steps == 100 else None
         make_trainer(steps, "runs/a", TrainingLog(20), logger=False, **QUIET).fit(*parts(), ckpt_path=last)
@@ -75,7 +88,7 @@ def test_a_run_by_hand_goes_on_from_its_checkpoint():
     assert rows[-1]["gradient_steps"] == 80
 
 
-def test_a_new_run_does_not_take_the_folder_of_another_and_the_advice_resumes_it():
+def test_a_folder_that_holds_a_run_is_refused_with_advice_that_resumes_it():
     make_trainer(40, "runs/a", logger=False, **QUIET).fit(*parts())
     before = Path("runs/a/metrics.csv").read_text()
     with pytest.raises(MaxEntError, match=r"runs/a already holds a run: .* ckpt_path='.*last\.ckpt'\)\.$") as refusal:
@@ -100,14 +113,14 @@ def test_a_plain_trainer_logs_losses_and_training_returns_in_its_own_loggers():
     assert {"loss/policy", "entropy", "temperature"} <= row.keys()
 
 
-def test_a_trainer_with_a_log_of_its_own_keeps_it_alone():
+def test_a_trainer_with_its_own_training_log_gets_no_second_one():
     log = TrainingLog(10)
     trainer = pl.Trainer(max_epochs=-1, max_steps=40, logger=False, callbacks=[log], log_every_n_steps=1, **PLAIN)
     trainer.fit(*parts())
     assert [each for each in trainer.callbacks if isinstance(each, TrainingLog)] == [log]
 
 
-def test_a_plain_call_of_the_model_is_the_policys_best_guess_in_the_learners_coordinates():
+def test_calling_the_model_gives_the_deterministic_action_in_scaled_coordinates():
     model, _ = parts()
     obs = torch.randn(4, 2)
     with torch.no_grad():

@@ -37,43 +37,43 @@ def at(schedule, *times):
 # ---- numbers at a time -------------------------------------------------------------------------------------------------
 
 
-def test_a_constant_is_the_same_at_all_times():
+def test_a_constant_schedule_is_the_same_at_all_times():
     assert_close(at(ConstantSchedule(0.3), 0, 5, 10**9), tensor([0.3, 0.3, 0.3]), rtol=0, atol=0)
 
 
-def test_a_line_is_halfway_in_the_middle_and_stays_at_its_end():
+def test_a_linear_schedule_is_halfway_in_the_middle_and_stays_at_its_end():
     values = at(LinearSchedule(2.0, 0.5, 1000), 0, 250, 500, 1000, 1001, 10**9)
     assert_close(values, tensor([2.0, 1.625, 1.25, 0.5, 0.5, 0.5]))
 
 
-def test_a_line_reaches_zero_exactly_and_is_never_negative():
+def test_a_linear_schedule_reaches_zero_exactly_and_is_never_negative():
     values = at(LinearSchedule(0.7, 0.0, 3), *range(20))
     assert (values >= 0).all()
     assert_close(values[3:], torch.zeros(17), rtol=0, atol=0)
 
 
-def test_an_exponential_is_the_geometric_mean_in_the_middle_and_stays_at_its_end():
+def test_an_exponential_schedule_is_the_geometric_mean_in_the_middle_and_stays_at_its_end():
     values = at(ExponentialSchedule(2.0, 0.02, 1000), 0, 250, 500, 1000, 1001, 10**9)
     expected = [2.0, 2 * 10**-0.5, 0.2, 0.02, 0.02, 0.02]
     assert_close(values, tensor(expected), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("duration", [1, 7])
-def test_a_schedule_lasts_exactly_as_long_as_it_was_told(duration):
+def test_a_schedule_lasts_exactly_for_its_duration(duration):
     for schedule in (LinearSchedule(1.0, 0.5, duration), ExponentialSchedule(1.0, 0.5, duration)):
         last, end, beyond = at(schedule, duration - 1, duration, duration + 1)
         assert last > 0.5
         assert float(end) == float(beyond) == pytest.approx(0.5)
 
 
-def test_steps_of_a_line_and_factors_of_an_exponential_are_equal():
+def test_linear_schedules_have_equal_differences_and_exponential_ones_equal_ratios():
     line = at(LinearSchedule(2.0, 0.5, 6), *range(7))
     assert_close(line.diff(), torch.full((6,), -0.25))
     exponential = at(ExponentialSchedule(2.0, 0.5, 6), *range(7))
     assert_close(exponential[1:] / exponential[:-1], torch.full((6,), 0.25 ** (1 / 6)))
 
 
-def test_a_schedule_starts_and_ends_at_its_ends_and_all_between_lies_between_them(schedule):
+def test_a_schedule_starts_and_ends_at_its_given_values_and_stays_between_them(schedule):
     start, end = schedule.ends()
     values = at(schedule, *range(0, 1500, 50))
     assert float(values[0]) == pytest.approx(start)
@@ -83,16 +83,16 @@ def test_a_schedule_starts_and_ends_at_its_ends_and_all_between_lies_between_the
     assert (values.diff() * (end - start) >= 0).all()  # and never turns back
 
 
-def test_the_number_is_a_float32_scalar_that_takes_no_gradient(schedule):
+def test_a_schedule_returns_a_float32_scalar_without_gradient(schedule):
     value = schedule()
     assert (value.shape, value.dtype, value.requires_grad) == ((), torch.float32, False)
 
 
-def test_a_schedule_has_nothing_to_train(schedule):
+def test_a_schedule_has_no_parameters(schedule):
     assert list(schedule.parameters()) == []
 
 
-def test_the_time_travels_with_the_state_and_with_it_the_number(schedule):
+def test_state_dict_keeps_the_time_of_a_schedule_and_so_its_value(schedule):
     restored = deepcopy(schedule)
     schedule.advance(300)
     restored.load_state_dict(schedule.state_dict())
@@ -119,13 +119,13 @@ def test_numbers_that_are_not_finite_are_refused(number):
 
 @pytest.mark.parametrize("kind", [LinearSchedule, ExponentialSchedule])
 @pytest.mark.parametrize("duration", [0, -5])
-def test_a_duration_of_no_step_is_refused(kind, duration):
+def test_a_duration_below_one_step_is_refused(kind, duration):
     with pytest.raises(MaxEntError, match=rf"^A schedule's duration .* at least 1 .*, but is {duration}\.$"):
         kind(1.0, 0.5, duration)
 
 
 @pytest.mark.parametrize("ends", [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -2.0)])
-def test_an_exponential_that_would_have_to_reach_zero_is_refused_and_a_line_is_named(ends):
+def test_an_exponential_schedule_to_zero_is_refused_and_a_linear_one_is_advised(ends):
     with pytest.raises(MaxEntError, match=r"^An exponential schedule .* positive .*LinearSchedule may reach zero\.$"):
         ExponentialSchedule(*ends, 10)
 
@@ -143,7 +143,7 @@ def test_an_annealed_alpha_is_its_schedule():
         assert_close(temperature(), tensor(alpha))
 
 
-def test_an_annealed_alpha_has_nothing_to_train_and_steers_to_no_entropy():
+def test_an_annealed_alpha_has_no_parameters_and_no_target_entropy():
     temperature = AnnealedTemperature(ACTIONS, ConstantSchedule(0.5))
     assert list(temperature.parameters()) == []
     assert temperature.target_entropy() is None

@@ -74,7 +74,7 @@ def small_figure_33(out: Path, *further: str) -> str:
     return carry_out("multi_goal.py", *small, *further)
 
 
-def test_figure_33_draws_prints_one_line_and_trains_only_what_is_not_there(tmp_path):
+def test_figure_33_draws_prints_one_line_and_trains_only_missing_runs(tmp_path):
     (line,) = small_figure_33(tmp_path).splitlines()
     numbers = json.loads(line)
     assert json.loads((tmp_path / "multi_goal.json").read_text()) == numbers
@@ -102,7 +102,7 @@ def test_figure_33_draws_prints_one_line_and_trains_only_what_is_not_there(tmp_p
 
 @pytest.mark.parametrize("proposal", ["uniform", "policy"])
 @pytest.mark.parametrize("policy", ["stein", "flow", "mixture", "gaussian"])
-def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_nothing(
+def test_every_policy_of_figure_33_acts_and_one_without_density_gives_no_proposals(
     policy, proposal, script, monkeypatch
 ):
     monkeypatch.setattr(sys, "argv", ["multi_goal.py"])
@@ -133,7 +133,7 @@ def test_every_policy_of_figure_33_plays_and_one_without_a_density_proposes_noth
         ),
     ],
 )
-def test_figure_33_refuses_what_it_cannot_show_before_anything_is_trained(flag, sentence, tmp_path):
+def test_figure_33_refuses_invalid_arguments_before_training(flag, sentence, tmp_path):
     with pytest.raises(AssertionError, match=rf"multi_goal.py: error: .*{sentence}"):
         small_figure_33(tmp_path, flag)
     assert not list(tmp_path.iterdir())
@@ -174,7 +174,7 @@ def test_the_worlds_of_the_samplers_draw_from_their_own_q(dim, weights, script):
     assert shares == pytest.approx(samplers.WEIGHTS[weights], abs=0.06)  # neighbors overlap, the box cuts
 
 
-def test_the_energy_distance_is_that_of_its_definition(script):
+def test_the_energy_distance_equals_its_definition(script):
     """Of a point from another it is twice how far they are apart; of a set from its like, next to nothing."""
     distance = script("samplers").energy_distance
     assert distance(np.zeros((3, 2)), np.tile([3.0, 4.0], (3, 1))) == pytest.approx(10)
@@ -206,7 +206,7 @@ def test_particles_tell_bias_and_cost_for_both_proposals(tmp_path):
     assert (tmp_path / "found.png").exists()
 
 
-def test_the_warm_start_goes_through_every_goal_and_repeats_nothing(tmp_path):
+def test_the_warm_start_script_runs_every_goal_and_repeats_no_finished_run(tmp_path):
     small = ["--seeds", "0", "--before", "70", "--after", "125", "--runs_dir", str(tmp_path / "runs")]
     small += [
         "--out",
@@ -263,12 +263,12 @@ def test_the_temperature_sweep_draws_the_optimum_of_the_objective_that_was_train
         ),
     ],
 )
-def test_what_a_script_cannot_do_ends_in_one_sentence(script, arguments, sentence):
+def test_invalid_arguments_of_scripts_are_refused_in_one_sentence(script, arguments, sentence):
     with pytest.raises(AssertionError, match=rf"^{script}: error: {sentence}"):
         carry_out(script, *arguments)
 
 
-def test_two_runs_of_one_algorithm_and_seed_are_not_one_curve(tmp_path, monkeypatch, script):
+def test_two_runs_with_the_same_algorithm_and_seed_are_refused_in_learning_curves(tmp_path, monkeypatch, script):
     config = {"model": {"class_path": "lightning_maxent.SAC"}, "data": {"init_args": {"env_id": "World-v0"}}}
     for run in ("one", "other"):
         (tmp_path / run).mkdir()

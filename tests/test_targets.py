@@ -75,7 +75,7 @@ def test_polyak_target_holds_the_network_s_own_integer_buffers():
 
 
 @pytest.mark.parametrize("every", [1, 3])
-def test_periodic_target_is_the_network_of_the_last_multiple_and_nothing_in_between(every):
+def test_periodic_target_is_the_network_at_the_last_multiple_of_the_period(every):
     network = normed_network()
     target = PeriodicTarget(network, every=every)
     expected = snapshot(network)
@@ -88,7 +88,7 @@ def test_periodic_target_is_the_network_of_the_last_multiple_and_nothing_in_betw
         assert_close(target.network.state_dict(), expected, rtol=0, atol=0)
 
 
-def test_periodic_target_does_not_see_between_two_copies_that_the_network_diverged():
+def test_periodic_target_is_unaffected_by_divergence_between_two_copies():
     network = torch.nn.Linear(2, 2)
     target = PeriodicTarget(network, every=10)
     expected = snapshot(target.network)
@@ -158,7 +158,7 @@ def test_frozen_restores_the_flags_after_an_exception():
     assert flags(network) == [True, False]
 
 
-def test_a_frozen_network_normalises_by_running_statistics_that_stand_still():
+def test_a_frozen_network_normalizes_by_constant_running_statistics():
     network, x = normed_network(), torch.randn(8, 3)
     before = snapshot(network)
     with frozen(network):
@@ -175,7 +175,7 @@ def normed_and_dropping():
     return nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
 
 
-def test_a_steady_network_uses_its_running_statistics_and_leaves_them():
+def test_a_network_under_frozen_statistics_uses_its_running_statistics_unchanged():
     network = normed_and_dropping()
     network[1].p = 0.0
     shake(network, 1)
@@ -189,14 +189,14 @@ def test_a_steady_network_uses_its_running_statistics_and_leaves_them():
     assert_close(y, network.eval()(x), rtol=0, atol=0)
 
 
-def test_dropout_of_a_steady_network_goes_on():
+def test_dropout_stays_active_under_frozen_statistics():
     network = normed_and_dropping()
     with frozen_statistics(network):
         dropped = network[:2](torch.ones(100, 3)) == 0
     assert 0.3 < dropped.float().mean() < 0.7
 
 
-def test_steady_restores_exactly_the_modes_that_it_found_also_nested_and_after_an_exception():
+def test_frozen_statistics_restores_modes_when_nested_and_after_an_exception():
     network = normed_and_dropping()
     network[0].eval()
     found = modes(network)
@@ -267,7 +267,7 @@ def test_the_gradient_of_the_prediction_reaches_every_weight_that_learns_and_not
 
 
 @pytest.mark.parametrize("target_class", COPIES)
-def test_what_is_believed_comes_from_the_copy_and_the_prediction_from_the_network(target_class):
+def test_next_predictions_come_from_the_target_copy_and_predictions_from_the_network(target_class):
     network, (now, following) = PLAIN(MEMBERS, 6, 4), pairs(1)
     target = target_class(network)
     old = snapshot(network)
@@ -279,7 +279,7 @@ def test_what_is_believed_comes_from_the_copy_and_the_prediction_from_the_networ
 
 
 @pytest.mark.parametrize("target_class", TARGETS)
-def test_a_slow_copy_normalises_by_running_statistics_that_stand_still(target_class):
+def test_a_target_copy_normalizes_by_constant_running_statistics(target_class):
     network, (now, following) = NORMED(MEMBERS, 6, 4), pairs(1)
     ask(network, *pairs(2)[0])
     target = target_class(network)
@@ -302,7 +302,7 @@ def joined(now, following):
 
 
 @pytest.mark.parametrize("target_class", JOINT_TARGETS)
-def test_both_are_halves_of_one_pass_that_takes_its_statistics_from_both(target_class):
+def test_a_joint_pass_takes_batch_statistics_from_both_pairs(target_class):
     network, (now, following) = NORMED(MEMBERS, 6, 4), pairs(1)
     target, twin = target_class(network), NORMED(MEMBERS, 6, 4)
     twin.load_state_dict(network.state_dict())
@@ -316,7 +316,7 @@ def test_both_are_halves_of_one_pass_that_takes_its_statistics_from_both(target_
         assert (ask(twin, *inputs) - half).abs().mean() > 0.1  # by its own statistics it would be another
 
 
-def test_a_joint_pass_is_the_network_as_it_is_now_and_holds_nothing():
+def test_a_joint_pass_uses_the_current_network_and_has_no_state():
     network = NORMED(MEMBERS, 6, 4)
     target, x = JointPass(network), torch.randn(MEMBERS, BATCH, 6)
     assert not target.state_dict()
@@ -332,7 +332,7 @@ def test_a_joint_pass_is_the_network_as_it_is_now_and_holds_nothing():
     assert_close(y, network.eval()(x), rtol=0, atol=0)
 
 
-def test_a_joint_copy_is_asked_of_both_too_and_keeps_statistics_of_its_own():
+def test_a_joint_copy_evaluates_both_pairs_and_keeps_its_own_statistics():
     network, (now, following) = NORMED(MEMBERS, 6, 4), pairs(1)
     target, twin = JointPolyakTarget(network), NORMED(MEMBERS, 6, 4)
     twin.load_state_dict(network.state_dict())

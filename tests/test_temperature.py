@@ -20,7 +20,7 @@ def test_default_target_entropy_is_minus_the_size_of_the_action(action_dim):
 
 
 @pytest.mark.parametrize("alpha", [0.01, 1.0, 5.0])
-def test_learned_alpha_starts_where_it_was_told(alpha):
+def test_learned_alpha_starts_at_initial_alpha(alpha):
     assert_close(LearnedTemperature(BoxActions(3), initial_alpha=alpha)(), tensor(alpha))
 
 
@@ -33,7 +33,7 @@ def test_gradient_in_log_alpha_is_minus_alpha_times_log_prob_plus_target_entropy
 
 
 @pytest.mark.parametrize("action_dim", [1, 3])
-def test_alpha_falls_while_the_entropy_exceeds_its_target_rises_below_and_rests_at_it(action_dim):
+def test_alpha_falls_above_the_target_entropy_rises_below_and_is_constant_at_it(action_dim):
     def alpha_after_one_step(entropy):
         temperature = LearnedTemperature(BoxActions(action_dim))
         optimizer = SGD(temperature.parameters(), lr=0.1)
@@ -55,7 +55,7 @@ def test_learned_alpha_stays_positive_under_any_step():
     assert_close(temperature().detach(), tensor(math.exp(-30.0)))  # not 1 - 30
 
 
-def test_state_dict_keeps_a_learned_alpha_and_it_goes_on_learning():
+def test_state_dict_restores_a_learned_alpha_which_continues_to_learn():
     trained = LearnedTemperature(BoxActions(2))
     with torch.no_grad():
         trained.log_alpha.fill_(-1.25)
@@ -68,7 +68,7 @@ def test_state_dict_keeps_a_learned_alpha_and_it_goes_on_learning():
     assert_close(restored.log_alpha.detach(), tensor(-1.25 + 0.1 * math.exp(-1.25) * (3 - 2)))
 
 
-def test_fixed_alpha_is_constant_has_nothing_to_train_and_steers_to_no_entropy():
+def test_fixed_alpha_is_constant_without_parameters_or_target_entropy():
     temperature = FixedTemperature(BoxActions(3), alpha=0.4)
     assert list(temperature.parameters()) == []
     assert_close(temperature(), tensor(0.4))
@@ -132,7 +132,7 @@ def test_target_entropy_of_finite_actions_is_refused_from_log_n_upwards(counts):
     assert_close(reachable.target_entropy(), tensor(highest - 1e-3))
 
 
-def test_log_2_itself_is_refused_for_two_actions_and_welcome_for_three():
+def test_target_entropy_log_2_is_refused_for_two_actions_and_accepted_for_three():
     with pytest.raises(MaxEntError, match=r"^target_entropy 0\.693\d* cannot be reached: .* at most 0\.693 nats"):
         LearnedTemperature(FiniteActions((2,)), target_entropy=math.log(2))
     assert_close(
@@ -141,7 +141,7 @@ def test_log_2_itself_is_refused_for_two_actions_and_welcome_for_three():
 
 
 @pytest.mark.parametrize("counts", [(3,), (2, 3)])
-def test_alpha_of_a_uniform_finite_policy_falls_and_of_a_certain_one_rises(counts):
+def test_alpha_falls_for_a_uniform_policy_and_rises_for_a_deterministic_one(counts):
     def alpha_after_one_step(entropy):
         temperature = LearnedTemperature(FiniteActions(counts))
         optimizer = SGD(temperature.parameters(), lr=0.1)
@@ -155,12 +155,12 @@ def test_alpha_of_a_uniform_finite_policy_falls_and_of_a_certain_one_rises(count
 
 
 @pytest.mark.parametrize("target_entropy", [-1e-6, -2.0])
-def test_target_entropy_below_that_of_a_certain_action_is_refused(target_entropy):
+def test_target_entropy_below_that_of_a_deterministic_policy_is_refused(target_entropy):
     """There the loss would lower alpha for ever."""
     with pytest.raises(MaxEntError, match=r"at least 0 nats.*Choose a higher target, or a FixedTemperature\.$"):
         LearnedTemperature(FiniteActions((3,)), target_entropy=target_entropy)
 
 
-def test_a_single_action_has_no_entropy_to_steer():
+def test_a_learned_temperature_is_refused_for_a_single_action():
     with pytest.raises(MaxEntError, match=r"or a FixedTemperature\.$"):
         LearnedTemperature(FiniteActions((1,)))

@@ -91,7 +91,7 @@ def test_a_loaded_policy_gives_the_returns_of_the_last_evaluation_of_its_run(tra
     assert returns_of(policy, cli.datamodule.env_id, seed, 2) == evaluated[-1]
 
 
-def test_a_folder_stands_for_its_best_checkpoint_and_else_for_its_last_one(trained, tmp_path):
+def test_load_policy_of_a_folder_loads_the_best_checkpoint_or_else_the_last(trained, tmp_path):
     folder = shutil.copytree(trained("sac").run_dir, tmp_path / "run")
     obs = np.array([0.5, -0.8, 3.0], np.float32)
     action = {name: load_policy(folder / "checkpoints" / f"{name}.ckpt")(obs, True) for name in ("best", "last")}
@@ -117,7 +117,7 @@ def by_hand() -> tuple[DiscreteSAC, ReplayDataModule]:
     return DiscreteSAC(data.obs_dim, data.actions, TwinHeadsCritic, Categorical), data
 
 
-def test_samples_follow_the_policys_probabilities():
+def test_samples_of_a_loaded_policy_follow_its_probabilities():
     torch.manual_seed(1)
     model, data = by_hand()
     seen = gym.make("probe/Rooms-v0").reset(seed=0)[0]
@@ -129,14 +129,14 @@ def test_samples_follow_the_policys_probabilities():
     assert float((played == 4).mean()) == pytest.approx(probability, abs=0.03)
 
 
-def test_a_policy_leaves_its_model_training():
+def test_a_trained_policy_does_not_change_the_training_mode_of_its_model():
     model, data = by_hand()
     TrainedPolicy(model.train(), data)(gym.make("probe/Rooms-v0").reset(seed=0)[0])
     assert all(module.training for module in model.modules())
 
 
 @pytest.mark.parametrize("obs", [None, 3.0, np.zeros(3), {"door": 1}, {"room": 2}, "door"])
-def test_what_is_no_observation_is_refused_in_one_sentence(obs):
+def test_an_invalid_observation_is_refused_in_one_sentence(obs):
     policy = TrainedPolicy(*by_hand())
     with pytest.raises(MaxEntError, match="neither an observation of the environment nor a batch of them; their"):
         policy(obs)
@@ -150,7 +150,7 @@ def test_a_batch_whose_parts_differ_in_length_is_refused():
         policy({"door": door, "room": np.array([1, 2, 3])})
 
 
-def test_what_cannot_be_loaded_is_refused_in_one_sentence(trained, tmp_path):
+def test_load_policy_refuses_invalid_paths_devices_and_arguments_in_one_sentence(trained, tmp_path):
     folder = shutil.copytree(trained("sac").run_dir, tmp_path / "run")
     last = folder / "checkpoints" / "last.ckpt"
     with pytest.raises(MaxEntError, match="There is no checkpoint"):

@@ -11,7 +11,7 @@ from abc import ABC
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from lightning_maxent.cli.configurations import find_configs
+from lightning_maxent.cli.configurations import check_overlays, find_configs
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.old_names import renamed_class, renamed_option
 
@@ -58,7 +58,12 @@ def explain(message: str) -> str:
         return f"{lacking[2]} cannot be built without {lacking[3]}: give it among its init_args."
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         asked = re.match(r"\. Got value: Namespace\(.*?class_path='([^']+)'", message[unknown.end() :])
-        return _unknown_option(unknown[1], [asked[1]] if asked else _class_paths(message[: unknown.start()]))
+        class_paths = [asked[1]] if asked else _class_paths(message[: unknown.start()])
+        return _where(message) + _unknown_option(unknown[1], class_paths)
+    if unknown := re.search(
+        r"unrecognized arguments: --optimizers\.([\w.]+)|'optimizers' does not accept option '([\w.]+)'", message
+    ):
+        return _unknown_entry(unknown[1] or unknown[2])
     if stray := re.search(r"[Uu]nrecognized arguments: ([^-\s]\S*)", message):
         return (
             f"{stray[1]} belongs to no option: write configurations after the command, as in fit sac/pendulum "
@@ -99,7 +104,7 @@ def explain(message: str) -> str:
     if ownerless := re.search(r"Not a valid subclass of (\w+)\n", message):
         return (
             f"There are options of an {ownerless[1]}, but no {ownerless[1]}: a configuration of a part, such as "
-            f"critic/redq, comes after a whole configuration, as in --config sac/pendulum --config critic/redq."
+            f"critic/redq, comes after a whole configuration, as in fit sac/pendulum critic/redq."
         )
     if subclass := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
         return f"{subclass[1]} cannot be used here: a subclass of {subclass[2]} is needed."
@@ -135,6 +140,33 @@ def _missing_package(class_path: str, arguments: Sequence[str]) -> str | None:
     except Exception:  # caused by the empty arguments
         return None
     return None
+
+
+def _where(message: str) -> str:
+    """The whole option of the command line that was parsed, as the beginning of a sentence; empty for one of a file."""
+    given = re.search(r'Parser key "([\w.]+)".*Given value: NestedArg\(key=\'([\w.]+)\'', message, re.DOTALL)
+    return f"--{given[1]}.{given[2]}: " if given else ""
+
+
+def _unknown_entry(name: str) -> str:
+    """The sentence for an unknown entry of ``optimizers``, such as ``lr``, which belongs to one of its optimizers."""
+    from torch.optim import Adam  # takes seconds to import
+
+    from lightning_maxent.optimizers import Optimizers
+
+    entries = list(inspect.signature(Optimizers).parameters)
+    meant = {each: f"default.init_args.{each}" for each in inspect.signature(Adam).parameters} | dict(
+        zip(entries, entries)
+    )
+    first, *rest = [word for word in name.split(".") if word != "init_args"] or [name]
+    near = difflib.get_close_matches(first, meant, n=1)
+    if not near:
+        return (
+            f"There is no option --model.optimizers.{name}: optimizers has the entries {', '.join(entries)}, and the "
+            f"options of an optimizer follow its entry, as in --model.optimizers.default.init_args.lr."
+        )
+    option = ".".join(["--model.optimizers", meant[near[0]], *rest])
+    return f"There is no option --model.optimizers.{name}; did you mean {option}?"
 
 
 def _unknown_option(name: str, class_paths: list[str]) -> str:
@@ -216,26 +248,26 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
     """Turn ``fit sac/pendulum`` into ``fit --config=<file> …``, and add the run's configuration to ``--ckpt_path``.
 
     Raises:
-        MaxEntError: for an unknown command, or a command without a configuration, a model or a checkpoint.
+        MaxEntError: for an unknown command, a command without a configuration, a model or a checkpoint, or an overlay
+            for other data than the algorithm's.
     """
     args = _with_config_options(args)
     _check_command(args)
-    resolved, config_next = [], False
+    resolved, names, config_next = [], [], False
     for arg in args:
-        if config_next:
-            resolved += _config_options(arg)
+        if config_next or arg.startswith("--config="):
+            names.append(arg if config_next else arg.removeprefix("--config="))
+            resolved += _config_options(names[-1])
             config_next = False
         elif arg in ("--config", "-c"):
             config_next = True
-        elif arg.startswith("--config="):
-            resolved += _config_options(arg.removeprefix("--config="))
         else:
             resolved.append(arg)
     if config_next:
         raise MaxEntError("--config needs a configuration: a built-in name such as sac/pendulum, or a YAML file.")
-    has_config = any(arg in ("--config", "-c") or arg.startswith("--config=") for arg in args)
+    check_overlays(names)
     checkpoint = _option(args, "--ckpt_path")
-    if checkpoint and not has_config:
+    if checkpoint and not names:
         folder = Path(_option(args, "--runs_dir") or "runs")
         path = (
             last_checkpoint(folder, None, None, _option(args, "--name")) if checkpoint == "last" else Path(checkpoint)

@@ -8,13 +8,17 @@ A run is an algorithm on a task, with overlays that change parts of it.  The fol
 - ``task``: an environment and the length of a run, such as ``task/half_cheetah``.
 - ``pair``: the settings of an algorithm or a recipe for one task only.  The name ``sac/half_cheetah`` stands for
   ``sac``, ``task/half_cheetah`` and, if it exists, ``pair/sac/half_cheetah``.
-- ``critic``, ``trainer``, ``logger``: overlays, such as ``critic/redq``.
+- ``critic``, ``trainer``, ``logger``: overlays, such as ``critic/redq``.  Where an overlay differs for rollouts, there
+  are two: ``trainer/debug`` for replay, and ``trainer/debug_on_policy``.
 - ``compare``: comparisons of several runs.
 """
 
 import difflib
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
+import gymnasium
 import yaml
 
 from lightning_maxent.errors import MaxEntError
@@ -23,6 +27,7 @@ from lightning_maxent.old_names import present_configuration
 _PACKAGE = Path(__file__).parents[1]
 BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 OVERLAYS = ("critic", "trainer", "logger")
+_ON_POLICY = "_on_policy"  # the end of an overlay's name
 
 
 def find_configs(name: str) -> list[str]:
@@ -33,7 +38,8 @@ def find_configs(name: str) -> list[str]:
             (``sac/hopper``), or an overlay (``critic/redq``).
 
     Raises:
-        MaxEntError: if there is no such file and no such name; it names near matches.
+        MaxEntError: if there is no such file and no such name; it names near matches, and for an unknown task the
+            option that trains on any environment.
     """
     path = Path(name)
     if path.is_dir() and not _built_in(name):
@@ -46,6 +52,7 @@ def find_configs(name: str) -> list[str]:
     present = present_configuration(name.removesuffix(".yaml"))
     if present and _built_in(present):
         raise MaxEntError(f"The configuration {name} is now {present}.")
+    _check_task(name)
     names = [
         *methods(),
         *pairs(),
@@ -67,6 +74,22 @@ def find_config(name: str) -> str:
     if len(files) > 1:
         raise MaxEntError(f"{name} stands for several files ({', '.join(map(_short, files))}): give one of them.")
     return files[0]
+
+
+def check_overlays(names: Iterable[str]) -> None:
+    """Check that the overlays among the names are for the data of the algorithm before them: replay or rollouts.
+
+    Raises:
+        MaxEntError: for an overlay that is for the other data; it names the right one.
+    """
+    data = None
+    for name in names:
+        data = next(filter(None, map(_data_class, reversed(find_configs(name)))), data)
+        overlay = name.removesuffix(".yaml")
+        plain = overlay.removesuffix(_ON_POLICY)
+        fitting = {"ReplayDataModule": plain, "RolloutDataModule": plain + _ON_POLICY}.get(data or "", overlay)
+        if fitting != overlay and _built_in(fitting) and not Path(name).is_file():
+            raise MaxEntError(f"{name} is not for the data of this algorithm, a {data}: give {fitting} instead.")
 
 
 def methods() -> list[str]:
@@ -127,6 +150,38 @@ def _method(name: str) -> list[Path]:
     return []
 
 
+def _check_task(name: str) -> None:
+    """Raise ``MaxEntError`` for an unknown task of a known method, or of ``task``, unless it resembles a known task."""
+    method, _, task = name.partition("/")
+    if not task or not (_method(method) or method == "task"):
+        return
+    if difflib.get_close_matches(task, stems("task"), n=1, cutoff=0.8):
+        return
+    method = "sac" if method == "task" else method
+    env_id = _newest_id(task) or _env_id_for(method)
+    raise MaxEntError(
+        f"There is no task {task!r} among {', '.join(stems('task'))}: to train on any other environment, give its "
+        f"Gymnasium id, as in fit {method} --data.env_id {env_id}."
+    )
+
+
+def _newest_id(name: str) -> str | None:
+    """The newest Gymnasium id with this name, such as ``Walker2d-v5`` for ``walker2d``; None if there is none."""
+    if name in gymnasium.registry:
+        return name
+    plain = re.sub("[_-]", "", name).lower()
+    same = [spec for spec in gymnasium.registry.values() if spec.name.replace("_", "").lower() == plain]
+    newest = max(same, key=lambda spec: (spec.namespace is None, spec.version or 0), default=None)
+    return newest and newest.id
+
+
+def _env_id_for(method: str) -> str:
+    """An environment with actions that a method can choose: that of a task with settings for its algorithm."""
+    algorithm = _method(method)[0].stem
+    task = next(pair.split("/")[1] for pair in pairs() if pair.startswith(f"{algorithm}/"))
+    return yaml.safe_load((BUILT_IN_CONFIGS / "task" / f"{task}.yaml").read_text())["data"]["init_args"]["env_id"]
+
+
 def _files(kind: str) -> list[Path]:
     return list(BUILT_IN_CONFIGS.glob(f"{kind}/*.yaml"))
 
@@ -139,6 +194,13 @@ def _title(path: Path) -> str:
 def _short(file: str) -> str:
     path = Path(file)
     return str(path.relative_to(BUILT_IN_CONFIGS).with_suffix("")) if path.is_relative_to(BUILT_IN_CONFIGS) else file
+
+
+def _data_class(file: str) -> str | None:
+    """The name of the DataModule in a configuration; None if it gives none."""
+    data = yaml.safe_load(Path(file).read_text()).get("data")
+    path = data.get("class_path") if isinstance(data, dict) else data
+    return path.rpartition(".")[2] if isinstance(path, str) else None
 
 
 def _check_yaml(path: Path) -> None:

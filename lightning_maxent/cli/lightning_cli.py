@@ -1,12 +1,10 @@
 """The commands ``fit``, ``validate`` and ``test`` of a run, based on LightningCLI."""
 
 import argparse
-import logging
 import os
 import re
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -89,7 +87,7 @@ class MaxEntCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except argparse.ArgumentError as error:
-            if unknown := re.search(r"[Uu]nrecognized arguments: (--[^\s=]+)", str(error)):
+            if unknown := re.match(r"[Uu]nrecognized arguments: (--[^\s=]+)", str(error)):
                 options = self._subcommand_parsers[args[0]]._option_string_actions
                 raise no_such_option(unknown[1], options) from error
             raise
@@ -263,8 +261,6 @@ def _status_of_signals() -> Iterator[None]:
 def run(args: Sequence[str]) -> MaxEntCLI:
     """Run a command with arguments from ``resolve_arguments``."""
     accept_whole_numbers()
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
-    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")  # from Lightning's code
     return MaxEntCLI(
         AbstractAlgorithm,
         pl.LightningDataModule,
@@ -286,7 +282,3 @@ def run(args: Sequence[str]) -> MaxEntCLI:
         },
         args=list(args),
     )
-
-
-def _no_advertisement(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()

@@ -6,12 +6,14 @@ from abc import ABC
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from jsonargparse import ArgumentParser
+
 from lightning_maxent.actions import AbstractActions, BoxActions, FiniteActions
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.algorithms.continuous import ActorCritic
 from lightning_maxent.algorithms.feeding import Replay
 from lightning_maxent.algorithms.finite import FiniteAlgorithm
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import MaxEntError, errors_of
 from lightning_maxent.verification import linear_quadratic, tabular
 from lightning_maxent.verification.measurement import Measurement
 
@@ -28,6 +30,8 @@ class Problem(NamedTuple):
     discount: float
     policy: str
     """Class path of a policy for these actions."""
+    zero_temperature: bool
+    """Whether its solution is known at the temperature 0."""
     updates: int
     quick_updates: int
     errors: Callable[[Any, int, Callable[[int], Any]], Iterator[Measurement]]
@@ -40,6 +44,7 @@ FINITE = Problem(
     alpha=tabular.ALPHA,
     discount=tabular.DISCOUNT,
     policy="lightning_maxent.Categorical",
+    zero_temperature=True,
     updates=1_500,
     quick_updates=600,
     errors=tabular.errors,
@@ -50,6 +55,7 @@ CONTINUOUS = Problem(
     alpha=linear_quadratic.ALPHA,
     discount=linear_quadratic.WORLD.discount,
     policy="lightning_maxent.SquashedGaussian",
+    zero_temperature=False,
     updates=2_000,
     quick_updates=1_000,
     errors=linear_quadratic.errors,
@@ -86,9 +92,27 @@ def problem_for(chosen: type[AbstractAlgorithm]) -> Problem:
     return FINITE if issubclass(chosen, FiniteAlgorithm) else CONTINUOUS
 
 
+def arguments_of(chosen: type[AbstractAlgorithm]) -> list[str]:
+    """Names of the arguments of an algorithm, with those that its ``**kwargs`` pass on to a base class."""
+    names = ArgumentParser().add_class_arguments(chosen, fail_untyped=False)
+    return list(dict.fromkeys(name.partition(".")[0] for name in names))
+
+
 def settings(chosen: type[AbstractAlgorithm]) -> dict[str, Any]:
-    """The arguments of an algorithm in these checks, for those that it has: small networks, a fixed temperature."""
-    problem = problem_for(chosen)
+    """The arguments of an algorithm in these checks, for those that it has: small networks, a fixed temperature.
+
+    Raises:
+        MaxEntError: if the first two arguments of the algorithm are not ``obs_dim`` and ``actions``, or if its code does
+            not show which arguments its ``**kwargs`` take.
+    """
+    problem, arguments = problem_for(chosen), arguments_of(chosen)
+    own = inspect.signature(chosen).parameters
+    hidden = any(each.kind is each.VAR_KEYWORD for each in own.values()) and set(arguments) <= own.keys()
+    if hidden or arguments[:2] != ["obs_dim", "actions"]:
+        raise MaxEntError(
+            f"{chosen.__name__} cannot be checked, because the arguments of its constructor cannot be read from its code: "
+            f"list them, obs_dim and actions first, as in def __init__(self, obs_dim, actions, critic, discount)."
+        )
     networks = {
         "critic": "lightning_maxent.TwinCritic",
         "policy": problem.policy,
@@ -100,7 +124,7 @@ def settings(chosen: type[AbstractAlgorithm]) -> dict[str, Any]:
         "exploration": "lightning_maxent.PolicyExploration",
         "discount": problem.discount,
     } | {name: {"class_path": path, "init_args": {"network": NETWORK}} for name, path in networks.items()}
-    return {name: default for name, default in defaults.items() if name in inspect.signature(chosen).parameters}
+    return {name: default for name, default in defaults.items() if name in arguments}
 
 
 def check_algorithm(
@@ -115,14 +139,21 @@ def check_algorithm(
         tick: called with the number of updates since its last call.
 
     Raises:
-        MaxEntError: for an algorithm with another discount than the problem's.
+        MaxEntError: for an algorithm that cannot be built, that has another discount than the problem's, or whose
+            temperature is 0 where the solution is only known for positive ones.
     """
-    algorithm = build(problem.obs_dim, problem.actions)
+    with errors_of("Building the algorithm"):
+        algorithm = build(problem.obs_dim, problem.actions)
     if algorithm.discount != problem.discount:
-        given = "discount" in inspect.signature(type(algorithm)).parameters
+        given = "discount" in arguments_of(type(algorithm))
         advice = "leave out --algorithm.discount" if given else "add the argument discount to its constructor"
         raise MaxEntError(
             f"The problem has the discount {problem.discount}, but {type(algorithm).__name__} has {algorithm.discount}: "
             f"{advice}."
+        )
+    if algorithm.temperature() == 0 and not problem.zero_temperature:
+        raise MaxEntError(
+            f"The solution of the problem is known for positive temperatures, but {type(algorithm).__name__} has 0: "
+            f"choose another one, as in --algorithm.temperature.alpha {problem.alpha}."
         )
     yield from problem.errors(algorithm, updates, tick)

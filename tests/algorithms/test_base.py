@@ -39,13 +39,13 @@ from lightning_maxent.errors import DivergedError
         ({"strategy": "ddp"}, "the Trainer has 1 with the strategy DDPStrategy: .* and set no strategy"),
     ],
 )
-def test_a_trainer_with_which_training_cannot_be_right_is_refused(quiet_trainer, given, sentence):
+def test_unsupported_settings_of_the_trainer_are_refused(quiet_trainer, given, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         check_trainer(quiet_trainer(**given))
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "test"])
-def test_a_trainer_is_looked_at_without_the_command_line_too(quiet_trainer, stage):
+def test_a_plain_trainer_is_checked_without_the_command_line(quiet_trainer, stage):
     data = ReplayDataModule("probe_envs:probe/Counting-v0")
     model = ValueSAC(data.obs_dim, data.actions, critic=TwinCritic, policy=SquashedGaussian)
     with pytest.raises(MaxEntError, match="The precision bf16-true is not supported"):
@@ -79,7 +79,7 @@ def test_an_optimizer_that_cannot_step_the_networks_is_refused_when_it_is_built(
         sac_with(optimizer).configure_optimizers()
 
 
-def test_trying_an_optimizer_moves_no_parameter_and_leaves_no_state():
+def test_the_trial_step_of_an_optimizer_changes_no_parameter_and_no_state():
     algorithm = sac_with(partial(torch.optim.AdamW, weight_decay=0.5))  # which moves them without a gradient
     before = [parameter.clone() for parameter in algorithm.parameters()]
     optimizers = algorithm.configure_optimizers()
@@ -89,7 +89,7 @@ def test_trying_an_optimizer_moves_no_parameter_and_leaves_no_state():
 
 
 @pytest.mark.parametrize("way", ["act", "explore"])
-def test_an_action_that_is_not_finite_is_not_played_and_the_broken_parts_are_named(way):
+def test_a_non_finite_action_is_refused_with_the_non_finite_parts(way):
     algorithm = ValueSAC(3, BoxActions(1), critic=TwinCritic, policy=SquashedGaussian)
     play = getattr(algorithm, way)
     with pytest.raises(DivergedError, match=r"although all weights are: check its method forward"):
@@ -164,12 +164,12 @@ def test_the_bias_of_an_exact_q_is_zero_where_a_time_limit_cuts_the_episode():
     assert evaluated(EXACT_Q, terminated=False)["q_bias"] == pytest.approx(0, abs=1e-4)
 
 
-def test_the_bias_of_a_wrong_q_is_its_error_less_the_share_that_bootstrapping_hides():
+def test_the_measured_bias_of_q_is_its_error_minus_the_bootstrapped_share():
     seen = sum(1 - DISCOUNT ** (TIME - t) for t in range(TIME)) / TIME
     assert evaluated(EXACT_Q + 2, terminated=False)["q_bias"] == pytest.approx(2 * seen, rel=1e-4)
 
 
-def test_behind_a_terminal_state_there_is_neither_reward_nor_entropy():
+def test_returns_have_no_reward_or_entropy_after_a_terminal_state():
     def soft_return(t: int) -> float:
         later = range(t + 1, TIME)
         return REWARD + sum(DISCOUNT ** (k - t) * (REWARD + ALPHA * ENTROPY) for k in later)
@@ -185,7 +185,7 @@ def test_the_soft_return_adds_alpha_times_the_entropy_of_every_state():
     assert metrics["entropy"] == pytest.approx(ENTROPY)
 
 
-def test_a_deterministic_episode_shows_return_and_length_only():
+def test_metrics_of_a_deterministic_episode_are_return_and_length():
     assert evaluated(0.0, True, deterministic=True) == {"return": pytest.approx(TIME * REWARD), "length": TIME}
 
 
@@ -241,7 +241,7 @@ def renamed(losses):
         (lambda losses: losses | {"value": losses["critic"]}, r"'value' .* has no gradient in any parameter of value"),
     ],
 )
-def test_a_loss_that_moves_no_network_is_refused_and_nothing_has_moved(mistake, sentence):
+def test_a_loss_without_gradient_in_its_network_is_refused_before_any_step(mistake, sentence):
     algorithm = Regression(mistake)
     before = [parameter.clone() for parameter in algorithm.parameters()]
     with pytest.raises(MaxEntError, match=sentence):
@@ -249,14 +249,14 @@ def test_a_loss_that_moves_no_network_is_refused_and_nothing_has_moved(mistake, 
     assert all(torch.equal(*pair) for pair in zip(before, algorithm.parameters()))
 
 
-def test_a_constant_temperature_has_a_loss_and_nothing_to_be_moved():
+def test_a_loss_of_a_fixed_temperature_is_ignored_and_the_networks_are_updated():
     algorithm = Regression()
     before = {name: parameter.clone() for name, parameter in algorithm.named_parameters()}
     updated(algorithm)
     assert all(not torch.equal(before[name], parameter) for name, parameter in algorithm.named_parameters())
 
 
-def test_an_update_without_any_loss_moves_nothing_and_counts():
+def test_an_update_without_losses_changes_nothing_and_is_counted():
     assert updated(Regression(lambda losses: {})).gradient_steps == 1
 
 
@@ -268,7 +268,7 @@ def test_a_name_among_the_networks_without_a_network_is_refused():
         Misspelled().configure_optimizers()
 
 
-def test_an_algorithm_that_names_no_network_is_told_how_to():
+def test_an_algorithm_without_networks_is_refused_with_advice():
     class Nameless(Regression):
         networks = ()
 
@@ -278,7 +278,7 @@ def test_an_algorithm_that_names_no_network_is_told_how_to():
         Nameless()
 
 
-def test_a_network_that_never_has_a_loss_is_named_and_one_that_waits_for_long_is_not():
+def test_a_warning_names_a_network_that_never_had_a_loss_and_not_a_delayed_one():
     def late(losses):
         return losses if algorithm.gradient_steps % 500 == 499 else {"critic": losses["critic"]}
 
@@ -339,7 +339,7 @@ def decay(optimizer):
         (lambda critic, value: [value, critic], r"or one that moves another network"),
     ],
 )
-def test_optimizers_that_would_not_be_stepped_as_they_are_meant_are_refused(make, sentence, quiet_trainer):
+def test_unsupported_results_of_configure_optimizers_are_refused(make, sentence, quiet_trainer):
     with pytest.raises(MaxEntError, match=sentence):
         fit(with_optimizers(make), quiet_trainer(max_epochs=1))
 
@@ -364,7 +364,7 @@ def test_the_schedulers_of_a_subclass_are_stepped_after_every_update(make, quiet
     "ignore:.*does not have many workers", "ignore:.*validation_step", "ignore:.*val_dataloader"
 )
 @pytest.mark.parametrize(("clock", "steps"), [("updates", 6), ("env_steps", 2)])
-def test_all_learning_rates_follow_the_clock_also_where_a_network_has_no_loss(clock, steps, quiet_trainer):
+def test_all_learning_rates_follow_the_clock_even_without_a_loss(clock, steps, quiet_trainer):
     trainer = quiet_trainer(max_epochs=1)
     algorithm = Regression(lambda losses: {"critic": losses["critic"]}, schedule=decay, schedule_clock=clock)
     fit(algorithm, trainer)  # two rounds of three updates and one environment step
@@ -379,7 +379,7 @@ def test_without_a_schedule_no_learning_rate_is_logged():
 
 
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
-def test_an_algorithm_without_feeding_is_refused_before_its_first_round(quiet_trainer):
+def test_an_algorithm_without_feeding_is_refused_before_the_first_round(quiet_trainer):
     algorithm = Regression()
     algorithm.feeding = None
     with pytest.raises(MaxEntError, match=r"Regression does not say what it learns from: set feeding = Replay\(\)"):

@@ -84,7 +84,7 @@ def batch():
     return batch._replace(obs=2 * batch.obs + 1, next_obs=batch.next_obs - 1)
 
 
-def test_every_network_takes_statistics_once_from_what_it_learns_and_a_joint_one_from_both_states(build, target, batch):
+def test_every_network_updates_its_batch_statistics_once_per_update(build, target, batch):
     """So neither the policy's question to Q, nor the next action, nor any slow copy moves them."""
     algorithm = build(target=target)
     lose(algorithm, batch)
@@ -99,7 +99,7 @@ def test_every_network_takes_statistics_once_from_what_it_learns_and_a_joint_one
 
 
 @pytest.mark.parametrize("how", ["act", "explore"])
-def test_playing_changes_no_statistics_and_uses_the_running_ones(build, target, batch, how):
+def test_acting_uses_running_statistics_and_does_not_change_them(build, target, batch, how):
     algorithm = build(target=target)
     lose(algorithm, batch)
     before = snapshot(algorithm)

@@ -72,7 +72,7 @@ def build(**parts):
 
 
 @pytest.mark.parametrize("parts", [*POLICIES.values(), *CRITICS.values()], ids=[*POLICIES, *CRITICS])
-def test_each_loss_moves_its_own_network_alone(parts):
+def test_each_loss_has_a_gradient_in_its_own_network_only(parts):
     algorithm = build(temperature=partial(LearnedTemperature, initial_alpha=ALPHA, target_entropy=0.0), **parts)
     losses = algorithm.losses(made_up(OBS, BoxActions(ACTION), BATCH))
     assert losses.keys() == {"critic", "policy", "temperature"}
@@ -132,7 +132,7 @@ def test_a_joint_pass_asks_for_all_particles_together_with_the_pairs_that_learn(
 
 
 @pytest.mark.parametrize("parts", POLICIES.values(), ids=POLICIES)
-def test_the_best_guess_is_the_sample_that_q_prefers_and_always_the_same(parts):
+def test_the_deterministic_action_is_the_sample_with_the_largest_q_and_reproducible(parts):
     algorithm, obs = build(**parts), torch.randn(6, OBS)
     state = torch.random.get_rng_state()
     best = algorithm.act(obs, deterministic=True)
@@ -248,7 +248,7 @@ def settled_entropy(particles: UniformParticles, target: float) -> float:
 
 
 @pytest.mark.parametrize("target", [-1.0, -2.0])
-def test_a_target_entropy_too_low_for_the_particles_is_refused_and_the_count_that_is_named_will_do(target):
+def test_a_target_entropy_too_low_for_the_particles_is_refused_with_a_sufficient_count(target):
     steer, few = partial(LearnedTemperature, target_entropy=target), UniformParticles(16)
     with pytest.raises(MaxEntError, match=r"target entropy of -\d nats, but 16 uniform particles") as refusal:
         build(temperature=steer, particles=few)
@@ -279,7 +279,7 @@ class Beta(AbstractPolicy):
         return self(obs)[0]
 
 
-def test_a_density_that_knows_no_tanh_plays_and_learns_by_its_divergence():
+def test_a_policy_without_tanh_acts_and_learns_by_the_divergence_update():
     algorithm = build(policy=Beta, particles=PolicyParticles(4), policy_update=DivergenceUpdate(2))
     before = algorithm.policy.parameters_of.weight.clone()
     algorithm.update(made_up(OBS, BoxActions(ACTION), BATCH), named_optimizers(algorithm))

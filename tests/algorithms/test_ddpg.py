@@ -49,7 +49,7 @@ def test_losses_are_those_of_the_docstrings(kind):
     assert_close(losses["policy"], -algorithm.critic(batch.obs, action).amin(0).mean())
 
 
-def test_each_loss_moves_its_own_network_alone():
+def test_each_loss_has_a_gradient_in_its_own_network_only():
     algorithm = build()
     losses = algorithm.losses(made_up(OBS, BoxActions(ACTION), BATCH))
     for name, loss in losses.items():
@@ -59,7 +59,7 @@ def test_each_loss_moves_its_own_network_alone():
             assert any(gradient is not None and gradient.any() for gradient in gradients) == (name == other)
 
 
-def test_the_policy_moves_every_second_update_of_td3_and_the_copies_always():
+def test_td3_updates_the_policy_every_second_time_and_the_target_copies_every_time():
     algorithm, moved = build(TD3), []
     disturb(algorithm)
     optimizers = named_optimizers(algorithm)
@@ -73,7 +73,7 @@ def test_the_policy_moves_every_second_update_of_td3_and_the_copies_always():
     assert moved == [False, True, False, True]
 
 
-def test_noise_is_for_exploring_alone():
+def test_noise_is_added_to_exploring_actions_only():
     algorithm, obs = build(noise=partial(GaussianNoise, std=0.3)), torch.randn(400, OBS)
     played = algorithm.act(obs)
     assert_close(played, algorithm.act(obs, deterministic=True), rtol=0, atol=0)
@@ -112,7 +112,7 @@ def test_finite_actions_are_refused(kind):
         (lambda obs_dim, action_dim: Large(obs_dim, action_dim), r"actions in \[-1, 1\]"),
     ],
 )
-def test_a_policy_that_gives_no_action_of_the_box_is_refused_when_it_is_built(policy, sentence):
+def test_a_policy_whose_actions_leave_the_box_is_refused_when_it_is_built(policy, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         build(policy=policy)
 

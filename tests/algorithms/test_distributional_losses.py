@@ -77,7 +77,7 @@ def target_of(algorithm, batch):
 @pytest.mark.parametrize("garbage", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("critic", CRITICS.values(), ids=CRITICS)
 @pytest.mark.parametrize("build", ALGORITHMS.values(), ids=ALGORITHMS)
-def test_what_lies_behind_termination_does_not_reach_any_loss(build, critic, garbage, batch):
+def test_no_loss_depends_on_the_state_after_termination(build, critic, garbage, batch):
     algorithm = build(critic=critic)
     next_obs = batch.next_obs.clone()
     next_obs[batch.terminated] = garbage
@@ -128,7 +128,7 @@ def all_quantiles_alike(critic, scalar):
     "pooling", [partial(TruncatedPooling, dropped=0), partial(TruncatedPooling, dropped=2), MeanPooling]
 )
 @pytest.mark.parametrize("build", OF_TARGET_CRITICS.values(), ids=OF_TARGET_CRITICS)
-def test_of_equal_atoms_the_target_is_that_of_the_scalar_critic(build, pooling, batch):
+def test_a_distribution_of_equal_atoms_has_the_target_of_a_scalar_critic(build, pooling, batch):
     scalar = build(critic=partial(EnsembleCritic, members=1, subset=1, network=SMALL))
     critic = partial(QuantileCritic, members=1, quantiles=4, pooling=pooling, network=SMALL)
     algorithm = build(critic=critic)
@@ -147,7 +147,7 @@ def test_of_equal_atoms_the_target_is_that_of_the_scalar_critic(build, pooling, 
 
 
 @pytest.mark.parametrize("build", OF_TARGET_CRITICS.values(), ids=OF_TARGET_CRITICS)
-def test_the_mean_of_the_target_is_the_soft_value_of_the_believed_mean(build, batch):
+def test_the_mean_of_the_backed_up_distribution_is_the_soft_value_of_the_critics_target(build, batch):
     """Entropy is paid in every atom, weighted by what the policy does."""
     algorithm = build(critic=CRITICS["projection"])
     returns = target_of(algorithm, batch)

@@ -137,7 +137,7 @@ def world(name):
 @pytest.mark.parametrize(
     ("world_name", "name"), [*(("four_random", name) for name in LEARNERS), ("frozen_lake", "soft_q_learning")]
 )
-def test_a_learner_s_fixed_point_is_the_exact_soft_solution(world_name, name):
+def test_the_fixed_point_of_every_algorithm_is_the_exact_soft_solution(world_name, name):
     """Ends of episodes and a small alpha, as in the lake, enter the losses of all learners by the same backup."""
     mdp, alpha, buffer = world(world_name)
     torch.manual_seed(0)

@@ -105,7 +105,7 @@ def all_actions(counts):
 # ---- gradients ---------------------------------------------------------------------------------------------------------
 
 
-def test_each_loss_moves_every_weight_tensor_of_its_own_network_and_no_other(build, actions, batch):
+def test_each_loss_has_a_gradient_in_every_weight_of_its_own_network_and_in_no_other(build, actions, batch):
     algorithm = build(OBS, actions)
     for moved in algorithm.trained_networks():
         algorithm.zero_grad()
@@ -150,7 +150,7 @@ def test_update_steps_every_network_down_its_gradient_and_the_slow_copy_follows_
         assert_close(parameter.detach(), expected)
 
 
-def test_no_loss_is_a_draw(build, actions, batch):
+def test_losses_of_finite_action_algorithms_do_not_depend_on_the_random_state(build, actions, batch):
     """Every expectation over actions is a sum: the random state does not enter."""
     algorithm = build(OBS, actions)
     first = algorithm.losses(batch)
@@ -158,7 +158,7 @@ def test_no_loss_is_a_draw(build, actions, batch):
     assert_close(algorithm.losses(batch), first, rtol=0, atol=0)
 
 
-def test_a_temperature_that_is_not_learned_has_no_optimizer_and_all_that_is_trainable_has_one(build, actions):
+def test_every_trainable_network_has_an_optimizer_and_a_fixed_temperature_has_none(build, actions):
     algorithm = build(OBS, actions)
     learned = isinstance(algorithm.temperature, LearnedTemperature)
     assert ("temperature" in algorithm.trained_networks()) == learned
@@ -171,7 +171,7 @@ def test_a_temperature_that_is_not_learned_has_no_optimizer_and_all_that_is_trai
     assert sorted(owned) == sorted(id(p) for p in algorithm.parameters() if p.requires_grad)
 
 
-def test_what_lies_behind_termination_does_not_reach_any_loss(build, actions, batch):
+def test_no_loss_depends_on_the_state_after_termination(build, actions, batch):
     algorithm = build(OBS, actions)
     next_obs = batch.next_obs.clone()
     next_obs[batch.terminated] = math.nan
@@ -263,7 +263,7 @@ def test_losses_of_constant_networks_equal_the_equations_of_the_papers(build, ac
         assert float(loss.detach()) == pytest.approx(expected[name], rel=1e-5, abs=1e-6), name
 
 
-def test_under_bfloat16_autocast_nothing_but_the_networks_is_rounded(build, actions, batch):
+def test_under_bfloat16_autocast_only_networks_compute_in_bfloat16(build, actions, batch):
     algorithm = build(OBS, actions)
     constant_networks(algorithm)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -428,7 +428,7 @@ def test_at_alpha_zero_soft_q_learning_plays_the_action_of_the_largest_q_even_wh
 # ---- other critics -----------------------------------------------------------------------------------------------------
 
 
-def test_a_critic_of_pairs_gives_the_losses_of_asking_for_every_pair(learner):
+def test_a_pairwise_critic_gives_the_same_losses_as_every_action(learner):
     algorithm = learner(OBS, FiniteActions((3,)), critic=partial(TwinCritic, network=partial(MLP, hidden_dims=(8,))))
     disturb(algorithm)
     obs, eye = torch.randn(BATCH, OBS), torch.eye(3)

@@ -100,7 +100,7 @@ def test_an_optimizer_keeps_its_own_step_size_and_refuses_the_moments_of_another
 # ---- gradients ---------------------------------------------------------------------------------------------------------
 
 
-def test_each_loss_moves_every_weight_tensor_of_its_own_network_and_no_other(build, batch):
+def test_each_loss_has_a_gradient_in_every_weight_of_its_own_network_and_in_no_other(build, batch):
     algorithm = build(OBS, BoxActions(ACTION))
     for moved in algorithm.trained_networks():
         algorithm.zero_grad()
@@ -175,7 +175,7 @@ def test_a_fixed_temperature_has_no_optimizer_and_a_learned_one_has(build):
     assert len(owned) == len(trainable)
 
 
-def test_what_lies_behind_termination_does_not_reach_any_loss(build, batch):
+def test_no_loss_depends_on_the_state_after_termination(build, batch):
     algorithm = build(OBS, BoxActions(ACTION))
     expected = lose(algorithm, batch)
     next_obs = batch.next_obs.clone()

@@ -150,7 +150,7 @@ def expected_step(algorithm, sample, weight):
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.5, 1.0])
-def test_with_the_true_v_a2c_climbs_the_gradient_of_the_objective(gae_lambda, objective):
+def test_with_the_exact_v_a2c_follows_the_gradient_of_the_objective(gae_lambda, objective):
     """Advantages from two steps in a row, whatever lambda says of the second; losses are linear in them."""
     mdp, logits, value, visits = exact_world(ALPHA, objective)
     algorithm = learner("a2c", len(value), FiniteActions((3,)), objective, gae_lambda=gae_lambda)
@@ -166,7 +166,7 @@ def test_with_the_true_v_a2c_climbs_the_gradient_of_the_objective(gae_lambda, ob
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
-def test_reinforce_climbs_the_gradient_of_the_objective(objective):
+def test_reinforce_follows_the_gradient_of_the_objective(objective):
     """Over every episode of a world of two steps, without any V."""
     world = read_mdp("lightning_maxent/NarrowOrWide-v0", discount=1.0)
     transition = torch.tensor(world.transition.toarray()).reshape(world.states, world.actions, world.states)
@@ -190,7 +190,7 @@ def test_reinforce_climbs_the_gradient_of_the_objective(objective):
 
 
 @pytest.mark.parametrize("name", ["reinforce", "a2c"])
-def test_where_nothing_is_worth_more_the_policy_climbs_its_entropy_alone(name):
+def test_with_equal_values_the_policy_follows_the_gradient_of_its_entropy(name):
     """In closed form: the slope of ``H(softmax(l))`` along ``l_a`` is ``-pi_a (log pi_a + H)``."""
     algorithm, logits = learner(name, 3, FiniteActions((4,))), torch.randn(3, 4)
     put_in(algorithm.policy.network, logits)
@@ -203,7 +203,7 @@ def test_where_nothing_is_worth_more_the_policy_climbs_its_entropy_alone(name):
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 @pytest.mark.parametrize("name", ["a2c", "ppo"])
-def test_v_learns_what_states_are_worth_before_their_own_entropy(name, objective):
+def test_the_exact_v_without_the_entropy_of_its_own_state_is_the_fixed_point_of_v(name, objective):
     """Its regression has the true V for a fixed point: one more step from there moves it nowhere, on average."""
     mdp, logits, value, _ = exact_world(ALPHA, objective)
     algorithm = learner(name, len(value), FiniteActions((3,)), objective, gae_lambda=0.0)
@@ -251,7 +251,7 @@ def play(algorithm, mdp, envs, steps, rng):
 @pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 @pytest.mark.parametrize("name", LEARNERS)
-def test_each_objective_ends_at_its_own_policy_where_the_two_differ(name, objective):
+def test_each_entropy_objective_converges_to_its_own_optimal_policy(name, objective):
     """Narrow to wide at the fork: 1.43 : 1 by the entropy at hand, 1 : 2.66 by that of the trajectory."""
     alpha, mdp = 0.5, read_mdp("lightning_maxent/NarrowOrWide-v0", discount=1.0)
     solve = entropy_regularized_policy if objective is CurrentEntropy else soft_value_iteration
@@ -303,7 +303,7 @@ def test_every_kind_of_action_is_learned(name, actions, best):
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_rewards_and_alpha_in_another_unit_make_the_same_policy(name):
+def test_scaling_rewards_and_alpha_together_gives_the_same_policy(name):
     """Also for PPO, whose advantages are made dimensionless: alpha is in units of reward per nat."""
     actions, slopes = FiniteActions((3,)), []
     for scale in (1.0, 7.0):
@@ -319,7 +319,7 @@ def test_rewards_and_alpha_in_another_unit_make_the_same_policy(name):
 
 @pytest.mark.parametrize("name", LEARNERS)
 @pytest.mark.parametrize(("lead", "grows"), [(0.0, False), (5.0, True)])  # entropies of log 3 = 1.10 and .08 nats
-def test_a_learned_temperature_steers_to_its_entropy(name, lead, grows):
+def test_a_learned_temperature_reaches_its_target_entropy(name, lead, grows):
     temperature = partial(LearnedTemperature, initial_alpha=0.5, target_entropy=0.5)
     algorithm = learner(name, 3, FiniteActions((3,)), temperature=temperature)
     nn.init.zeros_(algorithm.policy.network[0].weight)
@@ -345,7 +345,7 @@ def test_an_annealed_temperature_weighs_the_entropy_as_the_clock_says(name):
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_entropy_beyond_the_box_does_not_drive_the_deviation_to_infinity(name):
+def test_the_entropy_bonus_of_a_clipped_gaussian_keeps_its_deviation_finite(name):
     """Out there rewards change no more, and at a large alpha nothing else would hold it back."""
     algorithm = learner(name, 3, BoxActions(2), alpha=5.0, optimizers=Optimizers(policy=partial(Adam, lr=0.1)))
     optimizers, obs = named_optimizers(algorithm), torch.eye(3).repeat(1, 40, 1)
@@ -358,7 +358,7 @@ def test_entropy_beyond_the_box_does_not_drive_the_deviation_to_infinity(name):
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_gradients_are_clipped_to_the_norm_that_was_asked_for(name):
+def test_gradients_are_clipped_to_max_grad_norm(name):
     algorithm = learner(
         name, 3, FiniteActions((3,)), optimizers=Optimizers(policy=partial(SGD, lr=1.0), max_grad_norm=1e-3)
     )
@@ -377,7 +377,7 @@ def test_replayed_transitions_are_refused(name):
 
 
 @pytest.mark.parametrize("name", ["a2c", "ppo"])
-def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
+def test_the_value_regresses_on_returns_and_not_on_advantages(name):
     algorithm, rollout = learner(name, 3, BoxActions(2)), rollout_of(BoxActions(2))
     (batch,) = list(algorithm.batches(rollout))[:1]
     loss = algorithm.losses(batch)["value"]
@@ -407,12 +407,12 @@ def test_the_value_regresses_on_returns_and_not_on_what_they_lack(name):
         ),
     ],
 )
-def test_numbers_that_cannot_be_are_refused(name, kwargs, sentence):
+def test_numbers_out_of_range_are_refused(name, kwargs, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         learner(name, 3, FiniteActions((2,)), **kwargs)
 
 
-def test_another_algorithm_of_the_same_networks_does_not_go_on_with_a_run():
+def test_another_algorithm_with_the_same_networks_does_not_resume_a_run():
     a2c, ppo = (learner(name, 3, FiniteActions((2,))) for name in ("a2c", "ppo"))
     checkpoint = {"state_dict": a2c.state_dict()}
     a2c.on_save_checkpoint(checkpoint)
@@ -424,7 +424,7 @@ def test_another_algorithm_of_the_same_networks_does_not_go_on_with_a_run():
 
 @pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
-def test_an_evaluation_tells_the_bias_of_v_against_the_return_that_came(objective, cut):
+def test_an_evaluation_reports_the_bias_of_v_against_the_return(objective, cut):
     algorithm = learner("a2c", 2, FiniteActions((2,)), objective)
     put_in(algorithm.value.network, torch.tensor([[2.0], [2.0]]))
     put_in(algorithm.policy.network, torch.zeros(2, 2))
@@ -458,7 +458,7 @@ def test_reinforce_learns_from_whole_episodes_and_their_returns_less_the_baselin
     assert_close(sample.obs, rollout.obs[:2, 0])
 
 
-def test_the_baseline_of_reinforce_decays_once_for_every_episode_of_an_earlier_rollout():
+def test_the_baseline_of_reinforce_decays_once_per_episode_of_earlier_rollouts():
     algorithm = learner("reinforce", 3, FiniteActions((2,)), baseline_decay=0.8)
     rollout = rollout_of(FiniteActions((2,)), time=1, envs=3)
     done, expected = torch.ones(1, 3, dtype=torch.bool), 0.0
@@ -494,12 +494,12 @@ def test_the_baseline_of_reinforce_adds_nothing_to_the_expected_gradient(episode
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, math.nan])
-def test_a_decay_that_keeps_the_baseline_where_it_is_or_explodes_is_refused(decay):
+def test_a_baseline_decay_outside_its_range_is_refused(decay):
     with pytest.raises(MaxEntError, match=r"baseline_decay must lie in \[0, 1\)"):
         learner("reinforce", 3, FiniteActions((2,)), baseline_decay=decay)
 
 
-def test_reinforce_pays_for_no_entropy_behind_a_time_limit():
+def test_reinforce_adds_no_entropy_after_a_time_limit():
     algorithm = learner("reinforce", 3, FiniteActions((2,)), TrajectoryEntropy)
     rollout = rollout_of(FiniteActions((2,)), time=3, envs=1)
     done, nothing = torch.tensor([[False], [False], [True]]), torch.zeros(3, 1, dtype=torch.bool)
@@ -507,7 +507,7 @@ def test_reinforce_pays_for_no_entropy_behind_a_time_limit():
     assert_close(ends[1].returns, ends[0].returns, rtol=0, atol=0)
 
 
-def test_a_rollout_without_the_end_of_an_episode_tells_reinforce_nothing():
+def test_reinforce_refuses_a_first_rollout_without_a_finished_episode_and_skips_later_ones():
     algorithm, rollout = learner("reinforce", 3, FiniteActions((2,))), rollout_of(FiniteActions((2,)))
     endless = rollout._replace(done=torch.zeros_like(rollout.done), terminated=torch.zeros_like(rollout.done))
     with pytest.raises(MaxEntError, match=r"No episode ended within a rollout of 8 steps.*raise steps_per_round"):
@@ -520,7 +520,7 @@ def test_a_rollout_without_the_end_of_an_episode_tells_reinforce_nothing():
 # ---- PPO -------------------------------------------------------------------------------------------------------------
 
 
-def test_ppo_sees_every_step_once_in_every_pass():
+def test_ppo_uses_every_step_once_in_every_epoch():
     actions = FiniteActions((2,))
     algorithm, rollout = learner("ppo", 3, actions, epochs=3, minibatches=5), rollout_of(actions)
     batches = list(algorithm.batches(rollout))
@@ -533,7 +533,7 @@ def test_ppo_sees_every_step_once_in_every_pass():
     assert not torch.equal(first, second)
 
 
-def test_ppo_holds_the_policy_against_the_one_that_played():
+def test_ppo_takes_ratios_to_the_policy_that_played_the_rollout():
     actions = FiniteActions((3,))
     algorithm = learner("ppo", 3, actions, epochs=4, optimizers=Optimizers(policy=partial(Adam, lr=0.1)))
     optimizers, rollout = named_optimizers(algorithm), rollout_of(actions)
@@ -552,7 +552,7 @@ def test_ppo_holds_the_policy_against_the_one_that_played():
     assert divergences[-1] > 1e-3
 
 
-def test_ppo_takes_from_each_advantage_the_mean_of_the_others():
+def test_ppo_standardizes_advantages_within_a_minibatch():
     """In closed form, of two: the slope of ``log pi(a|s)`` along the logits is ``one_hot(a) - pi``."""
     algorithm, obs, action = learner("ppo", 3, FiniteActions((4,)), alpha=0.0), torch.eye(3)[:2], torch.eye(4)[1:3]
     advantage = torch.tensor([1.0, 4.0])

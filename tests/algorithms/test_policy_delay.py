@@ -58,14 +58,14 @@ def updates_that_move(algorithm, count):
 
 
 @pytest.mark.parametrize("delay", [1, 2, 3])
-def test_policy_and_temperature_move_at_the_last_of_every_delay_updates_and_all_else_always(build, delay):
+def test_policy_and_temperature_are_updated_at_the_last_of_every_policy_delay_updates(build, delay):
     moved = updates_that_move(build(policy_delay=delay), 7)
     late = list(range(delay, 8, delay))
     for name, updates in moved.items():
         assert updates == (late if name in ("policy", "temperature") else list(range(1, 8))), name
 
 
-def test_there_is_no_delay_unless_one_is_asked_for(build):
+def test_the_default_policy_delay_is_one(build):
     assert all(updates == [1, 2, 3] for updates in updates_that_move(build(), 3).values())
 
 
@@ -94,7 +94,7 @@ def test_metrics_of_a_delayed_policy_are_means_over_the_updates_that_it_has(buil
     assert algorithm.drain_metrics()["gradient_steps"] == 6
 
 
-def test_a_restored_algorithm_goes_on_in_mid_delay(build):
+def test_a_restored_algorithm_continues_within_the_policy_delay(build):
     algorithm, checkpoint = build(policy_delay=3), {}
     updates_that_move(algorithm, 2)
     algorithm.on_save_checkpoint(checkpoint)

@@ -115,7 +115,7 @@ def test_returns_are_those_of_the_recursion_with_entropies(gae_lambda):
         assert_close(algorithm.soft_returns(rollout)[t], following)
 
 
-def test_the_policy_climbs_within_its_trust_region_and_returns_from_beyond():
+def test_the_policy_maximizes_q_within_its_trust_region_and_returns_to_it_from_outside():
     algorithm = learner(trust_region=partial(TrustRegion, bound=0.02, initial=0.7))
     obs = torch.randn(64, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_the_policy_climbs_within_its_trust_region_and_returns_from_beyond():
 
 
 @pytest.mark.parametrize(("divergence", "grows"), [(0.05, False), (0.2, True)])
-def test_the_multiplier_grows_where_the_bound_is_passed(divergence, grows):
+def test_the_multiplier_of_the_trust_region_grows_beyond_the_bound(divergence, grows):
     region = TrustRegion(bound=0.1, initial=0.01)
     (slope,) = torch.autograd.grad(region.loss(torch.tensor([divergence])).mean(), region.log_multiplier)
     assert (slope < 0) == grows
@@ -157,7 +157,7 @@ def test_the_divergence_of_squashed_gaussians_is_that_of_their_densities_over_ac
     assert_close(now.divergence(obs, now), torch.zeros(2))
 
 
-def test_every_rollout_is_held_against_the_policy_that_played_it():
+def test_the_trust_region_is_around_the_policy_that_played_the_rollout():
     algorithm = learner(epochs=3, optimizers=Optimizers(policy=partial(Adam, lr=0.01)))
     optimizers = named_optimizers(algorithm)
     divergences = []
@@ -171,7 +171,7 @@ def test_every_rollout_is_held_against_the_policy_that_played_it():
 
 
 @pytest.mark.usefixtures("shapes_unchecked")
-def test_it_ends_at_the_soft_optimum_of_a_world_of_one_step():
+def test_reppo_converges_to_the_soft_optimum_of_a_one_step_world():
     """``exp(-k (a - m)^2 / alpha)`` is a Gaussian of variance ``alpha / 2k``, which tanh leaves room for."""
     adam = partial(Adam, lr=3e-3)
     algorithm = learner(
@@ -191,7 +191,7 @@ def test_it_ends_at_the_soft_optimum_of_a_world_of_one_step():
     assert float(actions.std()) == pytest.approx((0.1 / 4) ** 0.5, abs=0.025)
 
 
-def test_a_learned_temperature_steers_to_its_entropy():
+def test_a_learned_temperature_reaches_its_target_entropy():
     temperature = partial(LearnedTemperature, initial_alpha=0.5, target_entropy=0.6)  # of at most log 2 = .69
     algorithm = learner(temperature=temperature)
     optimizers = named_optimizers(algorithm)
@@ -226,6 +226,6 @@ def test_a_learned_temperature_steers_to_its_entropy():
         (lambda: next(learner(minibatches=25).batches(rollout_of())), "36 steps cannot be split into 25 minibatches"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_sentence(build, sentence):
+def test_invalid_settings_of_reppo_are_refused_in_one_sentence(build, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         build()

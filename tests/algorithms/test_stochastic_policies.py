@@ -51,7 +51,7 @@ def probabilities(model, obs):
 
 @pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize(("alpha", "low", "high"), [(2.0, 0.0, 0.05), (0.0, 0.5, 1.0)], ids=["soft", "hard"])
-def test_an_opponent_who_adapts_exploits_the_hard_agent_and_not_the_soft_one(quiet_trainer, alpha, low, high):
+def test_an_adaptive_opponent_exploits_the_hard_agent_and_not_the_soft_one(quiet_trainer, alpha, low, high):
     model = learn(
         quiet_trainer, "lightning_maxent/MatchingPennies-v0", alpha, steps=2_400, discount=0.0, hidden_dims=()
     )

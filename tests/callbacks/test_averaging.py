@@ -74,7 +74,7 @@ def parameters_of(state, like):
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
-def test_the_average_is_evaluated_and_is_the_best_and_what_learns_goes_on_untouched(quiet_trainer, tmp_path):
+def test_evaluations_and_best_ckpt_use_averaged_weights_and_training_uses_its_own(quiet_trainer, tmp_path):
     watch = watched(quiet_trainer, tmp_path)
     mean = list(averages(watch.learned))
     assert watch.played.keys() == {20, 40, 60}
@@ -88,7 +88,7 @@ def test_the_average_is_evaluated_and_is_the_best_and_what_learns_goes_on_untouc
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
-def test_an_evaluation_that_breaks_leaves_average_and_weights_in_their_places(quiet_trainer, tmp_path):
+def test_a_failed_evaluation_restores_averaged_and_trained_weights(quiet_trainer, tmp_path):
     with pytest.raises(RuntimeError, match="the evaluation broke"):
         watched(quiet_trainer, tmp_path, breaks=40)
     watch = watched(quiet_trainer, tmp_path / "whole")
@@ -113,7 +113,7 @@ def fit(config: str, callback: str, name: str, steps: int, *more: str):
         ("PPO", "box", "EMAWeightAveraging"),
     ],
 )
-def test_a_run_with_averages_that_ended_goes_on_as_if_it_had_not(algorithm, kind, callback):
+def test_a_resumed_run_with_averaged_weights_equals_an_uninterrupted_one(algorithm, kind, callback):
     config = write(algorithm, kind)
     whole = saved(fit(config, callback, "whole", 80).run_dir)
     fit(config, callback, "cut", 40)
@@ -150,14 +150,14 @@ def test_a_model_that_the_command_line_built_is_pickled_without_the_command_line
         ),
     ],
 )
-def test_averages_that_would_be_others_than_they_say_are_refused(callbacks, sentence):
+def test_weight_averaging_at_unreachable_steps_is_refused(callbacks, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         check_averaging(callbacks, 8)
     check_averaging([EMAWeightAveraging(update_every_n_steps=10)], 1)
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")
-def test_a_refused_average_leaves_nothing_behind(tmp_path, capsys):
+def test_a_run_with_refused_weight_averaging_leaves_no_folder(tmp_path, capsys):
     config = write("DQN", "joint")
     callback = {"class_path": "StochasticWeightAveraging", "init_args": {"swa_lrs": 0.01, "device": "cpu"}}
     Path("callback.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback], "logger": False}}))

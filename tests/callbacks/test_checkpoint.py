@@ -22,7 +22,7 @@ def checkpoint(value: float, resumable: bool = True) -> dict:
     return state | {"ReplayDataModule": {"env_steps": 7, "replay": {"obs": torch.full((1000, 2), value)[:5]}}}
 
 
-def test_a_checkpoint_comes_back_as_it_was_with_the_buffer_beside_it(tmp_path):
+def test_a_checkpoint_with_its_buffer_is_restored_unchanged(tmp_path):
     io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     saved = checkpoint(1.0)
     io.save_checkpoint(saved, path)
@@ -35,7 +35,7 @@ def test_a_checkpoint_comes_back_as_it_was_with_the_buffer_beside_it(tmp_path):
     assert buffer.stat().st_size < 3000  # the five rows, not the storage of a thousand behind them
 
 
-def test_a_checkpoint_of_a_gpu_is_read_where_there_is_none(tmp_path, monkeypatch):
+def test_a_checkpoint_of_a_gpu_is_read_on_a_machine_without_one(tmp_path, monkeypatch):
     io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     with monkeypatch.context() as patch:
         patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
@@ -46,7 +46,7 @@ def test_a_checkpoint_of_a_gpu_is_read_where_there_is_none(tmp_path, monkeypatch
     assert torch.equal(io.load_checkpoint(path)["state_dict"]["weight"], torch.ones(3))
 
 
-def test_a_run_that_goes_on_draws_what_would_have_come_and_not_what_came_first():
+def test_a_resumed_run_continues_the_random_numbers():
     torch.manual_seed(3)
     torch.rand(5)
     state = StepCheckpoint().state_dict()
@@ -59,7 +59,7 @@ def test_a_run_that_goes_on_draws_what_would_have_come_and_not_what_came_first()
     assert torch.initial_seed() == 3
 
 
-def test_a_run_that_goes_on_with_another_seed_draws_what_this_seed_draws():
+def test_a_run_resumed_with_another_seed_draws_the_numbers_of_that_seed():
     torch.manual_seed(3)
     state = StepCheckpoint().state_dict()
     torch.manual_seed(4)
@@ -89,9 +89,7 @@ def test_weights_for_playing_are_saved_without_a_buffer(tmp_path):
 
 
 @pytest.mark.parametrize("writes", range(4))
-def test_whichever_write_fails_on_a_full_disk_the_checkpoint_before_is_whole_and_no_rubbish_is_left(
-    tmp_path, monkeypatch, writes
-):
+def test_a_failed_write_leaves_the_previous_checkpoint_whole_and_no_temporary_files(tmp_path, monkeypatch, writes):
     io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     io.save_checkpoint(checkpoint(1.0), path)
     before = sorted(tmp_path.rglob("*"))
@@ -114,7 +112,7 @@ def test_whichever_write_fails_on_a_full_disk_the_checkpoint_before_is_whole_and
         assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_killed_between_buffer_and_checkpoint_the_old_one_still_has_its_own_buffer(tmp_path, monkeypatch):
+def test_a_kill_between_buffer_and_checkpoint_keeps_the_old_pair(tmp_path, monkeypatch):
     io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     io.save_checkpoint(checkpoint(1.0), path)
 
@@ -155,7 +153,7 @@ class Data(RunData):
 
 
 @pytest.mark.parametrize(("left", "warns"), [(60_000, False), (59_999, True), (None, False)])
-def test_a_disk_that_cannot_hold_the_buffer_and_the_one_it_replaces_is_named_before_it_is_full(
+def test_a_warning_is_given_before_training_if_the_disk_cannot_hold_two_buffers(
     left, warns, tmp_path, monkeypatch, recwarn
 ):
     warnings.simplefilter("always")
@@ -168,7 +166,7 @@ def test_a_disk_that_cannot_hold_the_buffer_and_the_one_it_replaces_is_named_bef
     assert [each.startswith(expected) for each in said] == ([True] if warns else [])
 
 
-def test_the_buffer_that_lies_there_already_counts_as_room_for_the_next(tmp_path, monkeypatch, recwarn):
+def test_a_saved_buffer_counts_as_free_space_for_its_replacement(tmp_path, monkeypatch, recwarn):
     trainer, callback = pl.Trainer(logger=False), StepCheckpoint()
     trainer.datamodule, callback.dirpath = Data(), str(tmp_path)
     (tmp_path / "last.ckpt.replay").mkdir()
@@ -178,7 +176,7 @@ def test_the_buffer_that_lies_there_already_counts_as_room_for_the_next(tmp_path
     assert not recwarn.list
 
 
-def test_a_damaged_buffer_is_named(tmp_path):
+def test_a_damaged_buffer_is_refused_with_its_path(tmp_path):
     io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     io.save_checkpoint(checkpoint(1.0), path)
     (rows,) = tmp_path.glob("last.ckpt.replay/*/obs.pt")
@@ -187,7 +185,7 @@ def test_a_damaged_buffer_is_named(tmp_path):
         io.load_checkpoint(path)
 
 
-def test_a_checkpoint_that_lost_its_buffer_says_so(tmp_path):
+def test_a_checkpoint_without_its_buffer_is_refused(tmp_path):
     io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     io.save_checkpoint(checkpoint(1.0), path)
     moved = tmp_path / "elsewhere.ckpt"
@@ -201,7 +199,7 @@ class Hostile:
         return print, ("executed",)
 
 
-def test_what_is_no_checkpoint_is_refused_in_one_sentence_and_executes_nothing(tmp_path, capsys):
+def test_a_file_that_is_no_checkpoint_is_refused_without_executing_code(tmp_path, capsys):
     path = tmp_path / "some.ckpt"
     with pytest.raises(MaxEntError, match=r"There is no checkpoint"):
         read_checkpoint(path)

@@ -7,7 +7,7 @@ from lightning_maxent.callbacks.curves import Curves, draw_curves
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 
 
-def test_a_picture_is_drawn_from_whatever_was_measured(tmp_path):
+def test_curves_are_drawn_for_any_set_of_columns(tmp_path):
     logger = TidyCSVLogger(tmp_path)
     logger.log_metrics({"loss/critic": 1.0}, step=10)
     logger.save()
@@ -20,7 +20,7 @@ def test_a_picture_is_drawn_from_whatever_was_measured(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_picture_that_cannot_be_drawn_hinders_nothing_that_comes_after_it(tmp_path):
+def test_an_error_while_drawing_curves_does_not_stop_later_callbacks(tmp_path):
     logger = TidyCSVLogger(tmp_path)
     logger.log_metrics({"loss/critic": 1.0}, step=10)
     (tmp_path / "curves.png").mkdir()

@@ -10,7 +10,7 @@ from lightning_maxent.actions import BoxActions
 from lightning_maxent.callbacks.warm_start import WarmStart
 
 
-def test_a_run_that_begins_with_the_weights_of_another_begins_with_its_own_clock(tmp_path):
+def test_warm_start_loads_weights_and_starts_the_clock_at_zero(tmp_path):
     old, new = (
         A2C(3, BoxActions(1), Gaussian, temperature=partial(AnnealedTemperature, alpha=LinearSchedule(1.0, 0.0, 100)))
         for _ in range(2)

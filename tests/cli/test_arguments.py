@@ -1,8 +1,10 @@
 """What is said of an option that there is not, or of a part that cannot be built."""
 
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 from cli_helpers import refused
 from lightning_utilities.core.imports import RequirementCache
 
@@ -16,7 +18,7 @@ PENDULUM = "--data.env_id=Pendulum-v1"
 
 
 @pytest.mark.parametrize("overlay", sorted(path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml")))
-def test_an_algorithm_without_a_critic_says_so_over_an_overlay_of_one(capsys, overlay):
+def test_a_critic_overlay_over_an_algorithm_without_a_critic_is_refused(capsys, overlay):
     said = refused(capsys, "fit", "ppo", f"critic/{overlay}", PENDULUM)
     sentence = "PPO has no critic, so it cannot take configurations such as critic/redq: leave the critic out"
     (names,) = re.findall(rf"{sentence}, or choose an algorithm with a critic \((.*)\)\.$", said)
@@ -25,7 +27,7 @@ def test_an_algorithm_without_a_critic_says_so_over_an_overlay_of_one(capsys, ov
     assert all(hasattr(lightning_maxent, name) for name in names.split(", "))
 
 
-def test_an_option_of_another_class_says_whose_it_is(capsys):
+def test_an_option_of_another_class_is_refused_with_the_class_that_has_it(capsys):
     said = refused(capsys, "fit", "ppo", PENDULUM, "--data.capacity=5")
     assert (
         "RolloutDataModule has no option 'capacity' (ReplayDataModule has it): leave it out, or leave out the con"
@@ -48,19 +50,50 @@ def test_an_option_of_another_class_says_whose_it_is(capsys):
         (["validate", "sac", PENDULUM, "--verbse=3"], "There is no option --verbse; did you mean --verbose"),
     ],
 )  # fmt: skip
-def test_an_option_that_there_is_not_is_named_with_those_near_it(capsys, args, sentence):
+def test_an_unknown_option_is_refused_with_near_matches(capsys, args, sentence):
     assert sentence in refused(capsys, *args)
 
 
+@pytest.mark.parametrize(
+    ("option", "right"),
+    [
+        ("lr", "default.init_args.lr"),
+        ("init_args.lr", "default.init_args.lr"),
+        ("weight_deca", "default.init_args.weight_decay"),
+        ("defalt.lr", "default.lr"),
+    ],
+)
+def test_an_option_of_no_optimizer_is_refused_with_the_right_option_which_works(capsys, option, right):
+    said = refused(capsys, "fit", "sac", PENDULUM, f"--model.optimizers.{option}=1e-3")
+    assert said.endswith(f"There is no option --model.optimizers.{option}; did you mean --model.optimizers.{right}?")
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "sac", PENDULUM, f"--model.optimizers.{right}=1e-3", "--print_config"])
+    assert stop.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["init_args"]["optimizers"]["default"]["init_args"][right.rpartition(".")[2]] == 1e-3
+
+
+def test_an_unknown_entry_of_optimizers_is_refused_with_the_entries_that_there_are(capsys):
+    Path("own.yaml").write_text("model: {init_args: {optimizers: {momenta: 1}}}")
+    for given in ("--model.optimizers.momenta=1", "--config=own.yaml"):
+        said = refused(capsys, "fit", "sac", PENDULUM, given)
+        assert "There is no option --model.optimizers.momenta: optimizers has the entries default, value, cri" in said
+
+
+def test_an_unknown_option_of_a_part_is_refused_with_its_whole_name(capsys):
+    said = refused(capsys, "fit", "sac", PENDULUM, "--model.policy.network.hiden_dims=[2]")
+    assert "error: --model.policy.network.hiden_dims: MLP has no option 'hiden_dims'; did you mean 'hidden_di" in said
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_options_that_are_known_without_pytorch_are_those_of_the_commands(capsys, command):
+def test_the_options_listed_without_pytorch_are_those_of_the_commands(capsys, command):
     with pytest.raises(SystemExit):
         main([command, "--help", "all"])
     shown = re.findall(r"^ +(?:-\w, )?(--\w+)", capsys.readouterr().out, re.MULTILINE)
     assert {"--model", "--runs_dir", "--ckpt_path"} <= set(shown) <= set(OPTIONS)
 
 
-def test_a_logger_whose_package_is_missing_says_so_before_it_asks_for_its_folder(capsys, monkeypatch):
+def test_a_logger_whose_package_is_missing_is_refused_before_its_missing_folder(capsys, monkeypatch):
     args = ["fit", "sac", PENDULUM, "--trainer.accelerator=cpu", "--trainer.logger=TensorBoardLogger"]
     for name, package in (("_TENSORBOARD_AVAILABLE", "tensorboard"), ("_TENSORBOARDX_AVAILABLE", "tensorboardX")):
         missing = RequirementCache(f"{package}>=10000")

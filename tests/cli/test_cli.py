@@ -1,5 +1,6 @@
 """The command line as a user meets it: runs of seconds in a small world, and everything they leave behind."""
 
+import math
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ from lightning_maxent.errors import MaxEntError
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
-def test_a_run_leaves_one_folder_with_everything_in_it(in_full):
+def test_a_run_writes_all_its_files_into_one_folder(in_full):
     run = fit()
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "curves.png", "metrics.csv"]
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -71,7 +72,7 @@ def test_the_resolved_configuration_reruns_to_the_same_numbers():
     assert without_speed(again) == without_speed(metrics(run))
 
 
-def test_a_learned_temperature_is_a_fourth_optimizer_chosen_by_a_part():
+def test_a_learned_temperature_gets_its_own_optimizer():
     run = fit("--model.temperature=lightning_maxent.temperature.LearnedTemperature")
     rows = metrics(run)
     assert rows[-1]["entropy_target"] == -2
@@ -81,7 +82,7 @@ def test_a_learned_temperature_is_a_fourth_optimizer_chosen_by_a_part():
 
 
 @pytest.mark.parametrize("algorithm", ["value_sac", "sac"])
-def test_a_run_goes_on_from_its_last_checkpoint_with_all_it_had(algorithm):
+def test_a_run_resumes_from_its_last_checkpoint_with_its_whole_state(algorithm):
     run = fit(algorithm=algorithm, steps=70)
     before = saved(run)
     assert before["global_step"] == 70
@@ -126,7 +127,7 @@ def test_a_resumed_run_does_not_take_a_worse_policy_for_its_best():
     assert (moved / "checkpoints" / "best.ckpt").read_bytes() == before
 
 
-def test_a_new_name_branches_a_run_off_a_checkpoint():
+def test_a_new_name_starts_a_new_run_from_a_checkpoint():
     run = fit(steps=60)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     main(["fit", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", "--name=b", "--trainer.max_steps=80"])
@@ -134,7 +135,7 @@ def test_a_new_name_branches_a_run_off_a_checkpoint():
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_a_checkpoint_in_a_run_folder_brings_its_configuration(capsys):
+def test_the_configuration_beside_a_checkpoint_is_used(capsys):
     run = fit(steps=60)
     main(["fit", "--ckpt_path=last", "--trainer.max_steps=80"])
     assert metrics(run)[-1]["env_steps"] == 80
@@ -148,14 +149,14 @@ def test_a_checkpoint_in_a_run_folder_brings_its_configuration(capsys):
     assert "15.0" in table
 
 
-def test_playing_without_a_checkpoint_says_that_nothing_was_learned(capsys):
+def test_test_without_a_checkpoint_says_that_the_policy_is_untrained(capsys):
     main(["test", "--config", "value_sac/pendulum", *SMALL])
     shown = capsys.readouterr().out
     assert "No --ckpt_path was given: this evaluates an untrained policy." in shown
     assert "test/return_mean" in shown
 
 
-def test_training_does_not_go_on_from_weights_for_playing(capsys):
+def test_training_does_not_resume_from_a_checkpoint_that_holds_only_weights(capsys):
     run = fit(steps=60)
     error = refused(capsys, "fit", "--ckpt_path", str(run / "checkpoints" / "best.ckpt"), "--trainer.max_steps=80")
     assert "last.ckpt" in error
@@ -203,7 +204,14 @@ def test_a_learning_rate_and_a_schedule_given_on_resume_hold_as_if_they_had_been
     assert {state["param_groups"][0]["lr"] for state in saved(run)["optimizer_states"]} == {0.5}
 
 
-def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(capsys):
+def test_a_schedule_of_a_builtin_function_is_saved_and_resumed():
+    schedule = ["--model.optimizers.schedule=LambdaLR", "--model.optimizers.schedule.lr_lambda=math.erfc"]
+    run = fit(*schedule, "--model.optimizers.schedule_clock=env_steps", "--model.optimizers.default.lr=1.0", steps=30)
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=40", "--model.optimizers.schedule.lr_lambda=math.atan"])
+    assert metrics(run)[-1]["lr/critic"] == pytest.approx(math.atan(40))
+
+
+def test_a_refused_resume_does_not_change_the_run(capsys):
     run = fit(steps=60)
     before = (run / "config.yaml").read_text()
     for flags, sentence in (
@@ -224,7 +232,7 @@ def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(capsys):
 
 
 @pytest.mark.parametrize(("poison", "what"), [("poison_reward", "nan as reward"), ("poison_obs", "[inf 11.] as obs")])
-def test_what_is_not_finite_stops_the_run_with_its_checkpoint_saved(capsys, poison, what):
+def test_a_non_finite_reward_or_observation_stops_the_run_with_its_checkpoint_saved(capsys, poison, what):
     kwargs = f'--data.env_kwargs={{"{poison}": 57}}'
     error = refused(
         capsys, "fit", "--config", "value_sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", kwargs
@@ -257,7 +265,7 @@ def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(capsys):
     assert after["global_step"] == before["global_step"] == 40
 
 
-def test_an_environment_that_raises_is_named_with_the_step_and_the_line_and_nothing_is_lost(capsys):
+def test_an_error_in_an_environment_is_reported_with_step_and_line_after_a_save(capsys):
     breaks = '--data.env_kwargs={"breaks": 57}'
     error = refused(
         capsys, "fit", "--config", "value_sac/pendulum", *SMALL, "--trainer.max_steps=100", "--name=a", breaks
@@ -279,7 +287,7 @@ def test_an_environment_that_raises_is_named_with_the_step_and_the_line_and_noth
         ("import torchh", "ModuleNotFoundError: No module named 'torchh'"),
     ],
 )
-def test_a_module_of_ones_own_that_cannot_be_imported_is_told_with_its_own_line(capsys, monkeypatch, text, sentence):
+def test_an_error_in_a_module_of_the_user_is_reported_with_its_line(capsys, monkeypatch, text, sentence):
     name = f"broken_critic_{abs(hash(text))}"
     Path(f"{name}.py").write_text(f"import torch\n{text}\n")
     monkeypatch.syspath_prepend(os.getcwd())
@@ -288,7 +296,7 @@ def test_a_module_of_ones_own_that_cannot_be_imported_is_told_with_its_own_line(
     assert f"({os.getcwd()}/{name}.py, line 2) (LIGHTNING_MAXENT_TRACEBACK=1" in error
 
 
-def test_an_environment_that_fails_in_evaluation_is_told_so_and_how_to_see_the_whole_traceback(capsys, monkeypatch):
+def test_an_error_in_evaluation_is_reported_with_the_way_to_see_the_traceback(capsys, monkeypatch):
     """Training meets 40 steps of its one copy before the first evaluation, in which one copy plays 20 episodes of 5."""
     args = ["fit", "--config", "value_sac/pendulum", *SMALL, "--trainer.max_steps=100", "--data.eval_episodes=20"]
     args += ['--data.env_kwargs={"breaks": 41}', "--data.eval_envs=1"]
@@ -310,7 +318,7 @@ def test_an_environment_that_fails_in_evaluation_is_told_so_and_how_to_see_the_w
     ("algorithm", "kind"),
     [("value_sac", "array"), ("value_sac", "mixed"), ("value_sac", "none"), ("value_sac", "list"), ("ppo", "mixed")],
 )
-def test_worlds_whose_infos_change_are_learned_in_and_evaluated(algorithm, kind):
+def test_environments_with_changing_infos_can_be_trained_and_evaluated(algorithm, kind):
     world = ["--data.env_id=probe_envs:worlds/Talkative-v0", f"--data.env_kwargs={{kind: {kind}}}", "--data.num_envs=2"]
     if algorithm == "value_sac":
         main(
@@ -332,7 +340,7 @@ def test_worlds_whose_infos_change_are_learned_in_and_evaluated(algorithm, kind)
     assert [row["env_steps"] for row in metrics(table.parent) if "eval/return_mean" in row] == [40, 80]
 
 
-def test_a_run_cut_at_an_evaluation_in_its_own_environment_ends_as_a_whole_one_to_the_last_bit():
+def test_a_run_resumed_at_an_evaluation_in_its_training_environment_ends_bit_for_bit_as_an_uninterrupted_one():
     """Whatever the world: evaluation ends its episodes as the cut does, those of 7 steps here."""
     given = ["--data.env_id=probe_envs:worlds/Talkative-v0", "--data.env_kwargs={kind: list, length: 7}"]
     given += ["--data.eval_envs=0", "--checkpoint.every_n_steps=40"]
@@ -351,7 +359,7 @@ def test_a_run_cut_at_an_evaluation_in_its_own_environment_ends_as_a_whole_one_t
     assert right["ReplayDataModule"]["replay"]["obs"][:, 1].tolist()[38:44] == [3, 4, 0, 1, 2, 3]  # cut after 40
 
 
-def test_training_does_not_go_on_with_other_bounds_of_actions(capsys):
+def test_training_does_not_resume_with_other_bounds_of_actions(capsys):
     world = ["--data.env_id=probe_envs:worlds/Unbounded-v0", "--data.env_kwargs={low: [0.0], high: [.inf]}"]
     given = ["fit", "--config=value_sac/pendulum", *SMALL, *world, "--trainer.max_steps=60", "--name=a"]
     main([*given, "--data.action_bounds=[-1, 2]"])
@@ -360,13 +368,13 @@ def test_training_does_not_go_on_with_other_bounds_of_actions(capsys):
     main(["fit", "--ckpt_path=last", "--trainer.max_steps=80"])
 
 
-def test_an_environment_without_an_end_is_evaluated_all_the_same(monkeypatch):
+def test_evaluation_episodes_of_an_endless_environment_are_cut_off(monkeypatch):
     monkeypatch.setattr(env_copies, "EVALUATION_STEPS", 30)
     run = fit('--data.env_kwargs={"length": 1000000}', steps=40)
     assert metrics(run)[-1]["eval/length_mean"] == 30
 
 
-def test_a_critic_in_the_folder_at_hand_is_found(monkeypatch):
+def test_a_critic_in_the_current_folder_is_found(monkeypatch):
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", os.getcwd())])
     Path("here_at_hand.py").write_text("from lightning_maxent import TwinCritic as Mine\n")
     fit("--model.critic=here_at_hand.Mine", steps=30)
@@ -459,11 +467,11 @@ def test_a_mistake_ends_in_one_sentence(capsys, args, sentence):
         (["fit", "--trainer.max_steps=10"], "Say what to fit: fit sac/pendulum"),
         (
             ["fit", "--config=critic/redq"],
-            "comes after a whole configuration, as in --config sac/pendulum --config",
+            "comes after a whole configuration, as in fit sac/pendulum critic/redq.",
         ),
     ],
 )
-def test_a_command_that_says_too_little_is_told_what_it_wants(capsys, args, sentence):
+def test_an_incomplete_command_is_refused_with_what_is_missing(capsys, args, sentence):
     assert sentence in refused(capsys, *args)
 
 
@@ -477,7 +485,7 @@ def test_a_command_that_says_too_little_is_told_what_it_wants(capsys, args, sent
         ),
     ],
 )
-def test_a_run_that_failed_before_it_left_anything_leaves_its_name_free(capsys, args, sentence):
+def test_a_run_that_failed_before_writing_leaves_its_name_free(capsys, args, sentence):
     Path("file").write_text("text")
     small = [arg for arg in SMALL if "capacity" not in arg]
     assert sentence in refused(capsys, "fit", "--config=value_sac/pendulum", *small, "--name=a", *args)
@@ -485,7 +493,7 @@ def test_a_run_that_failed_before_it_left_anything_leaves_its_name_free(capsys, 
     fit(steps=40)
 
 
-def test_compare_names_what_a_variant_cannot_take_before_it_begins_any(capsys):
+def test_compare_refuses_options_that_a_variant_lacks_before_the_first_run(capsys):
     args = ["--variants", "value_sac/pendulum", "ppo/pendulum", "--seeds=0", "--out=out", "--data.capacity=500"]
     error = refused(capsys, "compare", *args)
     assert "'ppo/pendulum' cannot run on " in error
@@ -498,7 +506,7 @@ def test_an_unknown_wandb_mode_ends_in_one_sentence(capsys, monkeypatch):
     assert "'banana'" in refused(capsys, "fit", "--config=value_sac/pendulum", *SMALL)
 
 
-def test_a_round_torn_by_an_error_in_an_update_leaves_the_checkpoint_before_it():
+def test_an_error_within_a_round_keeps_the_checkpoint_before_the_round():
     small = [arg for arg in SMALL if "model.critic" not in arg]
     args = ["--model.critic=probe_critics.FailingCritic", "--model.critic.init_args.after=45", "--name=a"]
     with pytest.raises(ArithmeticError, match="on purpose"):
@@ -531,7 +539,7 @@ def test_progress_counts_environment_steps_and_shows_the_latest_evaluation(capsy
     assert "\r" not in shown
 
 
-def test_the_buffer_may_lie_on_disk_where_a_run_goes_on_and_no_other_begins(tmp_path, capsys):
+def test_a_buffer_on_disk_can_be_resumed_and_is_not_shared_by_runs(tmp_path, capsys):
     on_disk = [
         "--data.storage=torchrl.data.LazyMemmapStorage",
         f"--data.storage.init_args.scratch_dir={tmp_path / 'rows'}",
@@ -564,7 +572,7 @@ def test_bf16_mixed_trains_with_float32_targets():
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_after_a_whole_round_with_checkpoint_and_picture(tmp_path, capsys, number, status):
+def test_a_signal_ends_the_run_after_a_whole_round_with_checkpoint_and_curves(tmp_path, capsys, number, status):
     args = ["fit", "--config", "value_sac/pendulum", *SMALL, "--trainer.max_steps=1000000", "--name=a"]
     process = subprocess.Popen(
         command(*args), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -655,7 +663,7 @@ def test_the_wheel_installed_elsewhere_trains_from_a_built_in_configuration(tmp_
     assert metrics(tmp_path / "runs/value_sac/probe-Counting-v0/a")[-1]["env_steps"] == 60
 
 
-def test_a_run_may_begin_with_the_weights_of_another(capsys):
+def test_a_run_can_start_with_the_weights_of_another(capsys):
     standard = "--data.observation_scaling=lightning_maxent.data.scaling.StandardizedObservations"
     first = fit(standard)
     checkpoint = (first / "checkpoints" / "last.ckpt").absolute()
@@ -686,7 +694,7 @@ def test_a_run_may_begin_with_the_weights_of_another(capsys):
 
 
 @pytest.mark.parametrize("status", ["finished", "begun"])
-def test_no_run_with_other_settings_is_taken_for_the_one_asked_for(tmp_path, status):
+def test_fit_once_refuses_a_run_that_was_started_with_other_settings(tmp_path, status):
     run = tmp_path / "value_sac" / "Pendulum-v1" / "a"
     run.mkdir(parents=True)
     (tmp_path / "a.arguments").write_text("--config=value_sac/pendulum")
@@ -705,7 +713,7 @@ def recorded(run: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("envs", [1, 2])
-def test_an_agent_learns_from_the_data_of_another_run_step_by_step(envs):
+def test_recorded_data_gives_the_transitions_of_another_run_at_the_same_steps(envs):
     """Another algorithm: what it stores and how it scales rewards follow from the recorded steps alone."""
     scaling = "--data.reward_scaling=lightning_maxent.data.scaling.ReturnScaledRewards"
     shared = [f"--data.num_envs={envs}", "--data.steps_per_round=2", scaling]
@@ -718,14 +726,14 @@ def test_an_agent_learns_from_the_data_of_another_run_step_by_step(envs):
     assert {"eval/return_mean", "loss/critic"} <= metrics(second)[-1].keys()
 
 
-def test_an_agent_that_goes_on_learns_from_where_the_recording_was_left():
+def test_a_resumed_run_continues_its_recorded_data():
     first = fit()
     second = fit(*recorded(first), "--name=b", algorithm="td3", steps=63).with_name("b")  # in the middle of an episode
     main(["fit", f"--ckpt_path={second}/checkpoints/last.ckpt", "--trainer.max_steps=100"])
     same(saved(first)["ReplayDataModule"]["replay"], saved(second)["ReplayDataModule"]["replay"])
 
 
-def test_a_recording_that_does_not_hold_what_is_asked_for_is_refused(capsys):
+def test_unsuitable_recorded_data_are_refused(capsys):
     run = fit()
     shutil.copytree(run, run.with_name("torn"))
     next(run.with_name("torn").rglob("obs.pt")).unlink()
@@ -751,7 +759,7 @@ def test_a_recording_that_does_not_hold_what_is_asked_for_is_refused(capsys):
     )  # at last, with a folder left
 
 
-def test_an_algorithm_that_learns_from_its_own_rollouts_takes_no_recording(capsys):
+def test_recorded_data_are_refused_for_on_policy_algorithms(capsys):
     run = fit()
     small = [option for option in SMALL if not re.search("capacity|batch_size|learning_starts|critic", option)]
     given = ["fit", "--config=a2c/pendulum", *small, "--data.num_envs=1", "--data.steps_per_round=20", "--name=b"]

@@ -32,7 +32,7 @@ def fit(algorithm: str, *args: str, env_id: str = "lightning_maxent/RandomMDP-v0
 
 
 @pytest.mark.parametrize("algorithm", FOLDERS)
-def test_a_run_with_finite_actions_goes_on_from_its_last_checkpoint(algorithm):
+def test_a_run_with_finite_actions_resumes_from_its_last_checkpoint(algorithm):
     run = fit(algorithm, *ANNEALED, steps=70)
     before = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
     alphas = [row["temperature"] for row in metrics(run) if "temperature" in row]
@@ -78,7 +78,7 @@ def test_actions_of_many_factors_are_played_factor_by_factor(algorithm):
         ),
     ],
 )
-def test_what_finite_algorithms_cannot_take_ends_in_one_sentence(capsys, algorithm, args, sentence):
+def test_invalid_settings_of_finite_action_algorithms_are_refused_in_one_sentence(capsys, algorithm, args, sentence):
     options = [
         option for option in small(algorithm) if not any("critic" in arg for arg in args) or "critic" not in option
     ]
@@ -86,7 +86,7 @@ def test_what_finite_algorithms_cannot_take_ends_in_one_sentence(capsys, algorit
     assert sentence in refused(capsys, "fit", f"--config={algorithm}/cartpole", *options, *args)
 
 
-def test_a_schedule_may_not_leave_what_its_part_allows(capsys):
+def test_a_schedule_outside_the_range_of_its_part_is_refused(capsys):
     exploration = [
         "--model.exploration=lightning_maxent.exploration.EpsilonGreedy",
         "--model.exploration.init_args.epsilon=lightning_maxent.schedules.ConstantSchedule",

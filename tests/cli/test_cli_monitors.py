@@ -93,7 +93,7 @@ def test_a_run_stops_where_the_column_has_not_improved_for_so_many_checks(monito
     assert cli.trainer.global_step == max(rows) == stop
 
 
-def test_a_column_that_first_comes_after_several_evaluations_is_waited_for():
+def test_a_column_that_appears_after_several_evaluations_is_awaited():
     """No update before 100 steps, no row before 60, no end of an episode before 90."""
     late = ["--data.learning_starts=100", '--data.env_kwargs={"length": 90}', "--training_log.every_n_steps=60"]
     monitored = ("loss/critic", "entropy", "train/return_mean")
@@ -113,7 +113,7 @@ def test_a_column_that_first_comes_after_several_evaluations_is_waited_for():
 
 @pytest.mark.parametrize("callback", [early_stopping, model_checkpoint])
 @pytest.mark.parametrize("monitor", ["val_loss", "eval/return", "loss/actor", "train/return"])
-def test_a_column_that_cannot_come_ends_in_one_sentence_with_all_there_are(capsys, callback, monitor):
+def test_an_unknown_column_is_refused_with_the_known_ones(capsys, callback, monitor):
     given = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=b", "--trainer.max_steps=200"]
     error = refused(capsys, *given, overlay(callback(monitor=monitor)))
     assert f"monitors {monitor!r}, but there is no such column; choose one of " in error
@@ -123,7 +123,7 @@ def test_a_column_that_cannot_come_ends_in_one_sentence_with_all_there_are(capsy
         assert "train/return_mean" in error
 
 
-def test_what_training_did_not_log_before_a_callback_stopped_it_is_logged_at_the_end():
+def test_a_run_that_a_callback_stopped_logs_its_last_interval():
     run = fit("--training_log.every_n_steps=1000", "--trainer.max_epochs=2")
     (row,) = [row for row in metrics(run) if "loss/critic" in row]
     assert row["env_steps"] == 80
@@ -139,7 +139,7 @@ def warned(*args: str) -> list[str]:
 
 @pytest.mark.parametrize("callback", [early_stopping, model_checkpoint])
 @pytest.mark.parametrize("monitor", ["los/critic", "loss/critic"])
-def test_a_column_that_never_appeared_before_the_run_ended_is_told_in_one_sentence(callback, monitor):
+def test_a_warning_names_a_monitored_column_that_never_appeared(callback, monitor):
     chosen = callback(monitor=monitor)
     (said,) = warned("--data.learning_starts=100", overlay(chosen))
     name = chosen["class_path"].rpartition(".")[2]
@@ -148,7 +148,7 @@ def test_a_column_that_never_appeared_before_the_run_ended_is_told_in_one_senten
     assert "loss/critic," not in said
 
 
-def test_columns_that_appeared_and_dry_runs_are_not_warned_of():
+def test_there_is_no_warning_for_columns_that_appeared_or_in_a_dry_run():
     columns = ("loss/critic", "eval/return_mean", "train/return_mean", "gradient_steps_per_env_step")
     callbacks = [kind(monitor=column) for column in columns for kind in (early_stopping, model_checkpoint)]
     for number, callback in enumerate(callbacks):

@@ -46,7 +46,7 @@ def small(config: str) -> list[str]:
         ("reinforce/cartpole", ["--data.steps_per_round=2", "--data.eval_interval=2"], "No episode ended"),
     ],
 )
-def test_what_cannot_be_learned_on_policy_ends_in_one_sentence(capsys, config, args, sentence):
+def test_invalid_on_policy_settings_are_refused_in_one_sentence(capsys, config, args, sentence):
     given = [option for option in small(config) if not any(arg.split("=")[0] == option.split("=")[0] for arg in args)]
     assert sentence in refused(capsys, "fit", f"--config={config}", *given, *args)
 

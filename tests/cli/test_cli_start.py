@@ -47,7 +47,7 @@ def test_version_and_help_do_not_wait_for_pytorch(args, said):
     assert said in done.stdout
 
 
-def test_a_mistake_in_the_command_or_in_a_name_does_not_wait_for_pytorch():
+def test_a_wrong_command_or_name_is_refused_before_pytorch_is_imported():
     for args, sentence in (
         (["train"], "There is no command 'train'"),
         (
@@ -65,7 +65,7 @@ def test_a_mistake_in_the_command_or_in_a_name_does_not_wait_for_pytorch():
 @pytest.mark.parametrize(
     "args", [["fit", "value_sac/pendulum", "--print_config"], ["compare", "x"], ["verify", "--json"]]
 )
-def test_a_command_says_what_it_does_before_it_imports_pytorch_and_not_on_standard_output(args):
+def test_a_command_announces_itself_on_standard_error_before_importing_pytorch(args):
     done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli.command import main; main({args})")
     assert done.stdout == ""
     assert done.stderr.startswith(f"lightning-maxent 0.1.0: {args[0]} is starting; PyTorch and Lightning take seconds")
@@ -133,7 +133,7 @@ def test_every_part_of_the_package_may_be_given_by_its_bare_name():
 NAME = "lr[3e-4]*?"  # as a pattern it would match the other, lr3xy
 
 
-def test_names_with_brackets_stars_and_question_marks_are_what_they_are():
+def test_names_with_glob_characters_are_literal():
     folder = ["--runs_dir=runs [v1]", f"--name={NAME}"]
     fit("--name=lr3xy", "--runs_dir=runs [v1]", steps=40)
     fit(*folder, steps=30)
@@ -147,14 +147,14 @@ def test_names_with_brackets_stars_and_question_marks_are_what_they_are():
         last_checkpoint(other.parent, "lr[*]")
 
 
-def test_a_run_in_a_script_is_found_by_its_literal_name():
+def test_fit_once_finds_a_run_by_its_literal_name():
     args = ["--config=value_sac/pendulum", *SMALL, "--trainer.max_steps=20"]
     run = fit_once(args, Path("out [1]"), NAME)
     (run / "checkpoints" / "last.ckpt").unlink()  # a second run would need it
     assert fit_once(args, Path("out [1]"), NAME).samefile(run)
 
 
-def test_the_command_to_go_on_with_is_one_that_a_shell_understands(capsys):
+def test_the_printed_command_to_resume_is_quoted_for_the_shell(capsys):
     folder, state = Path("runs [v1]/it's"), Mock(fn="fit")
     folder.mkdir(parents=True)
     (folder / "config.yaml").touch()  # which the command line writes
@@ -180,7 +180,7 @@ def test_an_optimizer_that_is_refused_leaves_the_name_free(capsys, optimizer):
     assert not list(Path("runs").glob("*/*/a"))
 
 
-def test_the_way_out_of_a_fused_optimizer_is_one(capsys):
+def test_the_advice_for_a_fused_optimizer_works(capsys):
     foreach = "--model.optimizers.default.init_args.foreach=true"
     error = refused(capsys, "fit", "value_sac/pendulum", *SMALL, "--name=a", foreach)
     (way,) = [word for word in error.split() if word.startswith("--model.")]
@@ -199,7 +199,7 @@ def test_a_part_whose_package_is_missing_ends_in_one_sentence_with_the_pip_comma
     assert not Path("runs").exists()
 
 
-def test_torchrl_does_not_tell_the_shape_of_its_buffer(caplog, monkeypatch):
+def test_torchrl_prints_nothing_about_its_buffer(caplog, monkeypatch):
     logger = logging.getLogger("torchrl")
     monkeypatch.setattr(logger, "propagate", True)
     with caplog.at_level(logging.INFO, logger="torchrl"):
@@ -214,7 +214,7 @@ def test_a_type_error_of_a_constructor_ends_in_one_sentence_with_its_line(capsys
     assert re.search(r"'probe_envs:worlds/Breaks-v0' raised TypeError: unsupported .*probe_envs\.py, line \d+", said)
 
 
-def test_causes_that_go_round_in_a_circle_are_looked_through_once():
+def test_a_cycle_of_exception_causes_is_followed_once():
     one, other = ValueError("one"), MaxEntError("other")
     one.__cause__, other.__cause__ = other, one
     assert list(_chain(one)) == [one, other]
@@ -246,7 +246,7 @@ def test_causes_that_go_round_in_a_circle_are_looked_through_once():
         ),
     ],
 )
-def test_what_is_forgotten_or_given_twice_is_named(capsys, args, sentence):
+def test_missing_and_repeated_arguments_are_refused(capsys, args, sentence):
     assert sentence in refused(capsys, *args)
 
 

@@ -58,18 +58,18 @@ def test_a_run_that_skips_evaluations_still_ends_with_one_at_its_last_step(end, 
     assert evaluations(run) == sorted({*evaluated, 160, 240})
 
 
-def test_a_checkpoint_is_due_also_at_the_end_of_an_epoch_that_is_not_evaluated(monkeypatch):
+def test_a_checkpoint_is_saved_at_the_end_of_an_epoch_without_evaluation(monkeypatch):
     run = fit("--trainer.check_val_every_n_epoch=2", "--checkpoint.every_n_steps=40", steps=40)
     assert saved(run)["global_step"] == 40
 
 
-def test_epochs_are_evaluation_intervals_also_where_a_run_goes_on():
+def test_epochs_are_evaluation_intervals_in_a_resumed_run_too():
     run = fit("--trainer.max_epochs=2", steps=1000)
     fit("--ckpt_path=last", "--trainer.max_epochs=3", steps=1000)
     assert evaluations(run) == [40, 80, 120]
 
 
-def test_a_sanity_check_does_not_count_as_the_evaluation_that_a_run_owes():
+def test_a_sanity_check_does_not_replace_the_last_evaluation():
     run = fit("--trainer.num_sanity_val_steps=1")
     assert evaluations(run) == [40, 80, 100]
 
@@ -128,7 +128,7 @@ FIT = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=a", "--trainer.max_
         (["--trainer.strategy=no_such"], "You selected an invalid strategy name"),
     ],
 )
-def test_what_would_not_do_what_lightning_says_is_refused_before_anything_is_written(capsys, args, sentence):
+def test_unsupported_trainer_options_are_refused_before_anything_is_written(capsys, args, sentence):
     assert sentence in refused(capsys, *FIT, *args)
     assert os.listdir() == []
 
@@ -178,7 +178,7 @@ def raised(error_of) -> BaseException:
     raise AssertionError("nothing was raised")
 
 
-def test_what_lightning_raises_on_purpose_is_a_sentence_and_what_breaks_inside_it_is_none():
+def test_deliberate_errors_of_lightning_are_one_sentence_and_bugs_keep_their_traceback():
     def on_purpose():
         EarlyStopping(monitor="a")._validate_condition_metric({})
 
@@ -223,6 +223,6 @@ def test_integer_options_take_exponents_and_points_from_flags_and_files_and_othe
 
 
 @pytest.mark.parametrize("written", ["1.5", "1e-1", "true", "many", "inf"])
-def test_what_is_no_whole_number_stays_refused(written):
+def test_values_that_are_no_whole_numbers_are_refused(written):
     with pytest.raises(argparse.ArgumentError, match="Expected a <class 'int'>"):
         run(resolve_arguments(["fit", "--config=value_sac/pendulum", f"--data.batch_size={written}", "--print_config"]))

@@ -62,13 +62,35 @@ def test_a_name_stands_for_files_of_which_the_later_win(name, files):
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("sacc", "sac"), ("sac/half_cheeta", "sac/half_cheetah"), ("sac/nowhere", "see lightning-maxent list")],
+    [("sacc", "sac"), ("sac/half_cheeta", "sac/half_cheetah"), ("nothing/at_all", "see lightning-maxent list")],
 )
-def test_a_name_that_there_is_not_ends_with_near_ones(name, near):
+def test_an_unknown_configuration_is_refused_with_near_matches(name, near):
     with pytest.raises(
         MaxEntError, match=rf"^There is no configuration '{name}', neither a file nor built in; try .*{near}"
     ):
         find_configs(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("sac/walker2d", "fit sac --data.env_id Walker2d-v5"),
+        ("sac/Walker2d-v4", "fit sac --data.env_id Walker2d-v4"),
+        ("redq/inverted_double_pendulum", "fit redq --data.env_id InvertedDoublePendulum-v5"),
+        ("task/walker2d", "fit sac --data.env_id Walker2d-v5"),
+        ("sac/linear_quadratic", "fit sac --data.env_id lightning_maxent/LinearQuadratic-v0"),
+        ("dqn/a_game", "fit dqn --data.env_id CartPole-v1"),
+        ("bro/my_robot", "fit bro --data.env_id HalfCheetah-v5"),
+    ],
+)
+def test_an_unknown_task_is_refused_with_a_command_that_trains_on_any_environment(name, advice, capsys):
+    with pytest.raises(
+        MaxEntError, match=r"^There is no task '.*' among acrobot, .*, pendulum: to train on"
+    ) as refusal:
+        find_configs(name)
+    assert str(refusal.value).endswith(f", as in {advice}.")
+    _, *arguments = advice.split()
+    assert resolved(capsys, *arguments)["data"]["init_args"]["env_id"] == arguments[-1]
 
 
 def test_every_pair_is_one_of_a_method_and_a_task_that_fit_each_other():
@@ -97,7 +119,7 @@ def test_a_new_environment_needs_no_file(capsys):
 
 
 @pytest.mark.parametrize("task", stems("task"))
-def test_a_task_sets_only_what_every_method_has_so_that_all_of_its_kind_run_on_it(task):
+def test_a_task_sets_only_options_that_every_method_has(task):
     content = yaml.safe_load((BUILT_IN_CONFIGS / "task" / f"{task}.yaml").read_text())
     of_any_data = {"data.init_args.env_id", "data.init_args.eval_episodes"}
     assert "data.init_args.env_id" in leaves(content)
@@ -105,7 +127,7 @@ def test_a_task_sets_only_what_every_method_has_so_that_all_of_its_kind_run_on_i
 
 
 @pytest.mark.parametrize("method", methods())
-def test_every_method_is_complete_on_a_task_of_its_kind_of_actions(method, capsys):
+def test_every_method_has_a_complete_configuration_on_a_task(method, capsys):
     task, env_id = ("acrobot", "Acrobot-v1") if method in FINITE else ("humanoid", "Humanoid-v5")
     config = resolved(capsys, method, f"task/{task}")
     assert config["data"]["init_args"]["env_id"] == env_id
@@ -134,7 +156,7 @@ def test_the_policy_of_an_on_policy_algorithm_follows_from_the_actions(method, t
 
 @pytest.mark.parametrize("method", ["sac", "ppo"])
 @pytest.mark.parametrize("kind", ["logger", "trainer"])
-def test_overlays_of_a_run_go_over_any_method(method, kind, capsys):
+def test_overlays_set_their_options_over_any_method(method, kind, capsys):
     suffix = "_on_policy" if method in ON_POLICY else ""
     for overlay in stems(kind):
         if kind == "logger" or overlay.endswith("_on_policy") == bool(suffix):
@@ -142,6 +164,25 @@ def test_overlays_of_a_run_go_over_any_method(method, kind, capsys):
             config = leaves(resolved(capsys, f"{method}/pendulum", f"{kind}/{overlay}"))
             for option, value in overlaid.items():
                 assert str(config[option]).rpartition(".")[2] == str(value).rpartition(".")[2]
+
+
+@pytest.mark.parametrize("overlay", ["trainer/debug", "trainer/gpu_bf16"])
+def test_an_overlay_for_the_other_kind_of_data_is_refused_with_the_name_of_the_right_one(overlay, tmp_path):
+    variant = f"{overlay}_on_policy"
+    own = tmp_path / "my.yaml"
+    own.write_text("data: RolloutDataModule")
+    for names, wrong, correct, data in (
+        (["ppo/pendulum"], overlay, variant, "RolloutDataModule"),
+        (["--config", "reinforce", "--config=task/cartpole"], f"--config={overlay}", variant, "RolloutDataModule"),
+        (["sac/pendulum"], variant, overlay, "ReplayDataModule"),
+        (["sac/pendulum", str(own)], f"{overlay}.yaml", variant, "RolloutDataModule"),
+    ):
+        said = f"{wrong.removeprefix('--config=')} is not for the data of this algorithm, a {data}: give {correct} instead."
+        with pytest.raises(MaxEntError) as refusal:
+            resolve_arguments(["fit", *names, wrong])
+        assert str(refusal.value) == said
+        (file,) = find_configs(correct)
+        assert resolve_arguments(["fit", *names, f"--config={correct}"])[-1] == f"--config={file}"
 
 
 def defaults(class_path: str) -> dict[str, Any]:
@@ -163,12 +204,12 @@ def restated(part: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["algorithm", "task"])
-def test_what_the_code_says_is_not_said_again(kind):
+def test_configurations_do_not_restate_defaults_of_the_code(kind):
     for name in stems(kind):
         assert restated(yaml.safe_load((BUILT_IN_CONFIGS / kind / f"{name}.yaml").read_text())) == [], name
 
 
-def test_no_pair_says_again_what_its_method_and_its_task_say():
+def test_pairs_do_not_restate_their_method_or_task():
     for pair in pairs():
         *below, own = (leaves(yaml.safe_load(Path(file).read_text())) for file in find_configs(pair))
         said = dict(itertools.chain(*(layer.items() for layer in below)))
@@ -183,6 +224,6 @@ def test_the_listing_names_everything_with_its_title():
             assert len(line.split(maxsplit=1)[1]) > 10
 
 
-def test_the_command_list_prints_it(capsys):
+def test_the_command_list_prints_the_listing(capsys):
     main(["list"])
     assert capsys.readouterr().out == listing() + "\n"

@@ -22,7 +22,7 @@ def test_help_fits_on_a_screen_and_names_what_matters(capsys, command):
         assert option in text
 
 
-def test_every_option_of_the_run_that_the_help_names_is_one(capsys):
+def test_every_option_named_in_the_help_exists(capsys):
     values = {
         "N": "1",
         "FOLDER": "x",

@@ -24,13 +24,13 @@ from lightning_maxent.cli.whole_numbers import accept_whole_numbers, whole_numbe
         (None, None),
     ],
 )
-def test_a_whole_number_is_what_it_says_however_it_is_written(written, meant):
+def test_whole_numbers_are_parsed_in_every_notation(written, meant):
     read = whole_number(written)
     assert read == meant
     assert type(read) is type(meant)
 
 
-def test_where_an_integer_and_a_float_mean_different_things_each_stays_what_it_is():
+def test_options_of_either_integer_or_float_keep_the_type():
     accept_whole_numbers()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--count", type=int | None)

@@ -28,7 +28,7 @@ BEGUN = f"variants: {{V: [value_sac/pendulum], no V: [sac/pendulum]}}\nseeds: [1
 BROKEN = BEGUN.replace("no V:", "broken: [value_sac/pendulum, --model.discount=2], no V:")
 
 
-def test_variants_and_seeds_train_go_on_and_fail_side_by_side(monkeypatch, capsys):
+def test_compare_trains_resumes_and_reports_failures_of_all_variants_and_seeds(monkeypatch, capsys):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])))
     monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
     Path("mine.yaml").write_text(BEGUN)
@@ -67,7 +67,7 @@ def test_a_mistake_ends_in_one_sentence_without_a_traceback(capsys):
     assert error.startswith("lightning-maxent: error: There is no option --jbs; did you mean --jobs?")
 
 
-def test_the_help_mentions_it(capsys):
+def test_help_lists_compare_and_its_options(capsys):
     main(["--help"])
     assert "  compare    train several algorithms on several tasks and seeds" in capsys.readouterr().out
     with pytest.raises(SystemExit):
@@ -76,5 +76,5 @@ def test_the_help_mentions_it(capsys):
 
 
 @pytest.mark.parametrize("path", sorted((BUILT_IN_CONFIGS / "compare").glob("*.yaml")), ids=lambda path: path.stem)
-def test_built_in_comparisons_are_ones(path):
+def test_built_in_comparisons_are_valid(path):
     assert make_comparison(yaml.safe_load(path.read_text()), path.name).seeds

@@ -85,7 +85,7 @@ def _order(pictures):
     return lambda path: pictures.index(path.read_text())
 
 
-def test_the_evaluations_are_those_of_the_runs():
+def test_the_evaluations_of_the_page_equal_those_of_the_runs():
     made()
     rows = table("evaluations.csv")
     assert len(rows) == 2 * 2 * 4 * 2
@@ -99,7 +99,7 @@ def test_the_evaluations_are_those_of_the_runs():
     assert (row["gradient_steps"], row["status"]) == ("30", "finished")
 
 
-def test_the_statistics_are_those_of_the_last_evaluations():
+def test_the_statistics_of_the_page_are_of_the_last_evaluations():
     made(COMPARISON + "normalization: {Pendulum-v1: [0, 10], Hopper-v5: [0, 100]}")
     found = {(row["task"], row["variant"], row["statistic"]): row for row in table("statistics.csv")}
     one = found["Hopper-v5", "high", "interquartile mean"]  # of 10, 12, 14, 16
@@ -115,7 +115,7 @@ def test_the_statistics_are_those_of_the_last_evaluations():
     assert [float(better[name]) for name in ("value", "low", "high")] == [1, 1, 1]
 
 
-def test_variants_are_compared_by_the_seeds_that_both_have_and_the_page_says_which():
+def test_variants_are_compared_on_common_seeds_which_the_page_lists():
     made()
     for seed in (0, 1):
         (OUT / f"runs/high/Hopper-v5/seed{seed}/fake/World/run/metrics.csv").unlink()
@@ -156,7 +156,7 @@ def test_without_a_stated_pair_the_lowest_and_highest_run_are_zero_and_one():
     assert "Pendulum-v1: 0, 16; Hopper-v5: 0, 16" in WellFormed(text).text
 
 
-def test_of_what_is_there_so_far_all_that_runs_share_is_compared():
+def test_unfinished_runs_are_compared_up_to_their_last_common_step():
     made()
     rows = OUT / "runs/high/Hopper-v5/seed0/fake/World/run/metrics.csv"
     rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:3]))  # up to 20 steps
@@ -171,18 +171,18 @@ def test_of_what_is_there_so_far_all_that_runs_share_is_compared():
     assert {path: path.read_bytes() for path in (OUT / "runs").rglob("*") if path.is_file()} == before
 
 
-def test_one_task_is_not_put_together_and_one_seed_has_no_interval():
+def test_one_task_has_no_aggregate_and_one_seed_no_interval():
     text = made("variants: {a: [value_sac/pendulum], b: [value_sac/pendulum, --model.bonus=1]}\nseeds: [5]")
     assert {row["task"] for row in table("statistics.csv") if not row["against"]} == {"Pendulum-v1"}
     assert "A single run has no interval" in WellFormed(text).text
     assert "nan" not in WellFormed(text).text
 
 
-def test_a_few_seeds_are_said_to_be_few():
+def test_the_page_warns_of_few_seeds():
     assert "in 75% of comparisons, not in 95%" in made(COMPARISON.replace(", 3]", "]"))
 
 
-def test_a_variant_that_failed_on_a_task_is_left_out_where_tasks_are_put_together():
+def test_a_variant_that_failed_on_a_task_is_left_out_of_aggregates():
     broken = COMPARISON.replace(
         "tasks: [Pendulum-v1, Hopper-v5]",
         "  third: [value_sac/pendulum]\ntasks: {one: [--data.env_id=Pendulum-v1], two: [--model.does=fails]}",
@@ -192,7 +192,7 @@ def test_a_variant_that_failed_on_a_task_is_left_out_where_tasks_are_put_togethe
     assert "12 of 24 runs failed" in text
 
 
-def test_a_metric_that_is_not_there_ends_in_one_sentence():
+def test_a_missing_metric_is_refused_in_one_sentence():
     with pytest.raises(
         MaxEntError,
         match=r"No run has the metric 'eval/retrn'; use --draw_only with --metric and one of eval/return_mean, ",
@@ -200,7 +200,7 @@ def test_a_metric_that_is_not_there_ends_in_one_sentence():
         made(COMPARISON + "metric: eval/retrn")
 
 
-def test_a_variant_without_the_metric_costs_the_others_nothing():
+def test_a_variant_without_the_metric_does_not_change_the_others():
     made()
     for path in (OUT / "runs/high").rglob("metrics.csv"):
         path.write_text(path.read_text().replace("eval/sampled_return_mean", "eval/other"))
@@ -209,7 +209,7 @@ def test_a_variant_without_the_metric_costs_the_others_nothing():
     assert {row["variant"] for row in table("statistics.csv")} == {"low <&> plain"}
 
 
-def test_nothing_yet_is_nothing_to_draw(capsys):
+def test_a_comparison_without_runs_draws_nothing(capsys):
     Path("comparison.yaml").write_text(COMPARISON)
     assert compare(["comparison.yaml", "--out=out", "--draw_only"]) == 0
     assert "nothing to draw" in capsys.readouterr().out
@@ -223,5 +223,5 @@ def test_no_two_of_many_variants_look_the_same():
 @pytest.mark.parametrize(
     ("value", "text"), [(12345.6, "12,346"), (-1000.0, "-1,000"), (0.123456, "0.1235"), (float("nan"), "–"), (3.0, "3")]
 )
-def test_numbers_have_the_digits_that_matter(value, text):
+def test_numbers_are_printed_with_significant_digits(value, text):
     assert number(value) == text

@@ -87,7 +87,7 @@ def test_each_algorithm_is_a_curve_of_its_own_beside_the_task_with_its_environme
     assert len(legend.get_texts()) == 4
 
 
-def test_the_page_says_what_they_are_and_their_last_step_that_ours_have_too():
+def test_the_page_describes_reference_curves_up_to_the_last_common_step():
     reference([*ROWS, "Hopper-v5,a <&> b,20,5,2,7", "Hopper-v5,a <&> b,30,6,2,7"], "o<>.csv")
     page = made(COMPARISON.replace("others", "o<>"))
     assert "mean ± one standard deviation of 4 to 7 seeds of the reference, from o<>.csv." in page
@@ -112,7 +112,7 @@ def test_the_page_says_what_they_are_and_their_last_step_that_ours_have_too():
         ),  # two environments
     ],
 )
-def test_what_has_no_curve_beside_ours_is_not_drawn(pictures, rows, changed):
+def test_a_reference_without_matching_tasks_or_metric_is_not_drawn(pictures, rows, changed):
     reference(rows)
     page = made(yaml.safe_dump(yaml.safe_load(COMPARISON) | changed))
     assert drawn(pictures["swing"]) == {}
@@ -121,11 +121,11 @@ def test_what_has_no_curve_beside_ours_is_not_drawn(pictures, rows, changed):
     assert "Reference:" not in page
 
 
-def test_without_reference_the_page_speaks_of_none():
+def test_a_page_without_a_reference_does_not_mention_one():
     assert "eference" not in made(COMPARISON.replace("reference: others.csv", ""))
 
 
-def test_the_reference_decides_nothing_about_a_run(pictures):
+def test_changing_the_reference_does_not_rerun_anything(pictures):
     reference()
     made(COMPARISON.replace("reference: others.csv", ""))
     logs = {path: path.read_text() for path in OUT.rglob("log.txt")}
@@ -138,7 +138,7 @@ def test_the_reference_decides_nothing_about_a_run(pictures):
     assert {path: path.read_text() for path in OUT.rglob("log.txt")} == logs
 
 
-def test_a_file_looks_beside_itself_first_and_the_command_line_where_it_is_typed(pictures, monkeypatch):
+def test_a_reference_is_looked_up_beside_the_comparison_file_or_in_the_current_folder(pictures, monkeypatch):
     def seen() -> list[str]:
         return [label.split(",")[0].removeprefix("reference ") for label in drawn(pictures["swing"])]
 
@@ -195,7 +195,7 @@ def test_a_mistake_ends_in_one_sentence_before_the_first_run(content, sentence):
     assert not OUT.exists()
 
 
-def test_what_a_spreadsheet_saves_is_read_too():
+def test_a_reference_saved_by_a_spreadsheet_is_read():
     Path("others.csv").write_bytes(
         b"\xef\xbb\xbfenv,algorithm,env_steps,return_mean,return_std,seeds\r\nx,sac,1,2,3,4\r\n"
     )
@@ -203,7 +203,7 @@ def test_what_a_spreadsheet_saves_is_read_too():
     assert (curve.env_id, curve.algorithm, curve.points) == ("x", "sac", ((1, 2, 3, 4),))
 
 
-def test_the_reference_that_comes_with_the_comparisons_is_one():
+def test_the_built_in_reference_is_valid():
     path = ROOT / "configs/compare/mujoco_v5_returns.csv"
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -37,7 +37,7 @@ def run_all(file: str, *args: str) -> int:
     return compare([file, f"--out={OUT}", "--jobs=2", *args])
 
 
-def test_every_variant_runs_on_every_task_with_every_seed_and_none_twice():
+def test_every_variant_runs_once_on_every_task_with_every_seed():
     file = comparison("tasks: [Pendulum-v1, Hopper-v5]\nsettings: [--data.batch_size=7]")
     assert run_all(file, "--trainer.max_steps", "5") == 0
     first = logs()
@@ -66,7 +66,7 @@ PAIRS = (
 )
 
 
-def test_the_settings_of_a_pair_are_told_to_it_alone_after_those_of_its_variant_and_task():
+def test_settings_of_a_pair_apply_to_it_alone_after_those_of_variant_and_task():
     file = comparison(PAIRS % 5)
     assert run_all(file) == 0
     first = logs()
@@ -82,13 +82,13 @@ def test_the_settings_of_a_pair_are_told_to_it_alone_after_those_of_its_variant_
     assert logs() == first
 
 
-def test_a_run_of_a_pair_with_other_settings_is_not_taken_for_the_old_one():
+def test_a_run_of_a_pair_with_changed_settings_is_refused():
     run_all(comparison(PAIRS % 5))
     with pytest.raises(MaxEntError, match=r"other/Hopper-v5/seed0 .*model.bonus was 5 and is 6\), and 1 further runs"):
         run_all(comparison(PAIRS % 6))
 
 
-def test_what_a_pair_may_not_be_told_is_found_before_the_first_run():
+def test_invalid_settings_of_a_pair_are_refused_before_the_first_run():
     def parse(arguments):
         if "--model.bonus=5" in arguments:
             raise MaxEntError("It has no bonus.")
@@ -98,7 +98,7 @@ def test_what_a_pair_may_not_be_told_is_found_before_the_first_run():
     assert not OUT.exists()
 
 
-def test_a_seed_more_runs_that_seed_alone():
+def test_an_added_seed_runs_that_seed_alone():
     run_all(comparison(seeds="[0]"))
     before = logs()
     run_all(comparison(seeds="[0, 1]"))
@@ -107,7 +107,7 @@ def test_a_seed_more_runs_that_seed_alone():
     assert {name: after[name] for name in before} == before
 
 
-def test_a_failure_leaves_the_others_alone_and_names_itself_and_its_log(capsys):
+def test_a_failed_run_does_not_stop_the_others_and_is_reported_with_its_log(capsys):
     assert run_all(comparison(does="fails")) == 1
     told = [line for line in capsys.readouterr().err.splitlines() if "Failed" in line]
     assert sorted(told) == [
@@ -123,12 +123,12 @@ def test_a_failure_leaves_the_others_alone_and_names_itself_and_its_log(capsys):
     assert counts == {"good": 1, "other": 2}
 
 
-def test_what_failed_before_its_first_checkpoint_may_be_told_otherwise():
+def test_a_run_that_failed_before_its_first_checkpoint_may_get_other_settings():
     assert run_all(comparison(does="fails")) == 1
     assert run_all(comparison(does="finishes")) == 0
 
 
-def test_what_has_a_checkpoint_goes_on_from_it():
+def test_a_run_with_a_checkpoint_is_resumed():
     run_all(comparison())
     run = OUT / "runs/good/Pendulum-v1/seed1"
     (run / "finished").unlink()
@@ -139,7 +139,7 @@ def test_what_has_a_checkpoint_goes_on_from_it():
     assert f"--ckpt_path={checkpoint}" in began[1]
 
 
-def test_a_run_with_other_settings_is_not_taken_for_the_old_one():
+def test_a_run_with_changed_settings_is_refused():
     run_all(comparison("settings: [--data.batch_size=7]"))
     before = logs()
     with pytest.raises(MaxEntError) as error:
@@ -171,7 +171,7 @@ def ctrl_c(request):
     ids=["in a terminal", "in the background, where it is ignored"],
     indirect=["ctrl_c"],
 )
-def test_a_signal_stops_every_run_and_says_how_to_go_on(ctrl_c, sent, capsys):
+def test_a_signal_stops_every_run_and_prints_the_command_to_continue(ctrl_c, sent, capsys):
     file = comparison(does="waits", seeds="[0, 1, 2, 3]")
     Path("wait").touch()
 

@@ -16,7 +16,7 @@ def make(**content):
     return make_comparison(GOOD | content, "the file")
 
 
-def test_what_is_left_out_has_one_meaning():
+def test_omitted_keys_of_a_comparison_have_defaults():
     comparison = make()
     assert comparison.variants == {"a": ["value_sac/pendulum"], "b": ["sac/pendulum"]}
     assert comparison.tasks == {"Pendulum-v1": []}  # the environment that all variants play
@@ -26,7 +26,7 @@ def test_what_is_left_out_has_one_meaning():
     assert make(seeds=3).seeds == [3]
 
 
-def test_a_pair_is_a_variant_on_a_task_and_need_not_be_there():
+def test_pairs_of_a_comparison_are_optional_and_name_a_variant_and_a_task():
     assert make(tasks=["Hopper-v5", "Walker2d-v5"], pairs={"b": {"Hopper-v5": "value_sac/hopper"}}).pairs == {
         "b": {"Hopper-v5": ["value_sac/hopper"]}
     }
@@ -34,7 +34,7 @@ def test_a_pair_is_a_variant_on_a_task_and_need_not_be_there():
     assert make(pairs=None).pairs == {}
 
 
-def test_a_list_of_tasks_is_one_of_environments():
+def test_a_list_of_tasks_holds_environment_ids():
     assert make(tasks=["Hopper-v5"]).tasks == {"Hopper-v5": ["--data.init_args.env_id=Hopper-v5"]}
 
 
@@ -54,13 +54,13 @@ def test_options_are_joined_with_their_values():
     assert joined_options(given) == ["--data.a=1", "--data.b=2", "name", "--model.c=[3, 4]", "--jobs", "2"]
 
 
-def test_the_comparison_of_the_page_is_one():
+def test_the_comparison_shown_in_the_documents_is_valid():
     page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text()
     (block,) = [text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "variants:" in text]
     assert len(make_comparison(yaml.safe_load(block), "the page").variants) == 2
 
 
-def test_a_name_is_one_folder():
+def test_a_name_becomes_a_single_folder():
     assert folder_of("lightning_maxent/RandomMDP-v0") == "lightning_maxent-RandomMDP-v0"
     assert "/" not in folder_of("../../up")
 

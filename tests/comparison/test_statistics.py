@@ -60,7 +60,7 @@ def test_interquartile_mean_is_twice_the_integral_of_the_quantile_function():
 
 @settings(deadline=None)
 @given(RUNS, st.randoms())
-def test_interquartile_mean_knows_no_order_and_lies_within_the_runs(scores, random):
+def test_interquartile_mean_is_order_independent_and_within_the_runs(scores, random):
     middle = interquartile_mean(scores)
     assert scores.min() - 1e-12 <= middle <= scores.max() + 1e-12
     shuffled = scores.tolist()
@@ -94,7 +94,7 @@ def test_the_median_over_tasks_is_of_their_means():
 
 @settings(deadline=None)
 @given(PAIRS)
-def test_what_one_variant_wins_the_other_loses(pairs):
+def test_comparing_variants_in_reverse_order_gives_the_complement(pairs):
     x, y = pairs
     assert probability_of_improvement([x], [x]) == pytest.approx(0.5)
     assert probability_of_improvement([x], [y]) + probability_of_improvement([y], [x]) == pytest.approx(1)
@@ -103,7 +103,7 @@ def test_what_one_variant_wins_the_other_loses(pairs):
 
 @settings(deadline=None)
 @given(PAIRS, st.integers(-100, 100))
-def test_the_luck_that_a_seed_brings_to_both_decides_nothing(pairs, luck):
+def test_an_offset_common_to_a_seed_changes_no_paired_statistic(pairs, luck):
     x, y = pairs
     starts = luck * np.arange(len(x)) ** 2
     assert probability_of_improvement([x + starts], [y + starts]) == probability_of_improvement([x], [y])
@@ -112,7 +112,7 @@ def test_the_luck_that_a_seed_brings_to_both_decides_nothing(pairs, luck):
 
 @settings(deadline=None)
 @given(PAIRS)
-def test_probability_of_improvement_sees_order_only(pairs):
+def test_probability_of_improvement_depends_on_order_only(pairs):
     x, y = pairs
     rising = [np.exp, lambda scores: scores**3, lambda scores: 0.001 * scores - 7]
     for function in rising:
@@ -132,7 +132,7 @@ def test_normalized_scores_are_zero_and_one_at_the_stated_pair():
     assert normalize(np.array([3.0, 3.0]), 3.0, 3.0).tolist() == [0.5, 0.5]
 
 
-def test_resampling_keeps_to_the_runs_of_its_task():
+def test_resampling_draws_from_the_runs_of_the_same_task():
     tasks = [np.array([1.0, 2.0]), np.array([10.0, 20.0, 30.0])]
     ((first, second),) = resampled([tasks], generator(), 1_000)
     assert first.shape == (1_000, 2)
@@ -150,7 +150,7 @@ def test_seeds_are_drawn_together_for_all_variants_of_a_task_and_anew_for_each_t
     assert not np.array_equal(x_one, x_two)
 
 
-def test_variants_with_different_numbers_of_seeds_are_no_pairs():
+def test_variants_with_different_numbers_of_seeds_are_refused_as_pairs():
     with pytest.raises(
         ValueError, match=r"must have the same number of runs on a task, but these are \[\[2\], \[3\]\]"
     ):
@@ -165,7 +165,7 @@ def correlated(correlation: float, runs: int, repetitions: int):
 
 
 @pytest.mark.parametrize("correlation", [0, 0.5, 0.999])
-def test_the_interval_of_a_difference_covers_alike_whatever_seeds_have_in_common(correlation):
+def test_coverage_of_the_interval_of_a_difference_does_not_depend_on_the_correlation_of_seeds(correlation):
     hits = 0
     for seed, (x, y) in enumerate(correlated(correlation, 10, 600)):
         low, high = interval(mean_difference, [x], [y], seed=seed, resamples=500)
@@ -173,7 +173,7 @@ def test_the_interval_of_a_difference_covers_alike_whatever_seeds_have_in_common
     assert hits / 600 == pytest.approx(0.90, abs=0.04)  # of a percentile interval of 10 runs; 3 deviations are 0.037
 
 
-def test_drawn_independently_an_interval_would_hold_the_luck_of_the_starts_and_tell_nothing():
+def test_resampling_variants_independently_would_give_too_wide_intervals():
     hits, widths, apart = 0, [], []
     for x, y in correlated(0.999, 10, 200):
         drawn = [resampled([[scores]], generator(which), 500)[0][0] for which, scores in enumerate((x, y))]
@@ -187,7 +187,7 @@ def test_drawn_independently_an_interval_would_hold_the_luck_of_the_starts_and_t
 
 
 @pytest.mark.parametrize("correlation", [0, 0.999])
-def test_the_chance_that_one_variant_is_better_is_right_on_average_whatever_seeds_have_in_common(correlation):
+def test_probability_of_improvement_is_unbiased_for_correlated_seeds(correlation):
     own = np.sqrt(1 - correlation)
     better = [
         probability_of_improvement([x + 1.5 * own], [y]) for x, y in correlated(correlation, 10, 2_000)
@@ -195,7 +195,7 @@ def test_the_chance_that_one_variant_is_better_is_right_on_average_whatever_seed
     assert np.mean(better) == pytest.approx(norm.cdf(1.5 / np.sqrt(2)), abs=0.01)
 
 
-def test_strata_matter_tasks_far_apart_do_not_widen_the_interval():
+def test_differences_between_tasks_do_not_widen_the_stratified_interval():
     tasks = [task + 1_000 * index for index, task in enumerate(generator().normal(size=(5, 4)))]
     low, high = interval(mean_over_tasks, tasks)
     pooled_low, pooled_high = interval(mean_over_tasks, [np.concatenate(tasks)])
@@ -204,13 +204,13 @@ def test_strata_matter_tasks_far_apart_do_not_widen_the_interval():
 
 
 @pytest.mark.parametrize("runs", [2, 3])
-def test_of_two_or_three_runs_the_interval_is_their_range(runs):
+def test_the_interval_of_two_or_three_runs_is_their_range(runs):
     scores = generator().normal(size=runs)
     for statistic in (mean_over_tasks, interquartile_mean_over_tasks):
         assert interval(statistic, [scores]) == pytest.approx([scores.min(), scores.max()])
 
 
-def test_of_one_run_there_is_no_interval():
+def test_a_single_run_has_no_interval():
     assert np.isnan(interval(mean_over_tasks, [np.array([1.0]), np.array([1.0, 2.0])])).all()
 
 
@@ -219,7 +219,7 @@ def test_an_interval_is_the_same_whenever_it_is_computed():
     assert interval(mean_over_tasks, tasks).tolist() == interval(mean_over_tasks, tasks).tolist()
 
 
-def test_intervals_of_many_curves_at_once_are_those_of_each():
+def test_intervals_of_many_curves_at_once_equal_those_of_single_curves():
     scores = generator().normal(size=(4, 5))
     together = interval(lambda tasks: tasks[0].mean(-1), [scores])
     assert together.shape == (2, 4)
@@ -254,10 +254,10 @@ def coverage(tasks: int, runs: int, repetitions: int) -> float:
         (20, 10, coverage_of_many_tasks(10)),
     ],
 )
-def test_the_interval_covers_what_its_docstring_says_and_not_what_it_is_called(tasks, runs, known):
+def test_coverage_of_the_interval_is_that_in_its_docstring(tasks, runs, known):
     assert coverage(tasks, runs, 800) == pytest.approx(known, abs=0.04)  # 3 deviations are 0.05 at a half, 0.03 at 0.9
 
 
 @pytest.mark.parametrize(("runs", "known"), [(2, 0.83), (3, 0.89), (5, 0.92), (10, 0.94), (10_000, 0.95)])
-def test_coverage_over_many_tasks_as_the_docstring_has_it(runs, known):
+def test_coverage_over_many_tasks_is_that_in_the_docstring(runs, known):
     assert round(coverage_of_many_tasks(runs), 2) == known

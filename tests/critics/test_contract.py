@@ -221,13 +221,13 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("build", [build_critic, partial(build_finite_critic)])
-def test_a_critic_without_a_mistake_is_built(build):
+def test_a_correct_critic_is_built(build):
     actions = FiniteActions((ACTION,)) if isinstance(build, partial) else ACTION
     assert isinstance(build(Right, OBS, actions), Right)
 
 
 @pytest.mark.parametrize("kind", MISTAKES)
-def test_a_mistake_ends_in_one_sentence_that_names_class_and_method_what_was_expected_and_what_came(kind):
+def test_a_broken_critic_is_refused_with_class_method_and_expected_and_actual_shape(kind):
     method, sentence = MISTAKES[kind]
     with pytest.raises(MaxEntError, match=f"^{kind.__name__}.{method} {re.escape(sentence)}"):
         build_critic(kind, OBS, ACTION)
@@ -236,7 +236,7 @@ def test_a_mistake_ends_in_one_sentence_that_names_class_and_method_what_was_exp
 
 
 @pytest.mark.parametrize("kind", [CutAction, CutValue])
-def test_a_critic_that_the_policy_cannot_climb_is_refused_unless_actions_are_finite(kind):
+def test_a_critic_without_action_gradient_is_refused_unless_actions_are_finite(kind):
     with pytest.raises(MaxEntError, match=rf"^{kind.__name__}.value.* must have a gradient in the action"):
         build_critic(kind, OBS, ACTION)
     assert isinstance(build_finite_critic(kind, OBS, FiniteActions((ACTION,))), kind)
@@ -252,7 +252,7 @@ def test_a_critic_that_the_policy_cannot_climb_is_refused_unless_actions_are_fin
         ),
     ],
 )
-def test_what_a_critic_raises_becomes_one_sentence_with_its_own_line(kind, sentence):
+def test_an_error_in_a_critic_is_reported_in_one_sentence_with_its_line(kind, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         build_critic(kind, OBS, ACTION)
 
@@ -262,7 +262,7 @@ class BrokenHeads(Right):
         raise IndexError("no such action")
 
 
-def test_what_every_action_raises_becomes_one_sentence_too():
+def test_an_error_in_every_action_is_reported_in_one_sentence():
     with pytest.raises(
         MaxEntError, match=r"^BrokenHeads, asked for every action .* IndexError: no such action \(.*line "
     ):
@@ -270,7 +270,7 @@ def test_what_every_action_raises_becomes_one_sentence_too():
 
 
 @pytest.mark.parametrize("kind", [Unassigned, Resting])
-def test_a_critic_without_anything_that_learns_is_refused_with_what_to_do(kind):
+def test_a_critic_without_parameters_is_refused_with_advice(kind):
     with pytest.raises(MaxEntError, match=rf"^{kind.__name__} has no trainable parameters: assign its layers to attri"):
         build_critic(kind, OBS, ACTION)
 
@@ -304,7 +304,7 @@ BUILT = {
 
 @pytest.mark.parametrize("build", BUILT.values(), ids=BUILT)
 @pytest.mark.parametrize("finite", [False, True])
-def test_looking_at_a_critic_leaves_random_state_weights_gradients_modes_and_statistics_as_they_were(build, finite):
+def test_checking_a_critic_changes_neither_random_state_nor_weights_gradients_modes_or_statistics(build, finite):
     torch.manual_seed(0)
     expected = build(OBS, ACTION)
     state = torch.get_rng_state()
@@ -316,6 +316,6 @@ def test_looking_at_a_critic_leaves_random_state_weights_gradients_modes_and_sta
     assert [each.training for each in critic.modules()] == [each.training for each in expected.modules()]
 
 
-def test_a_critic_is_looked_at_with_gradients_though_it_is_built_without():
+def test_a_critic_built_under_no_grad_is_checked_with_gradients():
     with torch.no_grad():
         assert isinstance(build_critic(Right, OBS, ACTION), Right)

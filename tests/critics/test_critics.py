@@ -52,7 +52,7 @@ def pair(critic):
     return torch.randn(BATCH, OBS), torch.rand(BATCH, ACTION) * 2 - 1
 
 
-def test_shapes_are_those_of_the_contract(critic, pair):
+def test_predictions_values_and_losses_have_the_shapes_of_the_contract(critic, pair):
     prediction = critic(*pair)
     members = len(prediction)
     assert prediction.shape[:2] == (members, BATCH)
@@ -191,7 +191,7 @@ def test_every_critic_serves_actions_of_one_factor(build):
     assert critic.every_action(torch.randn(BATCH, OBS), torch.eye(5)).shape[1:3] == (BATCH, 5)
 
 
-def test_a_critic_of_pairs_gives_no_sum_over_factors_and_is_refused_with_what_to_use_instead():
+def test_a_pairwise_critic_is_refused_for_several_action_factors_with_advice():
     with pytest.raises(
         MaxEntError,
         match=r"^The Q of TwinCritic is not a sum over the 2 factors .*TwinHeadsCritic.*max_joint_actions",
@@ -214,13 +214,13 @@ class Flat(TwinHeadsCritic):
 
 
 @pytest.mark.parametrize("kind", [Wrong, Flat])
-def test_a_critic_whose_two_methods_disagree_is_refused_and_both_are_named(kind):
+def test_a_critic_whose_forward_and_every_action_disagree_is_refused(kind):
     sentence = rf"^{kind.__name__}\.every_action .*{kind.__name__}\.forward.*\[member, batch, action\]"
     with pytest.raises(MaxEntError, match=sentence):
         build_finite_critic(partial(kind, network=partial(MLP, hidden_dims=(16,))), OBS, FiniteActions((3,)))
 
 
-def test_looking_at_a_critic_changes_no_statistics_of_it():
+def test_checking_a_critic_changes_none_of_its_statistics():
     class Normalized(TwinHeadsCritic):
         def __init__(self, obs_dim, action_dim):
             super().__init__(obs_dim, action_dim)
@@ -240,7 +240,7 @@ def test_looking_at_a_critic_changes_no_statistics_of_it():
 # ---- the twin ----------------------------------------------------------------------------------------------------------
 
 
-def test_twin_believes_the_smaller_member_for_value_and_target():
+def test_value_and_target_of_a_twin_critic_are_the_minimum():
     twin = TwinCritic(1, 1, network=partial(MLP, hidden_dims=()))
     prediction = torch.tensor([[1.0, 5.0], [2.0, -3.0]])
     assert_close(twin.value(prediction), torch.tensor([1.0, -3.0]), rtol=0, atol=0)
@@ -255,13 +255,13 @@ def test_twin_loss_is_each_member_s_squared_error_and_zero_at_the_target():
 
 
 @pytest.mark.parametrize("critic", [TwinCritic, TwinHeadsCritic])
-def test_twins_take_another_error(critic):
+def test_a_twin_critic_takes_another_error_function(critic):
     twin = critic(1, 1, network=partial(MLP, hidden_dims=()), error=huber_error)
     prediction, target = torch.tensor([[1.0, 5.0], [2.0, -3.0]]), ReturnDistribution.certain(torch.tensor([1.5, -1.0]))
     assert_close(twin.loss(prediction, target), torch.tensor([[0.25, 11.0], [0.25, 3.0]]), rtol=0, atol=0)
 
 
-def test_twins_share_no_weight():
+def test_members_of_a_twin_critic_share_no_weight():
     torch.manual_seed(0)
     twin = TwinCritic(OBS, ACTION, network=partial(MLP, hidden_dims=(8,)))
     prediction = twin(torch.randn(4, OBS), torch.randn(4, ACTION))

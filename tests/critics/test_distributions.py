@@ -29,7 +29,7 @@ SMALL = partial(MLP, hidden_dims=())
 # ---- returns -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_certain_return_is_one_atom_of_probability_one_and_its_mean_is_itself():
+def test_a_deterministic_return_is_one_atom_of_probability_one_with_itself_as_mean():
     value = torch.randn(2, 5)
     returns = ReturnDistribution.certain(value)
     assert_close(returns.atoms, value.unsqueeze(-1), rtol=0, atol=0)
@@ -53,7 +53,7 @@ def test_the_mean_weighs_atoms_by_their_probabilities():
 # ---- the ensemble --------------------------------------------------------------------------------------------------------
 
 
-def test_every_subset_of_an_ensemble_is_drawn_equally_often_and_its_minimum_is_believed():
+def test_the_target_of_an_ensemble_is_the_minimum_of_a_uniformly_drawn_subset():
     critic = EnsembleCritic(1, 1, members=5, subset=2, network=SMALL)
     prediction = 2.0 ** torch.arange(5).unsqueeze(-1) * tensor([[1.0, -1.0]])  # the first rises, the second falls
     pairs = list(itertools.combinations(range(5), 2))
@@ -68,14 +68,14 @@ def test_every_subset_of_an_ensemble_is_drawn_equally_often_and_its_minimum_is_b
 
 
 @pytest.mark.parametrize("subset", [1, 3])
-def test_a_subset_of_one_believes_any_member_and_one_of_all_the_smallest(subset):
+def test_an_ensemble_target_of_one_member_is_any_member_and_of_all_the_minimum(subset):
     critic = EnsembleCritic(1, 1, members=3, subset=subset, network=SMALL)
     prediction = tensor([[3.0], [1.0], [2.0]])
     believed = {float(critic.target(prediction).atoms) for _ in range(50)}
     assert believed == ({1.0, 2.0, 3.0} if subset == 1 else {1.0})
 
 
-def test_the_policy_climbs_the_mean_of_an_ensemble_and_each_member_learns_by_its_squared_error():
+def test_the_value_of_an_ensemble_is_its_mean_and_its_loss_the_squared_error_of_each_member():
     critic = EnsembleCritic(1, 1, members=3, subset=2, network=SMALL)
     prediction = tensor([[3.0, 0.0], [1.0, 5.0], [2.0, 4.0]])
     assert_close(critic.value(prediction), tensor([2.0, 3.0]))
@@ -84,7 +84,7 @@ def test_the_policy_climbs_the_mean_of_an_ensemble_and_each_member_learns_by_its
 
 
 @pytest.mark.parametrize("subset", [0, 4, -1])
-def test_a_subset_that_cannot_be_drawn_is_refused(subset):
+def test_a_subset_larger_than_the_ensemble_or_empty_is_refused(subset):
     with pytest.raises(
         MaxEntError, match=rf"^subset must lie between 1 and the number of members 3, but is {subset}\.$"
     ):
@@ -132,7 +132,7 @@ def test_averaging_takes_the_mean_over_members_of_each_quantile():
     assert_close(target.probs, torch.full((2, 3), 1 / 3))
 
 
-def test_the_policy_climbs_the_mean_of_all_quantiles_untruncated():
+def test_the_value_of_a_quantile_critic_is_the_mean_of_all_quantiles():
     critic = QuantileCritic(1, 1, members=2, quantiles=3, network=SMALL)
     assert_close(critic.value(QUANTILES), tensor([28 / 6, 9 / 6]))
 
@@ -171,19 +171,19 @@ PROBS = tensor([[[0.5, 0.2, 0.3], [0.0, 0.1, 0.9]], [[0.1, 0.8, 0.1], [0.1, 0.1,
 LOGITS = (PROBS + 1e-30).log() + tensor([[[2.0], [-1.0]], [[0.5], [3.0]]])  # logits may all be shifted
 
 
-def test_the_histogram_with_the_smaller_mean_is_believed_whole_sample_by_sample():
+def test_the_target_of_a_categorical_critic_is_the_whole_histogram_with_the_smaller_mean():
     target = categorical().target(LOGITS)
     assert_close(target.atoms, tensor([[-1.0, 0.0, 1.0]] * 2), rtol=0, atol=0)
     assert_close(target.probs, torch.stack((PROBS[0, 0], PROBS[1, 1])))
 
 
-def test_the_policy_climbs_the_smaller_of_the_means():
+def test_the_value_of_a_categorical_critic_is_the_smaller_mean():
     critic = categorical()
     assert_close(critic.value(LOGITS), tensor([-0.2, 0.7]))
     assert_close(critic.value(LOGITS), critic.target(LOGITS).mean())
 
 
-def test_centres_lie_evenly_from_low_to_high_and_a_configuration_rather_than_a_checkpoint_says_where():
+def test_centers_are_even_from_low_to_high_and_come_from_the_configuration_not_the_checkpoint():
     critic = categorical(low=-3.0, high=5.0, bins=5)
     assert_close(critic.centers, tensor([-3.0, -1.0, 1.0, 3.0, 5.0]))
     assert "centers" not in critic.state_dict()
@@ -199,7 +199,7 @@ def test_a_histogram_without_a_range_or_without_bins_is_refused(wrong):
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0])
-def test_a_gaussian_that_does_not_smear_is_refused_with_what_does(sigma):
+def test_a_gaussian_histogram_with_a_nonpositive_sigma_is_refused_with_advice(sigma):
     with pytest.raises(MaxEntError, match=f"^sigma must be positive, but is {sigma}; to have no sigma, use TwoHotHis"):
         GaussianHistogram(sigma)
 
@@ -221,7 +221,7 @@ HISTOGRAMS = {
 
 
 @pytest.mark.parametrize("kind", HISTOGRAMS)
-def test_what_is_learned_of_a_return_is_its_histogram(kind):
+def test_the_loss_of_a_categorical_critic_is_the_cross_entropy_to_the_histogram_of_the_return(kind):
     critic = categorical(histogram=kind)
     histogram = HISTOGRAMS[kind]
     assert_close(critic.histogram(RETURNS, critic.centers), histogram)
@@ -229,14 +229,14 @@ def test_what_is_learned_of_a_return_is_its_histogram(kind):
     assert_close(critic.loss(LOGITS, RETURNS), expected)
 
 
-def test_a_gaussian_histogram_is_as_wide_as_asked():
+def test_a_gaussian_histogram_has_the_width_sigma():
     centers = torch.linspace(-1, 1, 21)
     histogram = GaussianHistogram(sigma=2.0)(ReturnDistribution.certain(tensor([0.0])), centers)
     assert float((histogram * centers.square()).sum().sqrt()) == pytest.approx(0.2, rel=0.03)
 
 
 @pytest.mark.parametrize("kind", HISTOGRAMS)
-def test_the_histogram_that_is_learned_is_the_one_that_is_given(kind):
+def test_a_categorical_critic_learns_the_histogram_of_the_target(kind):
     torch.manual_seed(0)
     critic = categorical(low=-2.0, high=2.0, bins=5, histogram=kind)
     optimizer = torch.optim.Adam(critic.parameters(), lr=0.1)

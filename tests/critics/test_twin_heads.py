@@ -36,19 +36,19 @@ def combinations(*counts):
 # ---- a table -----------------------------------------------------------------------------------------------------------
 
 
-def test_without_hidden_layers_and_on_one_hot_observations_it_is_a_table():
+def test_a_twin_heads_critic_without_hidden_layers_is_a_table_on_one_hot_observations():
     every = table(FIRST, SECOND).every_action(torch.eye(2), torch.eye(3))
     assert_close(every, tensor([FIRST, SECOND]), rtol=0, atol=0)
 
 
-def test_a_table_gives_the_number_of_the_pair_that_is_asked_for():
+def test_a_tabular_critic_returns_the_entry_of_the_given_pair():
     critic = table(FIRST, SECOND)
     for state, action in itertools.product(range(2), range(3)):
         prediction = critic(torch.eye(2)[[state]], torch.eye(3)[[action]])
         assert_close(prediction, tensor([[FIRST[state][action]], [SECOND[state][action]]]), rtol=0, atol=0)
 
 
-def test_a_pair_of_a_table_moves_its_own_entry_and_no_other():
+def test_training_a_tabular_critic_moves_only_the_entry_of_the_pair():
     critic = table(FIRST, SECOND)
     critic(torch.eye(2)[[1]], torch.eye(3)[[2]]).sum().backward()
     expected = torch.zeros(2, 2, 3)
@@ -59,7 +59,7 @@ def test_a_pair_of_a_table_moves_its_own_entry_and_no_other():
 # ---- the mean and the minimum of both networks -------------------------------------------------------------------------
 
 
-def test_the_smaller_member_is_believed_action_by_action():
+def test_the_target_of_twin_heads_is_the_minimum_for_each_action():
     critic = table(FIRST, SECOND)
     prediction = critic.every_action(torch.eye(2), torch.eye(3)).flatten(1, 2)
     smaller = tensor([1.0, -3.0, 0.0, -2.5, 4.0, 6.0])
@@ -67,7 +67,7 @@ def test_the_smaller_member_is_believed_action_by_action():
     assert_close(critic.target(prediction).atoms, smaller.unsqueeze(-1), rtol=0, atol=0)
 
 
-def test_caution_leads_from_the_mean_of_the_two_to_the_smaller():
+def test_pessimism_interpolates_between_the_mean_and_the_minimum():
     prediction = tensor([[1.0, 5.0], [2.0, -3.0]])
     for pessimism, believed in ((0.0, [1.5, 1.0]), (0.25, [1.375, 0.0]), (1.0, [1.0, -3.0])):
         critic = TwinHeadsCritic(OBS, 2, network=partial(MLP, hidden_dims=()), pessimism=pessimism)
@@ -76,12 +76,12 @@ def test_caution_leads_from_the_mean_of_the_two_to_the_smaller():
 
 
 @pytest.mark.parametrize("pessimism", [-0.1, 1.1, float("nan")])
-def test_a_caution_that_is_no_share_is_refused(pessimism):
+def test_a_pessimism_outside_zero_to_one_is_refused(pessimism):
     with pytest.raises(MaxEntError, match=r"^pessimism must lie between 0, the mean, and 1, the minimum, but is"):
         TwinHeadsCritic(OBS, 2, pessimism=pessimism)
 
 
-def test_the_underestimate_of_ten_factors_is_that_which_the_docstring_says():
+def test_the_underestimate_of_ten_factors_equals_the_number_in_the_docstring():
     """Errors of a deviation of 1 in the sum, three choices each, a uniform policy."""
     torch.manual_seed(0)
     factors, states = 10, 4000
@@ -116,7 +116,7 @@ def test_members_share_no_weight():
 
 
 @pytest.mark.parametrize("hidden_dims", [(), (8,), (16, 16)])
-def test_one_pass_gives_the_same_as_asking_for_every_pair(hidden_dims):
+def test_every_action_equals_forward_on_every_pair(hidden_dims):
     critic, obs = TwinHeadsCritic(OBS, 4, network=partial(MLP, hidden_dims=hidden_dims)), torch.randn(BATCH, OBS)
     for actions in (torch.eye(4), torch.eye(4)[[2, 0, 3]], torch.eye(4)[[1]]):
         every = critic.every_action(obs, actions)
@@ -128,7 +128,7 @@ def test_one_pass_gives_the_same_as_asking_for_every_pair(hidden_dims):
 
 
 @pytest.mark.parametrize("counts", [(2, 3), (1, 2, 4)])
-def test_q_of_a_combination_is_the_sum_of_its_choices(counts):
+def test_q_of_a_combination_is_the_sum_over_its_factors(counts):
     critic, obs = TwinHeadsCritic(OBS, sum(counts), network=partial(MLP, hidden_dims=(16,))), torch.randn(BATCH, OBS)
     heads = critic.every_action(obs, torch.eye(sum(counts)))
     starts = [sum(counts[:factor]) for factor in range(len(counts))]

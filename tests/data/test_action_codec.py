@@ -19,7 +19,7 @@ from lightning_maxent.data.spaces import make_vector_env
 @pytest.mark.parametrize(
     ("low", "high", "dtype"), [(-128, 127, np.int8), (0, 3, np.int64), (-3e38, 3e38, np.float32), (2, 5, np.float64)]
 )
-def test_bounds_are_reached_and_the_middle_is_the_middle_for_every_type_of_box(low, high, dtype):
+def test_actions_map_minus_one_zero_and_one_to_the_bounds_and_the_middle_of_a_box(low, high, dtype):
     box = spaces.Box(low, high, (1,), dtype)
     codec = BoxCodec(box)
     played = [codec.to_env(torch.tensor([[action]])) for action in (-1.0, -0.999, 0.0, 0.999, 1.0)]
@@ -68,7 +68,7 @@ def test_every_dimension_of_an_integer_box_has_its_own_range():
     ("low", "high", "dtype"),
     [(I64.min, I64.max, np.int64), (0, U64.max, np.uint64), (I64.max - 2, I64.max, np.int64), (0, I64.max, np.int64)],
 )
-def test_the_largest_integers_are_reached_and_none_lies_beyond(low, high, dtype):
+def test_actions_reach_the_largest_integers_and_stay_within_the_bounds(low, high, dtype):
     box = spaces.Box(np.array([low], dtype), np.array([high], dtype), dtype=dtype)
     played = BoxCodec(box).to_env(torch.tensor([[-1.5], [-1.0], [0.0], [1.0 - 2**-24], [1.0], [1.5]]))
     assert all(box.contains(each) for each in played)
@@ -101,7 +101,7 @@ def elements(space):
 
 @pytest.mark.parametrize("space", FINITE, ids=str)
 @pytest.mark.parametrize("max_joint", [1, 1000])
-def test_one_hot_vectors_name_every_action_of_a_finite_space_once(space, max_joint):
+def test_one_hot_vectors_map_one_to_one_to_finite_actions(space, max_joint):
     codec = FiniteCodec(space, max_joint)
     eyes = [torch.eye(count) for count in codec.actions.counts]
     vectors = torch.stack([torch.cat(rows) for rows in itertools.product(*eyes)])
@@ -124,7 +124,7 @@ def test_one_hot_vectors_name_every_action_of_a_finite_space_once(space, max_joi
         (spaces.MultiDiscrete([10] * 30), 1000, (10,) * 30),
     ],
 )
-def test_combinations_are_counted_up_to_the_limit_and_stay_factors_beyond(space, max_joint, counts):
+def test_multidiscrete_actions_are_joint_up_to_the_limit_and_factors_beyond(space, max_joint, counts):
     assert FiniteCodec(space, max_joint).actions.counts == counts
 
 
@@ -160,7 +160,7 @@ INFINITE = [
 
 
 @pytest.mark.parametrize(("low", "high", "to_low", "to_high"), INFINITE)
-def test_what_the_refusal_of_infinite_bounds_advises_works(low, high, to_low, to_high):
+def test_the_advice_for_infinite_bounds_works(low, high, to_low, to_high):
     kwargs = {"env_kwargs": {"low": low, "high": high}, "batch_size": 4, "learning_starts": 4}
     with pytest.raises(MaxEntError, match=r"have infinite bounds .*action_bounds \"\[.*\]\"") as raised:
         _ = ReplayDataModule("worlds/Unbounded-v0", **kwargs).actions

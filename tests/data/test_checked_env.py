@@ -40,7 +40,7 @@ def same(left: list[Transition], right: list[Transition]) -> bool:
 
 
 @pytest.mark.parametrize("kind", probe_envs.INFOS)
-def test_infos_of_any_kind_change_nothing_of_what_is_met(kind):
+def test_infos_of_any_kind_do_not_change_the_transitions(kind):
     assert same(met(lambda length: probe_envs.Talkative(kind, length)), met(probe_envs.Line))
 
 
@@ -68,7 +68,7 @@ def test_infos_of_any_kind_change_nothing_of_what_is_met(kind):
         ("exits", None, r"raised SystemExit: the window was closed \("),
     ],
 )  # fmt: skip
-def test_a_wrong_answer_is_told_with_what_it_is_its_copy_its_step_and_the_line_that_gave_it(how, value, sentence):
+def test_an_invalid_step_result_is_reported_with_copy_step_and_line(how, value, sentence):
     runs = runner("Mistaken", 2, how="obs", value=np.zeros(2, np.float32))
     runs.envs.envs[1].unwrapped.how, runs.envs.envs[1].unwrapped.value = how, value
     play(runs, 2)
@@ -88,20 +88,20 @@ def test_a_wrong_answer_is_told_with_what_it_is_its_copy_its_step_and_the_line_t
         ("Seedless", {}, r"unexpected keyword argument 'seed': reset must take seed and options.*see Seedless\.reset"),
     ],
 )  # fmt: skip
-def test_a_wrong_reset_is_told_with_the_line_that_gave_it(world, kwargs, sentence):
+def test_an_invalid_reset_result_is_reported_with_its_line(world, kwargs, sentence):
     where = "" if sentence.endswith("$") else rf" \({FILE}\)"
     with pytest.raises(MaxEntError, match=rf"^{world} at environment step 100: copy 0, in reset, .*{sentence}{where}"):
         runner(world, **kwargs)
 
 
 @pytest.mark.filterwarnings("ignore:.*Core environment is written in old step API")
-def test_a_step_of_four_values_is_told_where_gymnasium_itself_fails_over_it():
+def test_a_step_of_four_values_is_reported_although_gymnasium_fails_first():
     with pytest.raises(MaxEntError, match=rf"got 4\): step must return .*; see OldStep\.step \({FILE}\)\.$"):
         play(runner("OldStep"), 1)
 
 
 @pytest.mark.filterwarnings("ignore:.*The obs returned")
-def test_the_part_of_an_observation_that_is_wrong_is_named():
+def test_an_invalid_part_of_a_nested_observation_is_reported_by_name():
     part = r"gave an array of shape \(2, 3\) and dtype float32 as observation\['camera'\], but its space is Box\(.*\(2, 2\)"
     with pytest.raises(MaxEntError, match=part):
         play(runner("Parts"), 1)
@@ -109,13 +109,13 @@ def test_the_part_of_an_observation_that_is_wrong_is_named():
 
 @pytest.mark.parametrize("reward", [np.float32(2), np.array(2.0), 2, True, np.int64(2), torch.tensor(2.0)])
 @pytest.mark.filterwarnings("ignore:.*The reward returned")
-def test_whatever_is_one_number_is_a_reward(reward):
+def test_any_single_number_is_a_valid_reward(reward):
     runs = runner("Mistaken", how="reward", value=reward)
     assert play(runs, 3)[-1][0].reward.item() == float(reward)
 
 
 @pytest.mark.parametrize("raised", [OSError, SystemExit])
-def test_what_an_environment_raises_when_it_is_closed_is_told_with_its_line_and_its_id(raised):
+def test_an_error_in_close_is_reported_with_line_and_env_id(raised):
     class Stuck(probe_envs.Line):
         def close(self):
             raise raised("the arm is stuck")
@@ -145,7 +145,7 @@ def test_what_an_environment_raises_when_it_is_closed_is_told_with_its_line_and_
         (spaces.Dict(a=spaces.Box(-1, 1, (2,))), {"a": np.zeros(2), "more": 1}, [{"a": np.zeros((1, 2))}, {"b": np.zeros(2)}]),
     ],
 )  # fmt: skip
-def test_an_observation_has_the_shape_of_its_space_and_finite_ones_lie_within_it(space, right, wrong):
+def test_an_observation_outside_its_space_is_refused(space, right, wrong):
     class Shows(probe_envs.WithSpaces):
         def reset(self, *, seed=None, options=None):
             return self.shown, {}
@@ -165,7 +165,7 @@ class Slides(gym.ObservationWrapper):
         return observation[:1]
 
 
-def test_a_wrapper_of_the_users_own_is_named_rather_than_what_it_wraps():
+def test_an_error_in_a_wrapper_is_reported_with_the_wrapper():
     env = CheckedEnv(Slides(probe_envs.Line()))
     with pytest.raises(MaxEntError, match=r"as observation, .*see Slides\.observation \(.*test_checked_env\.py, line"):
         env.reset(seed=0)
@@ -186,5 +186,5 @@ class InOneArray(probe_envs.Line):
         return answer
 
 
-def test_a_world_that_reuses_its_array_and_changes_its_action_gives_what_another_does():
+def test_an_environment_that_reuses_its_arrays_gives_the_same_transitions():
     assert same(met(InOneArray), met(probe_envs.Line))

@@ -31,7 +31,7 @@ def started(**kwargs) -> ReplayDataModule:
     return stub_trainer.started("worlds/OnlyOne-v0", Still, **(defaults | kwargs))
 
 
-def test_where_only_one_may_be_open_the_failure_names_a_way_out_that_works():
+def test_an_environment_that_allows_one_copy_is_refused_with_advice_that_works():
     data = started()
     rounds(data, 10)
     with pytest.raises(
@@ -49,7 +49,7 @@ def test_where_only_one_may_be_open_the_failure_names_a_way_out_that_works():
     assert probe_envs.OnlyOne.open == 0
 
 
-def test_of_training_copies_that_cannot_all_be_open_none_stays_open():
+def test_no_environment_copy_stays_open_if_one_cannot_be_made():
     data = started(env_kwargs={"limit": 3}, num_envs=5, steps_per_round=5)
     with pytest.raises(MaxEntError, match=r"the port is taken .*lower --data.num_envs\.$"):
         rounds(data, 1)
@@ -57,7 +57,7 @@ def test_of_training_copies_that_cannot_all_be_open_none_stays_open():
 
 
 @pytest.mark.parametrize(("eval_envs", "opened"), [(None, 3), (2, 2), (7, 3), (0, 0)])
-def test_evaluation_opens_as_many_copies_as_it_is_told_and_no_more_than_episodes(eval_envs, opened):
+def test_evaluation_opens_eval_envs_copies_but_at_most_one_per_episode(eval_envs, opened):
     data = started(env_kwargs={"limit": 99}, eval_envs=eval_envs, num_envs=2, steps_per_round=2)
     rounds(data, 5)
     assert probe_envs.OnlyOne.open == 2
@@ -95,7 +95,7 @@ def test_evaluation_plays_the_same_episodes_wherever_it_plays():
     assert played(0) == played(1)
 
 
-def test_returns_under_way_are_forgotten_by_the_rewards_scale_where_evaluation_cuts_them():
+def test_reward_scaling_drops_returns_of_episodes_that_evaluation_cuts_off():
     data = started(eval_envs=0, reward_scaling=ReturnScaledRewards)
     rounds(data, 8)
     assert data.reward_scaling._returns[0] != 0

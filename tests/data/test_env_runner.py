@@ -21,7 +21,7 @@ def zeros(num_envs: int = 1) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("ends", ["terminated", "truncated"])
-def test_the_final_observation_is_stored_and_not_the_first_of_the_next_episode(ends):
+def test_the_last_observation_of_an_episode_is_stored_as_next_observation(ends):
     runs = runner(2, length=3, ends=ends)
     transitions = [runs.step(zeros(2)) for _ in range(4)]
     last, done = transitions[2]
@@ -32,7 +32,7 @@ def test_the_final_observation_is_stored_and_not_the_first_of_the_next_episode(e
     assert first.obs.tolist() == [[0.0, 1.0], [0.0, 1.0]]  # step 0 of episode 1
 
 
-def test_every_transition_goes_on_where_the_one_before_it_ended_unless_an_episode_did():
+def test_consecutive_transitions_are_connected_within_an_episode():
     runs = runner(length=3)
     steps = [runs.step(zeros()) for _ in range(10)]
     for (before, done), (after, _) in itertools.pairwise(steps):
@@ -70,7 +70,7 @@ def test_returns_and_lengths_of_training_episodes_are_their_sums():
 
 
 @pytest.mark.parametrize(("poison", "what"), [("poison_reward", "reward"), ("poison_obs", "observation")])
-def test_what_is_not_finite_is_named_with_environment_and_step(poison, what):
+def test_non_finite_observations_and_rewards_are_reported_with_environment_and_step(poison, what):
     makers = [env_maker("probe/Counting-v0", {}), env_maker("probe/Counting-v0", {poison: 3})]
     envs = gym.vector.SyncVectorEnv(makers, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
     runs = EnvRunner(envs, BoxCodec(envs.single_action_space), seed=0, name="probe", env_steps=100)
@@ -81,7 +81,7 @@ def test_what_is_not_finite_is_named_with_environment_and_step(poison, what):
 
 
 @pytest.mark.parametrize("ends", ["terminated", "truncated"])
-def test_evaluation_episodes_are_whole_and_shared_out_evenly(ends):
+def test_evaluation_episodes_are_complete_and_evenly_distributed(ends):
     def act(obs: torch.Tensor, deterministic: bool) -> torch.Tensor:
         return zeros(len(obs))
 

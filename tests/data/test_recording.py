@@ -15,7 +15,7 @@ def met(data) -> Transition:
 
 @pytest.mark.parametrize("ends", ["truncated", "terminated"])
 @pytest.mark.parametrize("envs", [1, 2])
-def test_a_recording_tells_what_the_environments_told(envs, ends):
+def test_a_recording_gives_the_recorded_transitions(envs, ends):
     data = started(num_envs=envs, steps_per_round=4, env_kwargs={"ends": ends})
     ended = []
     step = data._step
@@ -36,7 +36,7 @@ def test_a_recording_tells_what_the_environments_told(envs, ends):
     assert any(done.any() for done in dones)
 
 
-def test_a_recording_is_gone_on_with_from_the_clock():
+def test_a_recording_resumes_at_the_clock():
     data = started()
     rounds(data, 12)
     recording = Recording(met(data), 1, 5)

@@ -58,12 +58,12 @@ def test_a_sampler_plugs_in_and_without_replacement_every_transition_is_drawn_on
     assert len(drawn.unique()) < 50
 
 
-def test_a_pass_that_ends_within_a_round_goes_on_with_the_next_one():
+def test_a_pass_of_the_sampler_that_ends_within_a_round_is_followed_by_the_next():
     data = started(batch_size=5, sampler=SamplerWithoutReplacement, updates_per_round=3)
     assert {len(each.batch.reward) * 5 for each in rounds(data, 40)} == {0, 15}
 
 
-def test_a_run_goes_on_within_the_pass_of_its_sampler():
+def test_a_resumed_run_continues_the_pass_of_its_sampler():
     data, resumed = (
         numbered(sampler=SamplerWithoutReplacement),
         started(batch_size=4, sampler=SamplerWithoutReplacement),
@@ -82,7 +82,7 @@ class ByPriority(PrioritizedSampler):
         pass
 
 
-def test_a_sampler_by_priorities_is_refused_since_nobody_gives_them():
+def test_a_prioritized_sampler_is_refused():
     with pytest.raises(
         MaxEntError, match=r"^The sampler ByPriority needs priorities, which no algorithm here computes"
     ):
@@ -176,9 +176,7 @@ def everything_met(data: ReplayDataModule) -> dict[str, list[torch.Tensor]]:
 @pytest.mark.parametrize("capacity", [300, 200, 151, 149, 100, 7])
 @pytest.mark.parametrize("envs", [1, 4])
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_a_run_that_goes_on_with_another_capacity_keeps_the_newest_in_order_of_time_and_nothing_else(
-    capacity, envs, on_disk, tmp_path
-):
+def test_resuming_with_another_capacity_keeps_the_newest_transitions_in_order(capacity, envs, on_disk, tmp_path):
     storage = partial(LazyMemmapStorage, scratch_dir=tmp_path) if on_disk else LazyTensorStorage
     data = started(capacity=150, num_envs=envs, steps_per_round=envs, storage=storage)
     met = everything_met(data)
@@ -212,7 +210,7 @@ def test_a_smaller_capacity_says_what_is_kept(caplog):
 
 
 @pytest.mark.parametrize("met", [10, 16, 40])
-def test_with_its_own_capacity_every_row_lies_where_it_lay_so_that_the_same_indices_draw_the_same(met):
+def test_resuming_with_the_same_capacity_keeps_every_row_at_its_index(met):
     data = started(capacity=16)
     rounds(data, met)
     restored = started(capacity=16)
@@ -267,13 +265,13 @@ def test_a_buffer_for_which_there_is_no_room_is_refused_at_once_and_the_capacity
         started(capacity=3_449, storage=storage)
 
 
-def test_where_not_even_a_batch_fits_the_advice_is_to_make_room(monkeypatch):
+def test_a_storage_too_small_for_a_batch_is_refused_with_advice_to_free_space(monkeypatch):
     room(monkeypatch, memory=100)
     with pytest.raises(MaxEntError, match=r"memory has 100 bytes left: make room there\.$"):
         started()
 
 
-def test_only_what_a_run_will_meet_must_fit_since_memory_is_taken_as_rows_come(monkeypatch):
+def test_a_buffer_needs_memory_only_for_the_steps_of_the_run(monkeypatch):
     room(monkeypatch, memory=58_000)
     data = ReplayDataModule("probe/Counting-v0", capacity=10_000, batch_size=4, learning_starts=8)
     StubTrainer(data).max_steps = 2_000
@@ -284,13 +282,13 @@ def test_only_what_a_run_will_meet_must_fit_since_memory_is_taken_as_rows_come(m
         data.setup("fit")
 
 
-def test_where_the_system_cannot_tell_what_is_left_nothing_is_said(monkeypatch):
+def test_a_buffer_is_accepted_where_free_space_is_unknown(monkeypatch):
     room(monkeypatch, memory=None, disk=None, shared=None)
     for storage in (LazyTensorStorage, LazyMemmapStorage, partial(LazyMemmapStorage, scratch_dir="there")):
         ReplayDataModule("probe/Counting-v0", capacity=10**9, storage=storage).setup("fit")
 
 
-def test_files_of_the_run_so_far_count_as_room_for_those_that_take_their_place(monkeypatch, tmp_path):
+def test_old_buffer_files_count_as_free_space_for_their_replacement(monkeypatch, tmp_path):
     (tmp_path / "obs.memmap").write_bytes(b"1" * 16_384)
     room(monkeypatch, disk=0)
     started(capacity=16_384 // ROW, storage=partial(LazyMemmapStorage, scratch_dir=tmp_path))
@@ -298,7 +296,7 @@ def test_files_of_the_run_so_far_count_as_room_for_those_that_take_their_place(m
         started(capacity=16_384 // ROW + 1, storage=partial(LazyMemmapStorage, scratch_dir=tmp_path))
 
 
-def test_training_does_not_go_on_in_a_world_with_other_arguments():
+def test_training_does_not_resume_with_other_env_kwargs():
     data = started(env_kwargs={"length": 7})
     rounds(data, 1)
     state = data.state_dict()
@@ -310,7 +308,7 @@ def test_training_does_not_go_on_in_a_world_with_other_arguments():
     started(env_kwargs={"length": 7}).load_state_dict(state)
 
 
-def test_training_does_not_go_on_from_a_checkpoint_without_a_buffer():
+def test_training_does_not_resume_without_the_saved_buffer():
     data = started()
     state = data.state_dict() | {"env_steps": 10}
     assert "replay" not in state
@@ -318,14 +316,14 @@ def test_training_does_not_go_on_from_a_checkpoint_without_a_buffer():
         data.load_state_dict(state)
 
 
-def test_training_does_not_go_on_where_lightning_found_no_state_for_this_class():
+def test_training_does_not_resume_without_the_state_of_the_data_module():
     data = started()
     data.trainer.global_step = 10
     with pytest.raises(MaxEntError, match=r"is at 10 environment steps, but holds no state of ReplayDataModule"):
         rounds(data, 1)
 
 
-def test_a_round_cut_short_by_an_error_leaves_buffer_and_clock_at_the_same_moment():
+def test_an_error_within_a_round_leaves_buffer_and_clock_consistent():
     data = started(steps_per_round=4, env_kwargs={"poison_reward": 11})
     rounds(data, 2)
     with pytest.raises(MaxEntError, match=r"gave nan as reward"):
@@ -373,7 +371,7 @@ def test_validate_plays_the_episodes_of_the_runs_evaluation_and_test_plays_none_
     assert starts(again, "test_dataloader") == [mode, sampled]
 
 
-def test_what_a_best_return_owes_to_luck_is_not_in_its_test():
+def test_test_episodes_are_independent_of_the_evaluation_that_chose_the_best_checkpoint():
     """Every return is luck of mean 0: the best of 10 evaluations of one episode is near 1, and its tests are near 0."""
     data = ReplayDataModule("probe/Lottery-v0", eval_episodes=1, batch_size=4, learning_starts=8)
     bests, tests = [], []

@@ -26,7 +26,7 @@ def started(**kwargs) -> tuple[RolloutDataModule, StubTrainer]:
     return data, trainer
 
 
-def test_a_round_is_what_the_policy_met_in_order_with_true_next_observations():
+def test_a_rollout_holds_the_steps_in_order_with_true_next_observations():
     data, trainer = started()
     rollout, env_steps = data._next_round()
     assert env_steps == 14
@@ -44,14 +44,14 @@ def test_a_round_is_what_the_policy_met_in_order_with_true_next_observations():
     assert following.obs[0, 0, 0] == 2  # episodes go on from one rollout to the next
 
 
-def test_termination_is_told_from_a_time_limit():
+def test_termination_and_truncation_are_distinguished():
     data, _ = started(env_kwargs={"ends": "terminated"})
     rollout = data._next_round().batch
     assert torch.equal(rollout.terminated, rollout.done)
     assert rollout.done.any()
 
 
-def test_observations_reach_the_learner_as_the_policy_saw_them():
+def test_rollouts_keep_the_scaling_that_the_policy_acted_on():
     data, trainer = started(observation_scaling=StandardizedObservations)
     data._next_round()
     rollout = data._next_round().batch

@@ -10,7 +10,7 @@ from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS
 from lightning_maxent.data.scaling import FixedScaleRewards, RawRewards, ReturnScaledRewards, StandardizedObservations
 
 
-def test_observations_are_standardized_by_mean_and_deviation_of_all_that_came():
+def test_observations_are_standardized_by_the_mean_and_deviation_of_all_so_far():
     torch.manual_seed(0)
     seen = torch.randn(400, 8, 3) * torch.tensor([1.0, 10.0, 0.1]) + torch.tensor([0.0, -50.0, 3.0])
     scaling = StandardizedObservations(3)
@@ -23,7 +23,7 @@ def test_observations_are_standardized_by_mean_and_deviation_of_all_that_came():
     assert_close(scaling(fresh)[1, 2], scaling(fresh[1, 2]))
 
 
-def test_what_was_always_the_same_and_then_is_not_shows_within_the_clip():
+def test_a_formerly_constant_observation_is_clipped_when_it_changes():
     scaling = StandardizedObservations(1, clip=10.0)
     for _ in range(100):
         scaling.update(torch.zeros(4, 1))
@@ -32,7 +32,7 @@ def test_what_was_always_the_same_and_then_is_not_shows_within_the_clip():
         StandardizedObservations(1, clip=float("nan"))
 
 
-def test_before_anything_came_observations_are_as_they_are():
+def test_observations_are_unchanged_before_the_first_statistics():
     obs = torch.randn(4, 3)
     assert_close(StandardizedObservations(3)(obs), obs)
 
@@ -51,7 +51,7 @@ def returns_of(rewards, dones, discount):
 
 
 @pytest.mark.parametrize("largest", [0.1, 5.0, 1000.0])
-def test_rewards_are_divided_by_the_deviation_of_returns_or_what_brings_the_largest_into_range(largest):
+def test_rewards_are_divided_by_the_deviation_of_returns_or_more_to_limit_the_largest(largest):
     generator = np.random.default_rng(0)
     rewards, dones = generator.normal(2, 3, (500, 2)), generator.random((500, 2)) < 0.05
     scaling = ReturnScaledRewards(2, discount=0.9, largest=largest)
@@ -63,7 +63,7 @@ def test_rewards_are_divided_by_the_deviation_of_returns_or_what_brings_the_larg
 
 
 @pytest.mark.parametrize("numbers", [{"discount": 1.5}, {"discount": -0.1}, {"largest": 0.0}, {"largest": np.nan}])
-def test_numbers_that_scale_nothing_are_refused(numbers):
+def test_invalid_parameters_of_reward_scaling_are_refused(numbers):
     with pytest.raises(MaxEntError, match=r"must"):
         ReturnScaledRewards(1, **numbers)
 
@@ -98,7 +98,7 @@ def built_in_scalings():
 
 
 @pytest.mark.parametrize("settings", list(built_in_scalings()))
-def test_after_a_long_silence_a_built_in_configuration_shows_a_reward_as_ten_at_the_most(settings):
+def test_built_in_configurations_limit_the_first_scaled_reward_to_ten(settings):
     scaling = ReturnScaledRewards(1, **settings)
     for reward in [0.0] * 10_000 + [1.0]:
         scaling.update(torch.tensor([reward]), np.array([True]))
@@ -106,7 +106,7 @@ def test_after_a_long_silence_a_built_in_configuration_shows_a_reward_as_ten_at_
     assert scaling.scale() <= 10
 
 
-def test_without_a_bound_the_first_reward_after_n_silent_steps_is_seen_as_the_root_of_n():
+def test_without_a_limit_the_first_reward_after_n_zeros_is_scaled_to_root_n():
     scaling = ReturnScaledRewards(1, largest=np.inf)
     for reward in [0.0] * 9_999 + [1.0]:
         scaling.update(torch.tensor([reward]), np.array([True]))
@@ -116,7 +116,7 @@ def test_without_a_bound_the_first_reward_after_n_silent_steps_is_seen_as_the_ro
 SCALED = {"observation_scaling": StandardizedObservations, "reward_scaling": ReturnScaledRewards}
 
 
-def test_a_fixed_scale_is_what_it_is_whatever_comes():
+def test_a_fixed_reward_scale_does_not_change_with_rewards():
     scaling = FixedScaleRewards(2, scale=0.1)
     scaling.update(torch.tensor([100.0, -3.0]), np.array([False, True]))
     assert scaling.scale() == 0.1
@@ -129,7 +129,7 @@ def test_a_scale_that_is_not_positive_and_finite_is_refused(scale):
         FixedScaleRewards(1, scale=scale)
 
 
-def test_the_buffer_holds_the_environment_s_own_and_batches_and_episodes_what_the_learner_sees():
+def test_the_buffer_holds_raw_data_and_batches_and_episodes_scaled_data():
     data = started(num_envs=2, steps_per_round=2, **SCALED)
     batch = rounds(data, 20)[-1].batch
     stored, scale = data.buffer.storage[:40], data.reward_scaling.scale()
@@ -145,7 +145,7 @@ def test_the_buffer_holds_the_environment_s_own_and_batches_and_episodes_what_th
         assert (episode.obs != episode.obs.round()).any()
 
 
-def test_actions_are_chosen_on_what_the_learner_sees():
+def test_actions_are_chosen_from_scaled_observations():
     data, seen = started(**SCALED), []
     act = data.trainer.explore
     data.trainer.explore = lambda obs: seen.append(obs) or act(obs)
@@ -195,7 +195,7 @@ def test_a_checkpoint_of_another_scale_is_refused():
         (StandardizedObservations(2), StandardizedObservations(2, clip=10.0), "made with clip inf of Standardized"),
     ],
 )
-def test_networks_do_not_go_on_with_observations_or_rewards_of_another_size(old, new, sentence):
+def test_resuming_with_another_scaling_is_refused(old, new, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         new.load_state_dict(old.state_dict())
     old.load_state_dict(old.state_dict())

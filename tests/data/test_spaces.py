@@ -45,7 +45,9 @@ def test_a_module_that_cannot_be_imported_is_named():
         ("class E(object)\n", r"raised SyntaxError: expected ':' "),
     ],
 )
-def test_a_module_that_fails_while_it_is_imported_is_told_with_its_own_line(tmp_path, monkeypatch, text, sentence):
+def test_an_error_while_importing_an_environment_module_is_reported_with_its_line(
+    tmp_path, monkeypatch, text, sentence
+):
     name = f"broken_{abs(hash(text))}"
     (tmp_path / f"{name}.py").write_text(f"import gymnasium\n{text}")
     monkeypatch.syspath_prepend(tmp_path)
@@ -70,14 +72,14 @@ def test_a_module_that_fails_while_it_is_imported_is_told_with_its_own_line(tmp_
         ("AssertionError", r"raised AssertionError"),
     ],
 )
-def test_what_a_constructor_raises_is_told_with_its_own_line_and_not_taken_for_a_wrong_id(how, sentence):
+def test_an_error_in_an_environment_constructor_is_reported_with_its_line(how, sentence):
     with pytest.raises(MaxEntError, match=rf"'worlds/Breaks-v0' {sentence}.*probe_envs\.py, line \d+\)\.$"):
         make_env("worlds/Breaks-v0", {"how": how})
 
 
 @pytest.mark.parametrize("namespace", ["worlds", "probe"])  # Gymnasium looks for spaces in the first alone
 @pytest.mark.parametrize("lacks", ["observation_space", "action_space"])
-def test_an_environment_without_a_space_is_told_with_the_line_of_its_class(namespace, lacks):
+def test_an_environment_without_a_space_is_reported_with_the_line_of_its_class(namespace, lacks):
     given = {name: BOX for name in ("observation_space", "action_space") if name != lacks}
     env_id, where = f"{namespace}/Spaceless-v0", r"see Spaceless \(.*probe_envs\.py, line (\d+)\)\.$"
     with pytest.raises(MaxEntError, match=rf"environment '{env_id}' must set {lacks} to one of .*: {where}") as raised:
@@ -89,26 +91,26 @@ def test_an_environment_without_a_space_is_told_with_the_line_of_its_class(names
 
 
 @pytest.mark.parametrize("env_kwargs", [{"how": "nothing", "sise": 3}, {"how": "nothing", "id": 3}])
-def test_arguments_that_a_constructor_does_not_take_are_told_as_such(env_kwargs):
+def test_env_kwargs_that_an_environment_does_not_take_are_refused(env_kwargs):
     with pytest.raises(MaxEntError, match=r"'worlds/Breaks-v0' does not take env_kwargs {.*}: .*(sise|id)'\.$"):
         make_env("worlds/Breaks-v0", env_kwargs)
 
 
-def test_arguments_that_a_constructor_needs_are_asked_for():
+def test_missing_env_kwargs_are_named():
     with pytest.raises(
         MaxEntError, match=r"'worlds/Breaks-v0' needs more arguments .* --data.env_kwargs \"{how: 1}\"\.$"
     ):
         make_env("worlds/Breaks-v0")
 
 
-def test_arguments_that_a_world_gives_to_another_one_are_not_taken_for_the_users():
+def test_errors_of_nested_environments_are_not_blamed_on_env_kwargs():
     with pytest.raises(
         MaxEntError, match=r"^Making .*'worlds/Breaks-v0' raised TypeError: .*'foo' .*probe_envs\.py, line"
     ):
         make_env("worlds/Breaks-v0", {"how": "inner"})
 
 
-def test_the_newest_version_is_meant_where_none_is_said():
+def test_an_env_id_without_a_version_means_the_newest():
     with pytest.warns(UserWarning, match="latest versioned environment"):
         assert make_env("Pendulum").spec.id == "Pendulum-v1"
 
@@ -121,12 +123,12 @@ def test_the_newest_version_is_meant_where_none_is_said():
         ("FetchReach-v4", "gymnasium-robotics", "gymnasium_robotics:FetchReach-v4"),
     ],
 )
-def test_ids_of_well_known_packages_say_what_to_install_and_the_whole_id(env_id, package, whole):
+def test_unknown_ids_of_well_known_packages_are_refused_with_the_package_and_the_full_id(env_id, package, whole):
     with pytest.raises(MaxEntError, match=f"no environment '{env_id}'; pip install '{package}', .*: {whole}\\.$"):
         make_env(env_id)
 
 
-def test_a_namespace_that_nothing_was_registered_in_asks_for_its_module():
+def test_an_unknown_namespace_is_refused_with_advice_to_name_its_module():
     with pytest.raises(
         MaxEntError, match=r"no module that registers robots/\.\.\. was imported: .* a_module:robots/Arm-v0"
     ):
@@ -137,7 +139,7 @@ def test_a_namespace_that_nothing_was_registered_in_asks_for_its_module():
     ("shape", "beside", "sizes"),
     [((8, 8, 3), False, ["192"]), ((4, 8, 8, 3), True, ["768"]), ((8, 8), False, ["64"]), ((8,), True, [])],
 )
-def test_images_are_said_to_be_flattened_once_and_nothing_else_is(caplog, shape, beside, sizes):
+def test_a_note_that_images_are_flattened_is_printed_once(caplog, shape, beside, sizes):
     with caplog.at_level("INFO"):
         data = ReplayDataModule("worlds/Pictures-v0", {"shape": shape, "beside": beside})
         assert data.obs_dim == np.prod(shape) + beside
@@ -181,7 +183,7 @@ def test_dict_observations_of_boxes_are_flattened_in_the_order_of_gymnasium():
     assert (obs[1:] <= 1).all()
 
 
-def test_the_data_module_knows_the_sizes_before_anything_is_set_up():
+def test_the_data_module_has_obs_dim_and_actions_before_setup():
     data = ReplayDataModule("probe/Counting-v0")
     assert (data.obs_dim, data.actions.dim) == (2, 2)
 

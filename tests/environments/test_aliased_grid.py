@@ -64,17 +64,17 @@ def test_moves_lead_where_the_map_says(state, north, east, south, west):
         assert env.P[state][action] == [(1.0, after, pays.get(after, -0.5), after in pays)]
 
 
-def test_episodes_start_in_one_of_the_two_that_look_alike():
+def test_episodes_of_the_aliased_grid_start_in_one_of_the_two_aliased_cells():
     np.testing.assert_array_equal(AliasedGrid().initial_state_distrib, [0, 0.5, 0, 0.5, 0, 0, 0, 0])
 
 
-def test_the_coin_takes_four_steps_on_average():
+def test_a_fair_coin_between_east_and_west_takes_four_steps_on_average():
     assert expected_return(MDP, coin()) == pytest.approx(1 - 0.1 * 4)
     np.testing.assert_allclose(evaluate_policy(MDP, coin()).value, [0.5, 0.6, 0.9, 0.6, 0.5, 0, 0, 0])
     assert episode_return(coin()) == pytest.approx(0.6, abs=1e-6)
 
 
-def test_the_coin_beats_every_deterministic_policy_without_memory():
+def test_a_fair_coin_between_east_and_west_beats_every_deterministic_memoryless_policy():
     returns = {acts: episode_return(memoryless(*np.eye(4)[list(acts)])) for acts in product(range(4), repeat=4)}
     _, best = best_deterministic_policy(MDP, AliasedGrid().observation_labels, horizon=TIME_LIMIT)
     assert best == pytest.approx(max(returns.values()))
@@ -83,14 +83,14 @@ def test_the_coin_beats_every_deterministic_policy_without_memory():
     assert min(returns.values()) == pytest.approx(-0.1 * TIME_LIMIT)
 
 
-def test_the_fairest_coin_is_the_best():
+def test_a_fair_coin_between_east_and_west_is_the_best_one():
     returns = [episode_return(coin(east)) for east in np.linspace(0, 1, 21)]
     assert np.argmax(returns) == 10
     assert (np.diff(returns[:11]) > 0).all()
     assert (np.diff(returns[10:]) < 0).all()
 
 
-def test_who_sees_the_cell_needs_no_coin():
+def test_a_policy_that_is_right_in_the_aliased_cells_earns_0_8():
     informed = coin()
     informed[1], informed[3] = EAST, WEST
     assert episode_return(informed) == pytest.approx(0.8)
@@ -105,7 +105,7 @@ def test_episodes_that_are_played_earn_the_exact_return(policy, tolerance):
     assert played_return(policy, episodes=2_000) == pytest.approx(episode_return(policy), abs=tolerance)
 
 
-def test_the_time_limit_stops_who_bumps_about():
+def test_the_time_limit_truncates_a_policy_that_never_arrives():
     env = gym.make("lightning_maxent/AliasedGrid-v0")
     env.reset(seed=0)
     ends = [env.step(0)[2:4] for _ in range(TIME_LIMIT)]

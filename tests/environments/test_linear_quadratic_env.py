@@ -85,7 +85,7 @@ def test_a_step_pays_for_the_state_before_it_and_moves_as_the_matrices_say():
     assert (terminated, truncated, info) == (False, False, {})
 
 
-def test_the_noise_has_the_covariance_it_should_have():
+def test_the_noise_has_the_given_covariance():
     env = LinearQuadraticEnv(noise=NOISE)
     env.reset(seed=0)
     away = []
@@ -113,7 +113,7 @@ def test_episodes_are_truncated_and_never_end():
     assert make(max_episode_steps=7).spec.max_episode_steps == 7
 
 
-def test_one_state_and_one_action_will_do():
+def test_a_linear_quadratic_environment_may_have_one_state_and_one_action():
     env = make(**ONE_AXIS)
     assert env.observation_space.shape == env.action_space.shape == (1,)
     states, actions, rewards = play(env, solve_linear_quadratic(env.unwrapped.world, 0.2).policy, seed=0)
@@ -121,7 +121,7 @@ def test_one_state_and_one_action_will_do():
     assert_allclose(rewards, -(states[:-1, 0] ** 2) - 5 * actions[:, 0] ** 2)
 
 
-def test_a_learner_whose_actions_are_parts_of_the_bound_plays_the_world_in_units_of_it():
+def test_actions_in_minus_one_to_one_are_scaled_by_the_bound_of_the_world():
     env = LinearQuadraticEnv(bound=2.5)
     assert_array_equal(env.action_space.high, [2.5])
     assert_array_equal(env.action_space.low, [-2.5])
@@ -141,11 +141,11 @@ def test_the_discount_is_that_of_the_world_and_may_be_replaced():
 
 @pytest.mark.parametrize("name", ["bound", "start"])
 @pytest.mark.parametrize("size", [0.0, -1.0, math.nan, math.inf])
-def test_a_box_without_a_size_is_refused(name, size):
+def test_a_box_of_nonpositive_size_is_refused(name, size):
     with pytest.raises(MaxEntError, match=f"{name} must be positive and finite, but is"):
         LinearQuadraticEnv(**{name: size})
 
 
-def test_a_world_without_meaning_is_refused():
+def test_invalid_parameters_of_a_linear_quadratic_world_are_refused():
     with pytest.raises(MaxEntError, match="action_cost must be positive definite"):
         LinearQuadraticEnv(action_cost=[[-1.0]])

@@ -31,13 +31,13 @@ def test_a_fixed_policy_loses_the_square_of_its_bias(heads, memory):
 
 
 @pytest.mark.parametrize("side", [HEADS, TAILS])
-def test_who_always_plays_alike_loses_from_the_second_play_on(side):
+def test_a_deterministic_policy_loses_from_the_second_play_on(side):
     env = MatchingPennies()
     env.reset(seed=0)
     assert set(rewards(env, [side] * 101)[1:]) == {-1.0}
 
 
-def test_the_first_guess_is_a_coin():
+def test_the_first_guess_of_the_opponent_is_uniform():
     env = MatchingPennies()
     first = []
     for seed in range(400):
@@ -46,7 +46,7 @@ def test_the_first_guess_is_a_coin():
     assert abs(np.mean(first)) < 0.2
 
 
-def test_with_a_memory_of_one_play_the_last_one_is_expected_again():
+def test_an_opponent_with_a_memory_of_one_play_guesses_the_last_one():
     env = MatchingPennies(memory=1)
     env.reset(seed=0)
     plays = np.random.default_rng(1).integers(2, size=100)
@@ -54,7 +54,7 @@ def test_with_a_memory_of_one_play_the_last_one_is_expected_again():
     np.testing.assert_array_equal(rewards(env, plays)[1:], expected)
 
 
-def test_memories_fade_by_one_part_in_memory_a_play():
+def test_the_memory_of_the_opponent_decays_by_one_over_its_length_per_play():
     env = MatchingPennies(memory=4)
     guessed_heads = []
     for seed in range(4000):
@@ -65,7 +65,7 @@ def test_memories_fade_by_one_part_in_memory_a_play():
     assert np.mean(guessed_heads) == pytest.approx(recalled, abs=0.03)
 
 
-def test_the_memory_outlives_episodes_until_a_seed_clears_it():
+def test_the_memory_of_the_opponent_is_kept_between_episodes_and_cleared_by_a_seed():
     env = gym.make("lightning_maxent/MatchingPennies-v0")
     env.reset(seed=0)
     rewards(env, [HEADS] * 20)
@@ -78,7 +78,7 @@ def test_the_memory_outlives_episodes_until_a_seed_clears_it():
     assert {first_play(seed) for seed in range(20)} == {-1.0, 1.0}
 
 
-def test_the_agent_sees_nothing_and_the_time_limit_truncates():
+def test_matching_pennies_has_constant_observations_and_is_truncated():
     env = gym.make("lightning_maxent/MatchingPennies-v0")
     assert env.reset(seed=0) == (0, {})
     steps = [env.step(HEADS) for _ in range(20)]
@@ -122,12 +122,12 @@ def exploitability_of(heads):
     return exploitability(MatchingPennies.payoff, [heads, 1 - heads])
 
 
-def test_exploitability_is_twice_the_distance_from_the_fair_coin():
+def test_exploitability_is_twice_the_distance_from_the_uniform_policy():
     assert [exploitability_of(heads) for heads in (0.0, 0.4, 0.5, 1.0)] == pytest.approx([1, 0.2, 0, 1])
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_soft_q_learning_ends_at_the_fair_coin_and_breaks_even(seed):
+def test_soft_q_learning_converges_to_the_uniform_policy_with_return_zero(seed):
     heads, earned = learn(alpha=1.0, exploration=0.0, seed=seed)
     late = slice(len(heads) // 2, None)
     assert np.abs(heads[late] - 0.5).max() < 0.025
@@ -137,7 +137,7 @@ def test_soft_q_learning_ends_at_the_fair_coin_and_breaks_even(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_hard_q_learning_stays_deterministic_and_is_found_out(seed):
+def test_hard_q_learning_stays_deterministic_and_loses(seed):
     heads, earned = learn(alpha=0.0, exploration=0.05, seed=seed)
     late = slice(len(heads) // 2, None)
     assert set(heads) == {0.0, 1.0}

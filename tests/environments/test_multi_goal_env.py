@@ -14,11 +14,11 @@ def make(**kwargs):
     return gym.make("lightning_maxent/MultiGoal-v0", **kwargs)
 
 
-def test_gymnasium_finds_nothing_wrong_with_it():
+def test_the_multi_goal_environment_passes_the_checker_of_gymnasium():
     check_env(make(render_mode="rgb_array").unwrapped)
 
 
-def test_the_way_to_a_goal_pays_as_the_world_says_and_ends_there():
+def test_rewards_and_termination_on_the_way_to_a_goal_equal_those_of_the_world():
     env = make(init_sigma=0.0)
     obs, _ = env.reset(seed=0)
     assert_allclose(obs, 0)
@@ -87,6 +87,6 @@ def test_a_window_shows_the_same_picture(monkeypatch):
 
 
 @pytest.mark.parametrize("kwargs", [{"init_sigma": -0.1}, {"goal_threshold": 0.0}, {"actuation_cost": float("nan")}])
-def test_what_makes_no_world_is_refused(kwargs):
+def test_invalid_parameters_of_the_multi_goal_environment_are_refused(kwargs):
     with pytest.raises(MaxEntError, match=next(iter(kwargs))):
         MultiGoalEnv(**kwargs)

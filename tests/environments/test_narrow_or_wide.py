@@ -15,7 +15,7 @@ def narrow_to_wide(policy):
     return policy[FORK, :2].sum() / policy[FORK, 2:].sum()
 
 
-def test_the_way_leads_through_the_fork():
+def test_every_episode_of_narrow_or_wide_passes_the_fork():
     env = NarrowOrWide()
     for action, (way, pay) in enumerate([(NARROW, -2.0), (NARROW, -2.0), (WIDE, 0.8), (WIDE, 0.8)]):
         assert env.reset() == (FORK, {})
@@ -26,7 +26,7 @@ def test_the_way_leads_through_the_fork():
     assert env.step(0)[1] == 1.0
 
 
-def test_paid_for_the_entropy_of_the_state_at_hand_narrow_is_preferred():
+def test_the_entropy_of_the_current_state_favors_narrow():
     good, bad = math.exp(1 / ALPHA), math.exp(-2 / ALPHA)  # weights of the actions of narrow
     narrow = (good * 1 + 3 * bad * -2) / (good + 3 * bad)  # its value under its own Boltzmann policy
     ratio = math.exp((narrow - 0.8) / ALPHA)
@@ -38,7 +38,7 @@ def test_paid_for_the_entropy_of_the_state_at_hand_narrow_is_preferred():
     np.testing.assert_allclose(solution.policy[WIDE], 0.25)
 
 
-def test_paid_for_the_entropy_of_the_whole_trajectory_wide_is_preferred():
+def test_the_entropy_of_the_whole_trajectory_favors_wide():
     narrow = ALPHA * math.log(math.exp(1 / ALPHA) + 3 * math.exp(-2 / ALPHA))
     wide = 0.8 + ALPHA * math.log(4)
     ratio = math.exp((wide - narrow) / ALPHA)
@@ -54,12 +54,12 @@ def test_at_the_states_after_the_fork_both_policies_are_the_same():
 
 
 @pytest.mark.parametrize("discount", [0.9, 0.99])
-def test_a_discount_leaves_both_preferences_as_they_are(discount):
+def test_a_discount_changes_neither_preference(discount):
     mdp = read_mdp(NarrowOrWide(), discount)
     assert narrow_to_wide(entropy_regularized_policy(mdp, ALPHA).policy) > 1.3
     assert narrow_to_wide(soft_value_iteration(mdp, ALPHA).policy) < 0.5
 
 
-def test_with_little_temperature_both_take_what_pays_more():
+def test_at_a_low_temperature_both_objectives_choose_the_larger_reward():
     assert narrow_to_wide(entropy_regularized_policy(MDP, 0.05).policy) > 10
     assert narrow_to_wide(soft_value_iteration(MDP, 0.05).policy) > 2

@@ -26,18 +26,18 @@ def trajectory(env, seed, steps=200):
     return [np.asarray(part).tolist() for part in seen]
 
 
-def test_there_are_environments():
+def test_the_package_registers_environments():
     assert len(IDS) >= 4
     assert len(TABULAR) >= 3
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_gymnasium_finds_nothing_to_complain_about(env_id):
+def test_registered_environments_pass_the_checker_of_gymnasium(env_id):
     check_env(gym.make(env_id).unwrapped)
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_the_same_seed_plays_the_same_whatever_was_played_before(env_id):
+def test_the_same_seed_gives_the_same_episode_in_a_used_environment(env_id):
     env = gym.make(env_id)
     first = trajectory(env, seed=3)
     assert trajectory(env, seed=3) == first
@@ -45,12 +45,12 @@ def test_the_same_seed_plays_the_same_whatever_was_played_before(env_id):
 
 
 @pytest.mark.parametrize("env_id", RANDOM)
-def test_another_seed_plays_differently(env_id):
+def test_another_seed_gives_another_episode(env_id):
     assert trajectory(gym.make(env_id), seed=3) != trajectory(gym.make(env_id), seed=4)
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_every_episode_comes_to_an_end(env_id):
+def test_every_episode_ends(env_id):
     env = gym.make(env_id)
     env.action_space.seed(0)
     env.reset(seed=0)
@@ -58,7 +58,7 @@ def test_every_episode_comes_to_an_end(env_id):
 
 
 @pytest.mark.parametrize("env_id", TABULAR)
-def test_the_table_is_what_is_played(env_id):
+def test_the_transition_table_equals_the_steps_of_the_environment(env_id):
     env = gym.make(env_id).unwrapped
     env.action_space.seed(0)
     starts, played = Counter(), defaultdict(Counter)
@@ -84,7 +84,7 @@ def assert_frequencies(counts, probabilities):
 
 
 @pytest.mark.parametrize("env_id", TABULAR)
-def test_every_row_of_the_table_holds_probabilities_and_the_end_absorbs(env_id):
+def test_rows_of_the_transition_table_are_probabilities_and_terminal_states_absorb(env_id):
     table = gym.make(env_id).unwrapped.P
     for row in table.values():
         for outcomes in row.values():

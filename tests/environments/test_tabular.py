@@ -10,7 +10,7 @@ from lightning_maxent.exact import random_mdp, read_mdp
 @pytest.mark.parametrize(
     "sizes", [{}, {"states": 5, "actions": 2, "seed": 7}, {"states": 20, "branching": 3, "terminal_states": 4}]
 )
-def test_the_random_mdp_read_off_the_environment_is_the_one_of_its_seed(sizes):
+def test_read_mdp_returns_the_random_mdp_of_the_seed(sizes):
     read = read_mdp(gym.make("lightning_maxent/RandomMDP-v0", **sizes), discount=0.9)
     drawn = random_mdp(**({"states": 8, "actions": 3, "seed": 0} | sizes))
     played = np.repeat(~drawn.terminal, drawn.actions)
@@ -36,6 +36,6 @@ def test_the_time_limit_truncates():
 
 
 @pytest.mark.parametrize("wrong", [{"states": 1}, {"actions": 0}, {"terminal_states": 8}])
-def test_sizes_without_meaning_are_refused(wrong):
+def test_invalid_sizes_are_refused(wrong):
     with pytest.raises(MaxEntError, match="random MDP"):
         gym.make("lightning_maxent/RandomMDP-v0", **wrong)

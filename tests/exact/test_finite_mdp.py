@@ -64,7 +64,7 @@ def test_entries_of_a_sparse_transition_for_the_same_next_state_add_up():
     assert mdp.transition.nnz == 3
 
 
-def test_going_on_leads_neither_into_nor_out_of_terminal_states():
+def test_continuing_transitions_neither_enter_nor_leave_terminal_states():
     mdp = FiniteMDP(
         [[[0.2, 0.3, 0.5]], [[0.1, 0.4, 0.5]], [[0.6, 0.2, 0.2]]], np.ones((3, 1)), 0.9, [False, True, False]
     )
@@ -149,7 +149,7 @@ def test_one_field_can_be_replaced():
         ),
     ],
 )
-def test_what_is_no_mdp_is_refused_in_one_sentence(change, sentence):
+def test_an_invalid_mdp_is_refused_in_one_sentence(change, sentence):
     with pytest.raises(MaxEntError, match=sentence) as refusal:
         FiniteMDP(**(GOOD | change))
     assert "\n" not in str(refusal.value)
@@ -179,7 +179,7 @@ def test_a_sparse_random_mdp_branches_no_wider_than_asked():
     "sizes",
     [{"states": 0}, {"actions": 0}, {"terminal_states": 5}, {"terminal_states": -1}, {"branching": 0}],
 )
-def test_sizes_without_meaning_are_refused(sizes):
+def test_invalid_sizes_are_refused(sizes):
     with pytest.raises(MaxEntError, match="A random MDP needs at least one action"):
         random_mdp(**({"states": 5, "actions": 2, "seed": 0} | sizes))
 

@@ -195,7 +195,7 @@ def test_the_temperature_moves_the_spread_alone(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_without_temperature_it_is_the_linear_quadratic_regulator(seed):
+def test_at_temperature_zero_the_policy_is_the_linear_quadratic_regulator(seed):
     world = random_world(seed, 2, 2)
     curvature = np.zeros((2, 2))
     for _ in range(3000):  # value iteration
@@ -228,7 +228,7 @@ def test_one_dimension_by_hand():
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("bound", [0.2, 3.0])
-def test_in_units_of_a_bound_the_policy_is_rescaled_and_the_volume_is_paid_for(seed, bound):
+def test_rescaling_actions_by_a_bound_rescales_the_policy_and_shifts_its_entropy(seed, bound):
     world = random_world(seed, 3, 2)
     own = solve_linear_quadratic(world, 0.4)
     scaled = solve_linear_quadratic(world.rescaled(bound), 0.4)
@@ -377,12 +377,12 @@ def world_with(**changed):
         ({"dynamics": [[1.1, 1], [0, 1]], "state_cost": np.diag([0, 1])}, "not detectable: .* has no cost"),
     ],
 )
-def test_a_world_without_meaning_is_refused(changed, sentence):
+def test_invalid_parameters_of_a_linear_quadratic_world_are_refused(changed, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         world_with(**changed)
 
 
-def test_what_grows_more_slowly_than_the_discount_shrinks_it_needs_no_control_and_no_cost():
+def test_discounted_growth_below_one_needs_neither_control_nor_cost():
     edge = 1 / math.sqrt(0.9)
     grows = world_with(dynamics=np.diag([0.99 * edge, 0.8]), state_cost=np.diag([1.0, 0.0]))
     assert solve_linear_quadratic(grows, 0.1).curvature[0, 0] == pytest.approx(1 / (1 - 0.99**2))
@@ -440,7 +440,7 @@ def test_a_bound_that_is_not_positive_is_refused(bound):
         world_with().rescaled(bound)
 
 
-def test_a_world_is_a_copy_that_cannot_be_written_to_and_may_be_replaced_in_part():
+def test_a_world_copies_its_arrays_is_read_only_and_can_be_replaced_in_part():
     dynamics = np.array([[0.9, 0.1], [0.0, 0.8]])
     world = world_with(dynamics=dynamics)
     dynamics[:] = 5

@@ -33,18 +33,18 @@ def test_games_worked_out_by_hand(payoff, value, policy):
     assert exploitability(payoff, rows) == pytest.approx(0, abs=1e-12)
 
 
-def test_a_game_of_one_payoff_is_worth_it():
+def test_a_game_with_one_payoff_has_that_value():
     assert game_value(np.full((2, 3), 4.0))[0] == pytest.approx(4)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_one_player_is_sure_to_get_the_other_is_sure_to_pay_no_more_than(seed):
+def test_the_maximin_of_one_player_equals_the_minimax_of_the_other(seed):
     payoff = random_game(seed)
     assert game_value(payoff)[0] == pytest.approx(-game_value(-payoff.T)[0])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_no_policy_is_sure_of_more_than_the_value(seed):
+def test_no_policy_guarantees_more_than_the_value(seed):
     payoff = random_game(seed)
     policies = np.random.default_rng(seed).dirichlet(np.ones(4), size=500)
     assert ((policies @ payoff).min(-1) <= game_value(payoff)[0] + 1e-9).all()
@@ -86,7 +86,7 @@ def test_rounding_makes_no_exploitability_negative():
 
 
 @pytest.mark.parametrize("payoff", [[1.0, 2.0], [[np.nan, 1.0]], [[np.inf, 1.0]], np.zeros((0, 2))])
-def test_what_is_no_game_is_refused(payoff):
+def test_an_invalid_payoff_matrix_is_refused(payoff):
     with pytest.raises(
         MaxEntError, match=r"The payoff must be a matrix \[row action, column action\] of finite numbers"
     ):
@@ -103,6 +103,6 @@ def test_what_is_no_game_is_refused(payoff):
         ([1.0], r"The policy must have the shape \(2,\), but has \(1,\)"),
     ],
 )
-def test_what_is_no_policy_of_the_rows_is_refused(policy, sentence):
+def test_an_invalid_row_policy_is_refused(policy, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         exploitability(MATCHING_PENNIES, policy)

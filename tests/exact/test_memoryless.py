@@ -30,7 +30,7 @@ def two_states_that_look_alike(discount):
 
 
 @pytest.mark.parametrize("discount", [0.5, 0.9])
-def test_a_policy_that_sees_no_difference_had_better_choose_at_random(discount):
+def test_with_aliased_states_a_random_policy_beats_deterministic_ones(discount):
     mdp = two_states_that_look_alike(discount)
     policy, attained = best_deterministic_policy(mdp, [0, 0])
     assert_array_equal(policy, [[1, 0]])  # both actions are as good: the first
@@ -46,7 +46,7 @@ def test_a_policy_is_lifted_to_the_states_that_give_its_observations():
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_where_every_state_is_seen_the_best_is_that_of_value_iteration(seed):
+def test_with_observed_states_the_best_policy_is_that_of_value_iteration(seed):
     mdp = random_mdp(6, 3, seed)
     policy, attained = best_deterministic_policy(mdp, np.arange(6))
     assert attained == pytest.approx(mdp.start @ value_iteration(mdp).value)
@@ -56,7 +56,7 @@ def test_where_every_state_is_seen_the_best_is_that_of_value_iteration(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("horizon", "discount"), [(None, None), (None, 0.5), (5, None), (5, 1.0), (0, 1.0)])
 @pytest.mark.parametrize("batch", [1, 500, memoryless.BATCH])
-def test_the_best_is_the_first_of_those_tried_one_by_one(seed, horizon, discount, batch, monkeypatch):
+def test_the_best_memoryless_policy_equals_a_brute_force_search(seed, horizon, discount, batch, monkeypatch):
     monkeypatch.setattr(memoryless, "BATCH", batch)
     mdp, observation = random_mdp(7, 2, seed, terminal_states=2), np.array([2, 0, 0, 3, 3, 1, 3])
     best, highest = None, -np.inf
@@ -70,7 +70,7 @@ def test_the_best_is_the_first_of_those_tried_one_by_one(seed, horizon, discount
     assert attained == pytest.approx(highest)
 
 
-def test_of_equals_the_first_has_the_lower_action_at_the_first_observation():
+def test_ties_go_to_the_lower_action_at_the_first_observation():
     # Two steps that pay 1 if their actions differ.
     mdp = FiniteMDP(
         np.eye(4)[[[1, 2], [3, 3], [3, 3], [3, 3]]],
@@ -84,7 +84,7 @@ def test_of_equals_the_first_has_the_lower_action_at_the_first_observation():
     assert attained == 1
 
 
-def test_states_that_are_never_played_add_no_policies():
+def test_unreachable_states_add_no_policies():
     mdp = random_mdp(60, 2, seed=0, terminal_states=55)
     assert len(best_deterministic_policy(mdp, np.arange(60))[0]) == 60
 
@@ -118,7 +118,7 @@ def test_at_discount_one_a_horizon_is_needed():
         ({"discount": 1.5}, r"The discount must lie in \[0, 1\], but is 1.5"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments, sentence):
+def test_invalid_arguments_of_the_memoryless_search_are_refused(arguments, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         best_deterministic_policy(random_mdp(4, 2, seed=0), **({"observation": [0, 0, 1, 1]} | arguments))
 
@@ -132,6 +132,6 @@ def test_what_makes_no_sense_is_refused(arguments, sentence):
         ([[1.0, 0.0]], [0.5], "observation must hold one integer from zero on per state, but is float64"),
     ],
 )
-def test_what_cannot_be_lifted_is_refused(policy, observation, sentence):
+def test_a_policy_of_other_observations_cannot_be_lifted(policy, observation, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         lift(policy, observation)

@@ -134,7 +134,7 @@ def test_samples_come_and_follow_the_density_at_a_temperature_where_efforts_prop
     assert ((counted - expected) ** 2 / expected).sum() < 16  # chi squared of three degrees: once in a thousand
 
 
-def test_an_action_outside_the_box_is_worth_the_one_that_is_played_and_has_no_density(solution):
+def test_an_action_outside_the_box_has_the_q_of_the_clipped_one_and_no_density(solution):
     outside, played = np.array([2.0, 0.1]), np.array([1.0, 0.1])
     assert solution.q_value([1.0, 1.0], outside) == solution.q_value([1.0, 1.0], played)
     assert solution.log_prob([1.0, 1.0], outside) == -np.inf
@@ -147,13 +147,13 @@ def test_reward_scale_and_temperature_are_one_number_to_the_policy():
     assert_allclose(hot.density([0.0, 0.0]).density, scaled.density([0.0, 0.0]).density, atol=1e-6)
 
 
-def test_of_one_goal_the_policy_has_one_mode_and_it_points_there():
+def test_with_one_goal_the_policy_has_one_mode_towards_it():
     solution = solve_multi_goal(MultiGoal(goals=((0.0, -5.0),)), spacing=0.1)
     (mode,) = solution.density([0.0, 0.0]).modes()
     assert_allclose(mode / np.linalg.norm(mode), [0.0, -1.0], atol=1e-9)
 
 
-def test_without_reward_every_action_is_as_good_and_the_value_is_the_entropy_of_the_box_for_ever():
+def test_without_rewards_the_policy_is_uniform_and_the_value_its_discounted_entropy():
     nothing = MultiGoal(actuation_cost=0.0, distance_cost=0.0, goal_reward=0.0, goals=((7.0, 7.0),))
     solution = solve_multi_goal(nothing, alpha=0.5, discount=0.9, spacing=0.5)
     far = [-4.0, -4.0]  # whence the one goal, where the episode would end, is out of reach for long
@@ -191,7 +191,7 @@ def test_a_step_clips_the_action_and_the_square_and_pays_for_what_was_played():
         ({"alpha": 50.0, "discount": 1.0}, "the discount 1.0 is too high for float64, because the later"),
     ],
 )
-def test_what_cannot_be_solved_is_refused(arguments, sentence):
+def test_unsolvable_parameters_are_refused(arguments, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         solve_multi_goal(**arguments)
 
@@ -210,6 +210,6 @@ def test_what_cannot_be_solved_is_refused(arguments, sentence):
         {"goals": [[1.0, 2.0], [3.0]]},
     ],
 )
-def test_coefficients_that_make_no_world_are_refused(coefficients):
+def test_invalid_coefficients_of_the_multi_goal_world_are_refused(coefficients):
     with pytest.raises(MaxEntError, match=next(iter(coefficients))):
         MultiGoal(**coefficients)

@@ -98,7 +98,7 @@ def test_soft_value_and_boltzmann_policy_are_logsumexp_and_softmax(seed, alpha):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_soft_value_is_the_most_that_value_and_entropy_amount_to_and_the_boltzmann_policy_attains_it(seed, alpha):
+def test_soft_value_is_the_maximum_of_expected_q_plus_entropy_attained_by_the_boltzmann_policy(seed, alpha):
     q = np.random.default_rng(seed).standard_normal((5, 4))
 
     def objective(policy):
@@ -196,7 +196,7 @@ def test_the_error_is_no_larger_than_the_tolerance_and_not_much_smaller(discount
 
 
 @pytest.mark.parametrize("env_id", ["FrozenLake-v1", "FrozenLake8x8-v1", "Taxi-v4", "CliffWalking-v1"])
-def test_of_equally_good_actions_policy_iteration_keeps_those_whose_episodes_end(env_id):
+def test_policy_iteration_prefers_terminating_actions_among_equals(env_id):
     mdp = read_mdp(env_id, 1.0)
     q, value, policy = soft_policy_iteration(mdp, 0.0)
     assert_allclose(value, value_iteration(mdp).value, atol=1e-9)
@@ -218,7 +218,7 @@ def test_a_tolerance_below_the_rounding_of_float64_ends_where_rounding_hides_the
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("discount", [0.5, 0.95])
-def test_soft_becomes_hard_as_alpha_falls_at_most_alpha_log_actions_per_step_above_it(seed, discount):
+def test_the_soft_value_exceeds_the_hard_one_by_at_most_alpha_log_actions_per_step(seed, discount):
     mdp = random_mdp(6, 3, seed, discount)
     hard = value_iteration(mdp)
     for alpha in (1.0, 0.1, 0.01, 1e-6):
@@ -336,20 +336,20 @@ def dense_values(mdp, policy, alpha):
         pytest.param(read_mdp("Taxi-v4", 1.0), id="a grid, undiscounted"),
     ],
 )
-def test_large_and_small_are_evaluated_alike(mdp):
+def test_the_iterative_and_the_direct_evaluation_agree(mdp):
     policy = random_policy(mdp, 0)
     exact = dense_values(mdp, policy, 0.5)
     assert mdp.states > solve.DIRECT_STATES
     assert_allclose(evaluate_policy(mdp, policy, 0.5).value, exact, rtol=1e-9, atol=1e-9 * np.abs(exact).max())
 
 
-def test_round_and_round_a_ring_where_bicgstab_fails():
+def test_evaluation_on_a_ring_is_right_where_bicgstab_fails():
     mdp, discount = ring(3000, 0.9999), 0.9999
     first_round = (discount ** np.arange(3000)) @ mdp.reward[:, 0]
     assert evaluate_policy(mdp, np.ones((3000, 1))).value[0] == pytest.approx(first_round / (1 - discount**3000))
 
 
-def test_five_thousand_sparse_states_are_a_matter_of_seconds():
+def test_five_thousand_sparse_states_are_solved_in_seconds():
     mdp = random_mdp(5000, 4, seed=0, discount=0.95, branching=5)
     began = time.process_time()
     assert_same(soft_value_iteration(mdp, 0.1), soft_policy_iteration(mdp, 0.1))
@@ -361,7 +361,7 @@ def test_five_thousand_sparse_states_are_a_matter_of_seconds():
 
 
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 5.0])
-def test_the_two_objectives_differ_where_one_way_leads_to_a_choice_and_the_other_does_not(alpha):
+def test_the_two_entropy_objectives_differ_where_only_one_path_has_a_later_choice(alpha):
     # State 0 ends (action 0) or leads to state 1 (action 1), which ends either way; no rewards.
     mdp = graph([[2, 1], [2, 2], [2, 2]], np.zeros((3, 2)), terminal=2)
     # The current-state objective sees values 0 and 0.
@@ -377,7 +377,7 @@ def test_the_two_objectives_differ_where_one_way_leads_to_a_choice_and_the_other
 
 
 @pytest.mark.parametrize("discount", [0.7, 1.0])
-def test_the_two_objectives_differ_where_entropy_has_to_be_paid_for(discount):
+def test_the_two_entropy_objectives_differ_where_entropy_costs_reward(discount):
     # From state 0 to a lottery that pays log 3 or nothing (1), or to one that pays 3/4 log 3 either way (2).
     lottery, sure = math.log(3), 0.75 * math.log(3)
     mdp = graph([[1, 2], [3, 3], [3, 3], [3, 3]], [[0, 0], [lottery, 0], [sure, sure], [0, 0]], 3, discount)
@@ -390,7 +390,7 @@ def test_the_two_objectives_differ_where_entropy_has_to_be_paid_for(discount):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_the_two_objectives_agree_where_there_is_only_one_decision(seed, alpha):
+def test_the_two_entropy_objectives_agree_for_a_single_decision(seed, alpha):
     rng = np.random.default_rng(seed)
     reward = rng.standard_normal((4, 3))
     mdp = FiniteMDP(np.eye(4)[np.full((4, 3), 3)], reward, 1.0, np.arange(4) == 3)
@@ -416,7 +416,7 @@ def test_the_entropy_regularized_policy_is_best_in_every_state_given_its_own_val
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_without_cycles_the_entropy_regularized_policy_follows_from_the_end_backwards(seed, alpha):
+def test_without_cycles_the_entropy_regularized_policy_equals_backward_induction(seed, alpha):
     mdp = layers(seed)
     transition = mdp.transition.toarray().reshape(mdp.states, mdp.actions, mdp.states)
     q, value = np.zeros_like(mdp.reward), np.zeros(mdp.states)
@@ -426,13 +426,13 @@ def test_without_cycles_the_entropy_regularized_policy_follows_from_the_end_back
     assert_allclose(entropy_regularized_policy(mdp, alpha).q, q, atol=1e-9)
 
 
-def test_a_policy_that_leads_away_at_first_is_still_found():
+def test_the_entropy_regularized_policy_is_found_where_halving_steps_fails():
     mdp = random_mdp(7, 3, seed=17, discount=1.0)  # halving steps whenever the gap grows never gets there
     q, _, policy = entropy_regularized_policy(mdp, 1.0)
     assert_allclose(policy, boltzmann_policy(q, 1.0), atol=1e-9)
 
 
-def test_a_policy_that_goes_round_in_whole_steps_is_found_in_smaller_ones():
+def test_the_entropy_regularized_policy_is_found_with_damped_steps_where_full_ones_cycle():
     transition = [[[0, 1, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 1]], [[0, 0.08, 0.92], [0, 0, 1]]]
     mdp = FiniteMDP(transition, [[1.27, 0.12], [-4.34, -3.13], [-10.8, -0.04]], 0.99)
     q = np.zeros((3, 2))
@@ -443,7 +443,7 @@ def test_a_policy_that_goes_round_in_whole_steps_is_found_in_smaller_ones():
     assert_allclose(policy, boltzmann_policy(q, 1.0), atol=1e-9)
 
 
-def test_of_several_entropy_regularized_policies_the_one_nearest_to_uniform_is_found():
+def test_the_most_uniform_of_several_entropy_regularized_policies_is_found():
     # Stay for 0.2 or end: worth it if one is sure to stay on, hardly if one is likely to end next time.
     mdp = dataclasses.replace(loop(0.2), discount=0.999)
     for_ever = evaluate_policy(mdp, [[1.0, 0.0], [0.5, 0.5]])
@@ -476,7 +476,7 @@ def test_expected_return_sums_the_discounted_rewards_of_the_first_steps(seed, di
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("discount", [None, 0.5, 1.0])
-def test_a_long_horizon_is_none(seed, discount):
+def test_a_long_horizon_gives_the_infinite_horizon_return(seed, discount):
     mdp = random_mdp(4, 2, seed, discount=0.9)
     policy = random_policy(mdp, seed)
     assert expected_return(mdp, policy, 2000, discount) == pytest.approx(expected_return(mdp, policy, None, discount))
@@ -568,7 +568,7 @@ def test_a_tolerance_that_is_not_positive_is_refused(solved, tolerance):
         ([1.0, 0.0], r"The policy must have the shape \(3, 2\), but has \(2,\)"),
     ],
 )
-def test_what_is_no_policy_is_refused(policy, sentence):
+def test_an_invalid_policy_is_refused(policy, sentence):
     mdp = random_mdp(3, 2, seed=0)
     for asked in (evaluate_policy, expected_return, lambda mdp, policy: expected_return(mdp, policy, 3)):
         with pytest.raises(MaxEntError, match=sentence):

@@ -16,7 +16,7 @@ def rows(logger: TidyCSVLogger) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_what_is_measured_at_one_step_is_one_row_and_what_was_not_measured_is_empty(tmp_path):
+def test_metrics_of_one_step_are_one_row_with_empty_cells_for_missing_ones(tmp_path):
     logger = TidyCSVLogger(tmp_path)
     logger.log_metrics({"loss/critic": 1.0}, step=10)
     logger.log_metrics({"eval/return_mean": -3.0, "epoch": 0}, step=10)
@@ -38,7 +38,7 @@ def test_a_metric_that_appears_late_gets_a_column_and_no_row_is_lost(tmp_path):
     assert [row["b"] for row in rows(logger)] == [""] * 5 + ["1.0"]
 
 
-def test_a_resumed_run_appends_and_forgets_what_came_after_its_checkpoint(tmp_path):
+def test_a_resumed_run_drops_the_rows_after_its_checkpoint_and_appends(tmp_path):
     first = TidyCSVLogger(tmp_path)
     for step in (10, 20, 30):
         first.log_metrics({"a": float(step)}, step=step)
@@ -65,7 +65,7 @@ def test_a_resumed_run_appends_and_forgets_what_came_after_its_checkpoint(tmp_pa
         "x,3.0,4.0\r\n",
     ],
 )
-def test_a_row_torn_by_a_full_disk_or_a_power_cut_is_left_out_where_a_run_goes_on(tmp_path, torn):
+def test_an_incomplete_row_is_dropped_on_resume(tmp_path, torn):
     first = TidyCSVLogger(tmp_path)
     for step in (500, 1000):
         first.log_metrics({"a": float(step), "b": 0.0}, step=step)
@@ -79,7 +79,7 @@ def test_a_row_torn_by_a_full_disk_or_a_power_cut_is_left_out_where_a_run_goes_o
     assert [row["env_steps"] for row in rows(second)] == ["500", "1000", "1200"]
 
 
-def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_a_metrics_file_that_cannot_be_written_is_refused_in_one_sentence(tmp_path):
     logger = TidyCSVLogger(tmp_path)
     logger.path.with_suffix(".csv.tmp").mkdir()
     logger.log_metrics({"a": 1.0}, step=10)
@@ -137,7 +137,7 @@ class Handle:
 
 
 @pytest.mark.parametrize("fails", range(1, 61))
-def test_whichever_operation_fails_on_a_full_disk_logging_goes_on_in_a_whole_file(fails, tmp_path, monkeypatch):
+def test_logging_continues_in_a_whole_file_after_any_failed_operation(fails, tmp_path, monkeypatch):
     def log(logger: TidyCSVLogger, step: int) -> None:
         metrics = {"a": float(step)} | ({"b": 2.0 * step} if step > 20 else {})  # a column that appears late
         logger.log_metrics(metrics, step=step)
@@ -168,7 +168,7 @@ def test_whichever_operation_fails_on_a_full_disk_logging_goes_on_in_a_whole_fil
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["metrics.csv"]
 
 
-def test_a_file_whose_header_is_damaged_does_not_keep_a_run_from_going_on(tmp_path):
+def test_a_run_resumes_with_a_damaged_metrics_header(tmp_path):
     (tmp_path / "metrics.csv").write_bytes(b"\0\0\0\0\r\n10,1.0\r\n")
     logger = TidyCSVLogger(tmp_path)
     logger.drop_after(20)

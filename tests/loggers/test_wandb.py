@@ -19,7 +19,7 @@ def offline(monkeypatch):
 
 
 @pytest.mark.usefixtures("offline")
-def test_without_network_and_account_rows_are_written_on_the_axis_of_environment_steps(tmp_path):
+def test_offline_wandb_writes_rows_over_environment_steps(tmp_path):
     for number in (1, 2):  # two runs in one process must not flow into each other
         logger = WandbLogger()
         logger.place(tmp_path / f"run{number}")
@@ -36,7 +36,7 @@ def test_without_network_and_account_rows_are_written_on_the_axis_of_environment
 
 
 @pytest.mark.usefixtures("offline")
-def test_a_folder_keeps_its_wandb_run_when_the_run_goes_on(tmp_path):
+def test_a_resumed_run_continues_its_wandb_run(tmp_path):
     ids = []
     for _ in range(2):
         logger = WandbLogger()
@@ -47,7 +47,7 @@ def test_a_folder_keeps_its_wandb_run_when_the_run_goes_on(tmp_path):
 
 
 @pytest.mark.usefixtures("offline")
-def test_online_is_chosen_only_where_a_key_is_found_and_wandb_mode_wins(monkeypatch, tmp_path):
+def test_wandb_is_online_only_with_a_key_and_wandb_mode_overrides_this(monkeypatch, tmp_path):
     assert WandbLogger()._wandb_init["mode"] == "offline"
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     assert WandbLogger()._wandb_init["mode"] == "online"
@@ -105,7 +105,7 @@ def test_environment_variables_of_wandb_win_over_the_defaults_and_arguments_win_
 
 
 @pytest.mark.usefixtures("offline")
-def test_the_files_of_wandb_lie_where_its_environment_variable_says(monkeypatch, tmp_path):
+def test_wandb_dir_sets_the_folder_of_wandb_files(monkeypatch, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     wandb.teardown()
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
@@ -118,7 +118,7 @@ def test_the_files_of_wandb_lie_where_its_environment_variable_says(monkeypatch,
 
 
 @pytest.mark.usefixtures("offline")
-def test_wandb_warns_of_nothing_that_the_user_did_not_give(monkeypatch, tmp_path, capfd):
+def test_wandb_gives_no_warning_about_its_defaults(monkeypatch, tmp_path, capfd):
     monkeypatch.delenv("WANDB_SILENT")
     monkeypatch.setattr("wandb.errors.term._printed_messages", set())  # it warns once in a process
     wandb.teardown()

@@ -14,7 +14,7 @@ def watched(*callbacks, **measured):
     return Monitors(callbacks, ["critic"]), Mock(spec=pl.Trainer, callback_metrics=dict(measured))
 
 
-def test_a_row_can_be_looked_up_until_it_was_checked_and_values_of_evaluations_stay():
+def test_monitored_values_of_a_row_are_cleared_after_the_check_and_those_of_evaluations_stay():
     monitors, trainer = watched(**{"eval/return_mean": torch.tensor(1.0)})
     monitors.show(trainer, {"loss/critic": 2.0})
     monitors.remove_seen(trainer)
@@ -24,7 +24,7 @@ def test_a_row_can_be_looked_up_until_it_was_checked_and_values_of_evaluations_s
     assert list(trainer.callback_metrics) == ["eval/return_mean"]
 
 
-def test_callbacks_wait_for_their_columns_and_are_given_back_as_they_were():
+def test_callbacks_are_paused_until_their_column_appears_and_restored_unchanged():
     stop, loose = EarlyStopping("loss/critic"), EarlyStopping("no_such", strict=False)
     keep, best, plain = ModelCheckpoint(monitor="loss/critic", save_top_k=3), BestCheckpoint(), ModelCheckpoint()
     monitors, trainer = watched(stop, loose, keep, best, plain)
@@ -55,7 +55,7 @@ def test_callbacks_wait_for_their_columns_and_are_given_back_as_they_were():
         ("eval/return_mean", [], True),
     ],
 )
-def test_a_column_is_waited_for_as_long_as_it_can_come(monitor, rows, comes):
+def test_a_monitored_column_is_awaited_while_it_can_still_appear(monitor, rows, comes):
     monitors, trainer = watched(EarlyStopping(monitor), **{"eval/return_mean": torch.tensor(1.0)})
     for row in rows:
         monitors.show(trainer, row)

@@ -46,14 +46,14 @@ def separate(kind, layer, member, **kwargs):
 # ---- how weights are drawn -----------------------------------------------------------------------------------------------
 
 
-def test_every_member_of_a_layer_starts_with_weights_and_a_bias_of_its_own():
+def test_every_member_of_a_layer_starts_with_different_weights_and_bias():
     for parameter in EnsembleLinear(2, 3, 4).parameters():
         assert not torch.isclose(*parameter).any()
 
 
 @pytest.mark.parametrize("gain", [1.0, 2**0.5])
 @pytest.mark.parametrize("shape", [(8, 8), (8, 3), (3, 8)])
-def test_orthogonal_weights_are_a_rotation_times_the_gain_another_one_for_every_member_and_without_bias(shape, gain):
+def test_orthogonal_weights_are_a_rotation_times_the_gain_for_each_member_without_bias(shape, gain):
     layer = orthogonal(EnsembleLinear(MEMBERS, *shape), gain)
     for weight in layer.weight.detach():
         narrow = weight if shape[0] >= shape[1] else weight.T
@@ -62,7 +62,7 @@ def test_orthogonal_weights_are_a_rotation_times_the_gain_another_one_for_every_
     assert_close(layer.bias.detach(), torch.zeros(MEMBERS, 1, shape[1]), rtol=0, atol=0)
 
 
-def test_he_normal_weights_have_variance_two_over_the_inputs_another_draw_for_every_member_and_no_bias():
+def test_he_normal_weights_have_variance_two_over_inputs_for_each_member_without_bias():
     layer = he_normal(EnsembleLinear(MEMBERS, 50, 2000))
     for weight in layer.weight.detach():
         assert float(weight.mean()) == pytest.approx(0, abs=1e-2)
@@ -146,13 +146,13 @@ def test_batch_renormalization_past_its_warm_up_equals_numbers_worked_out_by_han
     assert_close(layer.variance, 0.99 * variance + 0.01 * BATCH_STD**2)
 
 
-def test_limits_of_batch_renormalization_are_those_that_it_is_given():
+def test_batch_renormalization_uses_the_limits_that_it_is_given():
     layer = renorm_past_its_warm_up(r_max=1.5, d_max=0.25)
     expected = (CLIPPING_BATCH - BATCH_MEAN) / BATCH_STD * R.clamp(1 / 1.5, 1.5) + D.clamp(-0.25, 0.25)
     assert_close(layer(CLIPPING_BATCH), expected * layer.scale + layer.shift)
 
 
-def test_what_ties_batch_renormalization_to_its_running_statistics_is_a_constant_to_the_gradient():
+def test_corrections_of_batch_renormalization_have_no_gradient():
     layer, weight = renorm_past_its_warm_up(), torch.randn(2, 2, 4)
     x, alone = (CLIPPING_BATCH.clone().requires_grad_() for _ in range(2))
     (layer(x) * weight).sum().backward()
@@ -162,7 +162,7 @@ def test_what_ties_batch_renormalization_to_its_running_statistics_is_a_constant
     assert_close(x.grad, alone.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_batch_renormalization_within_its_limits_gives_while_training_what_it_gives_afterwards():
+def test_batch_renormalization_within_its_limits_equals_its_evaluation_output():
     layer = shake(BatchRenorm(MEMBERS, DIM, warmup=0))
     layer.mean.copy_(0.3 * torch.randn(MEMBERS, 1, DIM))
     x = torch.randn(MEMBERS, 64, DIM)
@@ -170,7 +170,7 @@ def test_batch_renormalization_within_its_limits_gives_while_training_what_it_gi
     assert_close(layer.train()(x), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_warm_up_counts_the_passes_that_train_and_goes_on_where_a_checkpoint_left_it():
+def test_warm_up_counts_training_passes_and_resumes_from_a_checkpoint():
     def built():
         layer = BatchRenorm(MEMBERS, DIM, warmup=3)
         layer.variance.fill_(4.0)
@@ -207,7 +207,7 @@ def test_batch_statistics_are_float32_under_bfloat16_autocast(layer):
 
 
 @pytest.mark.parametrize("layer", [BatchRenorm, UnitBatchNorm])
-def test_a_batch_of_one_is_normalized_to_the_shift(layer):
+def test_batch_normalization_of_a_single_row_returns_the_shift(layer):
     ours = shake(layer(MEMBERS, DIM))
     assert_close(ours(torch.randn(MEMBERS, 1, DIM)), ours.shift)
     assert all(state.isfinite().all() for state in ours.state_dict().values())
@@ -246,7 +246,7 @@ CONSTRAINTS = {
 
 
 @pytest.mark.parametrize("build", CONSTRAINTS.values(), ids=CONSTRAINTS)
-def test_projection_gives_every_vector_its_norm_keeps_its_direction_and_once_is_enough(build):
+def test_weight_projection_sets_the_norm_keeps_the_direction_and_is_idempotent(build):
     layer = build()
     vectors, norm = bounded(layer)
     assert_close(vectors.norm(dim=-1), torch.full(vectors.shape[:-1], norm))  # from the start

@@ -105,7 +105,7 @@ class Member:
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_every_member_computes_what_its_publication_writes_down(name, training):
+def test_every_member_computes_the_equation_of_its_publication(name, training):
     members = 1 if name == "dropout" and training else MEMBERS  # of several, the masks are drawn at once
     network, x = shake(NETWORKS[name](members, IN, OUT)).train(training), torch.randn(members, BATCH, IN)
     expected = []
@@ -147,7 +147,7 @@ def test_after_training_a_sample_does_not_depend_on_the_others_of_its_batch(name
     assert_close(network(x)[:, 3:5], network(x[:, 3:5]), rtol=1e-4, atol=1e-5)
 
 
-def test_dropout_is_as_frequent_as_asked_and_of_its_own_for_every_member():
+def test_dropout_has_its_rate_and_is_independent_for_every_member():
     network = DropoutMLP(2, IN, 1000, hidden_dims=(1000,), dropout=0.3)
     masks = network[1](torch.ones(2, 50, 1000))
     assert float((masks == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
@@ -168,7 +168,7 @@ def assert_orthogonal(layer, gain):
         assert_close(narrow.T @ narrow, gain**2 * torch.eye(narrow.shape[1]), rtol=0, atol=1e-5)
 
 
-def test_the_path_of_simba_starts_orthogonal_and_its_blocks_he_normal():
+def test_simba_initializes_its_residual_path_orthogonally_and_its_blocks_he_normally():
     network = SimBa(MEMBERS, IN, OUT, width=64, blocks=2)
     embedding, *inner, head = linear_layers(network)
     assert_orthogonal(embedding, 1.0)
@@ -203,7 +203,7 @@ def test_ensemble_linear_equals_separate_linear_layers_with_the_same_weights():
 
 
 @pytest.mark.parametrize("in_dim", [4, 100])
-def test_every_member_is_drawn_on_its_own_uniformly_within_one_over_root_of_the_inputs(in_dim):
+def test_every_member_is_initialized_independently_and_uniformly_within_one_over_root_inputs(in_dim):
     torch.manual_seed(0)
     ensemble, bound = EnsembleLinear(3, in_dim, 2000), 1 / math.sqrt(in_dim)
     for parameter in ensemble.parameters():

@@ -21,7 +21,7 @@ def gaussian(dim=2, initial_std=0.6):
     return Gaussian(3, BoxActions(dim), network=partial(MLP, hidden_dims=(8,)), initial_std=initial_std)
 
 
-def test_a_gaussian_tells_the_densities_and_entropies_of_torch():
+def test_a_gaussian_policy_has_the_densities_and_entropies_of_torch():
     policy, action = gaussian(), torch.randn(7, 2)
     distribution = policy.distribution(OBS)
     truth = Independent(Normal(distribution.mode(), torch.full((7, 2), 0.6)), 1)
@@ -55,7 +55,7 @@ def test_finite_actions_of_several_factors_have_the_products_probabilities():
     assert_close(distribution.mode(), torch.cat([factor.mode for factor in factors], -1))
 
 
-def test_an_action_that_is_certain_has_probability_one_beside_impossible_ones():
+def test_a_certain_action_has_probability_one_and_impossible_ones_zero():
     class Certain(Categorical):
         def forward(self, obs):
             return torch.tensor([[0.0, -math.inf]]).expand(len(obs), 2)
@@ -83,7 +83,7 @@ def test_a_policy_that_does_not_fit_is_refused_with_what_to_use(builder, actions
         build_explicit_policy(builder, 3, actions)
 
 
-def test_a_plugged_in_policy_of_the_wrong_shape_is_named():
+def test_a_policy_of_the_wrong_shape_is_refused():
     class Wrong(AbstractExplicitPolicy):
         def __init__(self, obs_dim, actions):
             super().__init__()
@@ -106,7 +106,7 @@ def test_a_plugged_in_policy_of_the_wrong_shape_is_named():
         (lambda log_probs: log_probs.detach(), "must have a gradient in the policy's parameters"),
     ],
 )
-def test_what_are_no_log_probabilities_is_named(spoil, sentence):
+def test_a_policy_whose_outputs_are_no_log_probabilities_is_refused(spoil, sentence):
     class Spoilt(Categorical):
         def forward(self, obs):
             return spoil(super().forward(obs))
@@ -116,7 +116,7 @@ def test_what_are_no_log_probabilities_is_named(spoil, sentence):
             build(Spoilt, 3, FiniteActions((3, 2)))
 
 
-def test_impossible_actions_are_no_mistake():
+def test_a_policy_with_actions_of_probability_zero_is_accepted():
     class Masked(Categorical):
         def forward(self, obs):
             scores = self.network(obs.unsqueeze(0)).squeeze(0)

@@ -233,7 +233,7 @@ def test_log_std_is_clipped_on_both_sides():
 # ---- log standard deviations -------------------------------------------------------------------------------------------
 
 
-def test_a_clipped_log_std_is_the_output_within_its_bounds_and_the_nearer_bound_beyond():
+def test_a_clipped_log_std_is_the_output_clipped_to_its_bounds():
     output = torch.tensor([-math.inf, -20.5, -20.0, -1.5, 0.0, 2.0, 2.5, math.inf])
     expected = torch.tensor([-20.0, -20.0, -20.0, -1.5, 0.0, 2.0, 2.0, 2.0])
     assert_close(ClippedLogStd()(output), expected, rtol=0, atol=0)
@@ -242,7 +242,7 @@ def test_a_clipped_log_std_is_the_output_within_its_bounds_and_the_nearer_bound_
 
 
 @pytest.mark.parametrize(("low", "high"), [(-10.0, 2.0), (-3.0, 1.0)])
-def test_a_smooth_log_std_is_the_tanh_of_the_output_stretched_between_its_bounds(low, high):
+def test_a_tanh_log_std_is_the_tanh_of_the_output_scaled_to_its_bounds(low, high):
     output = torch.tensor([-math.inf, -0.5, 0.0, 0.5, math.inf], dtype=torch.float64)
     middle, half = (low + high) / 2, (high - low) / 2
     expected = [low, middle - half * math.tanh(0.5), middle, middle + half * math.tanh(0.5), high]
@@ -254,14 +254,14 @@ def test_the_published_bounds_are_the_default():
     assert (TanhLogStd().low, TanhLogStd().high) == (-10, 2)
 
 
-def test_where_a_clipped_log_std_has_no_gradient_a_smooth_one_has():
+def test_a_tanh_log_std_has_a_gradient_where_a_clipped_one_has_none():
     for kind, moves in ((ClippedLogStd, False), (TanhLogStd, True)):
         output = torch.tensor([3.0, 5.0], requires_grad=True)
         kind()(output).sum().backward()
         assert ((output.grad > 0) == moves).all()
 
 
-def test_the_policy_is_as_wide_as_its_log_std_says():
+def test_the_deviation_of_the_policy_is_exp_of_its_log_std():
     torch.manual_seed(0)
     policy = gaussian([0.0, 0.0], [0.0, -20.0], log_std=partial(TanhLogStd, low=-3.0, high=1.0))
     with torch.no_grad():
@@ -357,7 +357,7 @@ class Own(AbstractPolicy):
         ({"played": torch.zeros(2)}, "Own.act must give an action"),
     ],
 )
-def test_mistakes_in_a_policy_are_named_with_their_method(wrong, sentence):
+def test_a_broken_policy_is_refused_with_the_method(wrong, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         build_policy(type("Own", (Own,), wrong), OBS, 2)
 
@@ -376,7 +376,7 @@ def test_a_policy_that_cannot_learn_is_refused(build, method):
         build(CutOff, OBS, 2)
 
 
-def test_what_a_policy_raises_becomes_one_sentence_with_its_own_line():
+def test_an_error_in_a_policy_is_reported_in_one_sentence_with_its_line():
     with pytest.raises(
         MaxEntError, match=r"^Building the policy raised TypeError: .* \(.*test_policies\.py, line \d+\)\.$"
     ):
@@ -393,7 +393,7 @@ def test_a_policy_that_keeps_its_contract_is_built_without_touching_the_random_s
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_sampler_has_no_density_and_what_is_no_policy_has_neither():
+def test_samplers_are_refused_as_densities_and_other_modules_as_either():
     with pytest.raises(MaxEntError, match="SteinSampler has no density"):
         build_policy(SteinSampler, OBS, 2)
     with pytest.raises(MaxEntError, match="Linear has neither a density over actions nor samples before tanh"):
@@ -403,7 +403,7 @@ def test_a_sampler_has_no_density_and_what_is_no_policy_has_neither():
 
 
 @pytest.mark.parametrize("sampler", [*POLICIES.values(), SteinSampler], ids=[*POLICIES, "stein_sampler"])
-def test_particles_belong_to_their_states(sampler):
+def test_particles_depend_on_their_own_state(sampler):
     torch.manual_seed(0)
     built, obs = build_sampler(sampler, OBS, 2), 5 * torch.randn(2, OBS)
     with torch.no_grad():

@@ -42,7 +42,7 @@ SMALL = (
         ("Signs", "contract: every action counts"),
     ],
 )
-def test_a_broken_contract_fails_by_its_name_and_no_world_is_tried(capsys, monkeypatch, critic, check):
+def test_a_critic_with_a_broken_contract_fails_at_that_check_and_is_not_trained(capsys, monkeypatch, critic, check):
     monkeypatch.syspath_prepend("tests/verification")
     status, found = verify(capsys, f"--critic broken_critics.{critic}")
     assert status == 1
@@ -51,7 +51,7 @@ def test_a_broken_contract_fails_by_its_name_and_no_world_is_tried(capsys, monke
     assert {each["critic"] for each in found} == {critic}
 
 
-def test_a_loss_of_the_wrong_sign_fails_at_regression(capsys, monkeypatch):
+def test_a_loss_of_the_wrong_sign_fails_the_regression_check(capsys, monkeypatch):
     monkeypatch.syspath_prepend("tests/verification")
     small = f"{SMALL} --critic.init_args.members=2 --critic.init_args.quantiles=5"
     status, found = verify(capsys, f"--quick --critic broken_critics.WrongSign {small}")
@@ -60,7 +60,7 @@ def test_a_loss_of_the_wrong_sign_fails_at_regression(capsys, monkeypatch):
     assert all(each["passed"] for each in found if each["check"].startswith("contract"))
 
 
-def test_a_right_critic_passes_and_every_number_is_there(capsys):
+def test_a_correct_critic_passes_and_every_measurement_is_printed(capsys):
     status, found = verify(capsys, f"--quick --critic lightning_maxent.TwinCritic {SMALL}")
     assert status == 0
     assert {"check", "critic", "value", "expected", "error", "tolerance", "passed", "advice"} == set(found[0])
@@ -69,7 +69,7 @@ def test_a_right_critic_passes_and_every_number_is_there(capsys):
         assert each["error"] == abs(each["value"] - each["expected"]) <= each["tolerance"]
 
 
-def test_batch_normalization_without_a_joint_pass_is_named_with_what_to_use(capsys, tmp_path):
+def test_batch_normalization_without_a_joint_pass_fails_with_advice(capsys, tmp_path):
     network = "--critic.init_args.network=lightning_maxent.networks.BatchRenormMLP"
     status, found = verify(capsys, f"--critic lightning_maxent.TwinCritic {network}")
     assert status == 1
@@ -78,14 +78,14 @@ def test_batch_normalization_without_a_joint_pass_is_named_with_what_to_use(caps
     assert "JointPass" in failed["advice"]
 
 
-def test_the_part_of_the_box_that_a_critic_does_not_see_is_named():
+def test_a_critic_that_ignores_part_of_the_action_box_fails_with_that_part():
     found = {each.check: each for each in contract(UpperHalf, PolyakTarget)}
     assert "dimension 0 of the action moves between -1.0 and -0.8" in found["contract: every action counts"].advice
     found = {each.check: each for each in contract(OneDimension, PolyakTarget)}
     assert "dimension 1 of the action" in found["contract: every action counts"].advice
 
 
-def test_the_entry_of_the_observation_that_a_critic_does_not_see_is_named_and_no_other_check_fails():
+def test_a_critic_that_ignores_an_observation_entry_fails_only_that_check():
     (failed,) = [each for each in contract(OneEntryLess, PolyakTarget) if not each.passed]
     assert failed.value == 0.0
     assert "entry 2 of the observation" in failed.advice
@@ -97,7 +97,7 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_every_critic_that_comes_with_the_package_keeps_the_whole_contract(name):
+def test_every_built_in_critic_keeps_the_whole_contract(name):
     found = list(contract(RIGHT[name].critic, RIGHT[name].target))
     assert [each.check for each in found if not each.passed] == []
     assert [each.check for each in found[-2:]] == [
@@ -108,7 +108,7 @@ def test_every_critic_that_comes_with_the_package_keeps_the_whole_contract(name)
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("critic", [Narrow, StartsAtZero, TwinHeadsCritic])
-def test_small_relus_a_last_layer_of_zero_and_one_output_per_action_see_every_entry_and_action(critic, seed):
+def test_unusual_but_correct_critics_pass_the_check_of_inputs(critic, seed):
     torch.manual_seed(seed)
     assert [each.check for each in contract(critic, PolyakTarget) if not each.passed] == []
 
@@ -135,13 +135,13 @@ def algorithms_of(monkeypatch, target) -> list[str]:
     return seen
 
 
-def test_the_worlds_run_over_both_sacs_and_all_three_algorithms_of_finite_actions(monkeypatch):
+def test_verify_trains_both_sacs_and_all_three_finite_action_algorithms(monkeypatch):
     expected = ["SoftQLearning", "DiscreteSAC", "DiscreteValueSAC", "SoftQLearning", "SAC", "ValueSAC"]
     assert algorithms_of(monkeypatch, PolyakTarget) == [*expected, "ContinuousSoftQLearning"]
 
 
 @pytest.mark.parametrize("target", [JointPass, JointPolyakTarget])
-def test_a_target_that_cannot_follow_v_is_left_out_of_the_sacs_with_v(monkeypatch, target):
+def test_checks_of_sac_with_v_are_skipped_for_a_target_that_cannot_follow_v(monkeypatch, target):
     expected = ["SoftQLearning", "DiscreteSAC", "SoftQLearning", "SAC", "ContinuousSoftQLearning"]
     assert algorithms_of(monkeypatch, target) == expected
 
@@ -165,17 +165,17 @@ def test_a_table_has_a_row_for_every_check(capsys):
         ("--config critic/redqq", "try critic/redq"),
     ],
 )
-def test_what_cannot_be_verified_is_said_in_one_sentence(capsys, arguments, sentence):
+def test_invalid_arguments_of_verify_are_refused_in_one_sentence(capsys, arguments, sentence):
     with pytest.raises(SystemExit):
         main(["verify", *arguments.split()])
     assert sentence in capsys.readouterr().err
 
 
-def test_what_is_not_a_number_does_not_pass():
+def test_a_measurement_of_nan_does_not_pass():
     assert not Measurement("check", float("nan"), 0.0, 1.0, "").passed
 
 
-def test_all_critics_are_taken_in_small_and_by_name():
+def test_critic_all_checks_every_built_in_critic_with_small_networks():
     """The networks' widths and the number of quantiles decide how long it takes, and not what is right."""
     parser = command._parser()
     candidates = {each.name: each for each in command._candidates(parser, parser.parse_args(["--critic", "all"]))}
@@ -205,19 +205,19 @@ class TrueCritic(AbstractCritic):
         return prediction.mean(0)
 
 
-def test_the_true_q_of_the_multi_goal_world_has_the_true_v():
+def test_the_exact_q_of_the_multi_goal_world_gives_its_exact_v():
     """So what ``verify`` calls an error is one: 256 particles alone make an eighth of its tolerance."""
     error, _ = multi_goal(TrueCritic, partial(PolyakTarget, rate=0.02), 1, lambda updates: None)
     assert error.error < 0.01
 
 
-def test_a_critic_that_has_learned_nothing_fails_in_the_multi_goal_world():
+def test_an_untrained_critic_fails_in_the_multi_goal_world():
     error, _ = multi_goal(TwinCritic, partial(PolyakTarget, rate=0.02), 1, lambda updates: None)
     assert not error.passed
 
 
 @pytest.mark.slow
-def test_a_right_critic_passes_in_every_world(capsys):
+def test_a_correct_critic_passes_in_every_world(capsys):
     status, found = verify(capsys, f"--critic lightning_maxent.TwinCritic {SMALL}")
     assert status == 0
     assert len(found) == 23
