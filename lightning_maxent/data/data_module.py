@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cached_property, partial
+from math import gcd
 from typing import Any
 
 import gymnasium as gym
@@ -14,6 +15,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.spaces import flatdim
 from jaxtyping import Float
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
@@ -225,6 +227,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self._trains = stage == "fit"
         self._check_own_wrappers()
         if self._trains:
+            self._say_ratio()
             self.env_steps = 0
             if (discount := getattr(self._algorithm, "discount", None)) is not None:
                 self.reward_scaling.begin(discount)
@@ -240,6 +243,14 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
                         f"data.{option} change the {kind} space from {expected} to {found}, but all copies need the "
                         f"same: give the wrapper that does so in data.wrappers."
                     )
+
+    def _say_ratio(self) -> None:
+        if (updates := self._updates_per_round()) is not None:
+            rank_zero_info(f"Training makes {ratio_of_updates(updates, self.steps_per_round)}.")
+
+    @abstractmethod
+    def _updates_per_round(self) -> int | None:
+        """The number of updates after a round; None if only the algorithm knows."""
 
     def train_dataloader(self) -> RoundStream:
         return RoundStream(self._next_round, self.eval_interval // self.steps_per_round)
@@ -279,7 +290,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     @property
     def _algorithm(self) -> Any:
-        """The Trainer's module.  Only ``explore``, ``act`` and, if it has one, ``discount`` are used."""
+        """The Trainer's module.  Only ``explore``, ``act`` and, if it has them, ``discount`` and ``feeding`` are used."""
         return self.trainer.lightning_module if self.trainer else None
 
     def _seed(self, purpose: str) -> int:
@@ -372,6 +383,16 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
                 f"The checkpoint is at {self.trainer.global_step} environment steps, but holds no state of "
                 f"{type(self).__name__}: it was made with another DataModule; resume with the same configuration."
             )
+
+
+def ratio_of_updates(updates: int, env_steps: int) -> str:
+    """``20 updates per environment step``, ``1 update per 1,024 environment steps``, and the like."""
+    divisor = gcd(updates, env_steps)
+    updates, env_steps = updates // divisor, env_steps // divisor
+    if not updates:
+        return "no updates"
+    steps = "environment step" if env_steps == 1 else f"{env_steps:,} environment steps"
+    return f"{updates:,} update{'s' if updates > 1 else ''} per {steps}"
 
 
 def _spaces_of(make: Callable[[], gym.Env]) -> tuple[spaces.Space, spaces.Space]:

@@ -138,6 +138,9 @@ class ReplayDataModule(EnvironmentDataModule):
         self.make_storage, self.make_sampler, self.make_transform = storage, sampler, transform
         self.buffer: ReplayBuffer | None = None
 
+    def _updates_per_round(self) -> int:
+        return self.updates_per_round
+
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if stage == "fit":
