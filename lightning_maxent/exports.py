@@ -34,6 +34,7 @@ from lightning_maxent.critics.ensemble import EnsembleCritic
 from lightning_maxent.critics.quantile import AbstractPooling, MeanPooling, QuantileCritic, TruncatedPooling
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
+from lightning_maxent.data.record_video import RecordVideo
 from lightning_maxent.data.replay import ReplayDataModule
 from lightning_maxent.data.rollout import RolloutDataModule
 from lightning_maxent.data.scaling import (
@@ -45,6 +46,9 @@ from lightning_maxent.data.scaling import (
     ReturnScaledRewards,
     StandardizedObservations,
 )
+from lightning_maxent.data.vectorization import OneProcess, VectorizationBuilder
+from lightning_maxent.data.worker_processes import WorkerProcesses
+from lightning_maxent.data.wrapping import WrapperBuilder
 from lightning_maxent.entropy_objectives import AbstractEntropyObjective, CurrentEntropy, TrajectoryEntropy
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exploration import (
@@ -200,6 +204,7 @@ __all__ = [
     "NetworkBuilder",
     "NoNoise",
     "OnPolicyAlgorithm",
+    "OneProcess",
     "Optimizers",
     "OrnsteinUhlenbeckNoise",
     "PeriodicTarget",
@@ -213,6 +218,7 @@ __all__ = [
     "QuantileCritic",
     "RawObservations",
     "RawRewards",
+    "RecordVideo",
     "RecordedData",
     "Replay",
     "ReplayDataModule",
@@ -247,8 +253,11 @@ __all__ = [
     "UniformParticles",
     "ValueBuilder",
     "ValueSAC",
+    "VectorizationBuilder",
     "WandbLogger",
     "WarmStart",
+    "WorkerProcesses",
+    "WrapperBuilder",
     "frozen",
     "load_policy",
     "make_trainer",

@@ -1,9 +1,13 @@
 """Environments so small that every transition is known beforehand."""
 
+import os
 import random
+import signal
+import time
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium import spaces
 
 
@@ -214,6 +218,56 @@ class OnlyOne(Line):
         OnlyOne.open -= 1
 
 
+class Filmed(Line):
+    """Gives pictures."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, render_mode: str | None = None):
+        super().__init__()
+        self.render_mode = render_mode
+
+    def render(self):
+        return np.zeros((4, 4, 3), np.uint8)
+
+
+class Dies(Line):
+    """Ends its process, or is stuck, at its third step or ``at`` another place; None for never."""
+
+    def __init__(self, how: str | None, at: str = "step"):
+        super().__init__()
+        self.how, self.at = how, at
+        self.end("make")
+
+    def end(self, place):
+        if place != self.at or self.how is None:
+            return
+        if self.how == "exit":
+            os._exit(3)
+        if self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(600)
+
+    def step(self, action):
+        if self.t == 2:
+            self.end("step")
+        return super().step(action)
+
+    def close(self):
+        self.end("close")
+
+
+class Dice(Line):
+    """Throws the dice of Python, NumPy and PyTorch in place of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = spaces.Box(0, 1, (3,), np.float64)
+
+    def obs(self):
+        return np.array([random.random(), np.random.rand(), torch.rand(()).item()])  # noqa: NPY002
+
+
 class Breaks(Line):
     """Raises when it is made."""
 
@@ -332,6 +386,10 @@ for _name, _entry in {
     "Talkative": Talkative,
     "Mistaken": Mistaken,
     "OnlyOne": OnlyOne,
+    "Dies": Dies,
+    "Filmed": Filmed,
+    "Dice": Dice,
+    "Line": Line,
     "Breaks": Breaks,
     "Unbounded": Unbounded,
     "Pictures": Pictures,

@@ -108,6 +108,10 @@ def explain(message: str) -> str:
         )
     if subclass := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
         return f"{subclass[1]} cannot be used here: a subclass of {subclass[2]} is needed."
+    if no_list := re.search(
+        r'Parser key "(\w+)":\s+- Expected a path but (\S+) [^"]*Expected a <class \'list\'>', message, re.DOTALL
+    ):
+        return f"The option {no_list[1]!r} is a list: add to it with +=, as in {no_list[1]}+={no_list[2]}."
     if value := re.search(r'Parser key "([\w.]+)":\s+(Expected a .*?Got value: .*?)(?:\. Got value|\n|$)', message):
         return f"The option {value[1]!r} was given a value of another kind: {value[2]}"
     return " ".join(line.strip(" -") for line in message.splitlines() if line.strip(" -"))

@@ -29,14 +29,18 @@ class CheckedEnv(gym.Wrapper):
     Infos are not used, and a vector environment cannot always combine the infos of its copies.
 
     Errors of ``reset`` and ``step`` begin with the number of the copy; the caller adds the environment and the step.
+
+    Args:
+        env: the environment.
+        copy: its number among the parallel copies.
     """
 
-    def __init__(self, env: gym.Env):
+    def __init__(self, env: gym.Env, copy: int = 0):
         super().__init__(env)
         self._space = env.observation_space
         self.observation_space = flatten_space(self._space)
         self._size = flatdim(self._space)
-        self.copy = 0  # its number among the parallel copies
+        self.copy = copy
         self._steps = 0  # steps of this episode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:

@@ -3,15 +3,19 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import cached_property, partial
+from math import gcd
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from gymnasium import spaces
 from gymnasium.spaces import flatdim
 from jaxtyping import Float
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
@@ -26,7 +30,9 @@ from lightning_maxent.data.scaling import (
     RawRewards,
     RewardScalingBuilder,
 )
-from lightning_maxent.data.spaces import env_maker, say_that_images_are_flattened
+from lightning_maxent.data.spaces import make_env, say_that_images_are_flattened
+from lightning_maxent.data.vectorization import OneProcess, VectorizationBuilder
+from lightning_maxent.data.wrapping import WrapperBuilder
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 
@@ -92,9 +98,18 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         action_bounds: [low, high], which replace the infinite bounds of a Box action space; finite bounds stay.
         observation_scaling: builds the scaling of observations from ``obs_dim``.
         reward_scaling: builds the scaling of rewards from ``num_envs``.
+        wrappers: builders of wrappers around every copy of the environment, in this order, such as one that changes
+            observations.
+        train_wrappers: further wrappers, around the copies for training only, such as one that shapes rewards; they keep
+            the spaces.
+        eval_wrappers: further wrappers, around the copies for evaluation only, such as ``lightning_maxent.RecordVideo``;
+            they keep the spaces.
+        vectorization: how the copies run, in training and in evaluation: ``lightning_maxent.OneProcess``,
+            ``lightning_maxent.WorkerProcesses``, or another builder of a Gymnasium ``VectorEnv``.
 
     Raises:
-        MaxEntError: for a number out of range, or numbers that contradict each other.
+        MaxEntError: for a number out of range, or numbers that contradict each other; in ``setup``, for a wrapper that
+            cannot be built or that changes the spaces of only some copies.
     """
 
     def __init__(
@@ -110,6 +125,10 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         action_bounds: tuple[float, float] | None = None,
         observation_scaling: ObservationScalingBuilder = RawObservations,
         reward_scaling: RewardScalingBuilder = RawRewards,
+        wrappers: list[WrapperBuilder] | None = None,
+        train_wrappers: list[WrapperBuilder] | None = None,
+        eval_wrappers: list[WrapperBuilder] | None = None,
+        vectorization: VectorizationBuilder = OneProcess,
     ):
         super().__init__()
         check_positive(
@@ -129,7 +148,9 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             raise MaxEntError(
                 f"eval_envs must not be negative, but is {eval_envs}; 0 evaluates in the training environments."
             )
-        self.make_env = env_maker(env_id, env_kwargs)
+        everywhere = {"wrappers": wrappers or []}
+        self._own_wrappers = {"train_wrappers": train_wrappers or [], "eval_wrappers": eval_wrappers or []}
+        self.make_env = partial(make_env, env_id, env_kwargs, everywhere)
         self.env_id, self.num_envs, self.steps_per_round = env_id, num_envs, steps_per_round
         # Text can be saved, and compared on resume, for values of any type.
         self.env_kwargs = json.dumps(env_kwargs or {}, sort_keys=True, default=lambda part: type(part).__name__)
@@ -141,7 +162,17 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self.reward_scaling = reward_scaling(num_envs)
         self.env_steps = 0
         self.runner: AbstractRunner | None = None
-        self._copies = EnvCopies(self.make_env, num_envs, self.eval_envs)
+        if self.eval_envs == 0 and any(self._own_wrappers.values()):
+            raise MaxEntError(
+                "eval_envs 0 evaluates in the copies of training, which cannot have other wrappers in evaluation: give "
+                "all wrappers in wrappers, and leave out train_wrappers and eval_wrappers."
+            )
+        self._make = {
+            option: partial(make_env, env_id, env_kwargs, everywhere | {option: own}, option.partition("_")[0])
+            for option, own in self._own_wrappers.items()
+        }
+        make_train, make_eval = self._make["train_wrappers"], self._make["eval_wrappers"]
+        self._copies = EnvCopies(make_train, make_eval, num_envs, self.eval_envs, vectorization)
         self._finished: list[tuple[float, int]] = []  # return and length of episodes of closed runners
         self._trains = False
 
@@ -151,19 +182,18 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         return 0
 
     @cached_property
-    def _spaces(self) -> tuple[spaces.Space, AbstractActionCodec]:
-        env = self.make_env()
-        try:
-            seen = env.get_wrapper_attr("env").observation_space
-            say_that_images_are_flattened(self.env_id, seen)
-            actions = bounded(self.env_id, env.action_space, self.action_bounds)
-            return seen, action_codec(self.env_id, actions, self.max_joint_actions)
-        finally:
-            env.close()
+    def _spaces(self) -> tuple[spaces.Space, spaces.Space]:
+        """The spaces of observations, before flattening, and of actions."""
+        spaces_of_env = _spaces_of(self.make_env)
+        say_that_images_are_flattened(self.env_id, spaces_of_env[0])
+        return spaces_of_env
 
     @property
     def observation_space(self) -> spaces.Space:
-        """The observation space of the environment, before flattening; the first access creates an environment."""
+        """The observation space of the environment with its ``wrappers``, before flattening.
+
+        The first access creates an environment.
+        """
         return self._spaces[0]
 
     @property
@@ -176,10 +206,11 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         """The action space; the first access creates an environment."""
         return self.codec.actions
 
-    @property
+    @cached_property
     def codec(self) -> AbstractActionCodec:
         """Converts actions of the policy to actions of the environment; the first access creates an environment."""
-        return self._spaces[1]
+        actions = bounded(self.env_id, self._spaces[1], self.action_bounds)
+        return action_codec(self.env_id, actions, self.max_joint_actions)
 
     @cached_property
     def observation_scaling(self) -> AbstractObservationScaling:
@@ -194,10 +225,32 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         self._trains = stage == "fit"
+        self._check_own_wrappers()
         if self._trains:
+            self._say_ratio()
             self.env_steps = 0
             if (discount := getattr(self._algorithm, "discount", None)) is not None:
                 self.reward_scaling.begin(discount)
+
+    def _check_own_wrappers(self) -> None:
+        """Make and close a copy with each kind of wrappers, so that a mistake shows before training and not after it."""
+        for option, make in self._make.items():
+            if not self._own_wrappers[option]:
+                continue
+            for kind, expected, found in zip(("observation", "action"), self._spaces, _spaces_of(make)):
+                if found != expected and (kind == "action" or flatdim(found) != flatdim(expected)):
+                    raise MaxEntError(
+                        f"data.{option} change the {kind} space from {expected} to {found}, but all copies need the "
+                        f"same: give the wrapper that does so in data.wrappers."
+                    )
+
+    def _say_ratio(self) -> None:
+        if (updates := self._updates_per_round()) is not None:
+            rank_zero_info(f"Training makes {ratio_of_updates(updates, self.steps_per_round)}.")
+
+    @abstractmethod
+    def _updates_per_round(self) -> int | None:
+        """The number of updates after a round; None if only the algorithm knows."""
 
     def train_dataloader(self) -> RoundStream:
         return RoundStream(self._next_round, self.eval_interval // self.steps_per_round)
@@ -237,7 +290,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     @property
     def _algorithm(self) -> Any:
-        """The Trainer's module.  Only ``explore``, ``act`` and, if it has one, ``discount`` are used."""
+        """The Trainer's module.  Only ``explore``, ``act`` and, if it has them, ``discount`` and ``feeding`` are used."""
         return self.trainer.lightning_module if self.trainer else None
 
     def _seed(self, purpose: str) -> int:
@@ -285,10 +338,11 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         return self._algorithm.act(self.observation_scaling(obs), deterministic)
 
     def teardown(self, stage: str) -> None:
-        if self.runner is not None:
-            self.runner.close()
-        self._copies.close()
-        self.runner = None
+        runner, self.runner = self.runner, None
+        with ExitStack() as stack:
+            stack.callback(self._copies.close)
+            if runner is not None:
+                stack.callback(runner.close)
 
     def on_exception(self, exception: BaseException) -> None:
         """Close the environments: Lightning does not call ``teardown`` after an error."""
@@ -329,6 +383,25 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
                 f"The checkpoint is at {self.trainer.global_step} environment steps, but holds no state of "
                 f"{type(self).__name__}: it was made with another DataModule; resume with the same configuration."
             )
+
+
+def ratio_of_updates(updates: int, env_steps: int) -> str:
+    """``20 updates per environment step``, ``1 update per 1,024 environment steps``, and the like."""
+    divisor = gcd(updates, env_steps)
+    updates, env_steps = updates // divisor, env_steps // divisor
+    if not updates:
+        return "no updates"
+    steps = "environment step" if env_steps == 1 else f"{env_steps:,} environment steps"
+    return f"{updates:,} update{'s' if updates > 1 else ''} per {steps}"
+
+
+def _spaces_of(make: Callable[[], gym.Env]) -> tuple[spaces.Space, spaces.Space]:
+    """The spaces of observations, before flattening, and of actions; makes a copy and closes it."""
+    env = make()
+    try:
+        return env.get_wrapper_attr("env").observation_space, env.action_space
+    finally:
+        env.close()
 
 
 def _saved(scaling: AbstractObservationScaling | AbstractRewardScaling) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from lightning_maxent.data.data_module import EnvironmentDataModule
 from lightning_maxent.data.recording import Recording
 from lightning_maxent.data.scaling import ObservationScalingBuilder, RawObservations, RawRewards, RewardScalingBuilder
 from lightning_maxent.data.storage_space import check_space
+from lightning_maxent.data.vectorization import OneProcess, VectorizationBuilder
+from lightning_maxent.data.wrapping import WrapperBuilder
 from lightning_maxent.errors import MaxEntError, check_positive, errors_of
 from lightning_maxent.transition import Rollout, Transition
 
@@ -63,10 +65,19 @@ class ReplayDataModule(EnvironmentDataModule):
         action_bounds: [low, high], which replace the infinite bounds of a Box action space; finite bounds stay.
         observation_scaling: builds the scaling of observations from ``obs_dim``.
         reward_scaling: builds the scaling of rewards from ``num_envs``.
+        wrappers: builders of wrappers around every copy of the environment, in this order, such as one that changes
+            observations.
+        train_wrappers: further wrappers, around the copies for training only, such as one that shapes rewards; they keep
+            the spaces.
+        eval_wrappers: further wrappers, around the copies for evaluation only, such as ``lightning_maxent.RecordVideo``;
+            they keep the spaces.
+        vectorization: how the copies run, in training and in evaluation: ``lightning_maxent.OneProcess``,
+            ``lightning_maxent.WorkerProcesses``, or another builder of a Gymnasium ``VectorEnv``.
 
     Raises:
         MaxEntError: for a number out of range, or numbers that contradict each other; in ``setup``, for a buffer that
-            does not fit in memory or on the disk.
+            does not fit in memory or on the disk, or a wrapper that cannot be built or that changes the spaces of only
+            some copies.
     """
 
     def __init__(
@@ -89,6 +100,10 @@ class ReplayDataModule(EnvironmentDataModule):
         action_bounds: tuple[float, float] | None = None,
         observation_scaling: ObservationScalingBuilder = RawObservations,
         reward_scaling: RewardScalingBuilder = RawRewards,
+        wrappers: list[WrapperBuilder] | None = None,
+        train_wrappers: list[WrapperBuilder] | None = None,
+        eval_wrappers: list[WrapperBuilder] | None = None,
+        vectorization: VectorizationBuilder = OneProcess,
     ):
         super().__init__(
             env_id,
@@ -102,6 +117,10 @@ class ReplayDataModule(EnvironmentDataModule):
             action_bounds,
             observation_scaling,
             reward_scaling,
+            wrappers,
+            train_wrappers,
+            eval_wrappers,
+            vectorization,
         )
         check_positive(capacity=capacity, batch_size=batch_size)
         if updates_per_round < 0:
@@ -118,6 +137,9 @@ class ReplayDataModule(EnvironmentDataModule):
         self.learning_starts, self.updates_per_round = learning_starts, updates_per_round
         self.make_storage, self.make_sampler, self.make_transform = storage, sampler, transform
         self.buffer: ReplayBuffer | None = None
+
+    def _updates_per_round(self) -> int:
+        return self.updates_per_round
 
     def setup(self, stage: str) -> None:
         super().setup(stage)

@@ -1,5 +1,7 @@
 """The on-policy DataModule: every rollout is used for one training step."""
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,6 +15,12 @@ class RolloutDataModule(EnvironmentDataModule):
     The arguments are those of ``EnvironmentDataModule``.  A rollout ``[time, env]`` has ``steps_per_round`` environment
     steps, summed over all copies.
     """
+
+    def _updates_per_round(self) -> int | None:
+        feeding: Any = getattr(self._algorithm, "feeding", None)
+        if not hasattr(feeding, "epochs"):  # a feeding of the user's own
+            return None
+        return feeding.epochs * (feeding.minibatches or 1)
 
     def _choose(self, obs: Float[Tensor, "env obs_dim"], env_steps: int) -> Float[Tensor, "env action_dim"]:
         return self._algorithm.explore(obs)

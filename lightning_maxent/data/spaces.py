@@ -1,41 +1,49 @@
-"""Makes environments with flattened observations, alone or several in parallel."""
+"""Makes environments with flattened observations."""
 
 import inspect
 import re
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import gymnasium as gym
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_maxent.data.checked_env import CheckedEnv
 from lightning_maxent.data.env_ids import registered_name
+from lightning_maxent.data.wrapping import Wrappers, wrapped
 from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of, source_line
 
 # Gymnasium's messages for a missing or wrong space.
 NO_SPACE = re.compile(r"The environment must specify an (\w+) space|(\w+) space does not inherit from")
 
 
-def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: Any) -> gym.Env:
-    """``gymnasium.make`` with checked and flattened observations; finite observations become one-hot vectors.
+def make_env(
+    env_id: str,
+    env_kwargs: dict[str, Any] | None = None,
+    wrappers: Wrappers | None = None,
+    purpose: str = "train",
+    copy: int = 0,
+) -> gym.Env:
+    """``gymnasium.make`` with wrappers, then with checked and flattened observations.
+
+    Finite observations become one-hot vectors.
 
     Args:
         env_id: a registered id, or ``module:Id`` with a module that registers it.
         env_kwargs: keyword arguments of the environment.
-        options: further arguments of ``gymnasium.make``, such as ``render_mode``.
+        wrappers: wrappers by the names of their options; None for none.
+        purpose: what the copy is for, ``train`` or ``eval``, a part of its name for wrappers.
+        copy: the number of the copy among those for the same purpose.
 
     Raises:
         MaxEntError: for an unknown id (the message names near matches), arguments that the environment refuses,
-            observations that cannot be flattened, or an error in the environment's code.
+            observations that cannot be flattened, or an error in the code of the environment or of a wrapper.
     """
     name, making = registered_name(env_id), f"Making the environment {env_id!r}"
     with errors_of(making):
         try:
-            env = gym.make(name, **(env_kwargs or {}), **options)
+            env = gym.make(name, **(env_kwargs or {}))
         except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
             raise ForeignError(
                 f"The environment {env_id!r} needs a package that is not installed, or imports it by a wrong name: "
@@ -60,11 +68,13 @@ def make_env(env_id: str, env_kwargs: dict[str, Any] | None = None, **options: A
             for space in ("observation_space", "action_space"):
                 if not isinstance(getattr(env, space, None), spaces.Space):
                     raise _no_space(env_id, name, space)
+            if wrappers:
+                env = wrapped(env, wrappers, f"{purpose}-{copy}")
             check_observation_space(env_id, env.observation_space)
         except Exception:
             env.close()
             raise
-        return CheckedEnv(env)
+        return CheckedEnv(env, copy)
 
 
 def _no_space(env_id: str, name: str, space: str) -> MaxEntError:
@@ -117,38 +127,3 @@ def _parts(space: spaces.Space) -> list[spaces.Space]:
         parts = space.values() if isinstance(space, spaces.Dict) else space
         return [leaf for part in parts for leaf in _parts(part)]
     return [space]
-
-
-def make_vector_env(make: Callable[[], gym.Env], num_envs: int, way_out: str = "") -> SyncVectorEnv:
-    """Parallel copies of an environment; each resets in the step that ends its episode.
-
-    Args:
-        make: makes one copy.
-        num_envs: number of copies.
-        way_out: advice for the error message if so many copies cannot be open together.
-
-    Raises:
-        MaxEntError: if a copy cannot be made; the copies before it are closed.
-    """
-    envs: list[gym.Env] = []
-    for copy in range(num_envs):
-        try:
-            envs.append(make())
-        except MaxEntError as error:
-            for env in envs:
-                env.close()
-            if way_out and isinstance(error, ForeignError):
-                error.args = (f"{str(error).removesuffix('.')}; {way_out}.",)
-            raise
-        envs[copy].set_wrapper_attr("copy", copy)
-    with errors_of(f"Making a vector environment of {num_envs} copies"):
-        return SyncVectorEnv([partial(_itself, env) for env in envs], autoreset_mode=AutoresetMode.SAME_STEP)
-
-
-def _itself(env: gym.Env) -> gym.Env:
-    return env
-
-
-def env_maker(env_id: str, env_kwargs: dict[str, Any] | None) -> Callable[[], gym.Env]:
-    """A picklable function that makes one environment."""
-    return partial(make_env, env_id, env_kwargs)

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from lightning_maxent import MaxEntError, ReplayDataModule
 from lightning_maxent.data.action_codec import BoxCodec, FiniteCodec, action_codec, bounded
 from lightning_maxent.data.env_runner import EnvRunner
-from lightning_maxent.data.spaces import make_vector_env
+from lightning_maxent.data.vectorization import make_vector_env
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_the_advice_for_infinite_bounds_works(low, high, to_low, to_high):
     advised = [float(bound) for bound in json.loads(re.search(r'action_bounds "(.*)"', str(raised.value))[1])]
     data = ReplayDataModule("worlds/Unbounded-v0", action_bounds=tuple(advised), **kwargs)
     data.setup("fit")
-    data.runner = EnvRunner(make_vector_env(data.make_env, 1), data.codec, 0, "probe")
+    data.runner = EnvRunner(make_vector_env([data.make_env]), data.codec, 0, "probe")
     for action in (-1.0, 1.0):
         data.runner.step(torch.full((1, len(low)), action))  # the world refuses what is out of its bounds
     assert data.runner.envs.envs[0].unwrapped.played == [to_low, to_high]

@@ -1,6 +1,7 @@
 """What an environment may answer, and what it is told when it answers something else."""
 
 from collections.abc import Callable
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -13,26 +14,36 @@ from lightning_maxent import MaxEntError, Transition
 from lightning_maxent.data.action_codec import BoxCodec
 from lightning_maxent.data.checked_env import CheckedEnv
 from lightning_maxent.data.env_runner import EnvRunner
-from lightning_maxent.data.spaces import env_maker, make_vector_env
+from lightning_maxent.data.spaces import make_env
+from lightning_maxent.data.vectorization import make_vector_env
 
 FILE = r".*probe_envs\.py, line \d+"
 
 
-def runner(world: str, num_envs: int = 1, **kwargs) -> EnvRunner:
-    envs = make_vector_env(env_maker(f"probe_envs:worlds/{world}-v0", kwargs), num_envs)
-    return EnvRunner(envs, BoxCodec(envs.single_action_space), 0, world, env_steps=100)
+@pytest.fixture
+def world(runner):
+    """Makes a runner with a copy of a world of ``probe_envs`` for each dictionary of arguments."""
+
+    def make(name: str, *of_copies: dict) -> EnvRunner:
+        return runner(f"probe_envs:worlds/{name}-v0", *of_copies, name=name, env_steps=100)
+
+    return make
 
 
 def play(runs: EnvRunner, steps: int) -> list:
     return [runs.step(torch.zeros(runs.envs.num_envs, 1)) for _ in range(steps)]
 
 
-def met(world: Callable[[int], gym.Env], steps: int = 14) -> list[Transition]:
-    """Of three copies whose episodes are of different lengths."""
-    lengths = iter([4, 5, 6])
-    envs = make_vector_env(lambda: CheckedEnv(world(next(lengths))), 3)
-    runs = EnvRunner(envs, BoxCodec(envs.single_action_space), 0, "probe")
-    return [runs.step(torch.full((3, 1), 0.5))[0] for _ in range(steps)]
+@pytest.fixture
+def met(vector_env):
+    """What three copies of a world meet whose episodes are of different lengths."""
+
+    def play(world: Callable[[int], gym.Env], steps: int = 14) -> list[Transition]:
+        envs = vector_env(*(partial(lambda length: CheckedEnv(world(length)), length) for length in (4, 5, 6)))
+        runs = EnvRunner(envs, BoxCodec(envs.single_action_space), 0, "probe")
+        return [runs.step(torch.full((3, 1), 0.5))[0] for _ in range(steps)]
+
+    return play
 
 
 def same(left: list[Transition], right: list[Transition]) -> bool:
@@ -40,7 +51,7 @@ def same(left: list[Transition], right: list[Transition]) -> bool:
 
 
 @pytest.mark.parametrize("kind", probe_envs.INFOS)
-def test_infos_of_any_kind_do_not_change_the_transitions(kind):
+def test_infos_of_any_kind_do_not_change_the_transitions(met, kind):
     assert same(met(lambda length: probe_envs.Talkative(kind, length)), met(probe_envs.Line))
 
 
@@ -68,9 +79,8 @@ def test_infos_of_any_kind_do_not_change_the_transitions(kind):
         ("exits", None, r"raised SystemExit: the window was closed \("),
     ],
 )  # fmt: skip
-def test_an_invalid_step_result_is_reported_with_copy_step_and_line(how, value, sentence):
-    runs = runner("Mistaken", 2, how="obs", value=np.zeros(2, np.float32))
-    runs.envs.envs[1].unwrapped.how, runs.envs.envs[1].unwrapped.value = how, value
+def test_an_invalid_step_result_is_reported_with_copy_step_and_line(world, how, value, sentence):
+    runs = world("Mistaken", {"how": "obs", "value": np.zeros(2, np.float32)}, {"how": how, "value": value})
     play(runs, 2)
     when = r"^Mistaken at environment step 106: copy 1, in step 3 of its episode, "
     where = rf"{FILE}\)\.$" if how in ("raises", "exits") else rf".* see Mistaken\.step \({FILE}\)\.$"
@@ -80,7 +90,7 @@ def test_an_invalid_step_result_is_reported_with_copy_step_and_line(how, value, 
 
 @pytest.mark.filterwarnings("ignore:.*reset")
 @pytest.mark.parametrize(
-    ("world", "kwargs", "sentence"),
+    ("name", "kwargs", "sentence"),
     [
         ("Mistaken", {"how": "reset_without_info"}, r"returned an array of shape \(2,\) and dtype float32, but reset must .*see Mistaken\.reset"),
         ("Mistaken", {"how": "reset_obs", "value": np.zeros(5)}, r"gave an array of shape \(5,\) and dtype float64 as observation.*see Mistaken\.reset"),
@@ -88,29 +98,29 @@ def test_an_invalid_step_result_is_reported_with_copy_step_and_line(how, value, 
         ("Seedless", {}, r"unexpected keyword argument 'seed': reset must take seed and options.*see Seedless\.reset"),
     ],
 )  # fmt: skip
-def test_an_invalid_reset_result_is_reported_with_its_line(world, kwargs, sentence):
+def test_an_invalid_reset_result_is_reported_with_its_line(world, name, kwargs, sentence):
     where = "" if sentence.endswith("$") else rf" \({FILE}\)"
-    with pytest.raises(MaxEntError, match=rf"^{world} at environment step 100: copy 0, in reset, .*{sentence}{where}"):
-        runner(world, **kwargs)
+    with pytest.raises(MaxEntError, match=rf"^{name} at environment step 100: copy 0, in reset, .*{sentence}{where}"):
+        world(name, kwargs)
 
 
 @pytest.mark.filterwarnings("ignore:.*Core environment is written in old step API")
-def test_a_step_of_four_values_is_reported_although_gymnasium_fails_first():
+def test_a_step_of_four_values_is_reported_although_gymnasium_fails_first(world):
     with pytest.raises(MaxEntError, match=rf"got 4\): step must return .*; see OldStep\.step \({FILE}\)\.$"):
-        play(runner("OldStep"), 1)
+        play(world("OldStep", {}), 1)
 
 
 @pytest.mark.filterwarnings("ignore:.*The obs returned")
-def test_an_invalid_part_of_a_nested_observation_is_reported_by_name():
+def test_an_invalid_part_of_a_nested_observation_is_reported_by_name(world):
     part = r"gave an array of shape \(2, 3\) and dtype float32 as observation\['camera'\], but its space is Box\(.*\(2, 2\)"
     with pytest.raises(MaxEntError, match=part):
-        play(runner("Parts"), 1)
+        play(world("Parts", {}), 1)
 
 
 @pytest.mark.parametrize("reward", [np.float32(2), np.array(2.0), 2, True, np.int64(2), torch.tensor(2.0)])
 @pytest.mark.filterwarnings("ignore:.*The reward returned")
-def test_any_single_number_is_a_valid_reward(reward):
-    runs = runner("Mistaken", how="reward", value=reward)
+def test_any_single_number_is_a_valid_reward(world, reward):
+    runs = world("Mistaken", {"how": "reward", "value": reward})
     assert play(runs, 3)[-1][0].reward.item() == float(reward)
 
 
@@ -125,7 +135,7 @@ def test_an_error_in_close_is_reported_with_line_and_env_id(raised):
         CheckedEnv(Stuck()).close()
     gym.register("worlds/Stuck-v0", Stuck)
     try:
-        envs = make_vector_env(env_maker("worlds/Stuck-v0", None), 1)
+        envs = make_vector_env([partial(make_env, "worlds/Stuck-v0")])
         with pytest.raises(MaxEntError, match=rf"^worlds/Stuck-v0: copy 0, {said}"):
             envs.close()
     finally:
@@ -186,5 +196,5 @@ class InOneArray(probe_envs.Line):
         return answer
 
 
-def test_an_environment_that_reuses_its_arrays_gives_the_same_transitions():
+def test_an_environment_that_reuses_its_arrays_gives_the_same_transitions(met):
     assert same(met(InOneArray), met(probe_envs.Line))

@@ -6,9 +6,8 @@ import stub_trainer
 import torch
 from stub_trainer import StubTrainer, rounds
 
-from lightning_maxent import MaxEntError, ReplayDataModule
+from lightning_maxent import MaxEntError, OneProcess, ReplayDataModule, VectorizationBuilder
 from lightning_maxent.data.scaling import ReturnScaledRewards
-from lightning_maxent.data.spaces import make_env, make_vector_env
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +27,7 @@ class Still(StubTrainer):
 
 def started(**kwargs) -> ReplayDataModule:
     defaults = {"learning_starts": 4, "eval_interval": 10, "eval_episodes": 3}
-    return stub_trainer.started("worlds/OnlyOne-v0", Still, **(defaults | kwargs))
+    return stub_trainer.started("probe_envs:worlds/OnlyOne-v0", Still, **(defaults | kwargs))
 
 
 def test_an_environment_that_allows_one_copy_is_refused_with_advice_that_works():
@@ -68,9 +67,9 @@ def test_evaluation_opens_eval_envs_copies_but_at_most_one_per_episode(eval_envs
         started(eval_envs=-1)
 
 
-def test_evaluation_in_the_training_environment_cuts_its_episode_and_a_new_one_begins():
+def test_evaluation_in_the_training_environment_cuts_its_episode_and_a_new_one_begins(vectorization):
     """Episodes are of 6 steps; evaluation comes after 8, two steps into the second."""
-    data = started(eval_envs=0)
+    data = started(eval_envs=0, vectorization=vectorization)
     rounds(data, 8)
     episodes = [*data.val_dataloader()]
     assert [len(episode.reward) for episode in episodes] == [6] * 6  # whole ones
@@ -84,15 +83,16 @@ def test_evaluation_in_the_training_environment_cuts_its_episode_and_a_new_one_b
     data.teardown("fit")
 
 
-def test_evaluation_plays_the_same_episodes_wherever_it_plays():
-    def played(eval_envs: int) -> list:
-        data = started(env_kwargs={"limit": 9}, eval_envs=eval_envs, eval_episodes=2)
+def test_evaluation_plays_the_same_episodes_wherever_it_plays(vectorization):
+    def played(eval_envs: int, vectorization: VectorizationBuilder) -> list:
+        kwargs = {"env_kwargs": {"limit": 9}, "eval_episodes": 2}
+        data = started(eval_envs=eval_envs, vectorization=vectorization, **kwargs)
         rounds(data, 10)
         episodes = [episode.obs.tolist() for episode in data.val_dataloader()]
         data.teardown("fit")
         return episodes
 
-    assert played(0) == played(1)
+    assert played(0, vectorization) == played(1, OneProcess)
 
 
 def test_reward_scaling_drops_returns_of_episodes_that_evaluation_cuts_off():
@@ -103,10 +103,3 @@ def test_reward_scaling_drops_returns_of_episodes_that_evaluation_cuts_off():
     rounds(data, 1)
     assert data.reward_scaling._returns[0] == data.buffer.storage[8:9]["reward"].item()
     data.teardown("fit")
-
-
-def test_copies_whose_spaces_differ_are_refused_in_one_sentence():
-    widths = iter([1.0, 2.0])
-    make = lambda: make_env("worlds/Unbounded-v0", {"low": [0.0], "high": [next(widths)]})  # noqa: E731
-    with pytest.raises(MaxEntError, match=r"^Making a vector environment of 2 copies raised RuntimeError: Sub-env"):
-        make_vector_env(make, 2)

@@ -1,19 +1,15 @@
+"""A step of the copies of an environment; every test runs over every kind of vectorization."""
+
 import itertools
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
-from lightning_maxent import MaxEntError
-from lightning_maxent.data.action_codec import BoxCodec
-from lightning_maxent.data.env_runner import EnvRunner, play_episodes
-from lightning_maxent.data.spaces import env_maker, make_vector_env
+from lightning_maxent import MaxEntError, OneProcess
+from lightning_maxent.data.env_runner import play_episodes
 
-
-def runner(num_envs: int = 1, **kwargs) -> EnvRunner:
-    envs = make_vector_env(env_maker("probe/Counting-v0", kwargs), num_envs)
-    return EnvRunner(envs, BoxCodec(envs.single_action_space), seed=0, name="probe")
+COUNTING = "probe_envs:probe/Counting-v0"
 
 
 def zeros(num_envs: int = 1) -> torch.Tensor:
@@ -21,8 +17,8 @@ def zeros(num_envs: int = 1) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("ends", ["terminated", "truncated"])
-def test_the_last_observation_of_an_episode_is_stored_as_next_observation(ends):
-    runs = runner(2, length=3, ends=ends)
+def test_the_last_observation_of_an_episode_is_stored_as_next_observation(runner, ends):
+    runs = runner(COUNTING, *[{"length": 3, "ends": ends}] * 2)
     transitions = [runs.step(zeros(2)) for _ in range(4)]
     last, done = transitions[2]
     assert done.all()
@@ -32,37 +28,39 @@ def test_the_last_observation_of_an_episode_is_stored_as_next_observation(ends):
     assert first.obs.tolist() == [[0.0, 1.0], [0.0, 1.0]]  # step 0 of episode 1
 
 
-def test_consecutive_transitions_are_connected_within_an_episode():
-    runs = runner(length=3)
+def test_consecutive_transitions_are_connected_within_an_episode(runner):
+    runs = runner(COUNTING, {"length": 3})
     steps = [runs.step(zeros()) for _ in range(10)]
     for (before, done), (after, _) in itertools.pairwise(steps):
         assert done.all() or torch.equal(before.next_obs, after.obs)
 
 
-def test_stored_observations_do_not_change_when_the_environment_steps_on():
-    runs = runner()
+def test_stored_observations_do_not_change_when_the_environment_steps_on(runner):
+    runs = runner(COUNTING, {})
     transition, _ = runs.step(zeros())
     before = transition.next_obs.clone()
     runs.step(zeros())
     assert torch.equal(transition.next_obs, before)
 
 
-def test_actions_in_minus_one_to_one_reach_the_environment_in_its_own_bounds():
-    runs = runner()
+@pytest.mark.parametrize("vectorization", [OneProcess])  # which shows its copies
+def test_actions_in_minus_one_to_one_reach_the_environment_in_its_own_bounds(runner):
+    runs = runner(COUNTING, {})
     for action in ([-1.0, -1.0], [1.0, 1.0], [0.0, 0.5]):
         runs.step(torch.tensor([action]))
     played = runs.envs.envs[0].unwrapped.actions
     assert np.array_equal(played, [[-2.0, 0.0], [2.0, 10.0], [0.0, 7.5]])
 
 
-def test_an_action_that_rounds_beyond_its_bounds_is_clipped():
-    runs = runner()
+@pytest.mark.parametrize("vectorization", [OneProcess])  # which shows its copies
+def test_an_action_that_rounds_beyond_its_bounds_is_clipped(runner):
+    runs = runner(COUNTING, {})
     runs.step(torch.tensor([[1.0000001, -1.0000001]]))  # the probe environment refuses what is out of bounds
     assert np.array_equal(runs.envs.envs[0].unwrapped.actions, [[2.0, 0.0]])
 
 
-def test_returns_and_lengths_of_training_episodes_are_their_sums():
-    runs = runner(2, length=4)
+def test_returns_and_lengths_of_training_episodes_are_their_sums(runner):
+    runs = runner(COUNTING, *[{"length": 4}] * 2)
     for _ in range(9):
         runs.step(zeros(2))
     assert runs.drain_returns() == [(1 + 2 + 3 + 4, 4)] * 4
@@ -70,10 +68,8 @@ def test_returns_and_lengths_of_training_episodes_are_their_sums():
 
 
 @pytest.mark.parametrize(("poison", "what"), [("poison_reward", "reward"), ("poison_obs", "observation")])
-def test_non_finite_observations_and_rewards_are_reported_with_environment_and_step(poison, what):
-    makers = [env_maker("probe/Counting-v0", {}), env_maker("probe/Counting-v0", {poison: 3})]
-    envs = gym.vector.SyncVectorEnv(makers, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
-    runs = EnvRunner(envs, BoxCodec(envs.single_action_space), seed=0, name="probe", env_steps=100)
+def test_non_finite_observations_and_rewards_are_reported_with_environment_and_step(runner, poison, what):
+    runs = runner(COUNTING, {}, {poison: 3}, env_steps=100)
     runs.step(zeros(2))
     runs.step(zeros(2))
     with pytest.raises(MaxEntError, match=rf"probe at environment step 106: copy 1 gave .* as {what}, which is not"):
@@ -81,11 +77,12 @@ def test_non_finite_observations_and_rewards_are_reported_with_environment_and_s
 
 
 @pytest.mark.parametrize("ends", ["terminated", "truncated"])
-def test_evaluation_episodes_are_complete_and_evenly_distributed(ends):
+def test_evaluation_episodes_are_complete_and_evenly_distributed(runner, ends):
     def act(obs: torch.Tensor, deterministic: bool) -> torch.Tensor:
         return zeros(len(obs))
 
-    episodes = list(play_episodes(runner(3, length=4, ends=ends), act, 7, deterministic=True))
+    runs = runner(COUNTING, *[{"length": 4, "ends": ends}] * 3)
+    episodes = list(play_episodes(runs, act, 7, deterministic=True))
     assert len(episodes) == 7
     starts = sorted(int(episode.obs[0, 1]) for episode in episodes)
     assert starts == [0, 0, 0, 1, 1, 1, 2]  # the first environment plays three, the others two

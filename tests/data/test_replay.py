@@ -40,6 +40,31 @@ def test_a_round_is_its_environment_steps_and_its_updates_and_the_clock_counts_e
     assert len(data.buffer) == 16
 
 
+@pytest.mark.parametrize(
+    ("steps", "updates", "said"),
+    [
+        (1, 1, "1 update per environment step"),
+        (1, 20, "20 updates per environment step"),
+        (8, 8, "1 update per environment step"),
+        (1024, 1, "1 update per 1,024 environment steps"),
+        (12, 8, "2 updates per 3 environment steps"),
+        (1, 2000, "2,000 updates per environment step"),
+        (4, 0, "no updates"),
+    ],
+)
+def test_the_ratio_of_updates_to_environment_steps_is_said_once_whatever_the_number_of_copies(
+    caplog, steps, updates, said
+):
+    with caplog.at_level("INFO"):
+        copies = 4 if steps % 4 == 0 else 1
+        data = started(num_envs=copies, steps_per_round=steps, updates_per_round=updates, eval_interval=4 * steps)
+        rounds(data, 3)
+        list(data.val_dataloader())
+    assert [record.message for record in caplog.records if "Training makes" in record.message] == [
+        f"Training makes {said}."
+    ]
+
+
 def numbered(**kwargs) -> ReplayDataModule:
     """A full buffer whose rewards number its transitions."""
     data = started(batch_size=4, updates_per_round=16, **kwargs)

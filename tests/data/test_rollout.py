@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightning_maxent import MaxEntError, Rollout, RolloutDataModule
+from lightning_maxent.algorithms.feeding import Rollouts
 from lightning_maxent.data.scaling import FixedScaleRewards, StandardizedObservations
 
 
@@ -81,3 +82,22 @@ def test_a_checkpoint_of_other_data_is_refused():
     trainer.global_step = 1000
     with pytest.raises(MaxEntError, match=r"is at 1000 environment steps, but holds no state of RolloutDataModule"):
         data._next_round()
+
+
+@pytest.mark.parametrize(
+    ("feeding", "said"),
+    [
+        (Rollouts(), "1 update per 14 environment steps"),
+        (Rollouts(epochs=2, minibatches=7), "1 update per environment step"),
+        (Rollouts(epochs=4), "2 updates per 7 environment steps"),
+        (None, None),
+    ],
+)
+def test_the_ratio_of_updates_to_environment_steps_counts_the_passes_over_a_rollout(caplog, feeding, said):
+    with caplog.at_level("INFO"):
+        data, trainer = started()
+        trainer.feeding = feeding
+        caplog.clear()
+        data.setup("fit")
+    messages = [record.message for record in caplog.records if "Training makes" in record.message]
+    assert messages == ([f"Training makes {said}."] if said else [])
