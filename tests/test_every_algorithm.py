@@ -122,7 +122,7 @@ def test_a_learning_rate_schedule_resumes_at_its_step(name, clock):
 
 
 @pytest.mark.parametrize(("name", "kind"), FIRST)
-def test_unsuitable_parts_of_an_algorithm_are_refused_in_one_sentence(name, kind, capsys):
+def test_unknown_and_invalid_options_of_an_algorithm_are_refused_in_one_sentence(name, kind, capsys):
     given = ["fit", f"--config={write(name, kind)}", "--trainer.max_steps=40"]
     assert "did you mean 'discount'" in refused(capsys, *given, "--model.discont=0.9")
     assert "The discount must lie in [0, 1]" in refused(capsys, *given, "--model.discount=1.5")

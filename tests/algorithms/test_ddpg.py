@@ -112,7 +112,7 @@ def test_finite_actions_are_refused(kind):
         (lambda obs_dim, action_dim: Large(obs_dim, action_dim), r"actions in \[-1, 1\]"),
     ],
 )
-def test_a_policy_whose_actions_leave_the_box_is_refused_when_it_is_built(policy, sentence):
+def test_a_policy_without_actions_in_the_box_is_refused_when_it_is_built(policy, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         build(policy=policy)
 

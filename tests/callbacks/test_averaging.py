@@ -150,7 +150,7 @@ def test_a_model_that_the_command_line_built_is_pickled_without_the_command_line
         ),
     ],
 )
-def test_weight_averaging_at_unreachable_steps_is_refused(callbacks, sentence):
+def test_unsupported_weight_averaging_is_refused(callbacks, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         check_averaging(callbacks, 8)
     check_averaging([EMAWeightAveraging(update_every_n_steps=10)], 1)

@@ -132,6 +132,6 @@ def test_invalid_arguments_of_the_memoryless_search_are_refused(arguments, sente
         ([[1.0, 0.0]], [0.5], "observation must hold one integer from zero on per state, but is float64"),
     ],
 )
-def test_a_policy_of_other_observations_cannot_be_lifted(policy, observation, sentence):
+def test_invalid_arguments_of_lift_are_refused(policy, observation, sentence):
     with pytest.raises(MaxEntError, match=sentence):
         lift(policy, observation)
