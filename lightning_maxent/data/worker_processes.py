@@ -36,9 +36,24 @@ SECONDS_TO_CLOSE = 30  # for all copies together; a copy that takes longer is ki
 class WorkerProcesses(VectorEnv):
     """Every copy runs in a worker process; observations come back through shared memory.
 
+    Workers pay where a step takes many milliseconds, and where cores are free or the step waits for another program.
+    They do not pay for MuJoCo's small robots: asking a worker costs more than their step.  Environment steps per second
+    with random actions, the median of three runs, on a machine with two cores that other runs kept busy:
+
+    ========================================  ======  ===========  =======
+    environment                               copies  one process  workers
+    ========================================  ======  ===========  =======
+    HalfCheetah-v5                                 1        2,690    1,100
+    HalfCheetah-v5                                 2        2,355      749
+    HalfCheetah-v5                                 8        3,157      626
+    Pendulum-v1 that sleeps 10 ms in a step        1           80       64
+    Pendulum-v1 that sleeps 10 ms in a step        8           82      275
+    ========================================  ======  ===========  =======
+
     A copy that raises an error or whose process dies ends the run in one sentence that names the copy.  The workers
-    leave Ctrl-C and SIGTERM to the run, and end with it, however it ends.  Environments that draw from the global
-    random numbers of Python, NumPy or PyTorch get other ones in every copy.
+    leave Ctrl-C and SIGTERM to the run, and end with it, however it ends.  (If a worker of Gymnasium's
+    ``AsyncVectorEnv`` dies, the error does not name it, and ``close`` waits forever.)  Environments that draw from the
+    global random numbers of Python, NumPy or PyTorch get other ones in every copy.
 
     Args:
         env_fns: functions that make one copy each.  The first is also called once in the process of the run, to learn

@@ -52,6 +52,14 @@ def test_a_seed_may_be_given_to_each_copy(vector_env):
     assert np.array_equal(first[::-1], vector_env(make, make).reset(seed=[3, 7])[0])
 
 
+def test_observations_stay_as_they_were_given(vector_env):
+    envs = vector_env(partial(make_env, LINE))
+    first, _ = envs.reset(seed=0)
+    second, *_ = envs.step(np.zeros((1, 1), np.float32))
+    envs.step(np.zeros((1, 1), np.float32))
+    assert (first[0, 1], second[0, 1]) == (0, 1)
+
+
 def test_a_discrete_action_reaches_its_copy(vector_env):
     envs = vector_env(*[partial(make_env, "probe_envs:probe/Rooms-v0")] * 2)
     envs.reset(seed=[0, 0])
