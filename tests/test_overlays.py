@@ -72,7 +72,7 @@ def test_a_joint_pass_over_a_sac_with_v_is_refused_in_one_sentence_with_advice_t
     sentence = capsys.readouterr().err.splitlines()[-1]
     assert "computes (s, a) and (s', a') in one pass" in sentence
     assert list(tmp_path.iterdir()) == []
-    advised = re.findall(r"--config ([\w/]+)", sentence)
+    advised = re.findall(r"[a-z_]+/[a-z_]+", sentence.partition("as in fit ")[2].partition(";")[0])
     assert advised == [WITH_VALUE[task], "critic/crossq"]
     model = run(resolve_arguments(a_short_run(tmp_path, *advised))).model
     assert int(model.gradient_steps) == 8

@@ -18,7 +18,7 @@ from lightning_maxent.temperature import LearnedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 from lightning_maxent.value import StateValue, ValueBuilder, build_value
 
-INSTEAD = "DiscreteSAC, as in --config discrete_sac/cartpole --config critic/crossq"
+INSTEAD = "DiscreteSAC, as in fit discrete_sac/cartpole critic/crossq"
 
 
 class DiscreteValueSAC(FiniteAlgorithm):

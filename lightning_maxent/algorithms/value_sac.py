@@ -14,7 +14,7 @@ from lightning_maxent.temperature import FixedTemperature, TemperatureBuilder
 from lightning_maxent.transition import Transition
 from lightning_maxent.value import StateValue, ValueBuilder, build_value
 
-INSTEAD = "SAC, as in --config sac/half_cheetah --config critic/crossq"
+INSTEAD = "SAC, as in fit sac/half_cheetah critic/crossq"
 
 
 class ValueSAC(ActorCritic):

@@ -265,10 +265,10 @@ def test_reppo_backs_up_the_target_of_the_critic():
 @pytest.mark.parametrize(
     ("build", "instead"),
     [
-        (partial(ValueSAC, OBS, BoxActions(2), **ACTOR), "SAC, as in --config sac/half_cheetah"),
+        (partial(ValueSAC, OBS, BoxActions(2), **ACTOR), "SAC, as in fit sac/half_cheetah"),
         (
             partial(DiscreteValueSAC, OBS, FiniteActions((2,)), **FINITE_ACTOR),
-            "DiscreteSAC, as in --config discrete_sac/",
+            "DiscreteSAC, as in fit discrete_sac/",
         ),
     ],
     ids=["SAC", "DiscreteValueSAC"],
