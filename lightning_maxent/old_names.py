@@ -20,6 +20,7 @@ OPTIONS = {
 }
 CLASSES = {
     "TargetCriticSAC": "SAC",
+    "Returns": "ReturnDistribution",
     "StandardisedObservations": "StandardizedObservations",
     "Clipped": "ClippedLogStd",
     "Smooth": "TanhLogStd",

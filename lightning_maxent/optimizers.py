@@ -82,7 +82,7 @@ class Optimizers:
             networks: names of the networks that it trains.
         """
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise MaxEntError(f"max_grad_norm must be positive, but is {self.max_grad_norm}; null turns clipping off.")
+            raise MaxEntError(f"max_grad_norm must be positive, but is {self.max_grad_norm}; .inf turns clipping off.")
         for name in self.exceptions():
             if name not in networks:
                 raise MaxEntError(

@@ -108,6 +108,13 @@ def explain(message: str) -> str:
         )
     if subclass := re.search(r"Expected '([\w.]+)' to be a subclass of <class '(\w+)'>", message):
         return f"{subclass[1]} cannot be used here: a subclass of {subclass[2]} is needed."
+    if simple := re.findall(
+        r'Parser key "([\w.]+)":\s+Does not validate against any of the Union subtypes\s+'
+        r"Subtypes: \[((?:(?:<class '\w+'>|typing\.Literal\[[^\]]*\])(?:, )?)+)\].*?Given value: (\S+)",
+        message,
+        re.DOTALL,
+    ):
+        return _wrong_value(*simple[-1])
     if no_list := re.search(
         r'Parser key "(\w+)":\s+- Expected a path but (\S+) [^"]*Expected a <class \'list\'>', message, re.DOTALL
     ):
@@ -144,6 +151,17 @@ def _missing_package(class_path: str, arguments: Sequence[str]) -> str | None:
     except Exception:  # caused by the empty arguments
         return None
     return None
+
+
+def _wrong_value(option: str, kinds: str, value: str) -> str:
+    """The sentence for a value of an option that takes numbers, texts or null."""
+    if value == "None" and "." in option:
+        group, _, name = option.rpartition(".")
+        return f"To set {name!r} to null, give {group} as a whole: --model.{group}='{{{name}: null}}'."
+    words = {"float": "a number", "int": "an integer", "str": "a text", "bool": "true or false", "NoneType": "null"}
+    allowed = [words[kind] for kind in re.findall(r"<class '(\w+)'>", kinds) if kind in words]
+    named = re.findall(r"'(\w+)'", " ".join(re.findall(r"Literal\[([^\]]*)\]", kinds)))
+    return f"The option {option!r} cannot be {value!r}: it must be {' or '.join([*named, *allowed])}."
 
 
 def _where(message: str) -> str:

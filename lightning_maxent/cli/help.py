@@ -25,7 +25,7 @@ The run:
 Lightning's Trainer:
   --trainer.max_steps N            environment steps of the run; default: 1,000,000
   --trainer.accelerator NAME       auto, cpu or gpu
-  --trainer.precision NAME         32-true or bf16-mixed
+  --trainer.precision NAME         32-true, bf16-mixed, 16-mixed (GPU) or 64-true
   --trainer.logger CLASS           default: W&B; false for metrics.csv only; or another logger of Lightning
   --trainer.callbacks+=CLASS       add a callback, such as EarlyStopping or EMAWeightAveraging
   --trainer.fast_dev_run N         run at most N rounds, to the first evaluation, and write no files
@@ -40,7 +40,7 @@ More:
 ABOUT = {
     "fit": (
         "Train: lightning-maxent fit sac/pendulum, or fit sac --data.env_id Walker2d-v5.",
-        "checkpoint to resume from: a file, or last for the newest run of this algorithm and task",
+        "checkpoint to resume from: a file, or last for the newest run; with a CONFIG, of its algorithm and task",
     ),
     "validate": (
         "Evaluate a checkpoint as during training: lightning-maxent validate --ckpt_path last.",

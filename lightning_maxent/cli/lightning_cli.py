@@ -168,6 +168,10 @@ class MaxEntCLI(LightningCLI):
                 f"Resuming from {path} at {checkpoint['global_step']:,} environment steps; environments start new "
                 f"episodes."
             )
+            if 0 <= self.trainer.max_steps <= checkpoint["global_step"]:
+                print(
+                    f"That is its end: to train further, give --trainer.max_steps more than {self.trainer.max_steps:,}."
+                )
         print(f"The run's folder: {self.run_dir}")
         if self.trainer.strategy.root_device.type == "cpu" and (threads := torch.get_num_threads()) > 1:
             print(f"PyTorch uses {threads} threads; for several runs side by side, set OMP_NUM_THREADS=1 for each.")
