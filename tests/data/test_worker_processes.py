@@ -12,7 +12,6 @@ from functools import partial
 import pytest
 import torch
 from cli_helpers import environment
-from conftest import is_running
 
 from lightning_maxent import MaxEntError, WorkerProcesses
 from lightning_maxent.data import worker_processes
@@ -137,6 +136,16 @@ def test_copies_that_throw_global_dice_differ_and_a_seed_repeats_them():
     again, _ = envs.reset(seed=0)
     assert (again == first).all()
     envs.close()
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def all_end(pids: list[int]) -> bool:
