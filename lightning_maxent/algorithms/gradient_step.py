@@ -27,6 +27,10 @@ class GradientStep:
         self._hooks = {hook for hook in HOOKS if trainer and is_listening(trainer, hook)}
         self._scaler = gradient_scaler(trainer) if trainer else None
 
+    def __reduce__(self) -> tuple[type["GradientStep"], tuple[float | None]]:
+        """A copy has no Trainer, as a copy of a LightningModule has none."""
+        return GradientStep, (self._max_grad_norm,)
+
     def compute(self, loss: Scalar, optimizers: Collection[Optimizer]) -> None:
         """Replace the gradients of the optimizers' parameters by those of ``loss``, times the scale of the scaler."""
         for optimizer in optimizers:

@@ -1,5 +1,6 @@
 """The gradient step under Lightning's hooks and precisions, against the step without a Trainer."""
 
+import copy
 from functools import partial
 
 import pytest
@@ -153,6 +154,15 @@ def test_clipping_comes_after_the_hook_and_is_per_network(one_epoch):
     for name in model.networks:
         moved = weights(model.get_submodule(name)) - weights(start.get_submodule(name))
         assert_close(moved.norm(), torch.tensor(1e-3, dtype=torch.float64), rtol=1e-3, atol=0)
+
+
+def test_a_copy_of_a_trained_model_updates_without_the_trainer_and_its_hooks(one_epoch):
+    recorder = Recorder()
+    model = fitted(one_epoch(callbacks=[recorder]), learner(optimizers=Optimizers(max_grad_norm=1e-3)))
+    heard, copied = len(recorder.heard), copy.deepcopy(model)
+    updated(copied, made_up(OBS, ACTIONS, BATCH))
+    assert len(recorder.heard) == heard
+    assert gradient(copied).norm() <= 1.001e-3
 
 
 # ---- precisions -----------------------------------------------------------------------------------------------------
