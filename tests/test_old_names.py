@@ -69,7 +69,7 @@ def test_an_old_configuration_is_refused_with_its_new_name_which_exists(name, pr
     ("given", "sentence"),
     [
         (["--model.critic_optimizer.init_args.lr=0.1"], "critic_optimizer is now optimizers.critic."),
-        (["--data.warmup_steps=10"], "warmup_steps is now learning_starts."),
+        (["--data.warmup_steps=10"], "--data.warmup_steps: warmup_steps is now learning_starts."),
         (["--model=TargetCriticSAC"], "TargetCriticSAC is now SAC."),
         (["--model=lightning_maxent.TargetCriticSAC"], "TargetCriticSAC is now SAC."),
         (["--data.observation_scaling=StandardisedObservations"], "StandardisedObservations is now StandardizedO"),
