@@ -433,7 +433,7 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         (["--config=file"], "must map options to values"),
         (["--config=broken.yaml"], "broken.yaml is not valid YAML"),
         (["--data.env_id=HalfCheetah-v3"], "raised ImportError: The mujoco v2 and v3 based environments"),
-        (["--trainer.precision=64-true"], "choose 32-true or bf16-mixed"),
+        (["--trainer.precision=bf16-true"], "choose 32-true, bf16-mixed, 16-mixed, 64-true"),
         (["--trainer.strategy=nonsense"], "The Trainer cannot be built: You selected an invalid strategy name"),
         (
             ["--data.storage=torchrl.data.ListStorage"],
