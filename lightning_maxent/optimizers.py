@@ -1,7 +1,7 @@
 """How each network is optimized, and how learning rates change over a run."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from lightning_maxent.errors import MaxEntError, errors_of
 OptimizerBuilder = Callable[[Iterable[nn.Parameter]], Optimizer]
 ScheduleBuilder = Callable[[Optimizer], LRScheduler]
 Clock = Literal["updates", "env_steps"]
-NETWORKS = ("value", "critic", "policy", "temperature", "trust_region")
+SHARED = ("default", "schedule", "schedule_clock", "max_grad_norm")  # entries that are not those of single networks
 
 
 class FusedAdam(torch.optim.Adam):
@@ -64,7 +64,8 @@ class Optimizers:
 
     def exceptions(self) -> dict[str, OptimizerBuilder]:
         """The entries of single networks, by the networks' names."""
-        return {name: builder for name in NETWORKS if (builder := getattr(self, name)) is not None}
+        names = [each.name for each in fields(self) if each.name not in SHARED]
+        return {name: builder for name in names if (builder := getattr(self, name)) is not None}
 
     def of(self, network: str) -> OptimizerBuilder:
         """The builder of a network's optimizer."""

@@ -98,8 +98,7 @@ def explain(message: str) -> str:
         name = nameless[1].rstrip(".")
         keys = re.findall(r'Parser key "([\w.]+)\.(\w+)"', message[: nameless.start()])
         if name == "None" and keys:  # jsonargparse takes a null within a part for a name
-            group, option = keys[-1]
-            return f"To set {option!r} to null, give {group} as a whole: --model.{group}='{{{option}: null}}'."
+            return _null_within(*keys[-1])
         return renamed_class(name) or f"There is no class {name}: give it with its module{_meant(name, _PACKAGE)}"
     if ownerless := re.search(r"Not a valid subclass of (\w+)\n", message):
         return (
@@ -153,11 +152,16 @@ def _missing_package(class_path: str, arguments: Sequence[str]) -> str | None:
     return None
 
 
+def _null_within(group: str, option: str) -> str:
+    """The sentence for a null of one option of a group, which the command line cannot give alone."""
+    return f"To set {option!r} to null, give {group} as a whole: --model.{group}='{{{option}: null}}'."
+
+
 def _wrong_value(option: str, kinds: str, value: str) -> str:
     """The sentence for a value of an option that takes numbers, texts or null."""
     if value == "None" and "." in option:
         group, _, name = option.rpartition(".")
-        return f"To set {name!r} to null, give {group} as a whole: --model.{group}='{{{name}: null}}'."
+        return _null_within(group, name)
     words = {"float": "a number", "int": "an integer", "str": "a text", "bool": "true or false", "NoneType": "null"}
     allowed = [words[kind] for kind in re.findall(r"<class '(\w+)'>", kinds) if kind in words]
     named = re.findall(r"'(\w+)'", " ".join(re.findall(r"Literal\[([^\]]*)\]", kinds)))
