@@ -34,13 +34,13 @@ Lightning's Trainer:
 
 More:
   `lightning-maxent list` shows all built-in configurations.
-  `lightning-maxent {command} --model.help SAC` shows the options of a class, --data.help ReplayDataModule those of the data.
+  `lightning-maxent {command} --model.help SAC` shows the options of a class; so does --data.help ReplayDataModule.
   `lightning-maxent {command} --help all` shows every option, including all of Lightning's."""
 
 ABOUT = {
     "fit": (
         "Train: lightning-maxent fit sac/pendulum, or fit sac --data.env_id Walker2d-v5.",
-        "checkpoint to resume from: a file, or last for the newest run; with a CONFIG, of its algorithm and task",
+        "checkpoint to resume from: a file, or last for the newest run (of CONFIG, if given)",
     ),
     "validate": (
         "Evaluate a checkpoint as during training: lightning-maxent validate --ckpt_path last.",
