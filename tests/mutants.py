@@ -452,6 +452,12 @@ MUTANTS = [
         "gradients keep the scale of float16", "algorithms/gradient_step.py", "self._scaler.unscale_(optimizer)", "pass"
     ),
     Mutant("the scaler never changes its scale", "algorithms/gradient_step.py", "self._scaler.update()", "pass"),
+    Mutant(
+        "updates of a round use stale 16-bit weights",
+        "algorithms/gradient_step.py",
+        "torch.clear_autocast_cache()",
+        "pass",
+    ),
     Mutant("no hook is heard", "algorithms/gradient_step.py", "if trainer and is_listening(trainer, hook)", "if False"),
     Mutant("hooks are called for nobody", "algorithms/gradient_step.py", " and is_listening(trainer, hook)", ""),
     Mutant(

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 import pytorch_lightning as pl
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -61,6 +62,7 @@ class GradientStep:
                 optimizer.step()
         if self._scaler:
             self._scaler.update()
+        torch.clear_autocast_cache()  # else the next update would use 16-bit copies of the weights before this step
 
     def _call(self, hook: str, optimizer: Optimizer) -> None:
         if self._trainer and hook in self._hooks:

@@ -217,3 +217,18 @@ def test_the_learning_rate_monitor_names_the_networks(one_epoch, tmp_path):
     logger, monitor = pl.loggers.CSVLogger(tmp_path), pl.callbacks.LearningRateMonitor()
     fitted(one_epoch(logger=logger, callbacks=[monitor], log_every_n_steps=1), learner())
     assert {name.rpartition("/")[2] for name in monitor.lrs} == {"critic", "policy", "temperature"}
+
+
+def test_each_update_of_a_round_casts_the_weights_of_the_last_step_to_bfloat16():
+    """Autocast keeps 16-bit copies of weights until its context ends, which is the end of the round."""
+    batch, ended = made_up(OBS, ACTIONS, BATCH), []
+    for contexts in (1, UPDATES):
+        torch.manual_seed(0)
+        algorithm = SAC(OBS, ACTIONS, partial(TwinCritic, network=SMALL), partial(SquashedGaussian, network=SMALL))
+        optimizers = named_optimizers(algorithm)
+        for _ in range(contexts):
+            with torch.autocast("cpu", torch.bfloat16):
+                for _ in range(UPDATES // contexts):
+                    algorithm.update(batch, optimizers)
+        ended.append(algorithm.state_dict())
+    assert_close(*ended, rtol=0, atol=0)
