@@ -51,6 +51,7 @@ from lightning_maxent.data.worker_processes import WorkerProcesses
 from lightning_maxent.data.wrapping import WrapperBuilder
 from lightning_maxent.entropy_objectives import AbstractEntropyObjective, CurrentEntropy, TrajectoryEntropy
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.execution import AbstractExecution, Compiled, CudaGraph, Eager
 from lightning_maxent.exploration import (
     AbstractExploration,
     EpsilonGreedy,
@@ -137,6 +138,7 @@ __all__ = [
     "AbstractCritic",
     "AbstractDistribution",
     "AbstractEntropyObjective",
+    "AbstractExecution",
     "AbstractExplicitPolicy",
     "AbstractExploration",
     "AbstractFeeding",
@@ -164,16 +166,19 @@ __all__ = [
     "Categorical",
     "CategoricalCritic",
     "ClippedLogStd",
+    "Compiled",
     "ConstantSchedule",
     "ContinuousAlgorithm",
     "ContinuousSoftQLearning",
     "CriticBuilder",
+    "CudaGraph",
     "CurrentEntropy",
     "Deterministic",
     "DiscreteSAC",
     "DiscreteValueSAC",
     "DivergenceUpdate",
     "DropoutMLP",
+    "Eager",
     "EnsembleCritic",
     "EnsembleLinear",
     "Episode",

@@ -30,9 +30,11 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 def frozen(module: nn.Module) -> Iterator[None]:
     """Inside, gradients pass through ``module``, but its parameters get none and its running statistics do not change.
 
-    Afterwards, ``requires_grad`` and the training mode are as before.
+    Afterwards, ``requires_grad`` and the training mode are as before.  A compiled update computes the gradient of each
+    loss in its own network only, so parameters stay as they are, because the compiler cannot change ``requires_grad``.
     """
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    compiling = torch.compiler.is_compiling()
+    trainable = [] if compiling else [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:

@@ -1189,8 +1189,33 @@ MUTANTS = [
     Mutant(
         "policy delay off by one",
         "algorithms/action_value.py",
-        "(self.gradient_steps + 1) % delay",
-        "self.gradient_steps % delay",
+        "(self.gradient_steps + 1) % self.policy_delay",
+        "self.gradient_steps % self.policy_delay",
+    ),
+    Mutant("a graph replays its first batch", "execution.py", "own.copy_(given)", "pass"),
+    Mutant(
+        "graphs do not know phases",
+        "execution.py",
+        "return self._graphs[key].replay(batch)\n        if",
+        "return next(iter(self._graphs.values())).replay(batch)\n        if",
+    ),
+    Mutant(
+        "hooks go unheard in silence",
+        "execution.py",
+        "if obstacle := chosen.obstacle(hooks, scales, device):",
+        "if False:",
+    ),
+    Mutant(
+        "a captured learning rate stays",
+        "execution.py",
+        'group["lr"] = torch.as_tensor(group["lr"], device=group["params"][0].device)',
+        "pass",
+    ),
+    Mutant(
+        "compiled losses reach other networks",
+        "execution.py",
+        "torch.autograd.grad(loss, parameters[name], allow_unused=True)",
+        "torch.autograd.grad(sum(losses.values()), parameters[name], allow_unused=True, retain_graph=True)",
     ),
     Mutant(
         "several devices are let in",

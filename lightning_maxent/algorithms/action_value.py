@@ -1,10 +1,13 @@
 """The base class of the algorithms with a critic."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.algorithms.feeding import AbstractFeeding, Replay
@@ -28,6 +31,10 @@ class ActionValueAlgorithm(AbstractAlgorithm, ABC):
 
     critic: AbstractCritic
     feeding: AbstractFeeding = Replay()
+    policy_delay: int = 1
+    """Number of updates of Q per update of the policy and the temperature."""
+    policy_is_due: bool = True
+    """Whether the losses of this update include those of the policy and the temperature; set by ``update``."""
 
     @abstractmethod
     def q_value(
@@ -58,9 +65,13 @@ class ActionValueAlgorithm(AbstractAlgorithm, ABC):
     def follow_targets(self) -> None:
         """Update the target networks; called once after every update."""
 
-    def due(self, delay: int) -> bool:
-        """Whether the number of this update, counted from 1, is a multiple of ``delay``."""
-        return (self.gradient_steps + 1) % delay == 0
+    def update(self, batch: Any, optimizers: dict[str, Optimizer]) -> None:
+        self.policy_is_due = (self.gradient_steps + 1) % self.policy_delay == 0
+        super().update(batch, optimizers)
+
+    @property
+    def phase(self) -> Hashable:
+        return self.policy_is_due
 
     def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """Entropies, ``q`` and ``q_bias``, the mean over time of ``Q(s_t, a_t)`` minus the discounted soft return.

@@ -1,7 +1,7 @@
 """The base class of all algorithms: optimizers, the training step, the count of environment steps, and metrics."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Container, Hashable, Iterator, Set
 from typing import Any, ClassVar, TypeVar
 
 import pytorch_lightning as pl
@@ -26,6 +26,7 @@ from lightning_maxent.algorithms.feeding import AbstractFeeding
 from lightning_maxent.algorithms.gradient_step import GradientStep
 from lightning_maxent.contracts import check_same_tensors
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.execution import Eager, Metrics, chosen_execution
 from lightning_maxent.lightning_internals import callbacks_of, set_global_step
 from lightning_maxent.metrics.means import EpisodeMeans, MetricMeans
 from lightning_maxent.metrics.training_log import TrainingLog
@@ -83,8 +84,9 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self.automatic_optimization = False  # one optimizer per network
         self.temperature, self.discount = temperature, discount
         self._optimizers, self._learning_rates = optimizers, LearningRates([])
+        self._recorded: dict[str, Tensor] = {}
         self._metrics, self._episodes = MetricMeans(), EpisodeMeans()
-        self._gradient_step = GradientStep(optimizers.max_grad_norm)
+        self._gradient_step, self._execution = GradientStep(optimizers.max_grad_norm), Eager()
         self.gradient_steps = 0
         self._found: dict[tuple[type[nn.Module], str], list[Any]] = {}
         self._moved: set[str] = set()  # names of networks that had a loss so far
@@ -148,21 +150,19 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         """The result of ``build_optimizers``, with learning-rate schedulers if a schedule is set."""
         return self._optimizers.scheduled(self.build_optimizers())
 
-    def update(self, batch: Any, optimizers: dict[str, Optimizer]) -> None:
-        """Take one gradient step in every network that has a loss, after one backward pass for all losses.
+    @property
+    def phase(self) -> Hashable:
+        """What distinguishes this update from others with different losses; None if all have the same losses."""
+        return None
 
-        No optimizer steps before the backward pass has ended, because it would change weights that the pass needs.
+    def update(self, batch: Any, optimizers: dict[str, Optimizer]) -> None:
+        """Take one gradient step in every network that has a loss, as the execution of the Trainer says.
 
         Raises:
             MaxEntError: for a loss without a network of its name, or without a gradient in this network.
         """
-        losses = self.losses(batch)
-        check_losses(type(self).__name__, losses, self.networks, optimizers)
-        losses = {name: loss for name, loss in losses.items() if name in optimizers}
-        if losses:
-            self._step(losses, optimizers)
-        self.follow_targets()
-        self.record({f"loss/{name}": loss for name, loss in losses.items()})
+        metrics = self._execution.update(self, batch, optimizers)
+        self._metrics.add(metrics)
         self.gradient_steps += 1
         if self.gradient_steps == LONGEST_DELAY and (idle := optimizers.keys() - self._moved):
             rank_zero_warn(
@@ -170,16 +170,47 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
                 f"return an entry of that name in the losses of {type(self).__name__}."
             )
 
-    def _step(self, losses: dict[str, Scalar], optimizers: dict[str, Optimizer]) -> None:
-        stepped = [optimizers[name] for name in losses]
-        self._gradient_step.compute(torch.stack(tuple(losses.values())).sum(), stepped)
-        for name in losses.keys() - self._moved:  # only at its first loss
+    def compute_gradients(self, batch: Any, optimizers: dict[str, Optimizer]) -> Set[str]:
+        """Compute the losses of a batch and their gradients, in one backward pass for all losses.
+
+        Returns:
+            The names of the networks that have a gradient.
+
+        Raises:
+            MaxEntError: for a loss that is not one number, or that has no network of its name.
+        """
+        losses = self.checked_losses(batch, optimizers)
+        if losses:
+            total = torch.stack(tuple(losses.values())).sum()
+            self._gradient_step.compute(total, [optimizers[name] for name in losses])
+        return losses.keys()
+
+    def checked_losses(self, batch: Any, optimizers: Container[str]) -> dict[str, Scalar]:
+        """The losses of a batch for networks with an optimizer, which are recorded.
+
+        Raises:
+            MaxEntError: for a loss that is not one number, or that has no network of its name.
+        """
+        losses = self.losses(batch)
+        check_losses(type(self).__name__, losses, self.networks, optimizers)
+        losses = {name: loss for name, loss in losses.items() if name in optimizers}
+        self.record({f"loss/{name}": loss for name, loss in losses.items()})
+        return losses
+
+    def apply_gradients(self, names: Set[str], optimizers: dict[str, Optimizer]) -> None:
+        """Step the optimizers of some networks, then restore their constraints and update the target networks.
+
+        Raises:
+            MaxEntError: at the first loss of a network, if it has no gradient in that network.
+        """
+        for name in names - self._moved:
             check_reached(type(self).__name__, name, self.get_submodule(name))
             self._moved.add(name)
-        self._gradient_step.step(stepped)
-        for name in losses:
+        self._gradient_step.step([optimizers[name] for name in names])
+        for name in names:
             for module in self._of_kind(AbstractConstraint, name):  # not in target networks
                 module.project()
+        self.follow_targets()
 
     def _of_kind(self, kind: type[Kind], network: str = "") -> list[Kind]:
         """All submodules of a class, at any depth, of one network or of the whole algorithm.
@@ -214,6 +245,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         networks = {name: self.get_submodule(name) for name in self._trained}
         check_optimizers(type(self).__name__, networks, self.trainer.optimizers)
         self._gradient_step = GradientStep(self._optimizers.max_grad_norm, self.trainer)
+        gradients = self._gradient_step
+        self._execution = chosen_execution(callbacks_of(self.trainer), gradients.hooks, gradients.scales, self.device)
         names = {id(optimizer): name for name, optimizer in zip(self._trained, self.trainer.optimizers)}
         schedulers: list[Any] = [config.scheduler for config in self.trainer.lr_scheduler_configs]
         self._learning_rates = LearningRates([(names[id(each.optimizer)], each) for each in schedulers])
@@ -282,8 +315,17 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
     # ---- measuring --------------------------------------------------------------------------------------------------
 
     def record(self, metrics: dict[str, Tensor]) -> None:
-        """Add values to the means of the current logging interval; the values stay on their device."""
-        self._metrics.add(metrics)
+        """Add one number of this update for each name to the means of the current logging interval.
+
+        The numbers stay on their device, so that updates do not wait for the device.
+        """
+        self._recorded.update({name: metric.detach() for name, metric in metrics.items()})
+
+    def take_metrics(self) -> Metrics:
+        """The numbers recorded since the last call, on their device."""
+        recorded, self._recorded = self._recorded, {}
+        values = [metric.float() for metric in recorded.values()]
+        return Metrics(tuple(recorded), torch.stack(values) if values else torch.empty(0))
 
     def drain_metrics(self) -> dict[str, float]:
         """The means of the values recorded since the last call, the target entropy, scheduled learning rates, and the

@@ -53,7 +53,7 @@ class DeterministicAlgorithm(ContinuousAlgorithm, ABC):
             next_q = self.critic.target(next_prediction)
             self.record({"q": self.critic.value(prediction).mean()})
         losses = {"critic": self.critic_loss(prediction, self.backup(batch, next_q))}
-        if self.due(self.policy_delay):
+        if self.policy_is_due:
             with frozen(self.critic):
                 losses["policy"] = -self.q_value(batch.obs, self.policy(batch.obs)).mean()
         return losses

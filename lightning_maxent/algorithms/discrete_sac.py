@@ -68,7 +68,7 @@ class DiscreteSAC(FiniteAlgorithm):
             next_value = self.state_value_distribution(next_prediction, self.policy(batch.next_obs), alpha)
         taken = self.chosen(prediction, batch.action)
         losses = {"critic": self.critic_loss(taken, self.backup(batch, next_value))}
-        if self.due(self.policy_delay):
+        if self.policy_is_due:
             log_probs = self.policy(batch.obs)
             entropy = categorical_entropy(log_probs)
             self.record({"entropy": entropy.mean(), "temperature": alpha, "q": self.critic.value(taken).mean()})

@@ -89,7 +89,7 @@ class DiscreteValueSAC(FiniteAlgorithm):
             "value": squared_error(self.value(batch.obs), soft_value).mean(),
             "critic": self.critic_loss(taken, self.backup(batch, next_value)),
         }
-        if self.due(self.policy_delay):
+        if self.policy_is_due:
             losses["policy"] = expected_policy_loss(q, log_probs, alpha).mean()
             losses["temperature"] = self.temperature.loss(-entropy).mean()
         return losses

@@ -25,8 +25,13 @@ class GradientStep:
 
     def __init__(self, max_grad_norm: float | None = None, trainer: pl.Trainer | None = None):
         self._max_grad_norm, self._trainer = max_grad_norm, trainer
-        self._hooks = {hook for hook in HOOKS if trainer and is_listening(trainer, hook)}
+        self.hooks = {hook for hook in HOOKS if trainer and is_listening(trainer, hook)}
         self._scaler = gradient_scaler(trainer) if trainer else None
+
+    @property
+    def scales(self) -> bool:
+        """Whether a gradient scaler is used, as with the precision 16-mixed."""
+        return self._scaler is not None
 
     def __reduce__(self) -> tuple[type["GradientStep"], tuple[float | None]]:
         """A copy has no Trainer, as a copy of a LightningModule has none."""
@@ -37,7 +42,7 @@ class GradientStep:
         for optimizer in optimizers:
             self._call("on_before_zero_grad", optimizer)
             optimizer.zero_grad()
-        if self._trainer and (self._scaler or self._hooks & {"on_before_backward", "on_after_backward", "backward"}):
+        if self._trainer and (self._scaler or self.hooks & {"on_before_backward", "on_after_backward", "backward"}):
             self._trainer.lightning_module.manual_backward(loss)
         else:
             loss.backward()
@@ -65,5 +70,5 @@ class GradientStep:
         torch.clear_autocast_cache()  # else the next update would use 16-bit copies of the weights before this step
 
     def _call(self, hook: str, optimizer: Optimizer) -> None:
-        if self._trainer and hook in self._hooks:
+        if self._trainer and hook in self.hooks:
             call_hook(self._trainer, hook, optimizer)

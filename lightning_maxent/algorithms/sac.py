@@ -53,7 +53,7 @@ class SAC(ActorCritic):
 
     def losses(self, batch: Transition) -> dict[str, Scalar]:
         alpha, losses = self.temperature(), {}
-        if self.due(self.policy_delay):
+        if self.policy_is_due:
             action, log_prob = self.policy(batch.obs)
             with frozen(self.critic):
                 q = self.q_value(batch.obs, action)

@@ -78,7 +78,7 @@ class ValueSAC(ActorCritic):
             "value": value_loss(self.value(batch.obs), target_q, log_prob, alpha).mean(),
             "critic": self.critic_loss(self.critic(batch.obs, batch.action), self.backup(batch, next_value)),
         }
-        if self.due(self.policy_delay):
+        if self.policy_is_due:
             losses["policy"] = policy_loss(q, log_prob, alpha).mean()
             losses["temperature"] = self.temperature.loss(log_prob).mean()
         return losses

@@ -23,6 +23,7 @@ OPTIONS = (  # of these commands; some have further words after a dot
     "--trainer",
     "--checkpoint",
     "--training_log",
+    "--execution",
     "--seed_everything",
     "--runs_dir",
     "--name",

@@ -20,6 +20,7 @@ The run:
   --ckpt_path last|FILE            {ckpt_path}
   --checkpoint.every_n_steps N     environment steps between two saves of last.ckpt
   --training_log.every_n_steps N   environment steps between two rows of metrics.csv
+  --execution NAME                 how updates run: Eager, Compiled (long runs on the CPU) or CudaGraph (GPU)
   --print_config                   print all settings as YAML, and do not run
 
 Lightning's Trainer:

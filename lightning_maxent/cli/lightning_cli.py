@@ -27,6 +27,7 @@ from lightning_maxent.cli.parser import OneSentenceParser, link_data_to_model
 from lightning_maxent.cli.trainer_options import check_trainer_options
 from lightning_maxent.cli.whole_numbers import accept_whole_numbers
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.execution import AbstractExecution
 from lightning_maxent.files import write_whole
 from lightning_maxent.lightning_internals import is_dry_run
 from lightning_maxent.metrics.training_log import TrainingLog
@@ -76,6 +77,12 @@ class MaxEntCLI(LightningCLI):
         )
         parser.add_lightning_class_args(StepCheckpoint, "checkpoint")
         parser.add_lightning_class_args(TrainingLog, "training_log")
+        parser.add_argument(
+            "--execution",
+            type=AbstractExecution,
+            default={"class_path": "lightning_maxent.Eager"},
+            help="How updates run: Eager, Compiled or CudaGraph.",
+        )
         link_data_to_model(parser)
 
     @staticmethod
@@ -140,7 +147,7 @@ class MaxEntCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         given = self._get(self.config_init, "trainer")
         check_trainer_options(given, self.model, self.datamodule)
-        own = [self._get(self.config_init, name) for name in ("checkpoint", "training_log")]
+        own = [self._get(self.config_init, name) for name in ("checkpoint", "training_log", "execution")]
         callbacks = [*listed(given.callbacks), *own]
         parts = parts_of_a_run(self.run_dir, callbacks, given.plugins, given.logger, given.enable_progress_bar)
         if self.subcommand != "fit":

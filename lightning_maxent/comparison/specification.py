@@ -13,7 +13,14 @@ import yaml
 from lightning_maxent.cli.configurations import find_configs
 from lightning_maxent.errors import MaxEntError
 
-OPTIONS = ("--data.", "--model.", "--trainer.", "--checkpoint.", "--training_log.")  # allowed in settings
+OPTIONS = (
+    "--data.",
+    "--model.",
+    "--trainer.",
+    "--checkpoint.",
+    "--training_log.",
+    "--execution",
+)  # allowed in settings
 OURS = ("--seed_everything", "--runs_dir", "--name", "--ckpt_path", "--config")
 
 

@@ -1,32 +1,38 @@
 """Means of metrics since they were last read."""
 
+from collections import Counter
+
 import torch
 from torch import Tensor
+
+from lightning_maxent.execution import Metrics
 
 
 class MetricMeans:
     """Means over updates.  Sums stay on the device until they are read, so that updates do not wait for the device."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._sums: dict[tuple[str, ...], Tensor] = {}
+        self._counts: dict[tuple[str, ...], int] = {}
 
-    @torch.no_grad()
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        """Add one number for each name."""
-        for name, metric in metrics.items():
-            if name in self._sums:
-                self._sums[name] += metric
-            else:
-                self._sums[name] = metric.detach().float().clone()
-            self._counts[name] = self._counts.get(name, 0) + 1
+    def add(self, metrics: Metrics) -> None:
+        """Add the numbers of one update."""
+        names, values = metrics
+        if names in self._sums:
+            self._sums[names] += values
+        else:
+            self._sums[names] = values.clone()
+        self._counts[names] = self._counts.get(names, 0) + 1
 
     def drain(self) -> dict[str, float]:
         """The mean of each name over the numbers added since the last call."""
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        totals, counts = Counter[str](), Counter[str]()
+        for names, sums in self._sums.items():
+            totals.update(dict(zip(names, sums.tolist())))
+            counts.update(dict.fromkeys(names, self._counts[names]))
         self._sums.clear()
         self._counts.clear()
-        return means
+        return {name: total / counts[name] for name, total in totals.items()}
 
 
 class EpisodeMeans:

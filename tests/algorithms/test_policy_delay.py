@@ -83,15 +83,18 @@ def test_a_delayed_update_has_the_losses_of_one_without_delay(build):
     assert losses[0].keys() == set(algorithm.trained_networks())
 
 
-def test_metrics_of_a_delayed_policy_are_means_over_the_updates_that_it_has(build):
-    algorithm = build(policy_delay=3)
-    optimizers = named_optimizers(algorithm)
+def test_metrics_of_a_delayed_policy_are_means_over_the_updates_that_it_has(build, monkeypatch):
+    algorithm, recorded = build(policy_delay=3), []
+    optimizers, add = named_optimizers(algorithm), algorithm._metrics.add
+    monkeypatch.setattr(algorithm._metrics, "add", lambda metrics: recorded.append(metrics) or add(metrics))
     for _ in range(6):
         algorithm.update(made_up(OBS, ACTIONS, BATCH), optimizers)
-    counts = algorithm._metrics._counts
-    assert counts["loss/critic"] == 6
-    assert counts["loss/policy"] == counts["loss/temperature"] == 2
-    assert algorithm.drain_metrics()["gradient_steps"] == 6
+    means = algorithm.drain_metrics()
+    for name, updates in (("loss/critic", 6), ("loss/policy", 2), ("loss/temperature", 2)):
+        values = [float(metrics.values[metrics.names.index(name)]) for metrics in recorded if name in metrics.names]
+        assert len(values) == updates
+        assert means[name] == pytest.approx(sum(values) / updates)
+    assert means["gradient_steps"] == 6
 
 
 def test_a_restored_algorithm_continues_within_the_policy_delay(build):

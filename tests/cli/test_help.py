@@ -36,7 +36,7 @@ def test_every_option_named_in_the_help_exists(capsys):
     )
     assert len(options) > 12
     for option, value in options:
-        if option not in ("--print_config", "--trainer.precision", "--trainer.logger"):
+        if option not in ("--print_config", "--trainer.precision", "--trainer.logger", "--execution"):
             given = f"{option.rstrip('=')}={values[value]}" + (" --trainer.callbacks.monitor=x" * (value == "CLASS"))
             parse(["fit", "sac/pendulum", *given.split()])
 
