@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from cli_helpers import metrics, refused, saved
+from documented_columns import undocumented
 from every_algorithm import ALGORITHMS, CASES, CONFIGURATIONS, FIRST, cut_ends_as_whole, ends_as, fit, write
 
 from lightning_maxent.cli.command import main
@@ -33,6 +34,7 @@ def test_every_run_writes_the_same_files_and_keeps_the_clock(in_full, name, kind
     assert [row["env_steps"] for row in rows if "eval/return_mean" in row] == [40, 80]
     assert state["global_step"] == 80
     assert rows[-1]["gradient_steps"] == state["gradient_steps"] > 0
+    assert undocumented(column for row in rows for column in row) == []
     losses = {column for column in rows[-1] if column.startswith("loss/")}
     assert len(losses) >= len(state["optimizer_states"]) > 0
     for column in ("entropy", "temperature", "train/return_mean", "eval/soft_return_mean", "eval/entropy_mean"):
