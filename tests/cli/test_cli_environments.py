@@ -67,6 +67,24 @@ def test_an_error_of_a_worker_is_one_sentence_with_the_line(capsys):
         ("--data.wrappers=my.Own", "The option 'wrappers' is a list: add to it with +=, as in wrappers+=my.Own."),
         ("--data.vectorization=lightning_maxent.Workers", "There is no class lightning_maxent.Workers"),
         ("--data.vectorization=torch.nn.Linear", "cannot be used here: a subclass of VectorEnv is needed."),
+        (
+            "--data.vectorization=null",
+            "--data.vectorization cannot be null: give another value, or leave it out to have the default, OneProcess.",
+        ),
+        ("--data.observation_scaling=null", "--data.observation_scaling cannot be null: "),
+        ("--data.num_envs=null", "--data.num_envs cannot be null: give another value, or leave it out to have the "),
+        ("--model.temperature=null", "--model.temperature cannot be null: "),
+        ("--model.optimizers=null", "--model.optimizers cannot be null: "),
+        (
+            "--data.wrappers.k=3",
+            "--data.wrappers.k: No wrapper was given to take the option 'k': add its class to the list first, as in "
+            "--data.wrappers+=gymnasium.wrappers.TimeAwareObservation.",
+        ),
+        (
+            "--trainer.callbacks.patience=3",
+            "No callback was given to take the option 'patience': add its class to the list first, as in "
+            "--trainer.callbacks+=EarlyStopping.",
+        ),
     ],
 )
 def test_a_part_that_cannot_be_used_is_told_in_one_sentence(capsys, given, sentence):
