@@ -29,7 +29,7 @@ class First(gym.ObservationWrapper):
         return self.factor * observation[:1]
 
 
-def test_a_run_with_workers_and_wrappers_trains_resumes_and_gives_its_policy():
+def test_a_run_with_workers_and_wrappers_trains_resumes_and_gives_its_policy(capsys):
     workers = ["--data.vectorization", "lightning_maxent.WorkerProcesses"]
     copies = ["--data.num_envs=2", "--data.steps_per_round=2", "--trainer.logger=false"]
     run = fit(*workers, *WRAPPERS, *copies, steps=40)
@@ -38,7 +38,10 @@ def test_a_run_with_workers_and_wrappers_trains_resumes_and_gives_its_policy():
     assert "test_cli_environments.First" in config
     policy = load_policy(run)
     assert policy(np.array([3.0])).shape == (2,)
-    main(["fit", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", "--trainer.max_steps=80"])
+    last = f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
+    error = refused(capsys, "fit", last, "--trainer.max_steps=80", "--data.wrappers.factor=3")
+    assert "The checkpoint was made with wrappers ['First(factor=2.0)'], but the configuration has ['First(" in error
+    main(["fit", last, "--trainer.max_steps=80"])
 
 
 def test_an_error_of_a_worker_is_one_sentence_with_the_line(capsys):

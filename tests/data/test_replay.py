@@ -1,6 +1,7 @@
 from functools import partial
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import torch
 from stub_trainer import StubTrainer, rounds, started
@@ -319,6 +320,20 @@ def test_old_buffer_files_count_as_free_space_for_their_replacement(monkeypatch,
     started(capacity=16_384 // ROW, storage=partial(LazyMemmapStorage, scratch_dir=tmp_path))
     with pytest.raises(MaxEntError, match=r"but the disk of .* has 16.4 kB left"):
         started(capacity=16_384 // ROW + 1, storage=partial(LazyMemmapStorage, scratch_dir=tmp_path))
+
+
+def test_training_does_not_resume_with_other_wrappers():
+    limited = partial(gym.wrappers.TimeLimit, max_episode_steps=50)
+    data = started(wrappers=[limited])
+    rounds(data, 1)
+    state = data.state_dict()
+    assert state["wrappers"] == ["TimeLimit(max_episode_steps=50)"]
+    for others in ([], [partial(gym.wrappers.TimeLimit, max_episode_steps=9)]):
+        with pytest.raises(MaxEntError, match=r"made with wrappers \['TimeLimit\(max_episode_steps=50\)'\], but"):
+            started(wrappers=others).load_state_dict(state)
+    started(wrappers=[limited]).load_state_dict(state)
+    del state["wrappers"]  # of an older checkpoint
+    started(wrappers=[limited]).load_state_dict(state)
 
 
 def test_training_does_not_resume_with_other_env_kwargs():
