@@ -1,4 +1,4 @@
-"""Is every theorem awake?  Breaks the package in one place at a time and sees whether a test turns red.
+"""Mutation tests: breaks the package in one place at a time, and checks that a test fails.
 
     python tests/mutants.py                 # all mutants
     python tests/mutants.py entropy         # those with this word in their name

@@ -1,4 +1,4 @@
-"""What the pages on algorithms, on Python and on security say is what happens; the citation is of this package."""
+"""The statements of the pages on algorithms, on Python and on security are true; the citation is that of the package."""
 
 import os
 import re
@@ -130,7 +130,7 @@ def test_the_blocks_of_the_page_on_python_run_one_after_another():
 
 
 class Payload:
-    """What leaves a file behind if a checkpoint that holds it is unpickled with all that pickle can do."""
+    """An object that writes a file when a checkpoint with it is loaded by unrestricted pickle."""
 
     def __reduce__(self):
         return Path.touch, (Path("payload_ran"),)

@@ -1,4 +1,4 @@
-"""What is said of an option that there is not, or of a part that cannot be built."""
+"""The messages about an unknown option and about a part that cannot be built."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How copies run and what is around them, from the command line to the loaded policy."""
+"""Vectorization and wrappers, from the command line to the loaded policy."""
 
 import shlex
 

@@ -1,4 +1,4 @@
-"""How a command begins: what it says at once, the names it takes, and what it refuses before anything is made."""
+"""The start of a command: its first line, the names that it accepts, and what it refuses before a run begins."""
 
 import logging
 import os

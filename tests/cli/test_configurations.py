@@ -1,4 +1,4 @@
-"""Built-in configurations compose: a method on a task, with overlays on top, and each fact stands once."""
+"""Built-in configurations compose: a method on a task, with overlays on top; no setting is repeated."""
 
 import importlib
 import inspect
@@ -235,7 +235,7 @@ def defaults(class_path: str) -> dict[str, Any]:
 
 
 def restated(part: Any) -> list[str]:
-    """Plain values of a configuration that are those of the code anyway."""
+    """Plain values of a configuration that are equal to the defaults of the code."""
     if not isinstance(part, dict):
         return []
     found = [each for value in part.values() for each in restated(value)]

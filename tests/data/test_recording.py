@@ -1,4 +1,4 @@
-"""What was recorded is met again as it was: transitions, and where episodes ended."""
+"""Recorded data are replayed exactly: the transitions and the ends of episodes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What every kind of vectorization does alike, and what a vectorization of the user's own must do."""
+"""What holds for every kind of vectorization, and what a user's own vectorization must do."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ LINE = "probe_envs:worlds/Line-v0"
 
 
 def played(data: ReplayDataModule) -> list[torch.Tensor]:
-    """All that a short run met in training and in an evaluation."""
+    """All transitions and episodes of a short run, in training and in an evaluation."""
     rounds(data, 20)
     rows = [data.buffer.storage[: len(data.buffer)][name] for name in Transition._fields]
     episodes = [field for episode in data.val_dataloader() for field in (episode.obs, episode.action, episode.reward)]

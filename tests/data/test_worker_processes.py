@@ -1,4 +1,4 @@
-"""Processes that die, that are stuck, that are interrupted, and that outlive nothing."""
+"""Worker processes that die, are stuck or are interrupted; none outlives its run."""
 
 import multiprocessing
 import os
