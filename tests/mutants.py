@@ -1502,8 +1502,26 @@ MUTANTS = [
     Mutant(
         "a run goes on in a world with other arguments",
         "data/data_module.py",
+        'for name in ("env_id", "env_kwargs", "wrappers", "action_bounds") if',
+        'for name in ("env_id", "wrappers") if',
+    ),
+    Mutant(
+        "a run goes on with other wrappers",
+        "data/data_module.py",
+        'for name in ("env_id", "env_kwargs", "wrappers", "action_bounds") if',
         'for name in ("env_id", "env_kwargs", "action_bounds") if',
-        'for name in ("env_id",) if',
+    ),
+    Mutant(
+        "a stuck worker outlives a run that is killed",
+        "data/worker_processes.py",
+        "    threading.Thread(target=_end_with_run, daemon=True).start()\n",
+        "",
+    ),
+    Mutant(
+        "a stuck worker holds up SIGTERM",
+        "data/worker_processes.py",
+        "            self._sigterm = time.monotonic()\n",
+        "            pass\n",
     ),
     Mutant(
         "a run goes on with rewards of another size",
