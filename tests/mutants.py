@@ -1600,12 +1600,15 @@ MUTANTS = [
     ),
     Mutant(
         "recording: only terminations end episodes",
-        "data/recording.py",
+        "data/recorded_transitions.py",
         "(met.terminated | (self.obs != met.next_obs).any(-1))",
         "met.terminated",
     ),
     Mutant(
-        "recording: told from its start after a cut", "data/recording.py", "rows, num_envs, passed", "rows, num_envs, 0"
+        "recording: told from its start after a cut",
+        "data/recorded_transitions.py",
+        "rows, num_envs, passed",
+        "rows, num_envs, 0",
     ),
     Mutant(
         "a buffer of another capacity is not put in order of time",

@@ -62,6 +62,7 @@ def test_a_renamed_option_is_found_with_and_without_nested_keys():
         ("lightning_cli.MaxEntCLI", "cli.lightning_cli.MaxEntCLI"),
         ("metric_means.MetricMeans", "metrics.means.MetricMeans"),
         ("critics.building.TwinCritic", "critics.twin.TwinCritic"),
+        ("policies.by_actions.GaussianOrCategorical", "policies.gaussian_or_categorical.GaussianOrCategorical"),
     ],
 )
 def test_a_class_whose_module_was_renamed_is_found(old, present):

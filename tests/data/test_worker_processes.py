@@ -119,6 +119,7 @@ def test_ctrl_c_in_the_middle_of_a_step_leaves_no_process_behind(monkeypatch):
     runs.close()
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_after_an_interrupt_a_copy_that_is_stuck_holds_nothing_up_for_long(number):
     """SIGTERM has a handler that only notes it, as that of Lightning does."""

@@ -5,7 +5,7 @@ import torch
 from stub_trainer import rounds, started
 
 from lightning_maxent import Transition
-from lightning_maxent.data.recording import Recording
+from lightning_maxent.data.recorded_transitions import Recording
 
 
 def met(data) -> Transition:
