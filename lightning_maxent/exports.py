@@ -89,11 +89,11 @@ from lightning_maxent.policies.base import (
     FinitePolicyBuilder,
     PolicyBuilder,
 )
-from lightning_maxent.policies.by_actions import GaussianOrCategorical
 from lightning_maxent.policies.categorical import Categorical
 from lightning_maxent.policies.deterministic import Deterministic
 from lightning_maxent.policies.flow import FlowPolicy
 from lightning_maxent.policies.gaussian import Gaussian
+from lightning_maxent.policies.gaussian_or_categorical import GaussianOrCategorical
 from lightning_maxent.policies.mixture import MixtureOfGaussians
 from lightning_maxent.policies.squashed_gaussian import AbstractLogStd, ClippedLogStd, SquashedGaussian, TanhLogStd
 from lightning_maxent.policies.stein_sampler import SteinSampler

@@ -1,10 +1,11 @@
 """Renamed options, classes and configurations: the use of an old name is an error that gives the new name.
 
-To add a name, add a line to one of the tables.
+To add a name, add a line to one of the tables.  A class whose module was renamed needs no line, because it is searched.
 """
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 OPTIONS = {
     "value_optimizer": "optimizers.value",
@@ -60,6 +61,24 @@ def renamed_class(path: str) -> str | None:
     module, _, name = path.rpartition(".")
     if name in CLASSES and (not module or module.split(".")[0] == __package__):
         return f"{name} is now {CLASSES[name]}."
+    return None
+
+
+def moved_class(path: str) -> str | None:
+    """A sentence with the present path of a class or function of this package; None if no module of it has the name.
+
+    Args:
+        path: the name with a module of this package that does not have it.
+    """
+    module, _, name = path.rpartition(".")
+    if module.split(".")[0] != __package__:
+        return None
+    package = Path(__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        if re.search(rf"^(?:class|def) {re.escape(name)}\b", file.read_text(), re.MULTILINE):
+            parts = file.relative_to(package.parent).with_suffix("").parts
+            present = ".".join(part for part in parts if part != "__init__")
+            return f"The class {name} is not in {module}: write {present}.{name}."
     return None
 
 

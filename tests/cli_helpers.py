@@ -1,4 +1,6 @@
-"""The command line in tests: a small run, what it refuses, what it leaves, and the same in a process of its own."""
+"""Helpers for tests of the command line: a small run, its error messages and files, and commands in a process of their
+own.
+"""
 
 import csv
 import json
@@ -37,7 +39,7 @@ def fit(*args: str, algorithm: str = "value_sac", steps: int = 100) -> Path:
 
 
 def refused(capsys, *args: str) -> str:
-    """The one sentence in which a command ends."""
+    """The one sentence with which a command is refused."""
     with pytest.raises(SystemExit) as stop:
         main(list(args))
     assert stop.value.code == 1

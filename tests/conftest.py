@@ -1,4 +1,4 @@
-"""What every test stands on: one thread, no network, small worlds whose answers are known."""
+"""Settings of all tests: one thread, no network, and small registered worlds with known solutions."""
 
 import gc
 import os
@@ -35,7 +35,7 @@ def _seeded() -> None:
 
 @pytest.fixture
 def in_an_empty_folder(tmp_path, monkeypatch):
-    """Where runs leave what they leave, as the command line is called there.
+    """Runs write into an empty folder, because the command line is called there.
 
     An empty file stands for their picture, and shapes are not checked, but by ``in_full``.
     """
@@ -55,13 +55,13 @@ def in_full(in_an_empty_folder, monkeypatch):
 
 @pytest.fixture
 def shapes_unchecked(monkeypatch):
-    """For hundreds of updates, of which each has the shapes of the one that another test checks."""
+    """Switches the checks of shapes off for tests with hundreds of updates, because another test checks these shapes."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture
 def quiet_trainer(tmp_path):
-    """Makes Trainers that keep to themselves."""
+    """Makes Trainers that write no files and print nothing."""
 
     def make(**kwargs) -> pl.Trainer:
         defaults = {

@@ -108,7 +108,7 @@ def fit(config: str, steps: int, *args: str) -> Path:
 
 
 def ends_as(whole: Path) -> list[dict[str, float]]:
-    """Fail unless the one run there is ends as the whole one; what that one logged."""
+    """Fail unless the only run ends like the uninterrupted one; returns the rows of the uninterrupted run."""
     (run,) = Path("runs").glob("*/probe-Once-v0/a")
     state, cut, rows = saved(whole), saved(run), without_speed(metrics(whole))
     assert without_speed(metrics(run)) == rows
@@ -119,7 +119,7 @@ def ends_as(whole: Path) -> list[dict[str, float]]:
 
 
 def cut_ends_as_whole(name: str, kind: str, *device: str) -> list[dict[str, float]]:
-    """Fail unless a run that is cut ends as one that is not; what that one logged."""
+    """Fail unless a resumed run ends like an uninterrupted one; returns the rows of the uninterrupted run."""
     whole = fit(write(name, kind), 80, *device).rename("whole")
     fit(write(name, kind), 40, *device)
     main(["fit", "--ckpt_path=last", "--trainer.max_steps=80"])

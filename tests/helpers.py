@@ -1,4 +1,4 @@
-"""What several test modules need: made-up transitions, and ways to look into an algorithm."""
+"""Helpers of several test modules: random transitions, and access to losses, gradients and weights."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def lose(algorithm: AbstractAlgorithm, batch: Transition) -> dict[str, Tensor]:
 
 
 def disturb(algorithm: AbstractAlgorithm) -> None:
-    """Move slow copies away from their networks, so that the two cannot be taken for each other."""
+    """Change the weights of target networks, so that they differ from their networks."""
     for name, child in algorithm.named_children():
         if name.startswith("target_"):
             with torch.no_grad():
@@ -46,7 +46,7 @@ def disturb(algorithm: AbstractAlgorithm) -> None:
 
 
 def constant(network: nn.Sequential, *numbers: Any) -> None:
-    """Let the network give these numbers, whatever it is asked."""
+    """Let the network give these numbers for every input."""
     last = network[-1]
     with torch.no_grad():
         last.weight.zero_()

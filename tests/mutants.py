@@ -1,4 +1,4 @@
-"""Is every theorem awake?  Breaks the package in one place at a time and sees whether a test turns red.
+"""Mutation tests: breaks the package in one place at a time, and checks that a test fails.
 
     python tests/mutants.py                 # all mutants
     python tests/mutants.py entropy         # those with this word in their name
@@ -1533,8 +1533,26 @@ MUTANTS = [
     Mutant(
         "a run goes on in a world with other arguments",
         "data/data_module.py",
+        'for name in ("env_id", "env_kwargs", "wrappers", "action_bounds") if',
+        'for name in ("env_id", "wrappers") if',
+    ),
+    Mutant(
+        "a run goes on with other wrappers",
+        "data/data_module.py",
+        'for name in ("env_id", "env_kwargs", "wrappers", "action_bounds") if',
         'for name in ("env_id", "env_kwargs", "action_bounds") if',
-        'for name in ("env_id",) if',
+    ),
+    Mutant(
+        "a stuck worker outlives a run that is killed",
+        "data/worker_processes.py",
+        "    threading.Thread(target=_end_with_run, daemon=True).start()\n",
+        "",
+    ),
+    Mutant(
+        "a stuck worker holds up SIGTERM",
+        "data/worker_processes.py",
+        "            self._sigterm = time.monotonic()\n",
+        "            pass\n",
     ),
     Mutant(
         "a run goes on with rewards of another size",
@@ -1613,12 +1631,15 @@ MUTANTS = [
     ),
     Mutant(
         "recording: only terminations end episodes",
-        "data/recording.py",
+        "data/recorded_transitions.py",
         "(met.terminated | (self.obs != met.next_obs).any(-1))",
         "met.terminated",
     ),
     Mutant(
-        "recording: told from its start after a cut", "data/recording.py", "rows, num_envs, passed", "rows, num_envs, 0"
+        "recording: told from its start after a cut",
+        "data/recorded_transitions.py",
+        "rows, num_envs, passed",
+        "rows, num_envs, 0",
     ),
     Mutant(
         "a buffer of another capacity is not put in order of time",

@@ -1,4 +1,4 @@
-"""Critics that users might write, with a mistake in each."""
+"""Critics that users might write, each with a mistake."""
 
 import torch
 from torch import Tensor

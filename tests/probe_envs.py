@@ -1,4 +1,4 @@
-"""Environments so small that every transition is known beforehand."""
+"""Environments so small that every transition is known in advance."""
 
 import os
 import random
@@ -45,7 +45,7 @@ class Counting(gym.Env):
 
 
 class WithSpaces(gym.Env):
-    """Any spaces at all; never played."""
+    """An environment with any given spaces; it is never stepped."""
 
     def __init__(self, observation_space: spaces.Space, action_space: spaces.Space):
         self.observation_space, self.action_space = observation_space, action_space
@@ -78,7 +78,9 @@ class Factors(gym.Env):
 
 
 class Once(gym.Env):
-    """One step from a state that is always the same, so that a run may be cut anywhere: pays for actions far from zero."""
+    """Episodes of one step from a fixed state, so that a run can be cut anywhere; the reward grows with the distance of
+    the action from zero.
+    """
 
     def __init__(self, choices: tuple[int, ...] | None = None):
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
@@ -95,7 +97,9 @@ class Once(gym.Env):
 
 
 class Lottery(gym.Env):
-    """One step from a start that is drawn from the seed, which is also what it pays: a return is luck and nothing else."""
+    """Episodes of one step whose reward is the initial state, which is drawn from the seed: a return does not depend on
+    the action.
+    """
 
     def __init__(self):
         self.observation_space = spaces.Box(-1, 1, (1,), np.float32)
@@ -204,7 +208,7 @@ class OldStep(Line):
 
 
 class OnlyOne(Line):
-    """Of which no more than ``limit`` may be open at a time."""
+    """An environment of which at most ``limit`` copies can be open at a time."""
 
     open = 0
 
@@ -258,7 +262,7 @@ class Dies(Line):
 
 
 class Dice(Line):
-    """Throws the dice of Python, NumPy and PyTorch in place of its own."""
+    """Draws from the global random generators of Python, NumPy and PyTorch."""
 
     def __init__(self):
         super().__init__()

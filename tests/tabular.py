@@ -1,4 +1,4 @@
-"""Exact solutions of small Markov decision processes, by other means than the package's own equations."""
+"""Exact solutions of small Markov decision processes, without the package's own equations."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class MDP(NamedTuple):
-    """Entering a state of ``terminal`` ends the episode; its own row is never played from."""
+    """Entering a state of ``terminal`` ends the episode; the row of such a state is not used."""
 
     reward: Tensor  # [state, action]
     transition: Tensor  # [state, action, next state]

@@ -167,7 +167,7 @@ def test_factors_without_choices_and_actions_without_factors_are_refused(counts)
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 def test_actions_chosen_from_a_q_of_nan_are_nan(alpha):
-    """Or a policy that diverged would play on unnoticed."""
+    """Otherwise nobody would notice that a policy has diverged."""
     actions = FiniteActions((2, 3))
     q = torch.tensor([[0.0, 1.0, 2.0, 3.0, 4.0], [math.nan, 1.0, 2.0, 3.0, 4.0]])
     played = actions.sample(actions.boltzmann(q, torch.tensor(alpha)))

@@ -33,7 +33,9 @@ def test_a_resumed_run_on_a_gpu_ends_bit_for_bit_as_an_uninterrupted_one(name, k
 @pytest.mark.filterwarnings("ignore:GPU available but not used")  # so it is meant
 @pytest.mark.parametrize(("name", "kind"), FIRST)
 def test_a_run_resumes_from_a_gpu_on_a_cpu_and_back(name, kind):
-    """Its random states stay behind, so it need not end as it would have; its weights come along to the last bit."""
+    """The random states of the device are not restored, so the run may end differently; the weights are restored
+    exactly.
+    """
     run = fit(write(name, kind), 80, *on_gpu(name, "32-true"))
     weights = saved(run)["state_dict"]
     main(["test", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", "--trainer.accelerator=cpu"])

@@ -1,4 +1,4 @@
-"""Whose line is to blame for what somebody else's code raised."""
+"""Error messages name the right line of code for an error of foreign code."""
 
 import random
 from pathlib import Path

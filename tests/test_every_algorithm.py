@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from cli_helpers import metrics, refused, saved
+from documented_columns import undocumented
 from every_algorithm import ALGORITHMS, CASES, CONFIGURATIONS, FIRST, cut_ends_as_whole, ends_as, fit, write
 
 from lightning_maxent.cli.command import main
@@ -33,6 +34,7 @@ def test_every_run_writes_the_same_files_and_keeps_the_clock(in_full, name, kind
     assert [row["env_steps"] for row in rows if "eval/return_mean" in row] == [40, 80]
     assert state["global_step"] == 80
     assert rows[-1]["gradient_steps"] == state["gradient_steps"] > 0
+    assert undocumented(column for row in rows for column in row) == []
     losses = {column for column in rows[-1] if column.startswith("loss/")}
     assert len(losses) >= len(state["optimizer_states"]) > 0
     for column in ("entropy", "temperature", "train/return_mean", "eval/soft_return_mean", "eval/entropy_mean"):
@@ -54,7 +56,7 @@ def test_every_run_writes_the_same_files_and_keeps_the_clock(in_full, name, kind
 
 @pytest.mark.parametrize(("name", "kind"), FIRST)
 def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(name, kind):
-    """In a world of one step, where a new episode after the cut is what would have come anyway."""
+    """The world has episodes of one step, so a resumed run begins the same episode as an uninterrupted one."""
     cut_ends_as_whole(name, kind)
 
 
@@ -112,7 +114,7 @@ def test_noise_with_memory_resumes_in_each_environment():
 
 @pytest.mark.parametrize(("name", "clock"), [("TD3", "updates"), ("TD3", "env_steps"), ("PPO", "env_steps")])
 def test_a_learning_rate_schedule_resumes_at_its_step(name, clock):
-    """Also that of the policy of TD3, which is updated every second time."""
+    """This includes the policy of TD3, which is updated every second time."""
     schedule = "--model.optimizers.schedule=torch.optim.lr_scheduler.CosineAnnealingLR"
     settings = ["--model.optimizers.schedule.T_max=150", f"--model.optimizers.schedule_clock={clock}"]
     *_, before, last = cut_ends_as_whole(name, "box", schedule, *settings, "--model.optimizers.default.lr=1e-3")

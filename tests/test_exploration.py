@@ -61,14 +61,14 @@ def actions(request):
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.6, 1.0])
 def test_epsilon_greedy_plays_the_best_action_with_one_minus_epsilon_plus_its_uniform_share(actions, epsilon):
-    """Of n combinations each is played with ``eps / n``, and the best one with ``1 - eps`` more."""
+    """Each of n combinations has the probability ``eps / n``, and the best one has ``1 - eps`` more."""
     count = int(np.prod(actions.counts))
     expected = (1 - epsilon) * best(actions) + epsilon * np.full(count, 1 / count)
     agree(play(EpsilonGreedy(actions, constant(epsilon)), actions), expected)
 
 
 def test_epsilon_greedy_draws_independently_for_every_environment():
-    """If it were drawn once for all of them, the number of uniform actions in a call would be all or nothing."""
+    """If there were one draw for all environments, either all actions of a call would be uniform or none."""
     exploration, calls = EpsilonGreedy(ONE, constant(0.5)), []
     for _ in range(50):
         calls.append(play(exploration, ONE, draws=100)[2] / 100)

@@ -1,4 +1,4 @@
-"""What a system says of its memory and disks, as files in a folder of the test's own."""
+"""The files in which a system reports its memory and disks, in a temporary folder."""
 
 import pytest
 

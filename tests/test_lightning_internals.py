@@ -1,4 +1,4 @@
-"""What the private names of Lightning mean that a run relies on.  A failure here means: another version of Lightning."""
+"""The private names of Lightning that a run relies on.  If a test fails, another version of Lightning has changed them."""
 
 import pytorch_lightning as pl
 import torch

@@ -358,7 +358,7 @@ def test_boltzmann_is_a_distribution_of_finite_value_and_entropy_for_extreme_q_a
 
 @pytest.mark.parametrize("seed", range(3))
 def test_boltzmann_goes_continuously_into_its_limit_as_alpha_goes_to_zero(seed):
-    """Of n actions, those behind by a gap share a probability of at most ``n exp(-gap / alpha)``."""
+    """The actions whose Q is lower by a gap have a total probability of at most ``n exp(-gap / alpha)``."""
     q = random_q(seed).round(decimals=1)
     q[0, 1] = q[0].amax()  # at least one tie
     limit = boltzmann_log_probs(q, double(0.0)).exp()

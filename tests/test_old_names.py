@@ -1,3 +1,4 @@
+import importlib
 import re
 from pathlib import Path
 
@@ -11,7 +12,15 @@ from lightning_maxent.cli.command import main
 from lightning_maxent.cli.configurations import find_configs
 from lightning_maxent.critics import quantile
 from lightning_maxent.data import scaling
-from lightning_maxent.old_names import CLASSES, CONFIGURATIONS, OPTIONS, renamed_class, renamed_maker, renamed_option
+from lightning_maxent.old_names import (
+    CLASSES,
+    CONFIGURATIONS,
+    OPTIONS,
+    moved_class,
+    renamed_class,
+    renamed_maker,
+    renamed_option,
+)
 from lightning_maxent.optimizers import Optimizers
 from lightning_maxent.policies import squashed_gaussian
 
@@ -41,6 +50,49 @@ def test_a_renamed_option_is_found_with_and_without_nested_keys():
     assert renamed_option("optimizers.critic.lr") is None
     assert renamed_option("value", "SAC") == "SAC with a value network is now ValueSAC: choose that class."
     assert renamed_option("value", "PPO") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "present"),
+    [
+        ("training_log.TrainingLog", "metrics.training_log.TrainingLog"),
+        ("callbacks.training_log.TrainingLog", "metrics.training_log.TrainingLog"),
+        ("data.environment.EnvironmentDataModule", "data.data_module.EnvironmentDataModule"),
+        ("data.copies.EnvCopies", "data.env_copies.EnvCopies"),
+        ("lightning_cli.MaxEntCLI", "cli.lightning_cli.MaxEntCLI"),
+        ("metric_means.MetricMeans", "metrics.means.MetricMeans"),
+        ("critics.building.TwinCritic", "critics.twin.TwinCritic"),
+        ("policies.by_actions.GaussianOrCategorical", "policies.gaussian_or_categorical.GaussianOrCategorical"),
+    ],
+)
+def test_a_class_whose_module_was_renamed_is_found(old, present):
+    module, _, name = old.rpartition(".")
+    sentence = f"The class {name} is not in lightning_maxent.{module}: write lightning_maxent.{present}."
+    assert moved_class(f"lightning_maxent.{old}") == sentence
+    module, _, name = f"lightning_maxent.{present}".rpartition(".")
+    assert hasattr(importlib.import_module(module), name)
+
+
+def test_a_class_that_no_module_has_is_not_found():
+    assert moved_class("lightning_maxent.training_log.TrainingLogs") is None
+    assert moved_class("my_package.TrainingLog") is None
+
+
+@pytest.mark.parametrize(
+    ("option", "path"),
+    [
+        ("--trainer.callbacks+=", "training_log.TrainingLog"),
+        ("--data.observation_scaling=", "scaling.StandardizedObservations"),
+        ("--model.critic=", "critics.building.TwinCritic"),
+        ("--data=", "data.environment.ReplayDataModule"),
+        ("--model=", "algorithms.off_policy.SAC"),
+    ],
+)
+def test_an_old_path_of_a_class_ends_in_one_sentence_with_the_new_path(option, path, capsys):
+    name = path.rpartition(".")[2]
+    error = refused(capsys, "fit", "sac/pendulum", *SMALL, f"{option}lightning_maxent.{path}")
+    assert f"The class {name} is not in lightning_maxent.{path.rpartition('.')[0]}: write lightning_maxent." in error
+    assert error.endswith(f".{name}.")
 
 
 def test_a_foreign_class_with_an_old_name_is_not_refused():

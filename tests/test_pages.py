@@ -1,4 +1,4 @@
-"""What the pages on algorithms, on Python and on security say is what happens; the citation is of this package."""
+"""The statements of the pages on algorithms, on Python and on security are true; the citation is that of the package."""
 
 import os
 import re
@@ -130,7 +130,7 @@ def test_the_blocks_of_the_page_on_python_run_one_after_another():
 
 
 class Payload:
-    """What leaves a file behind if a checkpoint that holds it is unpickled with all that pickle can do."""
+    """An object that writes a file when a checkpoint with it is loaded by unrestricted pickle."""
 
     def __reduce__(self):
         return Path.touch, (Path("payload_ran"),)
@@ -162,12 +162,17 @@ def test_modules_in_the_current_folder_come_last_as_the_page_on_security_says(tm
     assert str(tmp_path / "netrc.py") not in done.stdout
 
 
-def test_the_citation_has_the_title_version_and_license_of_the_package():
+def test_the_citation_and_the_changelog_have_the_title_version_and_license_of_the_package():
     project = metadata("lightning-maxent")
     citation = yaml.safe_load((DOCS.parent / "CITATION.cff").read_text())
+    # The version is read from the file, because an editable installation keeps the version that it was made with.
+    version = re.search(r'^version = "(.+)"$', (DOCS.parent / "pyproject.toml").read_text(), re.MULTILINE)
+    newest = re.search(r"^## (\S+)", (DOCS.parent / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert version
+    assert newest
     assert citation["cff-version"] == "1.2.0"
     assert citation["title"] == project["Name"]
-    assert str(citation["version"]) == project["Version"]
+    assert str(citation["version"]) == version[1] == newest[1]
     assert citation["license"] == project["License-Expression"]
 
 

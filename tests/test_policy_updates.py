@@ -1,4 +1,4 @@
-"""Do the policy's updates lead to ``exp(Q/alpha)/Z``?"""
+"""The policy's updates converge to ``exp(Q/alpha)/Z``."""
 
 import math
 from functools import partial
@@ -50,7 +50,7 @@ def test_the_stein_direction_equals_the_equation_of_liu_and_wang_in_every_state(
 
 @pytest.mark.parametrize("count", [8, 32])
 def test_the_stein_direction_is_zero_on_average_for_samples_of_the_density(count):
-    """Stein's identity; were a particle one of its own neighbors, the mean would be lower by ``1 / count``."""
+    """Stein's identity.  If a particle counted as its own neighbor, the mean would be lower by ``1 / count``."""
     torch.manual_seed(0)
     particles = torch.randn(20_000, count, 1, dtype=torch.float64)
     direction = stein_direction(particles, -particles, torch.tensor(1.0, dtype=torch.float64))

@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass only when told so."""
+    """A clock that only the test advances."""
     now = [1000.0]
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     return now

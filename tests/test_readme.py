@@ -1,4 +1,4 @@
-"""What the README shows is what works."""
+"""The commands and the code of the README work."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""A Trainer made in Python is that of the command line, and a plain one logs what learning looks like all the same."""
+"""``make_trainer`` builds the Trainer of the command line, and a plain Trainer logs the training metrics as well."""
 
 import copy
 import csv

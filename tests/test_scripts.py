@@ -1,4 +1,4 @@
-"""Scripts that people run: do they do what they say, in small?"""
+"""The scripts do what their documentation says, in small runs."""
 
 import contextlib
 import csv
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def carry_out(script: str, *arguments: str) -> str:
-    """What a script prints, carried out in this process."""
+    """The output of a script that is run in this process."""
     printed, said = io.StringIO(), io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -175,7 +175,7 @@ def test_the_worlds_of_the_samplers_draw_from_their_own_q(dim, weights, script):
 
 
 def test_the_energy_distance_equals_its_definition(script):
-    """Of a point from another it is twice how far they are apart; of a set from its like, next to nothing."""
+    """For two single points it is twice their distance; for two samples of one distribution it is nearly zero."""
     distance = script("samplers").energy_distance
     assert distance(np.zeros((3, 2)), np.tile([3.0, 4.0], (3, 1))) == pytest.approx(10)
     rng = np.random.default_rng(0)
@@ -300,7 +300,9 @@ def test_the_benchmark_gives_the_other_library_the_numbers_of_our_configurations
     benchmark = script("benchmark_sb3")
 
     def the_only_optimizer(model):
-        """Its settings but those of torch itself, in a configuration without exceptions and with the default class."""
+        """The settings of the only optimizer without the defaults of torch, in a configuration with one optimizer of
+        the default class.
+        """
         (default,) = [each for each in model["optimizers"].values() if isinstance(each, dict)]
         assert default["class_path"].endswith("FusedAdam")
         usual = {name: each.default for name, each in inspect.signature(torch.optim.Adam).parameters.items()}

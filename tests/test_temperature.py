@@ -119,7 +119,7 @@ def test_default_target_entropy_of_finite_actions_is_seven_tenths_of_the_highest
 
 @pytest.mark.parametrize("counts", [(2,), (7,), (2, 3), (1, 5, 2)])
 def test_target_entropy_of_finite_actions_is_refused_from_log_n_upwards(counts):
-    """There the loss would raise alpha for ever."""
+    """With such a target the loss would raise alpha without end."""
     highest = math.log(math.prod(counts))
     for unreachable in (highest + 1e-6, highest + 1.0, 100.0):
         with pytest.raises(MaxEntError) as refusal:
@@ -156,7 +156,7 @@ def test_alpha_falls_for_a_uniform_policy_and_rises_for_a_deterministic_one(coun
 
 @pytest.mark.parametrize("target_entropy", [-1e-6, -2.0])
 def test_target_entropy_below_that_of_a_deterministic_policy_is_refused(target_entropy):
-    """There the loss would lower alpha for ever."""
+    """With such a target the loss would lower alpha without end."""
     with pytest.raises(MaxEntError, match=r"at least 0 nats.*Choose a higher target, or a FixedTemperature\.$"):
         LearnedTemperature(FiniteActions((3,)), target_entropy=target_entropy)
 

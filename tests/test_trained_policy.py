@@ -1,4 +1,4 @@
-"""A loaded policy plays as it played in its run, given what an environment itself shows and takes."""
+"""A loaded policy acts as in its run, with the environment's own observations and actions."""
 
 import shutil
 from functools import cache
@@ -46,7 +46,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Runs by their names, each carried out once."""
+    """The folders of runs by name; each run is trained once."""
     folder = tmp_path_factory.mktemp("runs")
 
     @cache

@@ -1,4 +1,4 @@
-"""Reads what W&B wrote offline."""
+"""Reads the offline files of W&B."""
 
 import json
 import struct
@@ -61,5 +61,5 @@ def config(folder: Path) -> dict:
 
 
 def run(folder: Path) -> wandb_internal_pb2.RunRecord:
-    """Who the run is: project, entity, name, group, tags and id."""
+    """The identity of the run: project, entity, name, group, tags and id."""
     return next(record.run for record in finished_records(folder) if record.WhichOneof("record_type") == "run")

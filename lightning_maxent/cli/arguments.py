@@ -9,11 +9,12 @@ import os
 import re
 from abc import ABC
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lightning_maxent.cli.configurations import check_overlays, find_configs
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.old_names import renamed_class, renamed_option
+from lightning_maxent.old_names import moved_class, renamed_class, renamed_option
 
 COMMANDS = ("fit", "validate", "test")  # the commands of a run
 OPTIONS = (  # of these commands; some have further words after a dot
@@ -33,6 +34,11 @@ OPTIONS = (  # of these commands; some have further words after a dot
     "--print_config",
     "--help",
 )
+LISTED = {  # base classes of parts that are in a list: what such a part is called, and how to add one
+    "Env": ("wrapper", "--data.wrappers+=gymnasium.wrappers.TimeAwareObservation"),
+    "Callback": ("callback", "--trainer.callbacks+=EarlyStopping"),
+    "Precision": ("plugin", "--trainer.plugins+=pytorch_lightning.plugins.MixedPrecision"),
+}
 _PACKAGE = "lightning_maxent"
 
 
@@ -65,6 +71,12 @@ def explain(message: str) -> str:
         r"unrecognized arguments: --optimizers\.([\w.]+)|'optimizers' does not accept option '([\w.]+)'", message
     ):
         return _unknown_entry(unknown[1] or unknown[2])
+    if lacking := re.search(r"the following arguments are required: \w+\.(model|data)\b", message):
+        part, instead = ("algorithm", "--model") if lacking[1] == "model" else ("data", "--data")
+        return (
+            f"No {part} {'were' if part == 'data' else 'was'} given: begin with an algorithm on a task, as in "
+            f"fit sac/pendulum, or give {instead} with a class."
+        )
     if stray := re.search(r"[Uu]nrecognized arguments: ([^-\s]\S*)", message):
         return (
             f"{stray[1]} belongs to no option: write configurations after the command, as in fit sac/pendulum "
@@ -76,12 +88,13 @@ def explain(message: str) -> str:
         )
     if missing := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
         module, name = missing.groups()
+        path = re.findall(rf"\b{re.escape(module)}\.{name}\b[\w.]*|$", message)[0].rstrip(".") or f"{module}.{name}"
         meant = _meant(name, module, _PACKAGE)
-        return renamed_class(f"{module}.{name}") or f"There is no class {module}.{name}{meant}"
+        return renamed_class(path) or moved_class(path) or f"There is no class {path}{meant}"
     if missing := re.search(r"No module named '([^']+)'", message):
         asked = re.search(rf"{re.escape(missing[1])}[\w.]*", message.replace(missing[0], ""))
         name = asked[0] if asked else "that was given"
-        if sentence := renamed_class(name):
+        if sentence := renamed_class(name) or moved_class(name):
             return sentence
         meant = _meant(name.rpartition(".")[2], _PACKAGE)
         if meant == ".":
@@ -209,6 +222,11 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
         )
     if class_name in ("LightningDataModule", "AbstractAlgorithm"):
         return f"No algorithm was given to take the option {name!r}: put one first, as in fit sac task/pendulum."
+    if class_name in LISTED:
+        return (
+            f"No {LISTED[class_name][0]} was given to take the option {name!r}: add its class to the list first, as in "
+            f"{LISTED[class_name][1]}."
+        )
     given = getattr(importlib.import_module(module), class_name)
     options, option = list(inspect.signature(given).parameters), name.partition(".")[0]
     if option not in options and (others := _with_option(option, given)):
@@ -279,6 +297,7 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
             for other data than the algorithm's.
     """
     args = _with_config_options(args)
+    _check_order(args)
     _check_command(args)
     resolved, names, config_next = [], [], False
     for arg in args:
@@ -311,6 +330,24 @@ def _with_config_options(args: Sequence[str]) -> list[str]:
     return [*args[:1], *(f"--config={config}" for config in configs), *args[1 + len(configs) :]]
 
 
+def _check_order(args: Sequence[str]) -> None:
+    """Raise ``MaxEntError`` for options of the model or the data before the configuration that gives their class."""
+    if not args or args[0] not in COMMANDS:
+        return
+    options = list(itertools.takewhile(lambda arg: not re.match(r"(--config|-c)(=|$)", arg), args[1:]))
+    later = args[1 + len(options) :]
+    for option in options:
+        part = re.match(r"--(model|data)\.\w", option)
+        if not part or option.partition("=")[0].endswith(".help") or not later:
+            continue
+        if not any(re.match(rf"--{part[1]}(=|$)", each) for each in options):
+            config = later[0].partition("=")[2] or " ".join(later[1:2])
+            raise MaxEntError(
+                f"The option {option.partition('=')[0]} comes before the configuration {config}: write configurations "
+                f"first, as in {' '.join([args[0], config, *options])}."
+            )
+
+
 def _config_beside(checkpoint: Path) -> str:
     """The configuration of the run that wrote a checkpoint."""
     from lightning_maxent.checkpoint_files import read_checkpoint  # imports PyTorch, which takes seconds
@@ -334,10 +371,26 @@ def _check_command(args: Sequence[str]) -> None:
         for name in (each.partition(".")[0].rstrip("+") for each in given if each.startswith("--")):
             if name not in OPTIONS:
                 raise no_such_option(name, OPTIONS)
+        if stray := _configuration_among(args):
+            options = [arg for arg in args[1:] if arg != stray]
+            raise MaxEntError(
+                f"The configuration {stray} comes after options: write configurations first, as in "
+                f"{' '.join([args[0], stray, *options])}."
+            )
         raise MaxEntError(
             f"Say what to {args[0]}: {args[0]} sac/pendulum, or another built-in name, or your own file; or "
             f"--ckpt_path with a checkpoint."
         )
+
+
+def _configuration_among(args: Sequence[str]) -> str | None:
+    """The first built-in configuration or YAML file among the arguments after the command; None if there is none."""
+    for before, arg in itertools.pairwise(args):
+        is_value = arg.startswith("-") or (before.startswith("-") and "=" not in before)
+        with suppress(MaxEntError):
+            if not is_value and find_configs(arg):
+                return arg
+    return None
 
 
 def _config_options(name: str) -> list[str]:

@@ -27,6 +27,10 @@ from lightning_maxent.old_names import present_configuration
 _PACKAGE = Path(__file__).parents[1]
 BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 OVERLAYS = ("critic", "trainer", "logger")
+KINDS_OF_ACTIONS = {  # of algorithms that can choose only one kind
+    **dict.fromkeys(("sac", "value_sac", "continuous_soft_q", "ddpg", "td3", "reppo"), "continuous"),
+    **dict.fromkeys(("soft_q", "discrete_sac", "discrete_value_sac", "dqn"), "finite"),
+}
 _ON_POLICY = "_on_policy"  # the end of an overlay's name
 
 
@@ -157,11 +161,13 @@ def _check_task(name: str) -> None:
         return
     if difflib.get_close_matches(task, stems("task"), n=1, cutoff=0.8):
         return
-    method = "sac" if method == "task" else method
-    env_id = _newest_id(task) or _env_id_for(method)
+    env_id = _newest_id(task)
+    fitting = _method_for(env_id, "sac" if method == "task" else method)
+    kind = KINDS_OF_ACTIONS.get(_method(fitting)[0].stem)
+    why = f"{method} is not for {env_id}, which has {kind} actions; " if fitting != method != "task" else ""
     raise MaxEntError(
-        f"There is no task {task!r} among {', '.join(stems('task'))}: to train on any other environment, give its "
-        f"Gymnasium id, as in fit {method} --data.env_id {env_id}."
+        f"There is no task {task!r} among {', '.join(stems('task'))}: {why}to train on any other environment, give its "
+        f"Gymnasium id, as in fit {fitting} --data.env_id {env_id or _env_id_for(fitting)}."
     )
 
 
@@ -173,6 +179,21 @@ def _newest_id(name: str) -> str | None:
     same = [spec for spec in gymnasium.registry.values() if spec.name.replace("_", "").lower() == plain]
     newest = max(same, key=lambda spec: (spec.namespace is None, spec.version or 0), default=None)
     return newest and newest.id
+
+
+def _method_for(env_id: str | None, method: str) -> str:
+    """The method itself, or one for the actions of the environment if these are not of the kind that it can choose."""
+    if env_id is None or (kind := KINDS_OF_ACTIONS.get(_method(method)[0].stem)) is None:
+        return method
+    try:
+        env = gymnasium.make(env_id)
+        continuous = isinstance(env.action_space, gymnasium.spaces.Box)
+        env.close()
+    except Exception:  # its package is missing, or it does not start
+        return method
+    if continuous == (kind == "continuous"):
+        return method
+    return "sac" if continuous else "soft_q"
 
 
 def _env_id_for(method: str) -> str:
@@ -210,3 +231,9 @@ def _check_yaml(path: Path) -> None:
         raise MaxEntError(f"The configuration {path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise MaxEntError(f"The configuration {path} must map options to values, but holds {content!r}.")
+    for part in ("model", "data", "trainer", "checkpoint", "training_log"):
+        if content.get(part, {}) is None:
+            raise MaxEntError(
+                f"The configuration {path} has the key {part}, but nothing under it: write options under {part}, or "
+                f"leave out the key."
+            )

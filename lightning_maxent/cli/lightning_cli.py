@@ -23,7 +23,7 @@ from lightning_maxent.algorithms.checks import check_trainer
 from lightning_maxent.callbacks.checkpoint import StepCheckpoint
 from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.cli.arguments import last_checkpoint, no_such_option, run_folder
-from lightning_maxent.cli.parser import OneSentenceParser, link_data_to_model
+from lightning_maxent.cli.parser import OneSentenceParser, check_nulls, link_data_to_model
 from lightning_maxent.cli.trainer_options import check_trainer_options
 from lightning_maxent.cli.whole_numbers import accept_whole_numbers
 from lightning_maxent.errors import MaxEntError
@@ -117,6 +117,8 @@ class MaxEntCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[str(self.subcommand)]
+        for part in ("model", "data"):
+            check_nulls(part, config[part].class_path, vars(config[part].init_args))
         group = Path(config.runs_dir) / _snake(config.model.class_path) / _folder(config.data.init_args.env_id)
         if config.ckpt_path == "last":
             config.ckpt_path = str(last_checkpoint(group, config.name))

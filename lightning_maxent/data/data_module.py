@@ -32,7 +32,7 @@ from lightning_maxent.data.scaling import (
 )
 from lightning_maxent.data.spaces import make_env, say_that_images_are_flattened
 from lightning_maxent.data.vectorization import OneProcess, VectorizationBuilder
-from lightning_maxent.data.wrapping import WrapperBuilder
+from lightning_maxent.data.wrapping import WrapperBuilder, named
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 
@@ -149,6 +149,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
                 f"eval_envs must not be negative, but is {eval_envs}; 0 evaluates in the training environments."
             )
         everywhere = {"wrappers": wrappers or []}
+        self.wrappers = named(everywhere["wrappers"])
         self._own_wrappers = {"train_wrappers": train_wrappers or [], "eval_wrappers": eval_wrappers or []}
         self.make_env = partial(make_env, env_id, env_kwargs, everywhere)
         self.env_id, self.num_envs, self.steps_per_round = env_id, num_envs, steps_per_round
@@ -352,12 +353,13 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         state = {
-            name: getattr(self, name) for name in ("env_id", "env_kwargs", "action_bounds", "num_envs", "env_steps")
+            name: getattr(self, name)
+            for name in ("env_id", "env_kwargs", "wrappers", "action_bounds", "num_envs", "env_steps")
         }
         return state | {name: _saved(scaling) for name, scaling in self._scalings.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name in ("env_id", "env_kwargs", "action_bounds") if self._trains else ():
+        for name in ("env_id", "env_kwargs", "wrappers", "action_bounds") if self._trains else ():
             here = getattr(self, name)
             if (there := state_dict.get(name, here)) != here:
                 raise MaxEntError(

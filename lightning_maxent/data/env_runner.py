@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from jaxtyping import Float
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from lightning_maxent.data.action_codec import AbstractActionCodec
@@ -131,6 +132,8 @@ class EnvRunner(AbstractRunner):
             yield
         except MaxEntError as error:
             error.args = (f"{self._when()}: {error}",)
+            raise
+        except SIGTERMException:  # the run is to stop
             raise
         except FOREIGN as error:
             raise ForeignError(f"{self._when()}: the environments raised {described(error)}.") from error

@@ -15,7 +15,7 @@ from torchrl.data.replay_buffers.writers import RoundRobinWriter
 from torchrl.envs.transforms import Transform
 
 from lightning_maxent.data.data_module import EnvironmentDataModule
-from lightning_maxent.data.recording import Recording
+from lightning_maxent.data.recorded_transitions import Recording
 from lightning_maxent.data.scaling import ObservationScalingBuilder, RawObservations, RawRewards, RewardScalingBuilder
 from lightning_maxent.data.storage_space import check_space
 from lightning_maxent.data.vectorization import OneProcess, VectorizationBuilder

@@ -1,5 +1,6 @@
 """Vectorization: how the parallel copies of an environment run."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -66,6 +67,23 @@ def check_same_spaces(of_copies: Sequence[tuple[spaces.Space, spaces.Space]]) ->
                 )
 
 
+def _with_autoreset_mode(vectorization: VectorizationBuilder) -> VectorizationBuilder:
+    """The builder with ``autoreset_mode=SAME_STEP``, if it is a class that takes this argument and no mode was chosen.
+
+    Such a class is Gymnasium's ``SyncVectorEnv`` or ``AsyncVectorEnv``, or a ``partial`` of it.
+    """
+    parts = (vectorization, getattr(vectorization, "func", None), *getattr(vectorization, "args", ()))
+    classes = [part for part in parts if inspect.isclass(part) and issubclass(part, VectorEnv)]
+    takes_mode = any("autoreset_mode" in inspect.signature(each).parameters for each in classes)
+    mode = getattr(vectorization, "keywords", {}).get("autoreset_mode")
+    # For jsonargparse, which builds a partial with all defaults, NEXT_STEP is the default; Gymnasium's own text is
+    # "NextStep".
+    if takes_mode and mode in (None, "NEXT_STEP", "SAME_STEP"):
+        build: Callable[..., VectorEnv] = vectorization
+        return partial(build, autoreset_mode=AutoresetMode.SAME_STEP)
+    return vectorization
+
+
 def make_vector_env(
     makers: Sequence[EnvMaker], vectorization: VectorizationBuilder = OneProcess, way_out: str = ""
 ) -> VectorEnv:
@@ -81,7 +99,7 @@ def make_vector_env(
     """
     with errors_of(f"Making a vector environment of {len(makers)} copies"):
         try:
-            envs = vectorization(makers)
+            envs = _with_autoreset_mode(vectorization)(makers)
         except ForeignError as error:  # of a copy
             if way_out:
                 error.args = (f"{str(error).removesuffix('.')}; {way_out}.",)

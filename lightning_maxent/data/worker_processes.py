@@ -2,13 +2,15 @@
 
 import atexit
 import multiprocessing
+import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -26,11 +28,13 @@ from gymnasium.vector.utils import (
     read_from_shared_memory,
     write_to_shared_memory,
 )
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_maxent.data.vectorization import EnvMaker, check_same_spaces
 from lightning_maxent.errors import FOREIGN, ForeignError, MaxEntError, described
 
 SECONDS_TO_CLOSE = 30  # for all copies together; a copy that takes longer is killed
+SECONDS_AFTER_INTERRUPT = 3  # the same after Ctrl-C, SIGTERM or the death of the run
 
 
 class WorkerProcesses(VectorEnv):
@@ -70,6 +74,8 @@ class WorkerProcesses(VectorEnv):
         self._processes: list[BaseProcess] = []
         self._pipes: list[Connection] = []
         self._kill = partial(_kill, self._processes)
+        self._sigterm: float | None = None  # the time of the first SIGTERM while copies were asked
+        self._interrupted = False
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.num_envs = len(env_fns)
         env = env_fns[0]()
@@ -138,7 +144,7 @@ class WorkerProcesses(VectorEnv):
         Raises:
             MaxEntError: the first error that closing a copy raised.
         """
-        deadline = time.monotonic() + SECONDS_TO_CLOSE
+        deadline = time.monotonic() + (SECONDS_AFTER_INTERRUPT if self._interrupted else SECONDS_TO_CLOSE)
         failures = []
         for pipe in self._pipes:
             with suppress(OSError):  # the worker has died
@@ -162,15 +168,34 @@ class WorkerProcesses(VectorEnv):
 
     def _ask(self, command: str, arguments: Iterable[Any]) -> list[Any]:
         """Send a command to every worker, and return their answers in the order of the copies."""
-        for copy, (pipe, argument) in enumerate(zip(self._pipes, arguments)):
-            try:
-                pipe.send((command, argument))
-            except OSError as error:
-                raise self._died(copy) from error
-        return [self._answer(copy) for copy in range(self.num_envs)]
+        try:
+            with _calling_at_sigterm(self._note_sigterm):
+                for copy, (pipe, argument) in enumerate(zip(self._pipes, arguments)):
+                    try:
+                        pipe.send((command, argument))
+                    except OSError as error:
+                        raise self._died(copy) from error
+                return [self._answer(copy) for copy in range(self.num_envs)]
+        except (KeyboardInterrupt, SIGTERMException):
+            self._interrupted = True
+            raise
+
+    def _note_sigterm(self) -> None:
+        if self._sigterm is None:
+            self._sigterm = time.monotonic()
 
     def _answer(self, copy: int) -> Any:
+        """The answer of a worker.
+
+        Raises:
+            MaxEntError: if a copy raised an error, or its process died.
+            SIGTERMException: if the worker does not answer within some seconds after a SIGTERM.
+        """
         try:
+            while not self._pipes[copy].poll(1.0):
+                if self._sigterm is not None and time.monotonic() > self._sigterm + SECONDS_AFTER_INTERRUPT:
+                    print(f"Copy {copy} does not answer, so its process is killed.", file=sys.stderr)
+                    raise SIGTERMException
             _, failure, answer = self._pipes[copy].recv()
         except (EOFError, OSError) as error:
             raise self._died(copy) from error
@@ -217,11 +242,40 @@ def _kill(processes: Sequence[BaseProcess]) -> None:
         process.join()
 
 
+@contextmanager
+def _calling_at_sigterm(note: Callable[[], None]) -> Iterator[None]:
+    """Call a function at a SIGTERM, before the handler that is set; if none is set, SIGTERM ends the process."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        note()
+        handler(number, frame)
+
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _end_with_run() -> None:
+    """End this worker after the run has ended, even if its copy is stuck in a step and reads no more commands."""
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
+        time.sleep(SECONDS_AFTER_INTERRUPT)  # a copy that is not stuck is closed in this time
+        os._exit(1)
+
+
 def _work(copy: int, make: EnvMaker, pipe: Connection, runs_end: Connection, memory: Any) -> None:
     """Make a copy, and obey the commands of the run until it closes the copy or ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the run gets them too, and finishes its round before it stops
     runs_end.close()
+    threading.Thread(target=_end_with_run, daemon=True).start()
     env: gym.Env | None = None
     command = ""
     while command != "close":

@@ -1,6 +1,10 @@
 """Wrappers of environments that a configuration names."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import gymnasium as gym
 
@@ -38,6 +42,40 @@ def wrapped(env: gym.Env, wrappers: Wrappers, copy_name: str) -> gym.Env:
                 env = build(env)
             _check(who, env)
     return env
+
+
+def named(builders: Sequence[WrapperBuilder]) -> list[str]:
+    """The names of wrappers with those arguments that are not defaults, as text that can be saved and compared.
+
+    ``TimeLimit(max_episode_steps=5)`` is an example.  Arguments whose text may change from run to run are given by the
+    name of their class.
+    """
+    return [_named(build) for build in builders]
+
+
+def _named(build: Any) -> str:
+    arguments: dict[str, Any] = {}
+    while isinstance(build, partial):
+        arguments = build.keywords | arguments
+        # jsonargparse builds a partial of a function of its own, whose last argument is the class of the wrapper.
+        build = build.args[-1] if build.args and inspect.isclass(build.args[-1]) else build.func
+    with suppress(TypeError, ValueError):  # it has no signature
+        defaults = {name: each.default for name, each in inspect.signature(build).parameters.items()}
+        arguments = {
+            name: value for name, value in arguments.items() if _text(value) != _text(defaults.get(name, build))
+        }
+    given = ", ".join(f"{name}={_text(value)}" for name, value in sorted(arguments.items()))
+    return f"{_text(build)}({given})"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str | int | float | bool | None):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(sorted(f'{_text(key)}: {_text(each)}' for key, each in value.items()))}}}"
+    return getattr(value, "__qualname__", type(value).__qualname__)
 
 
 def _check(who: str, env: object) -> None:

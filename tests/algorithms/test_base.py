@@ -108,7 +108,7 @@ def test_a_discount_outside_zero_to_one_is_refused(discount):
 
 
 class ConstantPolicy(AbstractPolicy):
-    """Always the same action, said to be drawn with an entropy of ``ENTROPY`` nats."""
+    """Always the same action; it reports an entropy of ``ENTROPY`` nats."""
 
     def __init__(self, obs_dim: int, action_dim: int):
         super().__init__()
@@ -203,7 +203,7 @@ class ThreeBatches(AbstractFeeding):
 
 
 class Regression(AbstractAlgorithm):
-    """Two tables that regress on zero; ``mistake`` is done to its losses."""
+    """Two tables that regress on zero; ``mistake`` changes its losses."""
 
     networks, feeding = ("critic", "value", "temperature"), ThreeBatches()
 

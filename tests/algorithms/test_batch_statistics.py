@@ -1,4 +1,6 @@
-"""What batch normalization takes its statistics from, in the algorithms that replay; CrossQ and FlashSAC written down again."""
+"""Which batches batch normalization takes its statistics from in the replay algorithms, with a second implementation of
+CrossQ and FlashSAC.
+"""
 
 from copy import deepcopy
 from functools import partial
@@ -85,7 +87,7 @@ def batch():
 
 
 def test_every_network_updates_its_batch_statistics_once_per_update(build, target, batch):
-    """So neither the policy's question to Q, nor the next action, nor any slow copy moves them."""
+    """The policy's pass through Q, the pass for the next action and target networks do not change the statistics."""
     algorithm = build(target=target)
     lose(algorithm, batch)
     joint = target is not PolyakTarget and hasattr(algorithm, "target_critic")
@@ -124,7 +126,7 @@ def both(now, following):
 
 
 def disturbed(algorithm, batch):
-    """As after a while: running statistics, and slow copies, that are not those of the start."""
+    """Gives running statistics and target networks values that differ from the initial ones."""
     optimizers = named_optimizers(algorithm)
     for _ in range(3):
         algorithm.update(batch, optimizers)
@@ -132,7 +134,7 @@ def disturbed(algorithm, batch):
 
 
 def drawn(algorithm, batch):
-    """What the policy draws: learning from this state's statistics, believing the next by running ones."""
+    """Actions of the policy, with batch statistics for the current states and running statistics for the next states."""
     policy = deepcopy(algorithm.policy)
     torch.manual_seed(7)
     action, log_prob = policy(batch.obs)
@@ -147,7 +149,7 @@ RESTLESS = {"optimizers": Optimizers(critic=SGD_LARGE, policy=SGD_LARGE)}
 
 @pytest.mark.parametrize("warmup", [0, 100])
 def test_losses_of_crossq_equal_those_of_its_paper(batch, warmup):
-    """One pass of the live network over both pairs, halves apart, no copy; the policy asks by running statistics."""
+    """One joint pass of the critic over both pairs without a target network; the policy's pass uses running statistics."""
     network = partial(NORMED, warmup=warmup)
     build = partial(parts(network)["sac"], OBS, temperature=FIXED, discount=DISCOUNT)
     algorithm = disturbed(build(target=JointPass, **RESTLESS), batch)
@@ -184,7 +186,9 @@ def flash_sac(**kwargs):
 
 
 def test_losses_of_flash_sac_equal_those_of_its_code(batch):
-    """Network and copy each pass over both pairs; the histogram with the smaller mean is shifted and projected."""
+    """The critic and its target network each pass over both pairs; the histogram with the smaller mean is shifted and
+    projected.
+    """
     algorithm = disturbed(flash_sac(**RESTLESS), batch)
     action, log_prob, next_action, next_log_prob = drawn(algorithm, batch)
     critic = algorithm.critic

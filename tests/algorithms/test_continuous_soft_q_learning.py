@@ -98,7 +98,9 @@ def test_q_regresses_on_reward_and_the_soft_value_of_the_copy(target):
 
 @pytest.mark.parametrize("parts", CRITICS.values(), ids=CRITICS)
 def test_the_mean_of_what_is_backed_up_is_the_importance_sampled_value(parts, monkeypatch):
-    """``V + sum_k w_k (target_k - value_k)``: a critic may believe less of the next state than the policy climbs."""
+    """``V + sum_k w_k (target_k - value_k)``: a critic's ``target`` may be smaller than its ``value``, which the policy
+    maximizes.
+    """
     algorithm, seen = build(particles=UniformParticles(5), **parts), {}
     critic, backup = algorithm.critic, algorithm.backup
     value_of, target_of = critic.value, critic.target
@@ -232,7 +234,8 @@ def test_finite_actions_are_refused_and_sac_refuses_a_sampler():
 
 
 def settled_entropy(particles: UniformParticles, target: float) -> float:
-    """The entropy of ``exp(Q/alpha)/Z`` at the alpha at which the particles tell the target; ``Q = -|a|^2 / 2``.
+    """The entropy of ``exp(Q/alpha)/Z``, ``Q = -|a|^2 / 2``, at the alpha for which the particles estimate the target
+    entropy.
 
     A Gaussian of variance alpha, far from the edge of the box; found by bisection.
     """

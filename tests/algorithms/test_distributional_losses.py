@@ -67,7 +67,7 @@ def batch():
 
 
 def target_of(algorithm, batch):
-    """The backed-up return that the critic is given to learn."""
+    """The return distribution that the critic is trained on."""
     given, loss = [], algorithm.critic.loss
     algorithm.critic.loss = lambda prediction, target: given.append(target) or loss(prediction, target)
     lose(algorithm, batch)
@@ -148,7 +148,7 @@ def test_a_distribution_of_equal_atoms_has_the_target_of_a_scalar_critic(build, 
 
 @pytest.mark.parametrize("build", OF_TARGET_CRITICS.values(), ids=OF_TARGET_CRITICS)
 def test_the_mean_of_the_backed_up_distribution_is_the_soft_value_of_the_critics_target(build, batch):
-    """Entropy is paid in every atom, weighted by what the policy does."""
+    """Every atom contains the entropy bonus, weighted by the policy's probabilities."""
     algorithm = build(critic=CRITICS["projection"])
     returns = target_of(algorithm, batch)
     copy, continuation = algorithm.target_critic.network, (~batch.terminated).float()

@@ -1,7 +1,7 @@
-"""Learning from a replay buffer ends at the exact solution: soft Q within 2 % of its range, the policy within .01 nats.
+"""Learning from a replay buffer converges to the exact solution: soft Q within 2 % of its range, the policy within .01
+nats.
 
-What is left is the buffer's own deviation from the world that it was played in (about half of the 2 %) and the noise of
-the last updates.
+The remaining error is that of the finite buffer (about half of the 2 %) and the noise of the last updates.
 """
 
 import functools
@@ -59,7 +59,8 @@ def learner(name, obs_dim, actions, alpha, discount):
 
 
 def train(algorithm, sample, mdp, schedule):
-    """``updates`` at each ``rate`` of the schedule: what share of its error an entry of a table loses in an update.
+    """Trains with a schedule of ``updates`` at each ``rate``, the share of its error that an entry of a table loses per
+    update.
 
     Plain gradient descent with shrinking rates, as tables converge (Robbins & Monro 1951); the policy's logits, whose
     gradients depend on the policy, by Adam.
@@ -107,7 +108,7 @@ def transitions_of(mdp, count, seed):
 
 
 def four_random_worlds():
-    """Side by side, with no way from one to another: one run learns all of them."""
+    """Four unconnected worlds in one, so that one run learns all of them."""
     parts = [random_mdp(states=6, actions=3, seed=seed, discount=0.8) for seed in range(4)]
     return FiniteMDP(
         sparse.block_diag([part.transition for part in parts]),
@@ -138,7 +139,7 @@ def world(name):
     ("world_name", "name"), [*(("four_random", name) for name in LEARNERS), ("frozen_lake", "soft_q_learning")]
 )
 def test_the_fixed_point_of_every_algorithm_is_the_exact_soft_solution(world_name, name):
-    """Ends of episodes and a small alpha, as in the lake, enter the losses of all learners by the same backup."""
+    """All algorithms share one backup, so one world with terminal states and a small alpha is enough."""
     mdp, alpha, buffer = world(world_name)
     torch.manual_seed(0)
     algorithm = learner(name, mdp.states, FiniteActions((mdp.actions,)), alpha, mdp.discount)

@@ -151,7 +151,7 @@ def test_update_steps_every_network_down_its_gradient_and_the_slow_copy_follows_
 
 
 def test_losses_of_finite_action_algorithms_do_not_depend_on_the_random_state(build, actions, batch):
-    """Every expectation over actions is a sum: the random state does not enter."""
+    """Every expectation over actions is an exact sum, so the random state has no effect."""
     algorithm = build(OBS, actions)
     first = algorithm.losses(batch)
     torch.manual_seed(99)
@@ -343,7 +343,7 @@ def test_actions_are_drawn_with_the_probabilities_of_the_policy(build, actions, 
 
 
 class Recording(AbstractExploration):
-    """Plays the last choice of every factor and keeps what it was given."""
+    """Chooses the last choice of every factor, and records its arguments."""
 
     def __init__(self, actions):
         super().__init__()
@@ -453,7 +453,7 @@ def test_a_pairwise_critic_gives_the_same_losses_as_every_action(learner):
 
 
 class Quantiles(AbstractCritic):
-    """Three numbers for each of two members; the policy climbs their mean, the backup takes them sorted."""
+    """Three numbers for each of two members; the policy maximizes their mean, and the backup uses them sorted."""
 
     def __init__(self, obs_dim, action_dim):
         super().__init__()
@@ -596,7 +596,9 @@ def test_in_a_world_of_one_step_q_is_the_reward_v_its_soft_maximum_and_the_polic
 
 
 def test_in_a_world_of_two_steps_truncation_bootstraps_the_soft_value_and_termination_does_not(learner):
-    """State 0 leads to state 2, where the episode is only cut by a time limit; state 1 leads there too, and ends."""
+    """State 0 leads to state 2, where a time limit truncates the episode; state 1 leads to the same state, which
+    terminates it.
+    """
     reward, next_state = torch.tensor([[1.0, 0.0], [1.0, 0.0], [2.0, 1.5]]), torch.tensor([[2, 2], [-1, -1], [-1, -1]])
     algorithm, batch = tables(learner, 3, (2,), discount=0.5), every_pair(reward, (2,), next_state)
     batch.next_obs[batch.obs[:, 1] == 1] = torch.eye(3)[2]
@@ -659,7 +661,7 @@ def test_a_reward_that_is_a_sum_over_factors_is_learned_exactly_by_factors(learn
     [(0.0, 0.0), (0.3, 0.3), (0.5, -0.5), (-2.0, 1.0)],
 )
 def test_soft_value_is_that_of_all_combinations_however_the_members_share_q_among_the_factors(learner, shares):
-    """Q of a combination says nothing of what its factors have in common: more of one and less of another is the same."""
+    """Q of a combination does not determine the Q of its factors: a constant can move from one factor to another."""
     algorithm = tables(learner, 1, (2, 3))
     first, second = FACTORS
     members = [torch.cat((first + share, second - share)).numpy() for share in shares]

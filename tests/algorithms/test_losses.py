@@ -73,7 +73,7 @@ def build(request):
 
 
 def resting_optimizers(algorithm):
-    """Optimizers that step without moving anything, so that gradients can be looked at."""
+    """Optimizers that change no weight, so that the gradients can be read."""
     names = algorithm.trained_networks()
     return {name: torch.optim.SGD(getattr(algorithm, name).parameters(), lr=0.0) for name in names}
 
@@ -196,7 +196,7 @@ MEAN, LOG_STD = (0.3, -0.6), (-0.5, 0.2)
 
 
 def sampled_log_prob():
-    """What the constant policy reports for the next draw, in float64 and without the package."""
+    """The log-probability of the constant policy's next sample, computed in float64 without the package."""
     mean, std = torch.tensor(MEAN, dtype=torch.float64), torch.tensor(LOG_STD, dtype=torch.float64).exp()
     u = mean + std * torch.randn(BATCH, ACTION)
     density = torch.distributions.Normal(mean, std).log_prob(u) - torch.log(1 - u.tanh() ** 2)
@@ -315,7 +315,7 @@ def torchrl_sac(algorithm, fixed_alpha):
 
 @pytest.mark.parametrize("fixed_alpha", [True, False])
 def test_sac_agrees_with_the_sac_of_torchrl(batch, fixed_alpha):
-    """Theirs too is summed over the two critics and averaged over the batch; no factor lies between them.
+    """Both losses are summed over the two critics and averaged over the batch, so they are equal without a factor.
 
     Their temperature loss is ``-log alpha (log pi + H)``, where the paper has ``-alpha (log pi + H)``: its gradient in
     log alpha is the paper's divided by alpha, and its value is not compared.
@@ -487,7 +487,7 @@ def test_a_learned_temperature_settles_where_the_best_policy_has_the_target_entr
 @pytest.mark.parametrize("density", DENSITIES)
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_every_density_learns_by_its_divergence_from_exp_q(learner, density):
-    """``E[alpha log pi - Q]`` falls for the same states and the same Q, which does not move."""
+    """``E[alpha log pi - Q]`` decreases for fixed states and a fixed Q."""
     torch.manual_seed(0)
     algorithm = LEARNERS[learner](OBS, BoxActions(ACTION), temperature=FIXED, policy=DENSITIES[density])
     optimizer, obs = Adam(algorithm.policy.parameters(), lr=3e-3), torch.randn(256, OBS)

@@ -80,7 +80,7 @@ def rollout_of(actions, time=8, envs=6, seed=0):
 
 
 def put_in(table, numbers):
-    """Make a network without hidden layers answer with the rows of ``numbers`` to one-hot inputs."""
+    """Set a network without hidden layers so that its outputs for one-hot inputs are the rows of ``numbers``."""
     with torch.no_grad():
         table[0].weight.copy_(numbers.reshape(table[0].weight.shape))
         table[0].bias.zero_()
@@ -90,7 +90,7 @@ def put_in(table, numbers):
 
 
 def exact_world(alpha, objective):
-    """A random MDP, a random policy, what its states are worth before their own entropy, and how often it meets them."""
+    """A random MDP, a random policy, the values of its states without their own entropy, and its expected visits."""
     mdp = tabular.random_mdp(0, states=6, actions=3, discount=DISCOUNT)
     logits = torch.randn(mdp.reward.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     policy = logits.softmax(-1)
@@ -142,7 +142,7 @@ def slope(mdp, logits, visits, objective, alpha=ALPHA):
 
 
 def expected_step(algorithm, sample, weight):
-    """What the policy's logits climb along, on average over rows that come with the probability ``weight``."""
+    """The expected negative gradient of the policy's loss in the logits; ``weight`` is the probability of each row."""
     rows = (Sample(*(field[row : row + 1] for field in sample)) for row in range(len(weight)))
     sum(each * algorithm.losses(row)["policy"] for each, row in zip(weight, rows)).backward()
     return -algorithm.policy.network[0].weight.grad[0].double()
@@ -151,7 +151,7 @@ def expected_step(algorithm, sample, weight):
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.5, 1.0])
 def test_with_the_exact_v_a2c_follows_the_gradient_of_the_objective(gae_lambda, objective):
-    """Advantages from two steps in a row, whatever lambda says of the second; losses are linear in them."""
+    """Advantages are estimated from two steps in a row, for any lambda; losses are linear in the advantages."""
     mdp, logits, value, visits = exact_world(ALPHA, objective)
     algorithm = learner("a2c", len(value), FiniteActions((3,)), objective, gae_lambda=gae_lambda)
     put_in(algorithm.policy.network, logits.float())
@@ -204,7 +204,7 @@ def test_with_equal_values_the_policy_follows_the_gradient_of_its_entropy(name):
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 @pytest.mark.parametrize("name", ["a2c", "ppo"])
 def test_the_exact_v_without_the_entropy_of_its_own_state_is_the_fixed_point_of_v(name, objective):
-    """Its regression has the true V for a fixed point: one more step from there moves it nowhere, on average."""
+    """The true V is the fixed point of the regression: from there the expected step is zero."""
     mdp, logits, value, _ = exact_world(ALPHA, objective)
     algorithm = learner(name, len(value), FiniteActions((3,)), objective, gae_lambda=0.0)
     put_in(algorithm.policy.network, logits.float())
@@ -233,7 +233,7 @@ def test_advantages_and_returns_of_a_rollout_are_those_of_torchrl(name):
 
 
 def play(algorithm, mdp, envs, steps, rng):
-    """Rollouts of a tabular world from its first state, begun anew where an episode ends."""
+    """Rollouts of a tabular world from its first state; a new episode begins where one ends."""
     cumulative = mdp.transition.toarray().cumsum(-1)
     state, rows = np.full(envs, mdp.start.argmax()), []
     for _ in range(steps):
@@ -252,7 +252,9 @@ def play(algorithm, mdp, envs, steps, rng):
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 @pytest.mark.parametrize("name", LEARNERS)
 def test_each_entropy_objective_converges_to_its_own_optimal_policy(name, objective):
-    """Narrow to wide at the fork: 1.43 : 1 by the entropy at hand, 1 : 2.66 by that of the trajectory."""
+    """Ratio of narrow to wide at the fork: 1.43 : 1 with the current entropy, 1 : 2.66 with the entropy of the
+    trajectory.
+    """
     alpha, mdp = 0.5, read_mdp("lightning_maxent/NarrowOrWide-v0", discount=1.0)
     solve = entropy_regularized_policy if objective is CurrentEntropy else soft_value_iteration
     exact = torch.tensor(solve(mdp, alpha).policy).float()
@@ -286,7 +288,7 @@ def test_each_entropy_objective_converges_to_its_own_optimal_policy(name, object
 )
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_kind_of_action_is_learned(name, actions, best):
-    """In a world of one step that pays for being near the best action: there the policy's samples end."""
+    """In a world of one step whose reward is largest at the best action, the samples of the policy come close to it."""
     algorithm = learner(name, 3, actions, alpha=0.0, optimizers=Optimizers(policy=partial(Adam, lr=0.05)))
     optimizers, obs = named_optimizers(algorithm), torch.eye(3).repeat(1, 40, 1)
     done = torch.ones(1, 120, dtype=torch.bool)
@@ -304,7 +306,7 @@ def test_every_kind_of_action_is_learned(name, actions, best):
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_scaling_rewards_and_alpha_together_gives_the_same_policy(name):
-    """Also for PPO, whose advantages are made dimensionless: alpha is in units of reward per nat."""
+    """This holds for PPO too, whose advantages are normalized: alpha has the unit reward per nat."""
     actions, slopes = FiniteActions((3,)), []
     for scale in (1.0, 7.0):
         algorithm = learner(name, 3, actions, TrajectoryEntropy, alpha=ALPHA * scale)
@@ -346,7 +348,7 @@ def test_an_annealed_temperature_weighs_the_entropy_as_the_clock_says(name):
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_the_entropy_bonus_of_a_clipped_gaussian_keeps_its_deviation_finite(name):
-    """Out there rewards change no more, and at a large alpha nothing else would hold it back."""
+    """Beyond the bounds rewards are constant, so at a large alpha nothing else would keep the deviation finite."""
     algorithm = learner(name, 3, BoxActions(2), alpha=5.0, optimizers=Optimizers(policy=partial(Adam, lr=0.1)))
     optimizers, obs = named_optimizers(algorithm), torch.eye(3).repeat(1, 40, 1)
     done = torch.ones(1, 120, dtype=torch.bool)
@@ -473,7 +475,7 @@ def test_the_baseline_of_reinforce_decays_once_per_episode_of_earlier_rollouts()
 @pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("episodes", [1, 2, 4, 64])
 def test_the_baseline_of_reinforce_adds_nothing_to_the_expected_gradient(episodes):
-    """At the exact optimum, where the baseline of every rollout is what the rollouts before made it.
+    """The test is at the exact optimum; the baseline of a rollout comes from the rollouts before it.
 
     The constant part of a baseline adds nothing anyway, and is left out to measure the rest: what would be added is
     ``E[(b - E[G]) grad log pi(a|s)]``, here for every logit, in standard errors of its mean.

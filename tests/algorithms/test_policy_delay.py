@@ -1,4 +1,4 @@
-"""A policy that is updated less often than Q."""
+"""Policies that are updated less often than Q."""
 
 from functools import partial
 
@@ -46,7 +46,7 @@ def weights(algorithm, name):
 
 
 def updates_that_move(algorithm, count):
-    """For every network the updates, counted from 1, at which it moved."""
+    """For every network, the updates (counted from 1) at which its weights changed."""
     optimizers, moved = named_optimizers(algorithm), {name: [] for name in algorithm.trained_networks()}
     for number in range(1, count + 1):
         before = {name: weights(algorithm, name) for name in moved}

@@ -1,4 +1,4 @@
-"""REPPO: what Q regresses on, where the policy climbs, and that both end at the soft optimum."""
+"""REPPO: the targets of Q, the loss of the policy, and convergence of both to the soft optimum."""
 
 import math
 from functools import partial
@@ -172,7 +172,7 @@ def test_the_trust_region_is_around_the_policy_that_played_the_rollout():
 
 @pytest.mark.usefixtures("shapes_unchecked")
 def test_reppo_converges_to_the_soft_optimum_of_a_one_step_world():
-    """``exp(-k (a - m)^2 / alpha)`` is a Gaussian of variance ``alpha / 2k``, which tanh leaves room for."""
+    """``exp(-k (a - m)^2 / alpha)`` is a Gaussian of variance ``alpha / 2k``, narrow enough for a policy with tanh."""
     adam = partial(Adam, lr=3e-3)
     algorithm = learner(
         temperature=partial(FixedTemperature, alpha=0.1),

@@ -1,4 +1,4 @@
-"""Where a stochastic policy is the best there is, soft Q-learning finds one and Q-learning cannot."""
+"""Where the optimal policy is stochastic, soft Q-learning finds one and Q-learning cannot."""
 
 from functools import partial
 

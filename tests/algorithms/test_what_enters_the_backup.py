@@ -1,6 +1,7 @@
 """What enters a backup is the critic's ``target``, in every algorithm and for every critic that comes with the package.
 
-The policy climbs the critic's ``value``.  Losses are worked out here from the equations, with the same random numbers.
+The policy maximizes the critic's ``value``.  Losses are worked out here from the equations, with the same random
+numbers.
 """
 
 from functools import partial
@@ -77,7 +78,7 @@ def finite():
 
 
 def count_targets(monkeypatch, critic) -> list[torch.Tensor]:
-    """The predictions that ``critic.target`` was asked about from now on."""
+    """Collects the arguments of all later calls of ``critic.target``."""
     asked, target = [], critic.target
 
     def counted(prediction):
@@ -90,7 +91,7 @@ def count_targets(monkeypatch, critic) -> list[torch.Tensor]:
 
 
 def losses(algorithm, batch):
-    """Without dropout and batch statistics: what is random beside them is the action and REDQ's subset."""
+    """The losses without dropout and batch statistics: only the action and REDQ's subset are random."""
     algorithm.eval()
     torch.manual_seed(7)
     return algorithm.losses(batch)
@@ -163,7 +164,7 @@ def test_v_of_discrete_value_sac_regresses_on_the_target_of_every_critic_for_eve
 
 
 class Known(AbstractCritic):
-    """Believes -2 of a return for the backup where the policy climbs +5, each times the sum of the action's entries."""
+    """Its ``target`` is -2 and its ``value`` is +5, each times the sum of the action's entries."""
 
     def __init__(self, obs_dim, action_dim):
         super().__init__()
@@ -201,7 +202,7 @@ def test_with_factored_actions_v_regresses_on_the_sum_over_factors_of_the_target
 
 
 def test_redq_under_sac_gives_v_the_smaller_of_a_random_pair_and_the_policy_the_mean():
-    """Members say 1, 2 and 6: the smaller of two is 1 in two of three draws and 2 in the third; their mean is 3."""
+    """The members are 1, 2 and 6: the smaller of two is 1 in two of three pairs and 2 in the third; the mean is 3."""
     critic = partial(EnsembleCritic, members=3, subset=2, network=partial(MLP, hidden_dims=()))
     algorithm = ValueSAC(OBS, BoxActions(ACTIONS), critic, **ACTOR, **VALUE)
     constant_value(algorithm, 0.0)
@@ -245,7 +246,7 @@ def test_every_backup_asks_the_target_of_the_critic_once(name, candidate, monkey
 
 
 def test_reppo_backs_up_the_target_of_the_critic():
-    """Of one row, ``r + gamma (target - alpha log pi)``: -2 of what the policy sees as +5."""
+    """For one row the return is ``r + gamma (target - alpha log pi)`` with the target -2, not with the value +5."""
     algorithm = REPPO(OBS, BoxActions(ACTIONS), Known, **ACTOR)
     batch = continuous()
     rollout = Rollout(*(each.unsqueeze(0) for each in (*batch, batch.terminated)))

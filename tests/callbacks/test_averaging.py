@@ -1,4 +1,4 @@
-"""Averages of the weights by Lightning's callbacks: what is evaluated, what is saved, and what learns on."""
+"""Averages of the weights by Lightning's callbacks: which weights are evaluated, saved and trained."""
 
 import pickle
 from pathlib import Path
@@ -27,7 +27,7 @@ def weights(module: pl.LightningModule) -> dict[str, torch.Tensor]:
 
 
 class Watch(pl.Callback):
-    """The weights after every round and in every evaluation, which may break at one."""
+    """Records the weights after every round and in every evaluation; it can raise an error in one evaluation."""
 
     def __init__(self, breaks: int = -1):
         self.learned, self.played, self.breaks = [], {}, breaks

@@ -147,7 +147,7 @@ def test_a_buffer_is_saved_without_a_copy_of_it_in_memory(tmp_path, monkeypatch)
 
 
 class Data(RunData):
-    """Just what callbacks ask of a DataModule."""
+    """Only what callbacks use of a DataModule."""
 
     env_steps, steps_per_round, eval_interval, saved_bytes = 0, 1, 10, 30_000
 

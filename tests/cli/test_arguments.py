@@ -1,4 +1,4 @@
-"""What is said of an option that there is not, or of a part that cannot be built."""
+"""The messages about an unknown option and about a part that cannot be built."""
 
 import re
 from pathlib import Path
@@ -102,3 +102,33 @@ def test_a_logger_whose_package_is_missing_is_refused_before_its_missing_folder(
     assert "TensorBoardLogger needs a package that is not installed: pip install tensorboard" in said
     monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", RequirementCache("torch"))
     assert "TensorBoardLogger cannot be built without save_dir: give it among its init_args." in refused(capsys, *args)
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (
+            "fit --trainer.max_steps 300 sac/pendulum",
+            "The configuration sac/pendulum comes after options: write configurations first, as in fit sac/pendulum "
+            "--trainer.max_steps 300.",
+        ),
+        (
+            "fit --data.batch_size 64 --config sac/pendulum",
+            "The option --data.batch_size comes before the configuration sac/pendulum: write configurations first, as "
+            "in fit sac/pendulum --data.batch_size 64.",
+        ),
+        (
+            "fit --model.discount=.9 --config=sac/pendulum",
+            "The option --model.discount comes before the configuration sac/pendulum: write configurations first, as "
+            "in fit sac/pendulum --model.discount=.9.",
+        ),
+    ],
+)
+def test_an_option_before_the_configuration_that_it_changes_is_refused_with_the_right_order(capsys, args, sentence):
+    assert refused(capsys, *args.split()).endswith(f"error: {sentence}")
+
+
+def test_a_model_without_data_is_refused_with_what_to_give(capsys, tmp_path):
+    file = tmp_path / "model.yaml"
+    file.write_text("model: {class_path: DQN, init_args: {critic: TwinHeadsCritic, exploration: PolicyExploration}}")
+    assert "No data were given: begin with an algorithm on a task" in refused(capsys, "fit", f"--config={file}")

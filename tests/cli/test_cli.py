@@ -1,4 +1,4 @@
-"""The command line as a user meets it: runs of seconds in a small world, and everything they leave behind."""
+"""The command line as users see it: runs of seconds in a small world, and the files that they write."""
 
 import math
 import os
@@ -253,7 +253,7 @@ def test_learning_that_diverges_is_stopped_with_the_guilty_parts_named(capsys):
 
 
 def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(capsys):
-    """Nor where a policy that follows later plays on unharmed."""
+    """This also holds if the averaged policy that plays is still finite."""
     run = fit(algorithm="sac", steps=40)
     before = saved(run)
     worse = ["--model.optimizers.default.init_args.lr=1e38", "--model.policy_delay=1000", "--trainer.max_steps=100"]
@@ -297,7 +297,7 @@ def test_an_error_in_a_module_of_the_user_is_reported_with_its_line(capsys, monk
 
 
 def test_an_error_in_evaluation_is_reported_with_the_way_to_see_the_traceback(capsys, monkeypatch):
-    """Training meets 40 steps of its one copy before the first evaluation, in which one copy plays 20 episodes of 5."""
+    """Training takes 40 steps in one copy before the first evaluation, in which one copy plays 20 episodes of 5 steps."""
     args = ["fit", "--config", "value_sac/pendulum", *SMALL, "--trainer.max_steps=100", "--data.eval_episodes=20"]
     args += ['--data.env_kwargs={"breaks": 41}', "--data.eval_envs=1"]
     error = refused(capsys, *args)
@@ -341,7 +341,9 @@ def test_environments_with_changing_infos_can_be_trained_and_evaluated(algorithm
 
 
 def test_a_run_resumed_at_an_evaluation_in_its_training_environment_ends_bit_for_bit_as_an_uninterrupted_one():
-    """Whatever the world: evaluation ends its episodes as the cut does, those of 7 steps here."""
+    """This holds for any episode length, 7 steps here, because an evaluation ends the training episodes just as the cut
+    does.
+    """
     given = ["--data.env_id=probe_envs:worlds/Talkative-v0", "--data.env_kwargs={kind: list, length: 7}"]
     given += ["--data.eval_envs=0", "--checkpoint.every_n_steps=40"]
     given += ["--data.reward_scaling=lightning_maxent.data.scaling.ReturnScaledRewards"]
@@ -714,7 +716,7 @@ def recorded(run: Path) -> list[str]:
 
 @pytest.mark.parametrize("envs", [1, 2])
 def test_recorded_data_gives_the_transitions_of_another_run_at_the_same_steps(envs):
-    """Another algorithm: what it stores and how it scales rewards follow from the recorded steps alone."""
+    """The second run has another algorithm: its buffer and its scaling of rewards depend on the recorded steps only."""
     scaling = "--data.reward_scaling=lightning_maxent.data.scaling.ReturnScaledRewards"
     shared = [f"--data.num_envs={envs}", "--data.steps_per_round=2", scaling]
     first = fit(*shared)

@@ -1,4 +1,4 @@
-"""How copies run and what is around them, from the command line to the loaded policy."""
+"""Vectorization and wrappers, from the command line to the loaded policy."""
 
 import shlex
 
@@ -29,7 +29,7 @@ class First(gym.ObservationWrapper):
         return self.factor * observation[:1]
 
 
-def test_a_run_with_workers_and_wrappers_trains_resumes_and_gives_its_policy():
+def test_a_run_with_workers_and_wrappers_trains_resumes_and_gives_its_policy(capsys):
     workers = ["--data.vectorization", "lightning_maxent.WorkerProcesses"]
     copies = ["--data.num_envs=2", "--data.steps_per_round=2", "--trainer.logger=false"]
     run = fit(*workers, *WRAPPERS, *copies, steps=40)
@@ -38,7 +38,10 @@ def test_a_run_with_workers_and_wrappers_trains_resumes_and_gives_its_policy():
     assert "test_cli_environments.First" in config
     policy = load_policy(run)
     assert policy(np.array([3.0])).shape == (2,)
-    main(["fit", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", "--trainer.max_steps=80"])
+    last = f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
+    error = refused(capsys, "fit", last, "--trainer.max_steps=80", "--data.wrappers.factor=3")
+    assert "The checkpoint was made with wrappers ['First(factor=2.0)'], but the configuration has ['First(" in error
+    main(["fit", last, "--trainer.max_steps=80"])
 
 
 def test_an_error_of_a_worker_is_one_sentence_with_the_line(capsys):
@@ -67,6 +70,24 @@ def test_an_error_of_a_worker_is_one_sentence_with_the_line(capsys):
         ("--data.wrappers=my.Own", "The option 'wrappers' is a list: add to it with +=, as in wrappers+=my.Own."),
         ("--data.vectorization=lightning_maxent.Workers", "There is no class lightning_maxent.Workers"),
         ("--data.vectorization=torch.nn.Linear", "cannot be used here: a subclass of VectorEnv is needed."),
+        (
+            "--data.vectorization=null",
+            "--data.vectorization cannot be null: give another value, or leave it out to have the default, OneProcess.",
+        ),
+        ("--data.observation_scaling=null", "--data.observation_scaling cannot be null: "),
+        ("--data.num_envs=null", "--data.num_envs cannot be null: give another value, or leave it out to have the "),
+        ("--model.temperature=null", "--model.temperature cannot be null: "),
+        ("--model.optimizers=null", "--model.optimizers cannot be null: "),
+        (
+            "--data.wrappers.k=3",
+            "--data.wrappers.k: No wrapper was given to take the option 'k': add its class to the list first, as in "
+            "--data.wrappers+=gymnasium.wrappers.TimeAwareObservation.",
+        ),
+        (
+            "--trainer.callbacks.patience=3",
+            "No callback was given to take the option 'patience': add its class to the list first, as in "
+            "--trainer.callbacks+=EarlyStopping.",
+        ),
     ],
 )
 def test_a_part_that_cannot_be_used_is_told_in_one_sentence(capsys, given, sentence):

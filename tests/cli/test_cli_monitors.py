@@ -1,4 +1,4 @@
-"""Every column of ``metrics.csv`` can be monitored, as Lightning's documentation says of what is logged."""
+"""Every column of ``metrics.csv`` can be monitored, as Lightning's documentation says of logged metrics."""
 
 import warnings
 from pathlib import Path
@@ -130,7 +130,7 @@ def test_a_run_that_a_callback_stopped_logs_its_last_interval():
 
 
 def warned(*args: str) -> list[str]:
-    """What a run of 60 steps warns of that it monitors in vain."""
+    """The warnings of a run of 60 steps about monitored columns that never appeared."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run(resolve_arguments(["fit", "--config=value_sac", *SMALL, "--trainer.max_steps=60", *args]))

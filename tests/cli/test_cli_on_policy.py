@@ -1,4 +1,4 @@
-"""The command line on policy: mistakes that only such algorithms meet."""
+"""The command line with on-policy algorithms: mistakes that only they have."""
 
 import pytest
 from cli_helpers import refused

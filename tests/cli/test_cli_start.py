@@ -1,4 +1,4 @@
-"""How a command begins: what it says at once, the names it takes, and what it refuses before anything is made."""
+"""The start of a command: its first line, the names that it accepts, and what it refuses before a run begins."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -22,6 +23,7 @@ from lightning_maxent.cli.command import _chain, fit_once, main
 from lightning_maxent.cli.configurations import find_configs
 from lightning_maxent.errors import MaxEntError
 
+VERSION = version("lightning-maxent")
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 WITHOUT_PYTORCH = """
 import sys
@@ -36,7 +38,7 @@ sys.meta_path.insert(0, Nothing)
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--version"], "lightning-maxent 0.1.0"),
+        (["--version"], f"lightning-maxent {VERSION}"),
         (["--help"], "  compare    train several algorithms on several tasks"),
         (["-h"], "  verify     check a critic against exact solutions"),
     ],
@@ -68,12 +70,14 @@ def test_a_wrong_command_or_name_is_refused_before_pytorch_is_imported():
 def test_a_command_announces_itself_on_standard_error_before_importing_pytorch(args):
     done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli.command import main; main({args})")
     assert done.stdout == ""
-    assert done.stderr.startswith(f"lightning-maxent 0.1.0: {args[0]} is starting; PyTorch and Lightning take seconds")
+    assert done.stderr.startswith(
+        f"lightning-maxent {VERSION}: {args[0]} is starting; PyTorch and Lightning take seconds"
+    )
 
 
 def test_python_with_m_is_the_console_script():
     done = python("-m", "lightning_maxent", "--version")
-    assert (done.returncode, done.stdout) == (0, "lightning-maxent 0.1.0\n")
+    assert (done.returncode, done.stdout) == (0, f"lightning-maxent {VERSION}\n")
 
 
 def test_the_package_offers_all_its_names_and_imports_pytorch_for_none_but_those_that_need_it():

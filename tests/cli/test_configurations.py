@@ -1,4 +1,4 @@
-"""Built-in configurations compose: a method on a task, with overlays on top, and each fact stands once."""
+"""Built-in configurations compose: a method on a task, with overlays on top; no setting is repeated."""
 
 import importlib
 import inspect
@@ -9,10 +9,21 @@ from typing import Any
 import pytest
 import yaml
 
+import lightning_maxent
 from lightning_maxent.actions import FiniteActions
+from lightning_maxent.algorithms.continuous import ContinuousAlgorithm
+from lightning_maxent.algorithms.finite import FiniteAlgorithm
 from lightning_maxent.cli.arguments import resolve_arguments
 from lightning_maxent.cli.command import main, run
-from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS, find_configs, listing, methods, pairs, stems
+from lightning_maxent.cli.configurations import (
+    BUILT_IN_CONFIGS,
+    KINDS_OF_ACTIONS,
+    find_configs,
+    listing,
+    methods,
+    pairs,
+    stems,
+)
 from lightning_maxent.errors import MaxEntError
 
 FINITE = ("soft_q", "discrete_sac", "discrete_value_sac", "dqn")
@@ -91,6 +102,38 @@ def test_an_unknown_task_is_refused_with_a_command_that_trains_on_any_environmen
     assert str(refusal.value).endswith(f", as in {advice}.")
     _, *arguments = advice.split()
     assert resolved(capsys, *arguments)["data"]["init_args"]["env_id"] == arguments[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("soft_q/walker2d", "soft_q is not for Walker2d-v5, which has continuous actions; to train on any other "),
+        ("td3/taxi", "td3 is not for Taxi-v4, which has finite actions; to train on any other "),
+        ("redq/taxi", "redq is not for Taxi-v4, which has finite actions; to train on any other "),
+    ],
+)
+def test_an_unknown_task_with_other_actions_is_refused_with_an_algorithm_for_these_actions(name, advice):
+    with pytest.raises(MaxEntError) as refusal:
+        find_configs(name)
+    fitting = "fit sac --data.env_id Walker2d-v5." if "walker" in name else "fit soft_q --data.env_id Taxi-v4."
+    assert advice in str(refusal.value)
+    assert str(refusal.value).endswith(f", as in {fitting}")
+
+
+def test_the_kinds_of_actions_are_those_of_the_algorithms():
+    for algorithm in stems("algorithm"):
+        path = yaml.safe_load((BUILT_IN_CONFIGS / "algorithm" / f"{algorithm}.yaml").read_text())["model"]["class_path"]
+        learner = getattr(lightning_maxent, path.rpartition(".")[2])
+        kinds = {ContinuousAlgorithm: "continuous", FiniteAlgorithm: "finite"}
+        (kind,) = [name for base, name in kinds.items() if issubclass(learner, base)] or [None]
+        assert KINDS_OF_ACTIONS.get(algorithm) == kind, algorithm
+
+
+@pytest.mark.parametrize("part", ["model", "data", "trainer"])
+def test_a_file_with_nothing_under_a_key_is_refused(part, tmp_path):
+    (tmp_path / "empty.yaml").write_text(f"{part}: null\n")
+    with pytest.raises(MaxEntError, match=rf"empty.yaml has the key {part}, but nothing under it: write options under"):
+        find_configs(str(tmp_path / "empty.yaml"))
 
 
 def test_every_pair_is_one_of_a_method_and_a_task_that_fit_each_other():
@@ -192,7 +235,7 @@ def defaults(class_path: str) -> dict[str, Any]:
 
 
 def restated(part: Any) -> list[str]:
-    """Plain values of a configuration that are those of the code anyway."""
+    """Plain values of a configuration that are equal to the defaults of the code."""
     if not isinstance(part, dict):
         return []
     found = [each for value in part.values() for each in restated(value)]

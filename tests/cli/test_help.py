@@ -1,4 +1,4 @@
-"""``fit --help`` shows what a run is made of, and every option that it names is one."""
+"""``fit --help`` shows the parts of a run, and every option that it names exists."""
 
 import re
 

@@ -8,12 +8,12 @@ from lightning_maxent.comparison import command, runs
 
 @pytest.fixture(autouse=True)
 def _elsewhere(in_an_empty_folder):
-    """Comparisons write below where they are."""
+    """Comparisons write into the current folder."""
 
 
 @pytest.fixture
 def fake_fit(monkeypatch):
-    """Runs of milliseconds, see ``fake_fit.py``, and pictures of none."""
+    """Replaces runs by those of ``fake_fit.py``, which take milliseconds, and draws no pictures."""
     monkeypatch.setattr(runs, "PROGRAM", (sys.executable, "-S", str(Path(__file__).with_name("fake_fit.py"))))
     monkeypatch.setattr(runs, "POLL", 0.01)
     monkeypatch.setattr(command, "svg", lambda figure: "<svg/>")

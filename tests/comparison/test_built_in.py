@@ -1,4 +1,4 @@
-"""The comparisons that come with the package: every run of theirs is a configuration that holds together."""
+"""The built-in comparisons: every one of their runs has a valid configuration."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from lightning_maxent.comparison.specification import make_comparison
 def runs_of_each_kind() -> list[Run]:
     """Every variant on its first task, every task with its first variant, and every pair with settings of its own.
 
-    What a run is given is the sum of those settings, so the others hold nothing that these do not.
+    The settings of a run are those of its variant and its task together, so the other runs contain nothing new.
     """
     files = sorted((BUILT_IN_CONFIGS / "compare").glob("*.yaml"))
     comparisons = {file.stem: make_comparison(yaml.safe_load(file.read_text()), file.stem) for file in files}

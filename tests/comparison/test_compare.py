@@ -1,4 +1,4 @@
-"""``lightning-maxent compare`` as a user meets it, with runs that really train."""
+"""``lightning-maxent compare`` as users see it, with runs that really train."""
 
 import csv
 import os

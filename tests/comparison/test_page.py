@@ -1,4 +1,4 @@
-"""From runs to numbers, pictures and the page."""
+"""The numbers, pictures and page that are made from runs."""
 
 import base64
 import csv
@@ -39,7 +39,7 @@ def table(name: str) -> list[dict[str, str]]:
 
 
 class WellFormed(HTMLParser):
-    """Every tag is closed by its own, and what the page would fetch is noted."""
+    """Checks that every tag is closed, and records the links that a browser would fetch."""
 
     VOID = ("meta", "img", "br")
 

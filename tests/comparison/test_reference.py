@@ -1,4 +1,4 @@
-"""Curves of others beside ours: of the same environment, as far as ours go, and deciding nothing."""
+"""Reference curves beside ours: for the same environment, up to our last step, and without effect on the statistics."""
 
 import csv
 import importlib
@@ -52,7 +52,7 @@ def drawn(axes: Axes) -> dict[str, list[tuple[float, float, float]]]:
 
 @pytest.fixture
 def pictures(monkeypatch) -> dict[str, Axes]:
-    """Axes by title, of all that is drawn from here on."""
+    """The axes of all later pictures, by title."""
     found = {}
 
     def note(figure):
@@ -65,7 +65,7 @@ def pictures(monkeypatch) -> dict[str, Axes]:
 
 
 def made(text: str = COMPARISON, *args: str) -> str:
-    """What the page says, with the tags."""
+    """The page as HTML."""
     Path("comparison.yaml").write_text(text)
     compare(["comparison.yaml", f"--out={OUT}", *args])
     return unescape((OUT / "page.html").read_text())

@@ -1,4 +1,4 @@
-"""Runs side by side: none twice, none lost, none taken for another."""
+"""Parallel runs: each is run once, and none is lost or confused with another."""
 
 import os
 import signal
@@ -159,7 +159,7 @@ def test_a_run_with_changed_settings_is_refused():
 
 @pytest.fixture
 def ctrl_c(request):
-    """What Ctrl-C does, whatever it does to pytest itself."""
+    """Sends the signal of Ctrl-C to the handler of the comparison, and not to that of pytest."""
     before = signal.signal(signal.SIGINT, request.param)
     yield request.param
     signal.signal(signal.SIGINT, before)

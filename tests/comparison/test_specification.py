@@ -1,4 +1,4 @@
-"""What may be compared, and the one sentence for what may not."""
+"""What can be compared, and the one sentence for what cannot."""
 
 import re
 from pathlib import Path

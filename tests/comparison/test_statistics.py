@@ -1,4 +1,4 @@
-"""Statistics of few runs: worked by hand, held against scipy, and true of what is known of the bootstrap."""
+"""Statistics of few runs: against numbers by hand, against scipy, and against known properties of the bootstrap."""
 
 import numpy as np
 import pytest
@@ -158,7 +158,7 @@ def test_variants_with_different_numbers_of_seeds_are_refused_as_pairs():
 
 
 def correlated(correlation: float, runs: int, repetitions: int):
-    """Scores of two variants that are equally good, where so much of the variance is the luck of starts that they share."""
+    """Scores of two equally good variants; this share of the variance comes from seeds that they share."""
     for seed in range(repetitions):
         starts, x, y = generator(seed).normal(size=(3, runs))
         yield [np.sqrt(correlation) * starts + np.sqrt(1 - correlation) * own for own in (x, y)]
@@ -236,7 +236,7 @@ def test_an_interval_of_a_clear_win_is_a_point_and_of_a_draw_holds_one_half():
 
 
 def coverage(tasks: int, runs: int, repetitions: int) -> float:
-    """How often the interval of the mean holds the true one, of normal scores."""
+    """How often the interval of the mean contains the true mean, for normal scores."""
     hits = 0
     for seed in range(repetitions):
         scores = list(generator(1_000 + seed).normal(size=(tasks, runs)))

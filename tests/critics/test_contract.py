@@ -1,4 +1,4 @@
-"""Every mistake in a critic that would otherwise pass in silence ends, where it is built, in one sentence."""
+"""Every mistake in a critic that would otherwise go unnoticed is refused in one sentence when the critic is built."""
 
 import re
 from functools import partial

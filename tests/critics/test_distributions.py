@@ -1,4 +1,4 @@
-"""Which distribution each critic believes, and which it learns."""
+"""The distribution that each critic predicts, and the one that it is trained on."""
 
 import itertools
 from functools import partial

@@ -82,7 +82,7 @@ def test_a_pessimism_outside_zero_to_one_is_refused(pessimism):
 
 
 def test_the_underestimate_of_ten_factors_equals_the_number_in_the_docstring():
-    """Errors of a deviation of 1 in the sum, three choices each, a uniform policy."""
+    """The errors have a deviation of 1 in the sum, each factor has three choices, and the policy is uniform."""
     torch.manual_seed(0)
     factors, states = 10, 4000
     actions = FiniteActions((3,) * factors)

@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items) -> None:
 
 @pytest.fixture(params=[OneProcess, WorkerProcesses], ids=["one process", "workers"])
 def vectorization(request) -> Iterator[VectorizationBuilder]:
-    """Each kind in turn; none may leave a process behind."""
+    """Each kind of vectorization in turn; none may leave a process behind."""
     yield request.param
     assert not multiprocessing.active_children()
 

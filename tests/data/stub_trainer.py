@@ -1,4 +1,4 @@
-"""Data without an algorithm: a Trainer that plays one action, and rounds of a small world."""
+"""Data without an algorithm: a stand-in for a Trainer that always plays one action, and rounds of a small world."""
 
 import torch
 
@@ -6,7 +6,7 @@ from lightning_maxent import ReplayDataModule
 
 
 class StubTrainer:
-    """Just what the DataModule asks of a Trainer."""
+    """Only what the DataModule uses of a Trainer."""
 
     def __init__(self, data: ReplayDataModule):
         self.lightning_module, self.global_step, self.max_steps, self.acted = self, 0, -1, []

@@ -1,4 +1,4 @@
-"""Actions of every space there and back."""
+"""Conversion of the actions of every space in both directions."""
 
 import itertools
 import json

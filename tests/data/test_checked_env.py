@@ -1,4 +1,4 @@
-"""What an environment may answer, and what it is told when it answers something else."""
+"""The answers that an environment may give, and the error messages for any other answer."""
 
 from collections.abc import Callable
 from functools import partial
@@ -36,7 +36,7 @@ def play(runs: EnvRunner, steps: int) -> list:
 
 @pytest.fixture
 def met(vector_env):
-    """What three copies of a world meet whose episodes are of different lengths."""
+    """The transitions of three copies of a world whose episodes have different lengths."""
 
     def play(world: Callable[[int], gym.Env], steps: int = 14) -> list[Transition]:
         envs = vector_env(*(partial(lambda length: CheckedEnv(world(length)), length) for length in (4, 5, 6)))

@@ -1,6 +1,7 @@
 from functools import partial
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import torch
 from stub_trainer import StubTrainer, rounds, started
@@ -66,7 +67,7 @@ def test_the_ratio_of_updates_to_environment_steps_is_said_once_whatever_the_num
 
 
 def numbered(**kwargs) -> ReplayDataModule:
-    """A full buffer whose rewards number its transitions."""
+    """A full buffer in which the rewards are the numbers of the transitions."""
     data = started(batch_size=4, updates_per_round=16, **kwargs)
     rounds(data, 64)
     data.buffer.storage[:64]["reward"].copy_(torch.arange(64.0))
@@ -101,7 +102,7 @@ def test_a_resumed_run_continues_the_pass_of_its_sampler():
 
 
 class ByPriority(PrioritizedSampler):
-    """Without what it would need to be built, which some builds of TorchRL lack."""
+    """A prioritized sampler without the compiled code that some builds of TorchRL lack."""
 
     def __init__(self):
         pass
@@ -185,7 +186,7 @@ def test_a_restored_buffer_is_the_saved_one_and_goes_on_at_its_cursor(capacity, 
 
 
 def everything_met(data: ReplayDataModule) -> dict[str, list[torch.Tensor]]:
-    """Filled, from now on, with whatever the data module stores, in order of time."""
+    """Collects all that the data module stores from now on, in order of time."""
     met = {name: [] for name in Transition._fields}
     store = data._store
 
@@ -321,6 +322,20 @@ def test_old_buffer_files_count_as_free_space_for_their_replacement(monkeypatch,
         started(capacity=16_384 // ROW + 1, storage=partial(LazyMemmapStorage, scratch_dir=tmp_path))
 
 
+def test_training_does_not_resume_with_other_wrappers():
+    limited = partial(gym.wrappers.TimeLimit, max_episode_steps=50)
+    data = started(wrappers=[limited])
+    rounds(data, 1)
+    state = data.state_dict()
+    assert state["wrappers"] == ["TimeLimit(max_episode_steps=50)"]
+    for others in ([], [partial(gym.wrappers.TimeLimit, max_episode_steps=9)]):
+        with pytest.raises(MaxEntError, match=r"made with wrappers \['TimeLimit\(max_episode_steps=50\)'\], but"):
+            started(wrappers=others).load_state_dict(state)
+    started(wrappers=[limited]).load_state_dict(state)
+    del state["wrappers"]  # of an older checkpoint
+    started(wrappers=[limited]).load_state_dict(state)
+
+
 def test_training_does_not_resume_with_other_env_kwargs():
     data = started(env_kwargs={"length": 7})
     rounds(data, 1)
@@ -397,7 +412,9 @@ def test_validate_plays_the_episodes_of_the_runs_evaluation_and_test_plays_none_
 
 
 def test_test_episodes_are_independent_of_the_evaluation_that_chose_the_best_checkpoint():
-    """Every return is luck of mean 0: the best of 10 evaluations of one episode is near 1, and its tests are near 0."""
+    """Every return is random with mean 0: the best of 10 evaluations of one episode is near 1, and the mean of tests
+    near 0.
+    """
     data = ReplayDataModule("probe/Lottery-v0", eval_episodes=1, batch_size=4, learning_starts=8)
     bests, tests = [], []
     for first in range(0, 200, 10):

@@ -7,7 +7,7 @@ from lightning_maxent.data.scaling import FixedScaleRewards, StandardizedObserva
 
 
 class StubTrainer:
-    """Just what the DataModule asks of a Trainer."""
+    """Only what the DataModule uses of a Trainer."""
 
     def __init__(self, data: RolloutDataModule):
         self.lightning_module, self.global_step, self.seen = self, 0, []

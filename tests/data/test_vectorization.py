@@ -1,4 +1,4 @@
-"""What every kind of vectorization does alike, and what a vectorization of the user's own must do."""
+"""What holds for every kind of vectorization, and what a user's own vectorization must do."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stub_trainer import rounds, started
 
 from lightning_maxent import MaxEntError, OneProcess, ReplayDataModule, Transition, WorkerProcesses
@@ -17,7 +17,7 @@ LINE = "probe_envs:worlds/Line-v0"
 
 
 def played(data: ReplayDataModule) -> list[torch.Tensor]:
-    """All that a short run met in training and in an evaluation."""
+    """All transitions and episodes of a short run, in training and in an evaluation."""
     rounds(data, 20)
     rows = [data.buffer.storage[: len(data.buffer)][name] for name in Transition._fields]
     episodes = [field for episode in data.val_dataloader() for field in (episode.obs, episode.action, episode.reward)]
@@ -116,11 +116,22 @@ def resets_later(makers):
     return SyncVectorEnv(makers)
 
 
+@pytest.mark.parametrize("build", [SyncVectorEnv, partial(SyncVectorEnv, copy=False), AsyncVectorEnv])
+def test_a_class_of_gymnasium_resets_in_the_step_that_ends_an_episode(build):
+    envs = make_vector_env([partial(make_env, LINE)] * 2, build)
+    assert envs.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+    envs.close()
+
+
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
         (nothing, r"must build a gymnasium\.vector\.VectorEnv, but it returned an object of the class NoneType\.$"),
         (one_of_them, r"The vectorization OneProcess has 1 copies, but was given 2 functions"),
+        (
+            partial(SyncVectorEnv, autoreset_mode=AutoresetMode.NEXT_STEP),
+            r"^The vectorization SyncVectorEnv has the autoreset mode NEXT_STEP, but must reset in the step",
+        ),
         (resets_later, r"SyncVectorEnv has the autoreset mode NEXT_STEP, .* set its autoreset_mode to SameStep\.$"),
         (lambda makers: 1 / 0, r"vector environment of 2 copies raised ZeroDivisionError: division by zero \(.*py"),
     ],

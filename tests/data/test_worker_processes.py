@@ -1,4 +1,4 @@
-"""Processes that die, that are stuck, that are interrupted, and that outlive nothing."""
+"""Worker processes that die, are stuck or are interrupted; none outlives its run."""
 
 import multiprocessing
 import os
@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 import torch
 from cli_helpers import environment
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_maxent import MaxEntError, WorkerProcesses
 from lightning_maxent.data import worker_processes
@@ -118,6 +119,25 @@ def test_ctrl_c_in_the_middle_of_a_step_leaves_no_process_behind(monkeypatch):
     runs.close()
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_after_an_interrupt_a_copy_that_is_stuck_holds_nothing_up_for_long(number):
+    """SIGTERM has a handler that only notes it, as that of Lightning does."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    runs = started({"how": None}, {"how": "sleep"})
+    step(runs)
+    step(runs)
+    timer = threading.Timer(0.5, signal.pthread_kill, [threading.main_thread().ident, number])
+    began = time.monotonic()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SIGTERMException):
+        step(runs)
+    timer.join()
+    runs.close()
+    assert time.monotonic() - began < 15
+    signal.signal(signal.SIGTERM, before)
+
+
 def test_an_error_of_a_worker_brings_its_own_traceback():
     envs = workers({"how": "raises"}, env_id="probe_envs:worlds/Mistaken-v0")
     runs = EnvRunner(envs, BoxCodec(envs.single_action_space), 0, "Mistaken")
@@ -156,18 +176,23 @@ def all_end(pids: list[int]) -> bool:
     return False
 
 
-def test_workers_end_with_a_run_that_is_killed():
+@pytest.mark.parametrize("stuck", [False, True])
+def test_workers_end_with_a_run_that_is_killed(stuck):
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
 
     def run() -> None:
-        envs = workers({"how": None}, {"how": None}, {"how": None})
-        there.send([process.pid for process in envs._processes])
+        runs = started({"how": None}, {"how": "sleep" if stuck else None}, {"how": None})
+        step(runs)
+        step(runs)
+        there.send([process.pid for process in runs.envs._processes])
+        step(runs)
         time.sleep(600)
 
     killed = context.Process(target=run)
     killed.start()
     pids = here.recv()
+    time.sleep(1)
     assert all(map(is_running, pids))
     killed.kill()
     killed.join()

@@ -1,4 +1,4 @@
-"""Wrappers by configuration: around which copies they are, and what is said of one that cannot be used."""
+"""Wrappers by configuration: the copies that they are around, and the error messages for one that cannot be used."""
 
 import sys
 from pathlib import Path
@@ -120,7 +120,7 @@ def test_wrappers_of_all_copies_say_what_the_learner_sees_and_what_it_does():
 
 
 class AsSeen(torch.nn.Module):
-    """Acts as it sees."""
+    """The action is the observation."""
 
     def act(self, obs: torch.Tensor, deterministic: bool) -> torch.Tensor:
         return obs / 10
@@ -180,7 +180,7 @@ def test_a_wrapper_whose_observations_do_not_fit_the_learner_is_told_with_the_en
 
 @pytest.fixture
 def moviepy(monkeypatch):
-    """In its place, a module that writes the number of frames."""
+    """Replaces moviepy by a module that writes the number of frames."""
 
     class Clip:
         def __init__(self, frames, fps):

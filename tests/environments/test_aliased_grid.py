@@ -16,7 +16,7 @@ MDP = read_mdp(AliasedGrid(), discount=1.0)
 
 
 def memoryless(left, aliased, middle, right):
-    """Probabilities ``[state, action]`` of a policy that does the same in both cells that look alike."""
+    """Probabilities ``[state, action]`` of a policy that acts alike in the two cells with the same observation."""
     return np.array([left, aliased, middle, aliased, right, NORTH, NORTH, NORTH])
 
 

@@ -1,4 +1,4 @@
-"""What holds of every environment that is registered, also of one that is added later."""
+"""What holds for every registered environment, also for one that is added later."""
 
 from collections import Counter, defaultdict
 
@@ -15,7 +15,7 @@ RANDOM = [env_id for env_id in IDS if env_id != "lightning_maxent/NarrowOrWide-v
 
 
 def trajectory(env, seed, steps=200):
-    """Everything seen in ``steps`` steps of a random policy, across episodes."""
+    """Observations, rewards and ends of ``steps`` steps of a random policy, across episodes."""
     env.action_space.seed(0)
     seen = [env.reset(seed=seed)[0]]
     for _ in range(steps):

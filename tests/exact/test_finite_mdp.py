@@ -22,7 +22,7 @@ GOOD = {"transition": [[[0.5, 0.5]], [[0.0, 1.0]]], "reward": [[1.0], [0.0]], "d
 
 
 class Table(gym.Env):
-    """An environment that is nothing but its table."""
+    """An environment that consists of its table only."""
 
     def __init__(self, table):
         self.P = table

@@ -43,7 +43,7 @@ def random_world(seed, states=2, actions=1, discount=0.9):
 
 
 def random_policy(world, seed, size=1.0):
-    """Near the best one's mean, so that values are finite."""
+    """A random policy whose mean is near that of the optimal one, so that values are finite."""
     rng = np.random.default_rng(seed)
     gain = solve_linear_quadratic(world, 1.0).policy.gain
     near = gain + size * rng.standard_normal(gain.shape)

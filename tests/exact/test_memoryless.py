@@ -19,7 +19,7 @@ SEEDS = range(4)
 
 
 def two_states_that_look_alike(discount):
-    """Each wants the other action: that pays 1 and changes the state, else -1 and nothing changes.
+    """Each state needs the other action: the right one pays 1 and changes the state, the wrong one pays -1.
 
     Singh, Jaakkola & Jordan 1994, "Learning without state-estimation in partially observable Markovian decision
     processes", figure 1.

@@ -1,4 +1,4 @@
-"""The oracle of the multi-goal world, against what it must satisfy and against play."""
+"""The exact solution of the multi-goal world, against the equations that it must satisfy and against episodes."""
 
 import math
 

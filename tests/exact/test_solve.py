@@ -43,13 +43,13 @@ def graph(edges, reward, terminal, discount=1.0):
 
 
 def ring(states, discount):
-    """Round and round, with nothing to choose; BiCGSTAB has a hard time with it."""
+    """A cycle with one action per state, which is hard for BiCGSTAB."""
     around = sparse.coo_array((np.ones(states), (np.arange(states), (np.arange(states) + 1) % states)))
     return FiniteMDP(around, np.random.default_rng(0).standard_normal((states, 1)), discount)
 
 
 def loop(reward):
-    """Stay for ``reward`` or end for nothing."""
+    """One state: stay and get ``reward``, or end the episode without a reward."""
     return graph([[0, 1], [1, 1]], [[reward, 0.0], [0.0, 0.0]], terminal=1)
 
 

@@ -1,4 +1,4 @@
-"""Critics with one mistake each, of the kinds that learn nonsense in silence."""
+"""Critics with one mistake each, of the kinds that do not raise an error and learn wrong values."""
 
 from functools import partial
 
@@ -73,7 +73,7 @@ class UpperHalf(TwinCritic):
 
 
 class Edgeless(TwinCritic):
-    """Sees all but the outermost tenths."""
+    """Sees only the part of the box without the outermost tenths."""
 
     def forward(self, obs, action):
         return super().forward(obs, action.clamp(-0.8, 0.8))
@@ -108,7 +108,7 @@ class Rounding(TwinCritic):
 
 
 class Signs(TwinCritic):
-    """Knows on which side of the middle an action lies, and no more."""
+    """Uses only the signs of the action."""
 
     def forward(self, obs, action):
         return super().forward(obs, action + (action.sign() - action).detach())

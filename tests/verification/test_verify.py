@@ -1,4 +1,4 @@
-"""``verify`` passes what is right, and names what is wrong."""
+"""``verify`` accepts correct critics, and names the mistake of wrong ones."""
 
 from functools import partial
 
@@ -176,7 +176,7 @@ def test_a_measurement_of_nan_does_not_pass():
 
 
 def test_critic_all_checks_every_built_in_critic_with_small_networks():
-    """The networks' widths and the number of quantiles decide how long it takes, and not what is right."""
+    """The width of the networks and the number of quantiles change the running time, but not the result."""
     parser = command._parser()
     candidates = {each.name: each for each in command._candidates(parser, parser.parse_args(["--critic", "all"]))}
     assert candidates.keys() == {path.stem for path in (BUILT_IN_CONFIGS / "critic").glob("*.yaml")}
@@ -206,7 +206,7 @@ class TrueCritic(AbstractCritic):
 
 
 def test_the_exact_q_of_the_multi_goal_world_gives_its_exact_v():
-    """So what ``verify`` calls an error is one: 256 particles alone make an eighth of its tolerance."""
+    """The error of 256 particles is only an eighth of the tolerance, so an error that ``verify`` reports is real."""
     error, _ = multi_goal(TrueCritic, partial(PolyakTarget, rate=0.02), 1, lambda updates: None)
     assert error.error < 0.01
 

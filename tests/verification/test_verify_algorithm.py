@@ -1,4 +1,4 @@
-"""``verify --algorithm`` passes what is right, and names what is wrong."""
+"""``verify --algorithm`` accepts correct algorithms, and names the mistake of wrong ones."""
 
 from typing import Any
 

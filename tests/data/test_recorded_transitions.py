@@ -1,11 +1,11 @@
-"""What was recorded is met again as it was: transitions, and where episodes ended."""
+"""Recorded data are replayed exactly: the transitions and the ends of episodes."""
 
 import pytest
 import torch
 from stub_trainer import rounds, started
 
 from lightning_maxent import Transition
-from lightning_maxent.data.recording import Recording
+from lightning_maxent.data.recorded_transitions import Recording
 
 
 def met(data) -> Transition:
