@@ -25,20 +25,48 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HIDDEN, BATCH, STARTS = [256, 256], 256, 1_000
 TURN_ENDED = "TURN "  # begins the line that a system prints after a turn
+
+
+class Ours(NamedTuple):
+    """How ``lightning_maxent`` trains."""
+
+    execution: Callable[[], Any] | None = None
+    precision: str = "32-true"
+
+
+def compiled() -> Any:
+    from lightning_maxent import Compiled
+
+    return Compiled()
+
+
+def cuda_graph() -> Any:
+    from lightning_maxent import CudaGraph
+
+    return CudaGraph()
+
+
+def compiled_cuda_graph() -> Any:
+    from lightning_maxent import CudaGraph
+
+    return CudaGraph(compiled())
+
+
 OURS = {
-    "eager": [],
-    "eager bf16": ["--trainer.precision=bf16-mixed"],
-    "compiled": ["--execution=Compiled"],
-    "compiled bf16": ["--execution=Compiled", "--trainer.precision=bf16-mixed"],
-    "cuda graph": ["--execution=CudaGraph"],
-    "cuda graph, compiled": ["--execution=CudaGraph", "--execution.inner=Compiled"],
+    "eager": Ours(),
+    "eager bf16": Ours(precision="bf16-mixed"),
+    "compiled": Ours(compiled),
+    "compiled bf16": Ours(compiled, "bf16-mixed"),
+    "cuda graph": Ours(cuda_graph),
+    "cuda graph, compiled": Ours(compiled_cuda_graph),
 }
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}  # names of their packages
 
@@ -63,34 +91,24 @@ class Turns:
         self._since = time.perf_counter()
 
 
-def train_ours(options: list[str], args: argparse.Namespace, turns: Turns) -> None:
+def train_ours(system: Ours, args: argparse.Namespace, turns: Turns) -> None:
     import pytorch_lightning as pl
 
-    from lightning_maxent.callbacks.progress import EnvStepProgress
-    from lightning_maxent.cli import lightning_cli
+    from lightning_maxent import MLP, SAC, ReplayDataModule, SquashedGaussian, TwinCritic, make_trainer
 
     class Pause(pl.Callback):
         def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
             turns(trainer.global_step)
 
-    built = lightning_cli.parts_of_a_run
-
-    def with_pause(*given: Any) -> dict[str, Any]:
-        parts = built(*given)
-        parts["callbacks"] = [Pause(), *(each for each in parts["callbacks"] if not isinstance(each, EnvStepProgress))]
-        return parts
-
-    lightning_cli.parts_of_a_run = with_pause
-    layers = f"network.hidden_dims={HIDDEN}"
+    network = partial(MLP, hidden_dims=HIDDEN)
+    data = ReplayDataModule(args.env, batch_size=BATCH, learning_starts=STARTS, eval_interval=10**6)
+    critic, policy = partial(TwinCritic, network=network), partial(SquashedGaussian, network=network)
+    model = SAC(data.obs_dim, data.actions, critic, policy)
+    executions = [system.execution()] if system.execution else []
     with tempfile.TemporaryDirectory() as folder:
-        lightning_cli.run(
-            [
-                *("fit", "--config=sac", f"--data.env_id={args.env}", f"--runs_dir={folder}", *options),
-                *(f"--model.critic.{layers}", f"--model.policy.{layers}", f"--data.batch_size={BATCH}"),
-                *(f"--data.learning_starts={STARTS}", "--trainer.logger=false", f"--trainer.accelerator={args.device}"),
-                *("--data.eval_interval=100000", "--trainer.enable_model_summary=false"),
-            ]
-        )
+        options = {"accelerator": args.device, "precision": system.precision, "enable_progress_bar": False}
+        options |= {"enable_model_summary": False}
+        make_trainer(10**9, folder, [Pause(), *executions], logger=False, **options).fit(model, data)
 
 
 def train_sb3(args: argparse.Namespace, turns: Turns) -> None:
@@ -130,7 +148,7 @@ class System:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
         single = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"} if args.threads == 1 else {}
         pipe = subprocess.PIPE
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  it is open as long as the process
         self._process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=self._log, text=True, env=os.environ | threads | single
         )
@@ -222,20 +240,23 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     packages = ("torch", "pytorch-lightning", "torchrl", "stable-baselines3", "sbx-rl", "jax")
     known = {name: version(name) for name in packages if find_spec(name.removesuffix("-rl").replace("-", "_"))}
     settings = {name: getattr(args, name) for name in ("env", "device", "threads", "turn", "rounds", "warm_up")}
-    cpu = next(
-        (line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
-        platform.processor(),
-    )
     return {
         "commit": commit,
         "command": " ".join(sys.argv),
-        "cpu": cpu,
+        "cpu": cpu_model(),
         "cpus": os.cpu_count(),
-        "load": os.getloadavg(),
-    } | {
+        "load_average": os.getloadavg()[0],
         "versions": known,
         "settings": settings,
     }
+
+
+def cpu_model() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 def work(args: argparse.Namespace) -> None:
