@@ -34,14 +34,19 @@ def _seeded() -> None:
 
 
 @pytest.fixture
-def in_an_empty_folder(tmp_path, monkeypatch):
+def runs_without_curves(monkeypatch):
+    """An empty file stands for the picture of a run."""
+    monkeypatch.setattr(curves, "draw_curves", lambda metrics, picture: picture.touch())
+
+
+@pytest.fixture
+def in_an_empty_folder(tmp_path, monkeypatch, runs_without_curves):
     """Where runs leave what they leave, as the command line is called there.
 
     An empty file stands for their picture, and shapes are not checked, but by ``in_full``.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    monkeypatch.setattr(curves, "draw_curves", lambda metrics, picture: picture.touch())
     monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
