@@ -22,6 +22,10 @@ DRAW_CURVES = curves.draw_curves
 pytest.register_assert_rewrite("cli_helpers", "every_algorithm", "helpers")
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()  # the thousands of tests stay too: Gymnasium collects garbage after every video
+
+
 def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if item.get_closest_marker("slow"):
