@@ -11,7 +11,6 @@ from lightning_maxent.cli.command import main
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.transition import Transition
 
-
 pytestmark = pytest.mark.usefixtures("shapes_unchecked")  # hundreds of updates; test_verify.py checks those of one
 
 
