@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a module of this package, or a name of ``exports``."""
+    """Import a module of this package, or a name of ``exports``, and keep it: jsonargparse asks thousands of times."""
     if name == "__all__" or not name.startswith("_"):
         if find_spec(f"{__name__}.{name}"):
             return import_module(f"{__name__}.{name}")
-        if name in __dir__():
-            return getattr(import_module("lightning_maxent.exports"), name)
+        exports = import_module("lightning_maxent.exports")
+        if name in exports.__all__ or name == "__all__":
+            return globals().setdefault(name, getattr(exports, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), "__all__", *import_module("lightning_maxent.exports").__all__]
+    return [*{*globals(), "__all__", *import_module("lightning_maxent.exports").__all__}]

@@ -22,6 +22,10 @@ DRAW_CURVES = curves.draw_curves
 pytest.register_assert_rewrite("cli_helpers", "every_algorithm", "helpers")
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()  # the thousands of tests stay too: Gymnasium collects garbage after every video
+
+
 def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if item.get_closest_marker("slow"):
@@ -34,14 +38,19 @@ def _seeded() -> None:
 
 
 @pytest.fixture
-def in_an_empty_folder(tmp_path, monkeypatch):
+def runs_without_curves(monkeypatch):
+    """An empty file stands for the picture of a run."""
+    monkeypatch.setattr(curves, "draw_curves", lambda metrics, picture: picture.touch())
+
+
+@pytest.fixture
+def in_an_empty_folder(tmp_path, monkeypatch, runs_without_curves):
     """Runs write into an empty folder, because the command line is called there.
 
     An empty file stands for their picture, and shapes are not checked, but by ``in_full``.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    monkeypatch.setattr(curves, "draw_curves", lambda metrics, picture: picture.touch())
     monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
     monkeypatch.setenv("WANDB_MODE", "disabled")
 

@@ -97,6 +97,7 @@ UPDATED = {
 }
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize(("build", "update"), UPDATED.values(), ids=UPDATED)
 def test_policy_updates_learn_both_unequal_modes(build, update):
     torch.manual_seed(0)
@@ -113,6 +114,7 @@ def test_policy_updates_learn_both_unequal_modes(build, update):
         assert number == pytest.approx(expected, abs=0.06)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_a_stein_sampler_finds_modes_that_are_far_apart():
     torch.manual_seed(0)
     centers = 0.5 * torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [-1, 1, -1, 1], [-1, -1, -1, -1]])

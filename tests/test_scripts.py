@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import pickle
 import re
 import runpy
 import subprocess
@@ -26,7 +27,7 @@ from lightning_maxent.cli.command import main
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.exact import solve_multi_goal
 
-pytestmark = pytest.mark.usefixtures("shapes_unchecked")  # as where a user carries them out
+pytestmark = pytest.mark.usefixtures("shapes_unchecked", "runs_without_curves")  # test_cli.py has both
 ROOT = Path(__file__).parent.parent
 
 
@@ -48,8 +49,8 @@ def carry_out(script: str, *arguments: str) -> str:
     return printed.getvalue()
 
 
-def carry_out_in_a_process(script: str, *arguments: str) -> str:
-    """For scripts whose own processes import them."""
+def carry_out_in_a_process(script: str, *arguments: str) -> None:
+    """With the processes that it starts, which import it."""
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / script, *arguments],
         capture_output=True,
@@ -58,7 +59,24 @@ def carry_out_in_a_process(script: str, *arguments: str) -> str:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+
+
+class OneProcess:
+    """Stands for a ``ProcessPoolExecutor``: calls in this process, with what another one would get."""
+
+    def __init__(self, *_, **__):
+        """Takes no number of processes."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Ends no process."""
+
+    def map(self, function, jobs):
+        for job in jobs:
+            received, its_job = pickle.loads(pickle.dumps((function, job)))
+            yield received(its_job)
 
 
 @pytest.fixture
@@ -68,14 +86,25 @@ def script(monkeypatch):
     return importlib.import_module
 
 
-def small_figure_33(out: Path, *further: str) -> str:
-    small = ["--out", str(out), "--trainer.max_steps=60", "--data.learning_starts=40", "--data.batch_size=8"]
-    small += ["--data.eval_episodes=1", "--trainer.enable_progress_bar=false"]
-    return carry_out("multi_goal.py", *small, *further)
+SMALL_FIGURE_33 = [
+    "--trainer.max_steps=60",
+    "--data.learning_starts=40",
+    "--data.batch_size=8",
+    "--data.eval_episodes=1",
+    "--trainer.enable_progress_bar=false",
+]
 
 
-def test_figure_33_draws_prints_one_line_and_trains_only_missing_runs(tmp_path):
-    (line,) = small_figure_33(tmp_path).splitlines()
+def test_figure_33_draws_prints_one_line_and_trains_only_missing_runs(tmp_path, script, monkeypatch, capsys):
+    multi_goal = script("multi_goal")
+
+    def carry_out(*further: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["multi_goal.py", "--out", str(tmp_path), *SMALL_FIGURE_33, *further])
+        capsys.readouterr()
+        multi_goal.main()
+        return capsys.readouterr().out
+
+    (line,) = carry_out().splitlines()
     numbers = json.loads(line)
     assert json.loads((tmp_path / "multi_goal.json").read_text()) == numbers
     assert (tmp_path / "multi_goal.png").stat().st_size > 50_000
@@ -91,11 +120,12 @@ def test_figure_33_draws_prints_one_line_and_trains_only_missing_runs(tmp_path):
     assert len(checkpoints) == 2
     met = [AtomicCheckpointIO().load_checkpoint(path)["ReplayDataModule"]["replay"] for path in checkpoints]
     same(*met)  # both learn from the same data
-    with pytest.raises(AssertionError, match=r"multi_goal.py: error: The run .* was started with other settings"):
-        small_figure_33(tmp_path, "--trainer.max_steps=80")
+    with pytest.raises(MaxEntError, match=r"The run .* was started with other settings"):
+        carry_out("--trainer.max_steps=80")
     hard, soft = tmp_path.glob("runs/ddpg/*/*"), tmp_path.glob("runs/continuous_soft_q_learning/*/*")
     next(soft).joinpath("finished").unlink()  # as if it had been cut off
-    (again,) = small_figure_33(tmp_path).splitlines()
+    monkeypatch.setattr(multi_goal, "draw", lambda *_: None)
+    (again,) = carry_out().splitlines()
     assert next(hard).joinpath("checkpoints/last.ckpt").stat().st_mtime_ns in checkpoints.values()
     assert json.loads(again)["probes"]["[0.0, 0.0]"]["value"] == origin["value"]
 
@@ -135,7 +165,7 @@ def test_every_policy_of_figure_33_acts_and_one_without_density_gives_no_proposa
 )
 def test_figure_33_refuses_invalid_arguments_before_training(flag, sentence, tmp_path):
     with pytest.raises(AssertionError, match=rf"multi_goal.py: error: .*{sentence}"):
-        small_figure_33(tmp_path, flag)
+        carry_out("multi_goal.py", "--out", str(tmp_path), *SMALL_FIGURE_33, flag)
     assert not list(tmp_path.iterdir())
 
 
@@ -206,30 +236,28 @@ def test_particles_tell_bias_and_cost_for_both_proposals(tmp_path):
     assert (tmp_path / "found.png").exists()
 
 
-def test_the_warm_start_script_runs_every_goal_and_repeats_no_finished_run(tmp_path):
+def test_the_warm_start_script_runs_every_goal_and_repeats_no_finished_run(tmp_path, script, monkeypatch):
+    warm_start = script("warm_start")
+    monkeypatch.setattr(warm_start, "ProcessPoolExecutor", OneProcess)
+    monkeypatch.setattr(warm_start, "GOALS", warm_start.GOALS[:2])
     small = ["--seeds", "0", "--before", "70", "--after", "125", "--runs_dir", str(tmp_path / "runs")]
-    small += [
-        "--out",
-        str(tmp_path / "found"),
-        "--data.batch_size=8",
-        "--data.eval_episodes=1",
-        "--data.updates_per_round=0",
-    ]
-    small.append("--data.learning_starts=64")
-    carry_out_in_a_process("warm_start.py", *small)
+    small += ["--out", str(tmp_path / "found"), "--data.batch_size=8", "--data.eval_episodes=1"]
+    small += ["--data.updates_per_round=0", "--data.learning_starts=64"]
+    monkeypatch.setattr(sys, "argv", ["warm_start.py", *small])
+    warm_start.main()
     with (tmp_path / "found.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4 * 4  # agents and goals
+    assert len(rows) == 4 * 2  # agents and goals
     assert (tmp_path / "found.png").exists()
     runs = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*/metrics.csv")}
-    assert len(runs) == 2 + 16
+    assert len(runs) == 2 + 8
     for run in tmp_path.glob("runs/*/*/*"):
         (begins_with,) = re.findall(r"path: .*/(\w+)/checkpoints/last.ckpt", (run / "config.yaml").read_text()) or [
             None
         ]
         way = run.name.partition("_")[0]
         assert begins_with == (f"{way}_all_seed0" if "warm" in run.name else None)
-    carry_out_in_a_process("warm_start.py", *small)
+    warm_start.main()
     assert {path: path.stat().st_mtime_ns for path in runs} == runs
 
 

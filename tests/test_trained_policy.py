@@ -4,6 +4,7 @@ import shutil
 from functools import cache
 
 import gymnasium as gym
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from lightning_maxent import (
     TwinHeadsCritic,
     load_policy,
 )
+from lightning_maxent.callbacks import curves
 from lightning_maxent.cli.arguments import resolve_arguments
 from lightning_maxent.cli.command import run
 from lightning_maxent.cli.lightning_cli import MaxEntCLI
@@ -51,7 +53,10 @@ def trained(tmp_path_factory):
 
     @cache
     def run_of(name: str) -> MaxEntCLI:
-        return run(resolve_arguments(["fit", *RUNS[name], *QUIET, f"--runs_dir={folder}"]))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+            patch.setattr(curves, "draw_curves", lambda metrics, picture: None)
+            return run(resolve_arguments(["fit", *RUNS[name], *QUIET, f"--runs_dir={folder}"]))
 
     return run_of
 

@@ -22,7 +22,7 @@ from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.algorithms.checks import check_trainer
 from lightning_maxent.callbacks.checkpoint import StepCheckpoint
 from lightning_maxent.checkpoint_files import read_checkpoint
-from lightning_maxent.cli.arguments import last_checkpoint, no_such_option, run_folder
+from lightning_maxent.cli.arguments import COMMANDS, last_checkpoint, no_such_option, run_folder
 from lightning_maxent.cli.parser import OneSentenceParser, check_nulls, link_data_to_model
 from lightning_maxent.cli.trainer_options import check_trainer_options
 from lightning_maxent.cli.whole_numbers import accept_whole_numbers
@@ -46,7 +46,7 @@ class SaveRunConfig(SaveConfigCallback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         config: Any = self.config.clone()
         config.ckpt_path = config.name = None  # so that a run with this configuration is new and has a new folder
-        text = self.parser.dump(config, skip_none=False)
+        text = self.parser.dump(config, skip_none=False, skip_validation=True)  # parsing has validated it
         write_whole(Path(trainer.default_root_dir) / "config.yaml", text)
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(text))
@@ -70,6 +70,10 @@ class _Settings:
 class MaxEntCLI(LightningCLI):
     """LightningCLI with one folder per run, resume by name, and the callbacks of every run."""
 
+    def __init__(self, *given: Any, args: Sequence[str], **settings: Any):
+        self._commands = args[:1] if args[0] in COMMANDS else COMMANDS
+        super().__init__(*given, args=list(args), **settings)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--runs_dir", type=str, default="runs", help="Folder that holds the folders of all runs.")
         parser.add_argument(
@@ -85,10 +89,11 @@ class MaxEntCLI(LightningCLI):
         )
         link_data_to_model(parser)
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        """Add the commands of a run, or only the one that was given, because each takes time."""
         commands = LightningCLI.subcommands()
-        return {name: commands[name] for name in ("fit", "validate", "test")}
+        self.subcommands = lambda: {name: commands[name] for name in self._commands}
+        super()._add_subcommands(parser, **kwargs)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         try:
@@ -108,6 +113,11 @@ class MaxEntCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         with _status_of_signals(), ExitStack() as self._held:
             super()._run_subcommand(subcommand)
+
+    def _dump_config(self) -> None:
+        """Dump the settings without another validation, which takes longer than the dump."""
+        text = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, skip_validation=True)
+        self.config_dump = yaml.safe_load(text)[self.config.subcommand]
 
     def _add_instantiators(self) -> None:
         self._dump_config()
@@ -293,5 +303,5 @@ def run(args: Sequence[str]) -> MaxEntCLI:
             "tasks and seeds, with a table, statistics and a page) and `lightning-maxent verify --help` (checks of a "
             "critic).",
         },
-        args=list(args),
+        args=args,
     )

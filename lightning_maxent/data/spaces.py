@@ -7,7 +7,6 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
-from pytorch_lightning.utilities import rank_zero_info
 
 from lightning_maxent.data.checked_env import CheckedEnv
 from lightning_maxent.data.env_ids import registered_name
@@ -114,6 +113,8 @@ def check_observation_space(env_id: str, space: spaces.Space) -> None:
 
 def say_that_images_are_flattened(env_id: str, space: spaces.Space) -> None:
     """Log a line if an observation is or contains an image: a Box of three or more axes, or of two axes of bytes."""
+    from pytorch_lightning.utilities import rank_zero_info  # takes seconds to import, in every spawned worker too
+
     for part in _parts(space):
         if isinstance(part, spaces.Box) and (len(part.shape) > 2 or (len(part.shape) == 2 and part.dtype == "uint8")):
             rank_zero_info(

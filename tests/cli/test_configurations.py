@@ -178,6 +178,7 @@ def test_every_method_has_a_complete_configuration_on_a_task(method, capsys):
     assert ("Rollout" in config["data"]["class_path"]) == (method in ON_POLICY)
 
 
+@pytest.mark.usefixtures("shapes_unchecked", "runs_without_curves")
 @pytest.mark.parametrize("task", ["pendulum", "cartpole"])
 @pytest.mark.parametrize("method", EITHER)
 def test_the_policy_of_an_on_policy_algorithm_follows_from_the_actions(method, task, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from lightning_maxent.cli.arguments import COMMANDS
 from lightning_maxent.cli.command import main, parse
+from lightning_maxent.errors import MaxEntError
 
 
 def said(capsys, *args: str) -> str:
@@ -35,10 +36,13 @@ def test_every_option_named_in_the_help_exists(capsys):
         r"^  (--[\w.]+\+?=?) ?(N|FOLDER|NAME|CLASS|ID|last\|FILE)?  ", said(capsys, "fit", "--help"), re.M
     )
     assert len(options) > 12
+    given = []
     for option, value in options:
         if option not in ("--print_config", "--trainer.precision", "--trainer.logger", "--execution"):
-            given = f"{option.rstrip('=')}={values[value]}" + (" --trainer.callbacks.monitor=x" * (value == "CLASS"))
-            parse(["fit", "sac/pendulum", *given.split()])
+            given += [f"{option.rstrip('=')}={values[value]}", *["--trainer.callbacks.monitor=x"] * (value == "CLASS")]
+    parse(["fit", "sac/pendulum", *given])
+    with pytest.raises(MaxEntError, match="There is no option --nosuch; "):
+        parse(["fit", "sac/pendulum", *given, "--nosuch=x"])  # a wrong one is found among all of them
 
 
 def test_with_a_configuration_help_shows_the_options_of_its_classes_with_their_values(capsys):

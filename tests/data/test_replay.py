@@ -122,16 +122,16 @@ def test_a_transform_changes_what_is_drawn_and_not_what_is_stored():
 
 
 def test_warm_up_actions_are_uniform_and_later_ones_are_the_policys():
-    data = started(capacity=3000, learning_starts=2000)
-    rounds(data, 2010)
-    actions = data.buffer.storage[:2010]["action"]
-    warm = actions[:2000]
+    data = started(capacity=1000, learning_starts=500)
+    rounds(data, 510)
+    actions = data.buffer.storage[:510]["action"]
+    warm = actions[:500]
     assert data.trainer.acted == [(1, "explores")] * 10
-    assert (actions[2000:] == 0.25).all()
+    assert (actions[500:] == 0.25).all()
     assert warm.abs().max() <= 1
-    # uniform on [-1, 1]: mean 0, variance 1/3; four standard errors of 4,000 draws
-    assert abs(warm.mean()) < 4 * (1 / 3 / 4000) ** 0.5
-    assert abs(warm.var() - 1 / 3) < 4 * (4 / 45 / 4000) ** 0.5
+    # uniform on [-1, 1]: mean 0, variance 1/3; four standard errors of 1,000 draws
+    assert abs(warm.mean()) < 4 * (1 / 3 / 1000) ** 0.5
+    assert abs(warm.var() - 1 / 3) < 4 * (4 / 45 / 1000) ** 0.5
 
 
 def test_every_update_of_a_round_draws_its_own_batch():

@@ -33,6 +33,7 @@ def play(env, policy, seed):
     return np.array(states), np.array(actions), np.array(rewards)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("best", [True, False])
 def test_the_soft_returns_of_a_policy_are_its_value_on_average(best):
     env, alpha = make(noise=NOISE), 0.5

@@ -11,6 +11,8 @@ from lightning_maxent.cli.command import main
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.transition import Transition
 
+pytestmark = pytest.mark.usefixtures("shapes_unchecked")  # hundreds of updates; test_verify.py checks those of one
+
 
 class WithoutEntropy(SoftQLearning):
     """Its backup leaves out the entropy of the next state."""
