@@ -5,6 +5,7 @@ functions below keep the two consistent.  They are written for pytorch-lightning
 ``tests/test_lightning_internals.py`` fails if another version lacks a name or changes its meaning.
 """
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.trainer import call
+from pytorch_lightning.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.amp import GradScaler
 
@@ -45,6 +49,27 @@ def gradient_scaler(trainer: pl.Trainer) -> GradScaler | None:
     """The gradient scaler of the precision 16-mixed; None for other precisions."""
     plugin = trainer.precision_plugin
     return plugin.scaler if isinstance(plugin, MixedPrecision) else None
+
+
+def takes_several_processes(accelerator: Any, devices: Any, num_nodes: int) -> bool:
+    """Whether a Trainer with these arguments has more than one process."""
+    connector = _AcceleratorConnector(accelerator=accelerator, devices=devices, num_nodes=num_nodes)
+    return not isinstance(connector.strategy, SingleDeviceStrategy)
+
+
+def set_backend(strategy: DDPStrategy, backend: str) -> None:
+    """Set the process group backend of a strategy that does not talk to other processes yet."""
+    strategy._process_group_backend = backend
+
+
+def end_started_processes(trainer: pl.Trainer, seconds: float) -> None:
+    """Kill the processes that the Trainer has started, if they do not end themselves within ``seconds``."""
+    launcher = trainer.strategy.launcher
+    for process in launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else ():
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def set_global_step(trainer: pl.Trainer, env_steps: int) -> None:
