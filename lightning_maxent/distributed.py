@@ -143,6 +143,12 @@ def seed_by_rank() -> None:
         torch.manual_seed(own)
 
 
+def end_group() -> None:
+    """End the talk with the other processes; an exit without it may abort."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 # ---- the tensors of a model -----------------------------------------------------------------------------------------
 
 

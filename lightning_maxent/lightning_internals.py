@@ -72,6 +72,16 @@ def end_started_processes(trainer: pl.Trainer, seconds: float) -> None:
             process.kill()
 
 
+def leave_out_own_stop(trainer: pl.Trainer) -> None:
+    """Let several processes begin a round without Lightning's question to process 0 whether it got a SIGTERM."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    loop._broadcast_sigterm_tensor = _nothing
+
+
+def _nothing() -> None:
+    """Does nothing."""
+
+
 def set_global_step(trainer: pl.Trainer, env_steps: int) -> None:
     """Make environment steps the Trainer's ``global_step`` and the x-axis of its loggers.
 
@@ -87,14 +97,15 @@ def set_global_step(trainer: pl.Trainer, env_steps: int) -> None:
     loop._batches_that_stepped = env_steps
 
 
-def continue_epochs(trainer: pl.Trainer, eval_interval: int) -> None:
-    """Set the epoch of a resumed run from its ``global_step``.
+def continue_epochs(trainer: pl.Trainer, eval_interval: int, round_steps: int) -> None:
+    """Set the epoch of a resumed run, and the rounds in it so far, from its ``global_step``.
 
     If the checkpoint was saved at the end of an epoch, Lightning would otherwise first run and count an empty epoch.
 
     Args:
         trainer: a Trainer with the ``global_step`` of the checkpoint.
         eval_interval: environment steps per epoch.
+        round_steps: environment steps per round; the run that saved the checkpoint may have had others.
     """
     loop = trainer.fit_loop
     epoch, passed = divmod(trainer.global_step, eval_interval)
@@ -103,6 +114,10 @@ def continue_epochs(trainer: pl.Trainer, eval_interval: int) -> None:
     if passed == 0:
         loop.reset_restart_stage()
         loop.epoch_loop.restarting = False
+    else:
+        rounds: Any = loop.epoch_loop.batch_progress.current
+        rounds.completed += passed // round_steps - rounds.ready
+        rounds.ready = rounds.started = rounds.processed = passed // round_steps
 
 
 def evaluation_follows(trainer: pl.Trainer) -> bool:

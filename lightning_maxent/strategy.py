@@ -1,5 +1,6 @@
 """The strategy of Lightning for a run on several devices."""
 
+import atexit
 from abc import ABC
 from datetime import timedelta
 from typing import Any
@@ -8,7 +9,7 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
-from lightning_maxent.distributed import copy_from_first, lost_processes_named, seed_by_rank, shared_tensors
+from lightning_maxent.distributed import copy_from_first, end_group, lost_processes_named, seed_by_rank, shared_tensors
 from lightning_maxent.lightning_internals import set_backend
 
 
@@ -39,6 +40,7 @@ class GradientAveragingStrategy(DDPStrategy):
             set_backend(self, "cpu:gloo,cuda:nccl")
         with lost_processes_named():
             super().setup_distributed()
+        atexit.register(end_group)
         seed_by_rank()
 
     def configure_ddp(self) -> None:

@@ -1360,7 +1360,7 @@ MUTANTS = [
     Mutant(
         "REINFORCE: one decay for a rollout of any number of episodes",
         "algorithms/reinforce.py",
-        "self.baseline_decay ** data.done.sum()",
+        "self.baseline_decay**episodes",
         "self.baseline_decay",
     ),
     Mutant(

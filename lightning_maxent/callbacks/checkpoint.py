@@ -147,7 +147,7 @@ class StepCheckpoint(ModelCheckpoint):
     def _resume(self, trainer: pl.Trainer, data: RunData) -> None:
         """Compute the epoch from the environment steps, and repeat an interrupted evaluation."""
         if trainer.global_step:
-            continue_epochs(trainer, data.eval_interval)
+            continue_epochs(trainer, data.eval_interval, data.steps_per_round * processes())
         interval = data.eval_interval * (trainer.check_val_every_n_epoch or 1)
         if self._owes_evaluation(trainer) and trainer.global_step % interval == 0:
             evaluate_now(trainer)

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_maxent.distributed import AFTER_THE_SAME_ROUND, highest, processes, rank
-from lightning_maxent.lightning_internals import is_dry_run
+from lightning_maxent.lightning_internals import is_dry_run, leave_out_own_stop
 
 
 class GracefulInterrupt(pl.Callback):
@@ -31,6 +31,7 @@ class GracefulInterrupt(pl.Callback):
             self._previous = None
         if self._previous is not None and processes() > 1:
             signal.signal(signal.SIGTERM, self._note)  # that of Lightning would talk to processes that do not listen
+            leave_out_own_stop(trainer)
 
     def _ask(self, signum: int, frame: Any) -> None:
         self._note(signum, frame)

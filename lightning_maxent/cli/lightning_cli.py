@@ -186,6 +186,12 @@ class MaxEntCLI(LightningCLI):
         check_trainer(self.trainer)
         if self.trainer.world_size > 1 and isinstance(self.datamodule, EnvironmentDataModule):
             self.datamodule.check_processes(self.trainer.world_size)
+        started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else None
+        if started not in (None, self.trainer.world_size):
+            raise MaxEntError(
+                f"torchrun started {started} processes, but trainer.devices times trainer.num_nodes is "
+                f"{self.trainer.world_size}: give torchrun and the run the same numbers."
+            )
         if self.trainer.world_size > 1 and sys.argv[0] == "-c":
             raise MaxEntError(
                 "python -c cannot start several processes: use the command lightning-maxent, or python -m lightning_maxent."
