@@ -17,7 +17,7 @@ import torch
 
 from lightning_maxent.distributed import end_group
 
-SECONDS = 200
+SECONDS = 120
 """After so many the processes count as hanging."""
 
 
@@ -46,6 +46,12 @@ class Processes:
             theirs.close()
             self._pipes.append(ours)
             self._processes.append(process)
+
+    def wait_for(self, path: Path) -> None:
+        """Until a file is there, or a process has ended."""
+        deadline = time.monotonic() + SECONDS
+        while not path.exists() and all(each.is_alive() for each in self._processes) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def signal(self, rank: int, number: int) -> None:
         os.kill(self._processes[rank].pid, number)

@@ -36,9 +36,9 @@ def check_trainer(trainer: pl.Trainer) -> None:
         )
     if not isinstance(trainer.strategy, SingleDeviceStrategy | GradientAveragingStrategy):
         raise MaxEntError(
-            f"The strategy {type(trainer.strategy).__name__} expects a gradient in every parameter after every backward "
-            f"pass, or splits the model: give strategy=lightning_maxent.GradientAveragingStrategy() to a pl.Trainer for "
-            f"several devices; make_trainer and the command line choose it themselves."
+            f"The strategy {type(trainer.strategy).__name__} cannot train several networks with optimizers of their own on "
+            f"several devices: leave out trainer.strategy, or give strategy=lightning_maxent.GradientAveragingStrategy() "
+            f"to a pl.Trainer of your own."
         )
     if trainer.gradient_clip_val is not None:
         raise MaxEntError(CLIPPING)
