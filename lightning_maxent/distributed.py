@@ -117,16 +117,16 @@ def raised_on_all(kind: type[MaxEntError]) -> Iterator[None]:
             raise kind(text)
 
 
-def is_first_to_fail() -> bool:
-    """Whether no other process has called this before, so that one error is told once.
+def is_first_to_fail(error: Exception) -> bool:
+    """Whether this process is the one that tells the error of a run, since none has called this before.
 
-    Every process calls it when it fails; the others need not.
+    Every process that fails calls it; the others need not.  If a process was lost, process 0 tells it.
     """
-    if processes() == 1:
-        return True
+    if rank() > 0 and isinstance(error, LostProcessError):
+        return False
     try:
         return dist.distributed_c10d._get_default_store().add("failed", 1) == 1
-    except RuntimeError:  # process 0, which holds the store, has ended, and has told its error
+    except RuntimeError:  # process 0, which holds the store, has just ended, and has told its error
         return False
 
 
