@@ -1350,6 +1350,31 @@ MUTANTS = [
         "returns - self.baseline, returns)",
         "returns, returns)",
     ),
+    Mutant("several processes: the sum of their gradients", "distributed.py", "flat /= processes()", "pass"),
+    Mutant(
+        "several processes: everyone's own running statistics",
+        "distributed.py",
+        "return [buffer for _, buffer in named if buffer.is_floating_point()]",
+        "return []",
+    ),
+    Mutant(
+        "several processes: one seed for all",
+        "distributed.py",
+        "if rank() > 0:\n        own",
+        "if rank() > 9:\n        own",
+    ),
+    Mutant(
+        "several processes: only the one that is asked stops",
+        "distributed.py",
+        "dist.all_reduce(of_all, dist.ReduceOp.MAX)",
+        "pass",
+    ),
+    Mutant(
+        "several processes: everyone's own first weights",
+        "strategy.py",
+        "copy_from_first(shared_tensors(self.model))",
+        "pass",
+    ),
     Mutant("PPO: the mean contains the advantage", "algorithms/ppo.py", "* size / (size - 1)", ""),
     Mutant(
         "REINFORCE: the baseline contains the return",
@@ -1677,6 +1702,7 @@ SAC = [
 ]
 FINITE = ["tests/algorithms/test_finite_losses.py", *SAC[1:]]
 ON_POLICY = ["tests/algorithms/test_on_policy.py"]
+RANKS = ["tests/distributed/test_training.py", "tests/distributed/test_stopping.py"]
 TESTS = {
     "algorithms/a2c.py": ON_POLICY,
     "algorithms/action_value.py": [
@@ -1698,6 +1724,8 @@ TESTS = {
     "algorithms/dqn.py": FINITE,
     "algorithms/feeding.py": ON_POLICY,
     "algorithms/finite.py": FINITE,
+    "distributed.py": RANKS,
+    "strategy.py": RANKS,
     "algorithms/gradient_step.py": [
         "tests/algorithms/test_gradient_step.py",
         "tests/algorithms/test_base.py",
