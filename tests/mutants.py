@@ -401,7 +401,7 @@ MUTANTS = [
     Mutant(
         "the ratio counts the updates of a round as those of a step",
         "data/data_module.py",
-        "ratio_of_updates(updates, self.steps_per_round)",
+        "ratio_of_updates(updates, self._steps_of_all)",
         "ratio_of_updates(updates, 1)",
     ),
     Mutant(
@@ -1189,7 +1189,7 @@ MUTANTS = [
     Mutant(
         "several devices are let in",
         "algorithms/checks.py",
-        "if not isinstance(trainer.strategy, SingleDeviceStrategy):",
+        "if not isinstance(trainer.strategy, SingleDeviceStrategy | GradientAveragingStrategy):",
         "if trainer.strategy is None:",
     ),
     Mutant("an optimizer is not tried", "optimizers.py", "        self._try_step(network, parameters)\n", ""),
@@ -1409,8 +1409,8 @@ MUTANTS = [
     Mutant(
         "rollouts: observations scaled by what was learned after them",
         "data/data_module.py",
-        "        self._store(rollout)\n        for obs, reward, done in zip(rollout.obs, rollout.reward, rollout.done):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n",
-        "        for obs, reward, done in zip(rollout.obs, rollout.reward, rollout.done):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n        self._store(rollout)\n",
+        "        self._store(rollout)\n        for obs, reward, done in zip(*self._seen_by_scalings(rollout)):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n",
+        "        for obs, reward, done in zip(*self._seen_by_scalings(rollout)):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n        self._store(rollout)\n",
     ),
     Mutant(
         "rollouts: rewards not scaled",
@@ -1602,7 +1602,7 @@ MUTANTS = [
     Mutant(
         "REINFORCE: stops once episodes last",
         "algorithms/reinforce.py",
-        "elif self.gradient_steps == 0:",
+        "elif not any(ended) and self.gradient_steps == 0:",
         "else:",
     ),
     Mutant(
