@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.plugins import MixedPrecision
-from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.trainer import call
 from pytorch_lightning.trainer.connectors.accelerator_connector import _AcceleratorConnector
@@ -62,9 +62,9 @@ def set_backend(strategy: DDPStrategy, backend: str) -> None:
     strategy._process_group_backend = backend
 
 
-def end_started_processes(trainer: pl.Trainer, seconds: float) -> None:
-    """Kill the processes that the Trainer has started, if they do not end themselves within ``seconds``."""
-    launcher = trainer.strategy.launcher
+def end_started_processes(strategy: Strategy, seconds: float) -> None:
+    """Kill the processes that a strategy has started, if they do not end themselves within ``seconds``."""
+    launcher = strategy.launcher
     for process in launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else ():
         try:
             process.wait(seconds)

@@ -9,8 +9,17 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
-from lightning_maxent.distributed import copy_from_first, end_group, lost_processes_named, seed_by_rank, shared_tensors
-from lightning_maxent.lightning_internals import set_backend
+from lightning_maxent.distributed import (
+    AFTER_THE_SAME_ROUND,
+    copy_from_first,
+    end_group,
+    lost_processes_named,
+    seed_by_rank,
+    shared_tensors,
+)
+from lightning_maxent.lightning_internals import end_started_processes, set_backend
+
+SECONDS_TO_END = 30  # for the processes that Lightning has started, when all stop together
 
 
 class JointCheckpointIO(CheckpointIO, ABC):
@@ -54,6 +63,11 @@ class GradientAveragingStrategy(DDPStrategy):
             self.checkpoint_io.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
         else:
             super().save_checkpoint(checkpoint, filepath, storage_options)
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Let the others end if all stop together; Lightning would kill them in the middle of it."""
+        if AFTER_THE_SAME_ROUND in exception.args:
+            end_started_processes(self, SECONDS_TO_END)
 
     def barrier(self, *args: Any, **kwargs: Any) -> None:
         with lost_processes_named():

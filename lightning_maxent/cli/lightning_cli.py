@@ -293,7 +293,7 @@ def _one_error_of_all(trainer: pl.Trainer) -> Iterator[None]:
         if processes() == 1 or isinstance(error, SIGTERMException):
             raise
         is_first = is_first_to_fail(error)
-        end_started_processes(trainer, seconds=0 if is_first else 5)
+        end_started_processes(trainer.strategy, seconds=0 if is_first else 5)
         if not is_first:
             sys.exit(1)
         raise
