@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_maxent.distributed import processes
 from lightning_maxent.errors import MaxEntError
 
 WARM_UP = 3  # eager updates before a capture, as in PyTorch's notes on CUDA graphs
@@ -181,6 +182,8 @@ class CudaGraph(AbstractExecution):
     def obstacle(self, hooks: Collection[str], scales: bool, device: torch.device) -> str | None:
         if device.type != "cuda":
             return f"CudaGraph needs a CUDA device, but the model is on {device.type}"
+        if processes() > 1:
+            return "CudaGraph cannot average the gradients of several processes"
         if scales:
             return "CudaGraph cannot scale gradients as the precision 16-mixed does"
         if hooks:

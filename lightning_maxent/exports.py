@@ -100,6 +100,7 @@ from lightning_maxent.policies.stein_sampler import SteinSampler
 from lightning_maxent.policy_updates import AbstractPolicyUpdate, DivergenceUpdate, SteinUpdate
 from lightning_maxent.run_trainer import make_trainer
 from lightning_maxent.schedules import AbstractSchedule, ConstantSchedule, ExponentialSchedule, LinearSchedule
+from lightning_maxent.strategy import GradientAveragingStrategy
 from lightning_maxent.targets import (
     AbstractTarget,
     JointPass,
@@ -199,6 +200,7 @@ __all__ = [
     "GaussianHistogram",
     "GaussianNoise",
     "GaussianOrCategorical",
+    "GradientAveragingStrategy",
     "JointPass",
     "JointPolyakTarget",
     "LearnedTemperature",

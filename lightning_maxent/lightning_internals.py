@@ -5,6 +5,7 @@ functions below keep the two consistent.  They are written for pytorch-lightning
 ``tests/test_lightning_internals.py`` fails if another version lacks a name or changes its meaning.
 """
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.trainer import call
+from pytorch_lightning.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.amp import GradScaler
 
@@ -47,6 +51,37 @@ def gradient_scaler(trainer: pl.Trainer) -> GradScaler | None:
     return plugin.scaler if isinstance(plugin, MixedPrecision) else None
 
 
+def takes_several_processes(accelerator: Any, devices: Any, num_nodes: int) -> bool:
+    """Whether a Trainer with these arguments has more than one process."""
+    connector = _AcceleratorConnector(accelerator=accelerator, devices=devices, num_nodes=num_nodes)
+    return not isinstance(connector.strategy, SingleDeviceStrategy)
+
+
+def set_backend(strategy: DDPStrategy, backend: str) -> None:
+    """Set the process group backend of a strategy that does not talk to other processes yet."""
+    strategy._process_group_backend = backend
+
+
+def end_started_processes(strategy: Strategy, seconds: float) -> None:
+    """Kill the processes that a strategy has started, if they do not end themselves within ``seconds``."""
+    launcher = strategy.launcher
+    for process in launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else ():
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def leave_out_own_stop(trainer: pl.Trainer) -> None:
+    """Let several processes begin a round without Lightning's question to process 0 whether it got a SIGTERM."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    loop._broadcast_sigterm_tensor = _nothing
+
+
+def _nothing() -> None:
+    """Does nothing."""
+
+
 def set_global_step(trainer: pl.Trainer, env_steps: int) -> None:
     """Make environment steps the Trainer's ``global_step`` and the x-axis of its loggers.
 
@@ -62,14 +97,15 @@ def set_global_step(trainer: pl.Trainer, env_steps: int) -> None:
     loop._batches_that_stepped = env_steps
 
 
-def continue_epochs(trainer: pl.Trainer, eval_interval: int) -> None:
-    """Set the epoch of a resumed run from its ``global_step``.
+def continue_epochs(trainer: pl.Trainer, eval_interval: int, round_steps: int) -> None:
+    """Set the epoch of a resumed run, and the rounds in it so far, from its ``global_step``.
 
     If the checkpoint was saved at the end of an epoch, Lightning would otherwise first run and count an empty epoch.
 
     Args:
         trainer: a Trainer with the ``global_step`` of the checkpoint.
         eval_interval: environment steps per epoch.
+        round_steps: environment steps per round; the run that saved the checkpoint may have had others.
     """
     loop = trainer.fit_loop
     epoch, passed = divmod(trainer.global_step, eval_interval)
@@ -78,6 +114,10 @@ def continue_epochs(trainer: pl.Trainer, eval_interval: int) -> None:
     if passed == 0:
         loop.reset_restart_stage()
         loop.epoch_loop.restarting = False
+    else:
+        rounds: Any = loop.epoch_loop.batch_progress.current
+        rounds.completed += passed // round_steps - rounds.ready
+        rounds.ready = rounds.started = rounds.processed = passed // round_steps
 
 
 def evaluation_follows(trainer: pl.Trainer) -> bool:

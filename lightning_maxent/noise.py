@@ -72,6 +72,8 @@ class OrnsteinUhlenbeckNoise(AbstractNoise):
             limit.
     """
 
+    own_buffers = ("away",)  # every process has its own environments
+
     def __init__(self, action_dim: int, theta: float = 0.15, sigma: float = 0.2, step: float = 1.0):
         super().__init__()
         for name, number in (("theta", theta), ("sigma", sigma), ("step", step)):

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from lightning_maxent.callbacks.curves import Curves
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
 from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
+from lightning_maxent.lightning_internals import takes_several_processes
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.metrics.training_log import TrainingLog
+from lightning_maxent.strategy import GradientAveragingStrategy
 
 FLAGS: dict[str, Any] = {
     "max_epochs": -1,
@@ -36,6 +38,9 @@ def make_trainer(
 ) -> pl.Trainer:
     """A Trainer like that of ``lightning-maxent fit``, with the same callbacks, plugins, loggers and flags.
 
+    With ``devices`` or ``num_nodes`` above 1, Lightning runs the script once per device, and the processes train one
+    model together; see ``GradientAveragingStrategy``.
+
     After ``trainer.fit(model, data)`` the folder holds ``metrics.csv``, ``curves.png`` and ``checkpoints``, but no
     ``config.yaml``, which only the command line writes.  ``fit`` refuses a folder that already holds a run.  To resume
     that run: ``trainer.fit(model, data, ckpt_path="<folder>/checkpoints/last.ckpt")``.
@@ -53,7 +58,21 @@ def make_trainer(
     """
     bar, plugins = options.get("enable_progress_bar"), options.pop("plugins", None)
     parts = parts_of_a_run(Path(folder).absolute(), callbacks, plugins, logger, bar)
-    return pl.Trainer(max_steps=max_steps, **(FLAGS | options), **parts)
+    options = FLAGS | options
+    return pl.Trainer(max_steps=max_steps, **options | strategy_of_a_run(options), **parts)
+
+
+def strategy_of_a_run(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The option ``strategy`` of a Trainer on several devices, if the other options do not give one.
+
+    Args:
+        options: the options of the Trainer, with ``devices``.
+    """
+    accelerator, nodes = options.get("accelerator", "auto"), options.get("num_nodes", 1)
+    if options.get("strategy", "auto") != "auto" or (options["devices"] == 1 and nodes == 1):
+        return {}
+    several = takes_several_processes(accelerator, options["devices"], nodes)
+    return {"strategy": GradientAveragingStrategy()} if several else {}
 
 
 def parts_of_a_run(

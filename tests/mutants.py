@@ -401,7 +401,7 @@ MUTANTS = [
     Mutant(
         "the ratio counts the updates of a round as those of a step",
         "data/data_module.py",
-        "ratio_of_updates(updates, self.steps_per_round)",
+        "ratio_of_updates(updates, self._steps_of_all)",
         "ratio_of_updates(updates, 1)",
     ),
     Mutant(
@@ -1220,7 +1220,7 @@ MUTANTS = [
     Mutant(
         "several devices are let in",
         "algorithms/checks.py",
-        "if not isinstance(trainer.strategy, SingleDeviceStrategy):",
+        "if not isinstance(trainer.strategy, SingleDeviceStrategy | GradientAveragingStrategy):",
         "if trainer.strategy is None:",
     ),
     Mutant("an optimizer is not tried", "optimizers.py", "        self._try_step(network, parameters)\n", ""),
@@ -1381,6 +1381,31 @@ MUTANTS = [
         "returns - self.baseline, returns)",
         "returns, returns)",
     ),
+    Mutant("several processes: the sum of their gradients", "distributed.py", "flat /= processes()", "pass"),
+    Mutant(
+        "several processes: everyone's own running statistics",
+        "distributed.py",
+        "return [buffer for _, buffer in named if buffer.is_floating_point()]",
+        "return []",
+    ),
+    Mutant(
+        "several processes: one seed for all",
+        "distributed.py",
+        "if rank() > 0:\n        own",
+        "if rank() > 9:\n        own",
+    ),
+    Mutant(
+        "several processes: only the one that is asked stops",
+        "distributed.py",
+        "dist.all_reduce(of_all, dist.ReduceOp.MAX)",
+        "pass",
+    ),
+    Mutant(
+        "several processes: everyone's own first weights",
+        "strategy.py",
+        "copy_from_first(shared_tensors(self.model))",
+        "pass",
+    ),
     Mutant("PPO: the mean contains the advantage", "algorithms/ppo.py", "* size / (size - 1)", ""),
     Mutant(
         "REINFORCE: the baseline contains the return",
@@ -1391,7 +1416,7 @@ MUTANTS = [
     Mutant(
         "REINFORCE: one decay for a rollout of any number of episodes",
         "algorithms/reinforce.py",
-        "self.baseline_decay ** data.done.sum()",
+        "self.baseline_decay**episodes",
         "self.baseline_decay",
     ),
     Mutant(
@@ -1415,8 +1440,8 @@ MUTANTS = [
     Mutant(
         "rollouts: observations scaled by what was learned after them",
         "data/data_module.py",
-        "        self._store(rollout)\n        for obs, reward, done in zip(rollout.obs, rollout.reward, rollout.done):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n",
-        "        for obs, reward, done in zip(rollout.obs, rollout.reward, rollout.done):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n        self._store(rollout)\n",
+        "        self._store(rollout)\n        for obs, reward, done in zip(*self._seen_by_scalings(rollout)):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n",
+        "        for obs, reward, done in zip(*self._seen_by_scalings(rollout)):\n            self.observation_scaling.update(obs)\n            self.reward_scaling.update(reward, done.numpy())\n        self._store(rollout)\n",
     ),
     Mutant(
         "rollouts: rewards not scaled",
@@ -1626,7 +1651,7 @@ MUTANTS = [
     Mutant(
         "REINFORCE: stops once episodes last",
         "algorithms/reinforce.py",
-        "elif self.gradient_steps == 0:",
+        "elif not any(ended) and self.gradient_steps == 0:",
         "else:",
     ),
     Mutant(
@@ -1729,6 +1754,7 @@ SAC = [
 ]
 FINITE = ["tests/algorithms/test_finite_losses.py", *SAC[1:]]
 ON_POLICY = ["tests/algorithms/test_on_policy.py"]
+RANKS = ["tests/distributed/test_training.py", "tests/distributed/test_stopping.py"]
 TESTS = {
     "algorithms/a2c.py": ON_POLICY,
     "algorithms/action_value.py": [
@@ -1750,6 +1776,8 @@ TESTS = {
     "algorithms/dqn.py": FINITE,
     "algorithms/feeding.py": ON_POLICY,
     "algorithms/finite.py": FINITE,
+    "distributed.py": RANKS,
+    "strategy.py": RANKS,
     "algorithms/gradient_step.py": [
         "tests/algorithms/test_gradient_step.py",
         "tests/algorithms/test_base.py",

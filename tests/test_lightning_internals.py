@@ -77,7 +77,7 @@ def test_epochs_of_a_resumed_run_follow_the_clock(tmp_path):
     class Resumes(pl.Callback):
         def on_train_start(self, trainer, pl_module):
             internals.set_global_step(trainer, 63)
-            internals.continue_epochs(trainer, 21)
+            internals.continue_epochs(trainer, 21, 7)
             pl_module.clock = 63
 
         def on_train_epoch_start(self, trainer, pl_module):

@@ -25,6 +25,7 @@ from lightning_maxent.algorithms.checks import (
 from lightning_maxent.algorithms.feeding import AbstractFeeding
 from lightning_maxent.algorithms.gradient_step import GradientStep
 from lightning_maxent.contracts import check_same_tensors
+from lightning_maxent.distributed import own_buffers, processes
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.execution import Eager, Metrics, chosen_execution
 from lightning_maxent.lightning_internals import callbacks_of, set_global_step
@@ -230,7 +231,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             )
         check_feeding(type(self).__name__, getattr(self, "feeding", None))
         data = data_of(self.trainer)
-        check_averaging(callbacks_of(self.trainer), data.steps_per_round if data else 1)
+        check_averaging(callbacks_of(self.trainer), processes() * (data.steps_per_round if data else 1))
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """A ``TrainingLog``, unless the Trainer has one.
@@ -339,6 +340,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint |= {"gradient_steps": self.gradient_steps, "algorithm": type(self).__name__}
+        if processes() > 1:
+            checkpoint["own_buffers"] = own_buffers(self)
         if "lr_schedulers" in checkpoint:
             checkpoint["lr_schedulers"] = []  # see LearningRates
 
@@ -350,6 +353,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         """
         check_made_by(checkpoint, type(self).__name__)
         check_same_tensors(checkpoint, self)
+        checkpoint["state_dict"] |= checkpoint.get("own_buffers", {})
         self.gradient_steps = checkpoint.get("gradient_steps", 0)
 
     def episode_metrics(self, episode: Episode) -> dict[str, Tensor]:
@@ -383,4 +387,4 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
     def _log_episodes(self, stage: str) -> None:
         for name, metric in self._episodes.drain().items():
-            self.log(f"{stage}/{name}", metric)
+            self.log(f"{stage}/{name}", metric, sync_dist=True)  # equal on all processes; Lightning warns otherwise

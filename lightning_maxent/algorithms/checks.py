@@ -14,6 +14,7 @@ from lightning_maxent.contracts import diverged
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.objectives import Scalar
 from lightning_maxent.old_names import renamed_maker
+from lightning_maxent.strategy import GradientAveragingStrategy
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 CLIPPING = (
@@ -25,17 +26,19 @@ def check_trainer(trainer: pl.Trainer) -> None:
     """Check the settings of a Trainer.
 
     Raises:
-        MaxEntError: for a precision with 16-bit weights, a strategy for several devices, or ``gradient_clip_val``.
+        MaxEntError: for a precision with 16-bit weights, another strategy for several devices than
+            ``GradientAveragingStrategy``, or ``gradient_clip_val``.
     """
     if trainer.precision not in PRECISIONS:
         raise MaxEntError(
             f"The precision {trainer.precision} is not supported, because most steps of an optimizer or a target network "
             f"are smaller than the rounding of its 16-bit weights: choose {', '.join(PRECISIONS)}."
         )
-    if not isinstance(trainer.strategy, SingleDeviceStrategy):
+    if not isinstance(trainer.strategy, SingleDeviceStrategy | GradientAveragingStrategy):
         raise MaxEntError(
-            f"A run uses one device, but the Trainer has {trainer.world_size} with the strategy "
-            f"{type(trainer.strategy).__name__}: set devices and num_nodes to 1, and set no strategy."
+            f"The strategy {type(trainer.strategy).__name__} cannot train several networks with optimizers of their own on "
+            f"several devices: leave out trainer.strategy, or give strategy=lightning_maxent.GradientAveragingStrategy() "
+            f"to a pl.Trainer of your own."
         )
     if trainer.gradient_clip_val is not None:
         raise MaxEntError(CLIPPING)

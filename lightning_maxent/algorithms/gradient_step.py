@@ -4,9 +4,10 @@ from collections.abc import Collection
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_maxent.distributed import average, processes, running_statistics
 from lightning_maxent.lightning_internals import call_hook, gradient_scaler, is_listening
 from lightning_maxent.objectives import Scalar
 
@@ -18,6 +19,10 @@ class GradientStep:
 
     Lightning's own calls take 2 % of an update even if they do nothing, so hooks that nobody overrides are not called.
 
+    If several processes train the model, the gradients become the means over all processes after the backward pass, and
+    with them the running statistics of the model, so that all processes take the same step.  ``on_after_backward`` is
+    called before that, and ``on_before_optimizer_step`` after it.
+
     Args:
         max_grad_norm: largest norm of the gradient of each optimizer; None for no clipping.
         trainer: the Trainer; None outside of a Trainer, without hooks and gradient scaler.
@@ -27,6 +32,9 @@ class GradientStep:
         self._max_grad_norm, self._trainer = max_grad_norm, trainer
         self.hooks = {hook for hook in HOOKS if trainer and is_listening(trainer, hook)}
         self._scaler = gradient_scaler(trainer) if trainer else None
+        self._statistics: list[Tensor] | None = None  # the running statistics, if there are several processes
+        if trainer and processes() > 1:
+            self._statistics = running_statistics(trainer.lightning_module)
 
     @property
     def scales(self) -> bool:
@@ -48,19 +56,20 @@ class GradientStep:
             loss.backward()
 
     def step(self, optimizers: Collection[Optimizer]) -> None:
-        """Step all optimizers with the gradients of ``compute``.
+        """Step all optimizers with the gradients of their parameters, averaged over all processes.
 
         All gradients have the same scale, so the scaler changes it only after the last step.  It leaves out the step of
         a network whose gradient is not finite.
         """
+        if self._statistics is not None:
+            average([each.grad for each in _parameters(optimizers) if each.grad is not None] + self._statistics)
         if self._scaler:
             for optimizer in optimizers:
                 self._scaler.unscale_(optimizer)
         for optimizer in optimizers:
             self._call("on_before_optimizer_step", optimizer)
             if self._max_grad_norm is not None:
-                parameters = [each for group in optimizer.param_groups for each in group["params"]]
-                nn.utils.clip_grad_norm_(parameters, self._max_grad_norm)
+                nn.utils.clip_grad_norm_(_parameters([optimizer]), self._max_grad_norm)
             if self._scaler:
                 self._scaler.step(optimizer)
             else:
@@ -72,3 +81,7 @@ class GradientStep:
     def _call(self, hook: str, optimizer: Optimizer) -> None:
         if self._trainer and hook in self.hooks:
             call_hook(self._trainer, hook, optimizer)
+
+
+def _parameters(optimizers: Collection[Optimizer]) -> list[Tensor]:
+    return [each for optimizer in optimizers for group in optimizer.param_groups for each in group["params"]]

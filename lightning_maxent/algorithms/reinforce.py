@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.algorithms.on_policy import OnPolicyAlgorithm, Sample
+from lightning_maxent.distributed import average, gathered
 from lightning_maxent.entropy_objectives import CurrentEntropy, EntropyObjectiveBuilder
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.objectives import Scalar, generalized_advantages, policy_gradient_loss
@@ -69,14 +70,19 @@ class REINFORCE(OnPolicyAlgorithm):
     def batches(self, data: Rollout) -> Iterator[Sample]:
         """The whole rollout as one batch if an episode ended in it; the baseline is updated afterwards.
 
+        If several processes train the model, an episode must have ended in each, because all take the same updates.
+
         Raises:
             MaxEntError: if no episode has ended in this or any earlier rollout.
         """
-        if data.done.any():
+        ended = gathered(int(data.done.sum()))
+        if all(ended):
             sample = self.sample(data)
             yield sample
-            self.baseline.lerp_(sample.returns.mean(), 1 - self.baseline_decay ** data.done.sum())
-        elif self.gradient_steps == 0:
+            mean, episodes = sample.returns.mean(), torch.tensor(sum(ended), device=data.done.device)
+            average([mean])
+            self.baseline.lerp_(mean, 1 - self.baseline_decay**episodes)
+        elif not any(ended) and self.gradient_steps == 0:
             raise MaxEntError(
                 f"No episode ended within a rollout of {len(data.reward)} steps of each environment, and REINFORCE "
                 f"only learns from complete episodes: raise steps_per_round of the data, or use A2C."

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from lightning_maxent.callbacks.random_states import RandomStates
 from lightning_maxent.checkpoint_files import BESIDE, CheckpointNotSavedError
+from lightning_maxent.distributed import AFTER_THE_SAME_ROUND, processes
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.free_space import bytes_on_disk, disk_left, in_words
 from lightning_maxent.lightning_internals import (
@@ -104,9 +105,13 @@ class StepCheckpoint(ModelCheckpoint):
         self._save(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Save, unless the exception came in the middle of a round; then the previous checkpoint is kept."""
+        """Save, unless the exception came in the middle of a round; then the previous checkpoint is kept.
+
+        If several processes train the model, they save only if all stop after the same round.
+        """
         data = data_of(trainer)
         whole = data is None or data.env_steps == trainer.global_step
+        whole &= processes() == 1 or AFTER_THE_SAME_ROUND in exception.args
         if whole and not isinstance(exception, CheckpointNotSavedError | DivergedError):
             in_evaluation = self._random_states.held  # evaluation uses averaged weights
             averaged = averaged_weights_exchanged(trainer) if in_evaluation else contextlib.nullcontext()
@@ -142,7 +147,7 @@ class StepCheckpoint(ModelCheckpoint):
     def _resume(self, trainer: pl.Trainer, data: RunData) -> None:
         """Compute the epoch from the environment steps, and repeat an interrupted evaluation."""
         if trainer.global_step:
-            continue_epochs(trainer, data.eval_interval)
+            continue_epochs(trainer, data.eval_interval, data.steps_per_round * processes())
         interval = data.eval_interval * (trainer.check_val_every_n_epoch or 1)
         if self._owes_evaluation(trainer) and trainer.global_step % interval == 0:
             evaluate_now(trainer)

@@ -32,7 +32,7 @@ class Curves(pl.Callback):
 
     @staticmethod
     def _draw(trainer: pl.Trainer) -> None:
-        for logger in trainer.loggers:
+        for logger in trainer.loggers if trainer.is_global_zero else ():
             if isinstance(logger, TidyCSVLogger):
                 picture = logger.path.with_name("curves.png")
                 try:

@@ -6,6 +6,7 @@ from typing import NoReturn
 import pytorch_lightning as pl
 
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
+from lightning_maxent.distributed import processes
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.run_data import ReplayedData, data_of
 from lightning_maxent.transition import Transition
@@ -32,6 +33,13 @@ class RecordedData(pl.Callback):
     def __init__(self, path: str):
         self.path = Path(path).absolute()
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if processes() > 1:
+            raise MaxEntError(
+                f"RecordedData cannot be used with {processes()} processes, because all would learn from the same "
+                f"transitions: set trainer.devices and trainer.num_nodes to 1."
+            )
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data = data_of(trainer)
         if not isinstance(data, ReplayedData):
@@ -42,6 +50,8 @@ class RecordedData(pl.Callback):
         recorded = next((state for state in checkpoint.values() if isinstance(state, dict) and "replay" in state), None)
         if recorded is None:
             self._refuse("holds no replay buffer: give the last.ckpt of a run that learns from one")
+        if "further" in recorded:
+            self._refuse("was made by several processes: record with trainer.devices 1")
         if lost := [name for name in Transition._fields if name not in recorded["replay"]]:
             self._refuse(f"lacks {' and '.join(lost)}: a file in its .replay folder is missing")
         rows = Transition(*(recorded["replay"][name] for name in Transition._fields))

@@ -71,7 +71,7 @@ def _run_command(args: Sequence[str]) -> None:
     elif asks_for_help and not given[1:]:
         print(run_help(args[0], None))
     else:
-        if known:
+        if known and _is_first_process():
             _announce(args[0])
         if asks_for_help:
             print(run_help(args[0], _settings(given)))
@@ -86,6 +86,12 @@ def _settings(args: Sequence[str]) -> dict:
         command, *resolved = resolve_arguments(args)
         run([command, "--print_config", *resolved])
     return yaml.safe_load(printed.getvalue())
+
+
+def _is_first_process() -> bool:
+    """Whether this is process 0 of a run, by what Lightning, torchrun and SLURM set in the environment."""
+    ranks = [os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ]
+    return not ranks or ranks[0] == "0"
 
 
 def _announce(command: str) -> None:

@@ -26,12 +26,14 @@ from lightning_maxent.cli.arguments import COMMANDS, last_checkpoint, no_such_op
 from lightning_maxent.cli.parser import OneSentenceParser, check_nulls, link_data_to_model
 from lightning_maxent.cli.trainer_options import check_trainer_options
 from lightning_maxent.cli.whole_numbers import accept_whole_numbers
+from lightning_maxent.data.data_module import EnvironmentDataModule
+from lightning_maxent.distributed import is_first_to_fail, processes, rank
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.execution import AbstractExecution
 from lightning_maxent.files import write_whole
-from lightning_maxent.lightning_internals import is_dry_run
+from lightning_maxent.lightning_internals import end_started_processes, is_dry_run
 from lightning_maxent.metrics.training_log import TrainingLog
-from lightning_maxent.run_trainer import FLAGS, listed, parts_of_a_run
+from lightning_maxent.run_trainer import FLAGS, listed, parts_of_a_run, strategy_of_a_run
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -47,7 +49,8 @@ class SaveRunConfig(SaveConfigCallback):
         config: Any = self.config.clone()
         config.ckpt_path = config.name = None  # so that a run with this configuration is new and has a new folder
         text = self.parser.dump(config, skip_none=False, skip_validation=True)  # parsing has validated it
-        write_whole(Path(trainer.default_root_dir) / "config.yaml", text)
+        if trainer.is_global_zero:
+            write_whole(Path(trainer.default_root_dir) / "config.yaml", text)
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(text))
 
@@ -111,7 +114,7 @@ class MaxEntCLI(LightningCLI):
         """Does nothing: a run's configuration is its config.yaml, and options given on resume override it."""
 
     def _run_subcommand(self, subcommand: str) -> None:
-        with _status_of_signals(), ExitStack() as self._held:
+        with _status_of_signals(), _one_error_of_all(self.trainer), ExitStack() as self._held:
             super()._run_subcommand(subcommand)
 
     def _dump_config(self) -> None:
@@ -165,12 +168,12 @@ class MaxEntCLI(LightningCLI):
         if self.subcommand != "fit":
             parts["logger"] = False
         try:
-            return self._instantiate_trainer({**given, **parts, **kwargs}, [])
+            return self._instantiate_trainer({**given, **strategy_of_a_run(given), **parts, **kwargs}, [])
         except (TypeError, ValueError) as error:  # such as a strategy that does not exist for this accelerator
             raise MaxEntError(f"The Trainer cannot be built: {error}") from error
 
     def before_fit(self) -> None:
-        check_trainer(self.trainer)
+        self._check_processes()
         path = self._get(self.config, "ckpt_path")
         checkpoint = read_checkpoint(Path(path)) if path else {}
         if path and "optimizer_states" not in checkpoint:
@@ -178,6 +181,8 @@ class MaxEntCLI(LightningCLI):
                 f"{path} only holds weights: resume from the last.ckpt beside it, or start a new run from these "
                 f"weights with the callback WarmStart."
             )
+        if not self.trainer.is_global_zero:  # process 0 does what is to be done once
+            return
         if is_dry_run(self.trainer):
             print("A dry run: it writes no folder, no checkpoint and no metrics.")
             return
@@ -195,9 +200,25 @@ class MaxEntCLI(LightningCLI):
         if self.trainer.strategy.root_device.type == "cpu" and (threads := torch.get_num_threads()) > 1:
             print(f"PyTorch uses {threads} threads; for several runs side by side, set OMP_NUM_THREADS=1 for each.")
 
-    def before_validate(self) -> None:
+    def _check_processes(self) -> None:
+        """Refuse what several processes cannot do, before Lightning starts the others."""
         check_trainer(self.trainer)
-        if not self._get(self.config, "ckpt_path"):
+        if self.trainer.world_size > 1 and isinstance(self.datamodule, EnvironmentDataModule):
+            self.datamodule.check_processes(self.trainer.world_size)
+        started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else None
+        if started not in (None, self.trainer.world_size):
+            raise MaxEntError(
+                f"torchrun started {started} processes, but trainer.devices times trainer.num_nodes is "
+                f"{self.trainer.world_size}: give torchrun and the run the same numbers."
+            )
+        if self.trainer.world_size > 1 and sys.argv[0] == "-c":
+            raise MaxEntError(
+                "python -c cannot start several processes: use the command lightning-maxent, or python -m lightning_maxent."
+            )
+
+    def before_validate(self) -> None:
+        self._check_processes()
+        if self.trainer.is_global_zero and not self._get(self.config, "ckpt_path"):
             print("No --ckpt_path was given: this evaluates an untrained policy.")
 
     before_test = before_validate
@@ -269,15 +290,31 @@ def _folder(env_id: str) -> str:
 def _status_of_signals() -> Iterator[None]:
     """Exit with the status that shells use for a run stopped by a signal: 130 for SIGINT, 143 for SIGTERM.
 
-    Lightning would exit with 1 and 0.
+    Lightning would exit with 1 and 0.  Process 0 tells the status of a run of several processes: the others exit with 0,
+    because Lightning kills process 0 as soon as another one exits with an error.
     """
     try:
         yield
     except SIGTERMException:
-        sys.exit(143)
+        sys.exit(143 if rank() == 0 else 0)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
-            sys.exit(130)
+            sys.exit(130 if rank() == 0 else 0)
+        raise
+
+
+@contextmanager
+def _one_error_of_all(trainer: pl.Trainer) -> Iterator[None]:
+    """Let only the process that failed first raise its error; the others exit without a word."""
+    try:
+        yield
+    except Exception as error:
+        if processes() == 1 or isinstance(error, SIGTERMException):
+            raise
+        is_first = is_first_to_fail(error)
+        end_started_processes(trainer.strategy, seconds=0 if is_first else 5)
+        if not is_first:
+            sys.exit(1)
         raise
 
 

@@ -64,6 +64,11 @@ def _refusals(given: Any, model: pl.LightningModule, data: pl.LightningDataModul
             "enable_checkpointing=false cannot be used, because every run keeps last.ckpt and best.ckpt: leave it out; "
             "--trainer.fast_dev_run=100 runs at most 100 rounds and writes no files."
         )
+    if given.sync_batchnorm:
+        yield (
+            "sync_batchnorm cannot be used: leave it out; the layers of this package average their running statistics "
+            "over all processes."
+        )
     if given.barebones:
         yield "barebones cannot be used, because every run keeps checkpoints and metrics.csv: leave it out."
     for logger in listed(given.logger):

@@ -22,7 +22,7 @@ from lightning_maxent.files import write_whole
 from lightning_maxent.progress import progress
 
 POLL = 0.2  # seconds
-PROGRAM = (sys.executable, "-c", "from lightning_maxent.cli.command import main; main()")
+PROGRAM = (sys.executable, "-m", "lightning_maxent")
 # These come before the settings of a run, which can override them:
 QUIET = ("--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 

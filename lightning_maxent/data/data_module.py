@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cached_property, partial
-from math import gcd
+from math import ceil, gcd
 from typing import Any
 
 import gymnasium as gym
@@ -33,6 +33,7 @@ from lightning_maxent.data.scaling import (
 from lightning_maxent.data.spaces import make_env, say_that_images_are_flattened
 from lightning_maxent.data.vectorization import OneProcess, VectorizationBuilder
 from lightning_maxent.data.wrapping import WrapperBuilder, named
+from lightning_maxent.distributed import gathered, gathered_rows, processes
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 
@@ -82,6 +83,10 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     A round is ``steps_per_round`` environment steps, followed by one training step.  When a run resumes, its
     environments start new episodes.
+
+    If several processes train the model, each has its own environments: ``num_envs`` and ``steps_per_round`` are those
+    of one process.  ``env_steps``, ``eval_interval`` and all other clocks count the environment steps of all processes,
+    and scalings learn from all of them.
 
     Args:
         env_id: Gymnasium id of the environment, or ``module:Id``.
@@ -137,12 +142,12 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         if steps_per_round % num_envs:
             raise MaxEntError(
                 f"steps_per_round {steps_per_round} must be a multiple of num_envs {num_envs}, because all copies "
-                f"take steps together: try {num_envs * max(1, round(steps_per_round / num_envs))}."
+                f"take steps together: try {nearest_multiple(steps_per_round, num_envs)}."
             )
         if eval_interval % steps_per_round:
             raise MaxEntError(
                 f"eval_interval {eval_interval} must be a multiple of steps_per_round {steps_per_round}: try "
-                f"{steps_per_round * max(1, round(eval_interval / steps_per_round))}."
+                f"{nearest_multiple(eval_interval, steps_per_round)}."
             )
         if eval_envs is not None and eval_envs < 0:
             raise MaxEntError(
@@ -159,7 +164,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self.eval_envs = min(eval_episodes, EVALUATION_ENVS if eval_envs is None else eval_envs)
         self.max_joint_actions = max_joint_actions
         self.action_bounds = action_bounds and [float(bound) for bound in action_bounds]
-        self._build_observation_scaling = observation_scaling
+        self._build_observation_scaling, self._build_reward_scaling = observation_scaling, reward_scaling
         self.reward_scaling = reward_scaling(num_envs)
         self.env_steps = 0
         self.runner: AbstractRunner | None = None
@@ -173,9 +178,11 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             for option, own in self._own_wrappers.items()
         }
         make_train, make_eval = self._make["train_wrappers"], self._make["eval_wrappers"]
-        self._copies = EnvCopies(make_train, make_eval, num_envs, self.eval_envs, vectorization)
+        self._open = partial(EnvCopies, make_train, make_eval, num_envs, vectorization=vectorization)
+        self._copies = self._open(eval_envs=self.eval_envs)
         self._finished: list[tuple[float, int]] = []  # return and length of episodes of closed runners
         self._trains = False
+        self._shared_by = 1  # the number of processes that the parts above are built for
 
     @property
     def saved_bytes(self) -> int:
@@ -227,11 +234,35 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         self._trains = stage == "fit"
         self._check_own_wrappers()
+        if processes() != self._shared_by:
+            self._shared_by = processes()
+            self._copies = self._open(eval_envs=min(self.eval_envs, self._own_episodes))
+            self.reward_scaling = self._build_reward_scaling(self.num_envs * processes())
         if self._trains:
+            self.check_processes(processes())
             self._say_ratio()
             self.env_steps = 0
             if (discount := getattr(self._algorithm, "discount", None)) is not None:
                 self.reward_scaling.begin(discount)
+
+    def check_processes(self, count: int) -> None:
+        """Raise ``MaxEntError`` unless ``count`` processes can train together with these numbers."""
+        if self.eval_interval % (self.steps_per_round * count):
+            raise MaxEntError(
+                f"eval_interval {self.eval_interval} counts the environment steps of all processes, so it must be a "
+                f"multiple of steps_per_round {self.steps_per_round} times {count} processes: try "
+                f"{nearest_multiple(self.eval_interval, self.steps_per_round * count)}."
+            )
+
+    @property
+    def _steps_of_all(self) -> int:
+        """The environment steps of a round in all processes."""
+        return self.steps_per_round * processes()
+
+    @property
+    def _own_episodes(self) -> int:
+        """The episodes of an evaluation that this process plays, with deterministic actions and again with sampled ones."""
+        return ceil(self.eval_episodes / processes())
 
     def _check_own_wrappers(self) -> None:
         """Make and close a copy with each kind of wrappers, so that a mistake shows before training and not after it."""
@@ -247,14 +278,26 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     def _say_ratio(self) -> None:
         if (updates := self._updates_per_round()) is not None:
-            rank_zero_info(f"Training makes {ratio_of_updates(updates, self.steps_per_round)}.")
+            rank_zero_info(f"Training makes {ratio_of_updates(updates, self._steps_of_all)}.")
+        if (count := processes()) > 1:
+            together = (
+                f"{self.num_envs * count:,} environments",
+                f"{self._steps_of_all:,} environment steps per round",
+                *self._said_of_updates(count),
+                f"{self._own_episodes * count:,} episodes per evaluation",
+            )
+            rank_zero_info(f"{count} processes; together {', '.join(together)}.")
+
+    def _said_of_updates(self, count: int) -> list[str]:
+        """What to say of an update of ``count`` processes together."""
+        return []
 
     @abstractmethod
     def _updates_per_round(self) -> int | None:
         """The number of updates after a round; None if only the algorithm knows."""
 
     def train_dataloader(self) -> RoundStream:
-        return RoundStream(self._next_round, self.eval_interval // self.steps_per_round)
+        return RoundStream(self._next_round, self.eval_interval // self._steps_of_all)
 
     def _next_round(self) -> Round:
         if self.runner is None:
@@ -266,15 +309,25 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         rollout = Rollout(*(torch.stack(rows) for rows in zip(*steps)))
         # An error in the middle of a round leaves the buffer, the scalings and the step count as they were.
         self._store(rollout)
-        for obs, reward, done in zip(rollout.obs, rollout.reward, rollout.done):
+        for obs, reward, done in zip(*self._seen_by_scalings(rollout)):
             self.observation_scaling.update(obs)
             self.reward_scaling.update(reward, done.numpy())
-        self.env_steps += self.steps_per_round
+        self.env_steps += self._steps_of_all
         return Round(self._batch(), self.env_steps)
+
+    def _seen_by_scalings(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
+        """Observations, rewards and ends of episodes, ``[time, env, ...]`` of all processes where a scaling learns."""
+        obs, reward, done = rollout.obs, rollout.reward, rollout.done
+        if self.observation_scaling.learns:
+            obs = gathered_rows(obs, 1)
+        if self.reward_scaling.learns:
+            reward, done = gathered_rows(reward, 1), gathered_rows(done, 1)
+        return obs, reward, done
 
     def _step(self, runner: AbstractRunner, passed: int) -> Rollout:
         """Take one step in every environment, ``passed`` environment steps after the start of the round."""
-        transition, done = runner.step(self._choose(self.observation_scaling(runner.obs), self.env_steps + passed))
+        env_steps = self.env_steps + passed * processes()
+        transition, done = runner.step(self._choose(self.observation_scaling(runner.obs), env_steps))
         return Rollout(*transition, torch.from_numpy(done))
 
     @abstractmethod
@@ -300,8 +353,12 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def metrics(self) -> dict[str, float]:
-        """Mean return and length of the training episodes that ended since the last call; empty if none ended."""
-        finished = self._finished + (self.runner.drain_returns() if self.runner else [])
+        """Mean return and length of the training episodes that ended since the last call, in all processes.
+
+        Empty if none ended.
+        """
+        own = self._finished + (self.runner.drain_returns() if self.runner else [])
+        finished = [episode for each in gathered(own) for episode in each]
         self._finished = []
         if not finished:
             return {}
@@ -312,18 +369,18 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
     def val_dataloader(self) -> EpisodeStream:
         """Episodes of ``fit`` and ``validate``; equal seeds and environment steps give equal initial states."""
-        return EpisodeStream(partial(self._play, {True: "mode", False: "sample"}), self.eval_episodes)
+        return EpisodeStream(partial(self._play, {True: "mode", False: "sample"}), self._own_episodes)
 
     def test_dataloader(self) -> EpisodeStream:
         """Episodes with other initial states than in ``fit``, whose returns were used to choose ``best.ckpt``."""
-        return EpisodeStream(partial(self._play, {True: "test mode", False: "test sample"}), self.eval_episodes)
+        return EpisodeStream(partial(self._play, {True: "test mode", False: "test sample"}), self._own_episodes)
 
     def _play(self, purposes: dict[bool, str], deterministic: bool) -> Iterator[Episode]:
         if self._copies.shared:
             self._end_training_episodes()
         codec, seed = self.codec, self._seed(purposes[deterministic])
         runner = EnvRunner(self._copies.evaluation(), codec, seed, f"{self.env_id} in evaluation")
-        for episode in play_episodes(runner, self._act, self.eval_episodes, deterministic):
+        for episode in play_episodes(runner, self._act, self._own_episodes, deterministic):
             yield episode._replace(
                 obs=self.observation_scaling(episode.obs),
                 learner_reward=episode.reward * self.reward_scaling.scale(),
@@ -356,6 +413,8 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             name: getattr(self, name)
             for name in ("env_id", "env_kwargs", "wrappers", "action_bounds", "num_envs", "env_steps")
         }
+        if processes() > 1:
+            state["processes"] = processes()
         return state | {name: _saved(scaling) for name, scaling in self._scalings.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -366,6 +425,8 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
                     f"The checkpoint was made with {name} {there}, but the configuration has {here}: resume with the same "
                     f"environment, or start a new run from these weights with the callback WarmStart."
                 )
+        if self._trains and (count := state_dict.get("processes", 1)) != processes():
+            rank_zero_info(_shared_out(count, processes()))
         self.env_steps = state_dict["env_steps"]
         self.load_scalings(state_dict)
 
@@ -395,6 +456,21 @@ def ratio_of_updates(updates: int, env_steps: int) -> str:
         return "no updates"
     steps = "environment step" if env_steps == 1 else f"{env_steps:,} environment steps"
     return f"{updates:,} update{'s' if updates > 1 else ''} per {steps}"
+
+
+def nearest_multiple(number: int, unit: int) -> int:
+    """The multiple of ``unit`` that is closest to ``number``, but not 0."""
+    return unit * max(1, round(number / unit))
+
+
+def _shared_out(saved: int, now: int) -> str:
+    """What becomes of the data of ``saved`` processes in a run that goes on with ``now``."""
+    what = (
+        f"process r takes over what process r modulo {saved} had collected"
+        if now > saved
+        else f"process r takes over what processes r, r + {now} and so on had collected"
+    )
+    return f"The checkpoint was saved by {saved} {'process' if saved == 1 else 'processes'}, and the run goes on with {now}: {what}."
 
 
 def _spaces_of(make: Callable[[], gym.Env]) -> tuple[spaces.Space, spaces.Space]:

@@ -1,7 +1,8 @@
 """The off-policy DataModule: environments and a replay buffer."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from lightning_maxent.data.scaling import ObservationScalingBuilder, RawObservat
 from lightning_maxent.data.storage_space import check_space
 from lightning_maxent.data.vectorization import OneProcess, VectorizationBuilder
 from lightning_maxent.data.wrapping import WrapperBuilder
+from lightning_maxent.distributed import processes, rank
 from lightning_maxent.errors import MaxEntError, check_positive, errors_of
 from lightning_maxent.transition import Rollout, Transition
 
@@ -38,6 +40,9 @@ class ReplayDataModule(EnvironmentDataModule):
 
     A checkpoint holds the buffer and the number of environment steps.  When a run resumes, its environments start new
     episodes.  It can resume with another capacity: a smaller buffer keeps the newest transitions.
+
+    If several processes train the model, each has its own buffer: ``capacity``, ``batch_size`` and
+    ``updates_per_round`` are those of one process.  ``learning_starts`` counts the environment steps of all processes.
 
     Args:
         env_id: Gymnasium id of the environment, or ``module:Id``.
@@ -129,17 +134,21 @@ class ReplayDataModule(EnvironmentDataModule):
             raise MaxEntError(
                 f"A batch of {batch_size} does not fit in a buffer of {capacity}: raise capacity or lower batch_size."
             )
-        if learning_starts < batch_size:
-            raise MaxEntError(
-                f"learning_starts {learning_starts} is shorter than a batch of {batch_size}: set it to {batch_size} or more."
-            )
+        _check_start(learning_starts, batch_size, 1)
         self.capacity, self.batch_size = capacity, batch_size
         self.learning_starts, self.updates_per_round = learning_starts, updates_per_round
         self.make_storage, self.make_sampler, self.make_transform = storage, sampler, transform
         self.buffer: ReplayBuffer | None = None
 
+    def check_processes(self, count: int) -> None:
+        super().check_processes(count)
+        _check_start(self.learning_starts, self.batch_size, count)
+
     def _updates_per_round(self) -> int:
         return self.updates_per_round
+
+    def _said_of_updates(self, count: int) -> list[str]:
+        return [f"{self.batch_size * count:,} transitions per update"]
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -150,6 +159,8 @@ class ReplayDataModule(EnvironmentDataModule):
                     f"The storage {type(storage).__name__} is not supported: choose LazyTensorStorage or LazyMemmapStorage of "
                     f"torchrl.data, or a subclass of one of them."
                 )
+            if isinstance(storage, LazyMemmapStorage) and storage.scratch_dir and processes() > 1:
+                storage.scratch_dir = f"{storage.scratch_dir}process-{rank()}/"
             check_space(storage, self._rows_to_come, self._row_bytes, FLOAT * self.obs_dim, self.batch_size)
             self.buffer = ReplayBuffer(
                 storage=storage,
@@ -170,13 +181,13 @@ class ReplayDataModule(EnvironmentDataModule):
 
     @property
     def saved_bytes(self) -> int:
-        """Size of the buffer at the end of the run; a checkpoint saves the buffer in separate files."""
-        return self._rows_to_come * self._row_bytes
+        """Size of the buffers of all processes at the end of the run; a checkpoint saves them in separate files."""
+        return self._rows_to_come * self._row_bytes * processes()
 
     @property
     def _rows_to_come(self) -> int:
         steps = self.trainer.max_steps if self.trainer else -1
-        return self.capacity if steps < 0 else min(self.capacity, steps)
+        return self.capacity if steps < 0 else min(self.capacity, ceil(steps / processes()))
 
     @property
     def _row_bytes(self) -> int:
@@ -252,6 +263,9 @@ class ReplayDataModule(EnvironmentDataModule):
             )
         if isinstance(self.buffer.storage, LazyMemmapStorage):
             self.buffer.storage.existsok = True  # the rows in these files are overwritten
+        if further := state_dict.get("further", []):  # of other processes, if there were more of them
+            self._take(_merged([state_dict, *further]), 0)
+            return
         self._take(rows, state_dict["writer"]["_cursor"])
         if len(rows["reward"]) == len(self.buffer):
             self.buffer.sampler.load_state_dict(state_dict.get("sampler", self.buffer.sampler.state_dict()))
@@ -276,3 +290,28 @@ class ReplayDataModule(EnvironmentDataModule):
                 f"The checkpoint's buffer holds {size:,} transitions; the newest {len(kept):,} are kept, because capacity is "
                 f"{self.capacity:,}."
             )
+
+
+def _check_start(learning_starts: int, batch_size: int, count: int) -> None:
+    """Raise ``MaxEntError`` if ``count`` processes would learn before each can have a batch of different transitions."""
+    if learning_starts < batch_size * count:
+        of = f"of each of {count} processes, whose environment steps it counts" if count > 1 else ""
+        raise MaxEntError(
+            f"learning_starts {learning_starts} is shorter than a batch of {batch_size}{f' {of}' if of else ''}: set it to "
+            f"{batch_size * count} or more."
+        )
+
+
+def _merged(saved: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """The rows of several saved buffers, from the oldest to the newest.
+
+    Args:
+        saved: for each buffer, its rows as ``replay``, and its ``writer``, whose cursor points at the oldest row of a full
+            buffer.
+    """
+    sizes = [len(each["replay"]["reward"]) for each in saved]
+    oldest = [each["writer"]["_cursor"] % size for each, size in zip(saved, sizes)]
+    ages = torch.cat([torch.arange(size).roll(first) for size, first in zip(sizes, oldest)])
+    behind = torch.cat([torch.full((size,), max(sizes) - size) for size in sizes])  # the newest rows are equally new
+    order = (ages + behind).argsort(stable=True)
+    return {name: torch.cat([each["replay"][name] for each in saved])[order] for name in Transition._fields}

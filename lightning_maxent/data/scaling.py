@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,9 +17,12 @@ from lightning_maxent.errors import MaxEntError
 class AbstractObservationScaling(ABC):
     """Scales observations.  It is built from ``obs_dim``, and its state is saved in checkpoints."""
 
+    learns: ClassVar[bool] = True
+    """Whether observations change it; ``update`` is only called if they do."""
+
     @abstractmethod
     def update(self, obs: Float[Tensor, "env obs_dim"]) -> None:
-        """Update the statistics with the observations of one training step (not of evaluation)."""
+        """Update the statistics with the observations of one training step (not of evaluation), in all processes."""
 
     @abstractmethod
     def __call__(self, obs: Float[Tensor, "*batch obs_dim"]) -> Float[Tensor, "*batch obs_dim"]:
@@ -36,6 +39,8 @@ class AbstractObservationScaling(ABC):
 
 class RawObservations(AbstractObservationScaling):
     """Leaves observations unchanged."""
+
+    learns = False
 
     def __init__(self, obs_dim: int):
         pass
@@ -87,7 +92,13 @@ class StandardizedObservations(AbstractObservationScaling):
 
 
 class AbstractRewardScaling(ABC):
-    """Scales rewards.  It is built from ``num_envs``, and its state is saved in checkpoints."""
+    """Scales rewards.  It is built from ``num_envs``, and its state is saved in checkpoints.
+
+    If several processes train the model, ``num_envs`` counts the environments of all of them.
+    """
+
+    learns: ClassVar[bool] = True
+    """Whether rewards change it; ``update`` is only called if they do."""
 
     @abstractmethod
     def begin(self, discount: float) -> None:
@@ -95,7 +106,7 @@ class AbstractRewardScaling(ABC):
 
     @abstractmethod
     def update(self, reward: Float[Tensor, " env"], done: np.ndarray) -> None:
-        """Update the statistics with the rewards of one step; ``done`` marks the episodes that ended with it."""
+        """Update the statistics with the rewards of one step, in all processes; ``done`` marks the ends of episodes."""
 
     @abstractmethod
     def restart(self) -> None:
@@ -116,6 +127,8 @@ class AbstractRewardScaling(ABC):
 
 class RawRewards(AbstractRewardScaling):
     """Leaves rewards unchanged."""
+
+    learns = False
 
     def __init__(self, num_envs: int):
         pass
@@ -149,6 +162,8 @@ class FixedScaleRewards(AbstractRewardScaling):
     Raises:
         MaxEntError: for a scale that is not positive and finite.
     """
+
+    learns = False
 
     def __init__(self, num_envs: int, scale: float):
         if not 0 < scale < float("inf"):

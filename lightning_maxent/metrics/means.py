@@ -5,6 +5,7 @@ from collections import Counter
 import torch
 from torch import Tensor
 
+from lightning_maxent.distributed import gathered
 from lightning_maxent.execution import Metrics
 
 
@@ -25,11 +26,12 @@ class MetricMeans:
         self._counts[names] = self._counts.get(names, 0) + 1
 
     def drain(self) -> dict[str, float]:
-        """The mean of each name over the numbers added since the last call."""
+        """The mean of each name over the numbers added since the last call, in all processes."""
         totals, counts = Counter[str](), Counter[str]()
-        for names, sums in self._sums.items():
-            totals.update(dict(zip(names, sums.tolist())))
-            counts.update(dict.fromkeys(names, self._counts[names]))
+        for of_process in gathered([(names, sums.tolist(), self._counts[names]) for names, sums in self._sums.items()]):
+            for names, sums, count in of_process:
+                totals.update(dict(zip(names, sums)))
+                counts.update(dict.fromkeys(names, count))
         self._sums.clear()
         self._counts.clear()
         return {name: total / counts[name] for name, total in totals.items()}
@@ -47,9 +49,10 @@ class EpisodeMeans:
             self._values.setdefault(name, []).append(metric.cpu())
 
     def drain(self) -> dict[str, Tensor]:
-        """``<name>_mean`` of each name since the last call, and ``return_std``."""
-        values = {name: torch.stack(metrics) for name, metrics in self._values.items()}
+        """``<name>_mean`` of each name since the last call, and ``return_std``, over the episodes of all processes."""
+        of_all = gathered(self._values)
         self._values = {}
+        values = {name: torch.stack([value for each in of_all for value in each[name]]) for name in of_all[0]}
         means = {f"{name}_mean": metrics.mean() for name, metrics in values.items()}
         if "return" in values:
             means["return_std"] = values["return"].std(correction=0)

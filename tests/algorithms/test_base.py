@@ -34,9 +34,18 @@ from lightning_maxent.errors import DivergedError
         ({"precision": "bf16-true"}, "smaller than the rounding .* choose 32-true, bf16-mixed, 16-mixed, 64-true"),
         ({"precision": "16-true"}, "smaller than the rounding .* choose 32-true, bf16-mixed, 16-mixed, 64-true"),
         ({"gradient_clip_val": 1.0}, "gradient_clip_val cannot be used: set --model.optimizers.max_grad_norm"),
-        ({"devices": 2}, "the Trainer has 2 with the strategy DDPStrategy: set devices and num_nodes to 1"),
-        ({"num_nodes": 2}, "the Trainer has 2 with the strategy DDPStrategy: set devices and num_nodes to 1"),
-        ({"strategy": "ddp"}, "the Trainer has 1 with the strategy DDPStrategy: .* and set no strategy"),
+        (
+            {"devices": 2},
+            "The strategy DDPStrategy cannot train several networks .*: leave out trainer.strategy, or give strategy=lightning",
+        ),
+        (
+            {"num_nodes": 2},
+            "The strategy DDPStrategy cannot train several networks .*: leave out trainer.strategy, or give strategy=lightning",
+        ),
+        (
+            {"strategy": "ddp"},
+            "The strategy DDPStrategy cannot train several networks .*: leave out trainer.strategy, or give strategy=lightning",
+        ),
     ],
 )
 def test_unsupported_settings_of_the_trainer_are_refused(quiet_trainer, given, sentence):
