@@ -97,7 +97,7 @@ def train_ours(system: Ours, args: argparse.Namespace, turns: Turns) -> None:
     from lightning_maxent import MLP, SAC, ReplayDataModule, SquashedGaussian, TwinCritic, make_trainer
 
     class Pause(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
             turns(trainer.global_step)
 
     network = partial(MLP, hidden_dims=HIDDEN)
@@ -145,7 +145,7 @@ class System:
         self.name, self.speeds, self.memory = name, [], 0.0
         command = [sys.executable, __file__, "--worker", name, "--env", args.env, "--device", args.device]
         command += ["--turn", str(args.turn), "--warm-up", str(args.warm_up), "--threads", str(args.threads)]
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
+        threads: dict[str, str] = {"OMP_NUM_THREADS": str(args.threads), "MKL_NUM_THREADS": str(args.threads)}
         threads["OMP_WAIT_POLICY"] = (
             "PASSIVE"  # as the command line does; else threads that wait take the cores of others
         )
