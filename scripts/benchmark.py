@@ -145,10 +145,7 @@ class System:
         self.name, self.speeds, self.memory = name, [], 0.0
         command = [sys.executable, __file__, "--worker", name, "--env", args.env, "--device", args.device]
         command += ["--turn", str(args.turn), "--warm-up", str(args.warm_up), "--threads", str(args.threads)]
-        threads: dict[str, str] = {"OMP_NUM_THREADS": str(args.threads), "MKL_NUM_THREADS": str(args.threads)}
-        threads["OMP_WAIT_POLICY"] = (
-            "PASSIVE"  # as the command line does; else threads that wait take the cores of others
-        )
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
         single = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"} if args.threads == 1 else {}
         pipe = subprocess.PIPE
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  it is open as long as the process

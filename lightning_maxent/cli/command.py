@@ -20,6 +20,7 @@ import yaml
 from lightning_maxent.cli.arguments import COMMANDS, explain, resolve_arguments
 from lightning_maxent.cli.configurations import listing
 from lightning_maxent.cli.help import run_help
+from lightning_maxent.cli.threads import choose_waiting
 from lightning_maxent.errors import TRACEBACK, ForeignError, MaxEntError, broken_module
 from lightning_maxent.files import write_whole
 
@@ -43,7 +44,6 @@ A CONFIG is a YAML file or a built-in name: an algorithm on a task (sac/pendulum
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the console script ``lightning-maxent`` and of ``python -m lightning_maxent``."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it when PyTorch is imported; see docs/train.md
     args = list(sys.argv[1:] if args is None else args)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # for the user's own classes; last, so that they hide no installed package
@@ -76,6 +76,7 @@ def _run_command(args: Sequence[str]) -> None:
         if asks_for_help:
             print(run_help(args[0], _settings(given)))
         else:
+            choose_waiting()
             run(resolve_arguments(args))
 
 

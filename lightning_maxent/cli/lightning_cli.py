@@ -24,6 +24,7 @@ from lightning_maxent.callbacks.checkpoint import StepCheckpoint
 from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.cli.arguments import COMMANDS, last_checkpoint, no_such_option, run_folder
 from lightning_maxent.cli.parser import OneSentenceParser, check_nulls, link_data_to_model
+from lightning_maxent.cli.threads import waits_passively
 from lightning_maxent.cli.trainer_options import check_trainer_options
 from lightning_maxent.cli.whole_numbers import accept_whole_numbers
 from lightning_maxent.data.data_module import EnvironmentDataModule
@@ -198,7 +199,8 @@ class MaxEntCLI(LightningCLI):
                 )
         print(f"The run's folder: {self.run_dir}")
         if self.trainer.strategy.root_device.type == "cpu" and (threads := torch.get_num_threads()) > 1:
-            print(f"PyTorch uses {threads} threads; for several runs side by side, set OMP_NUM_THREADS=1 for each.")
+            sleep = ", which sleep while they wait, because other processes are busy" if waits_passively() else ""
+            print(f"PyTorch uses {threads} threads{sleep}; set OMP_NUM_THREADS=1 for several runs side by side.")
 
     def _check_processes(self) -> None:
         """Refuse what several processes cannot do, before Lightning starts the others."""

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import Mock
@@ -18,6 +19,7 @@ from cli_helpers import SMALL, fit, metrics, python, refused
 import lightning_maxent
 from lightning_maxent import exports
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
+from lightning_maxent.cli import threads
 from lightning_maxent.cli.arguments import last_checkpoint, resolve_arguments
 from lightning_maxent.cli.command import _chain, fit_once, main
 from lightning_maxent.cli.configurations import find_configs
@@ -267,19 +269,52 @@ def test_a_run_that_is_stopped_before_its_first_step_gives_no_advice_to_resume(c
     assert capsys.readouterr().out == "Stopped before the first environment step: there is nothing to resume.\n"
 
 
-@pytest.mark.parametrize(("given", "set_to"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_threads_wait_without_spinning_unless_the_variable_is_set(given, set_to):
-    code = (
-        "import os, sys; from lightning_maxent.cli.command import main; assert 'torch' not in sys.modules; "
-        "main(['--version']); print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    )
-    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
-    assert done.stdout.splitlines()[-1] == f"{set_to} False"
+@pytest.mark.parametrize(
+    ("given", "busy", "set_to"),
+    [
+        ({}, 0.1, None),
+        ({}, 1.7, "PASSIVE"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, 1.7, "ACTIVE"),
+        ({"GOMP_SPINCOUNT": "9"}, 1.7, None),
+    ],
+)
+def test_threads_sleep_while_they_wait_if_other_processes_are_busy(monkeypatch, given, busy, set_to):
+    for name in ("OMP_NUM_THREADS", *threads.OF_WAITING):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(threads, "busy_cores", lambda: busy)
+    monkeypatch.delitem(sys.modules, "torch")  # OpenMP reads the variable when torch is imported
+    threads.choose_waiting()
+    assert os.environ.get("OMP_WAIT_POLICY") == set_to
 
 
-@pytest.mark.parametrize(("threads", "said"), [(1, False), (2, True)])
-def test_a_run_on_the_cpu_says_how_many_threads_it_uses(capsys, monkeypatch, threads, said):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+def test_busy_cores_are_those_of_all_processes(monkeypatch):
+    seconds = iter([100.0, 100.3])
+    monkeypatch.setattr(threads, "_busy_seconds", lambda: next(seconds))
+    monkeypatch.setattr(threads.time, "monotonic", iter([5.0, 5.2]).__next__)
+    assert threads.busy_cores() == pytest.approx(1.5)
+
+
+def test_the_seconds_of_busy_cores_grow_with_work():
+    before, start = threads._busy_seconds(), time.process_time()
+    while time.process_time() < start + 0.1:
+        pass
+    assert threads._busy_seconds() - before >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("count", "policy", "said"),
+    [
+        (1, "", ""),
+        (2, "", "PyTorch uses 2 threads; set"),
+        (2, "passive", "PyTorch uses 2 threads, which sleep while they"),
+    ],
+)
+def test_a_run_on_the_cpu_says_how_many_threads_it_uses_and_how_they_wait(capsys, monkeypatch, count, policy, said):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    monkeypatch.setenv("OMP_WAIT_POLICY", policy)
     fit(steps=40)
-    assert ("PyTorch uses 2 threads" in capsys.readouterr().out) == said
+    out = capsys.readouterr().out
+    assert said in out
+    assert ("PyTorch uses" in out) == bool(said)
