@@ -15,6 +15,7 @@ from lightning_maxent.callbacks.curves import Curves
 from lightning_maxent.callbacks.interrupt import GracefulInterrupt
 from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
+from lightning_maxent.execution import AbstractExecution, Eager
 from lightning_maxent.lightning_internals import takes_several_processes
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
@@ -48,7 +49,8 @@ def make_trainer(
     Args:
         max_steps: environment steps of the run.
         folder: folder of the run; it is created if it is missing.
-        callbacks: further callbacks.  A ``TrainingLog`` or a ``StepCheckpoint`` replaces the default one.
+        callbacks: further callbacks.  A ``TrainingLog``, a ``StepCheckpoint`` or an execution, such as
+            ``Compiled()``, replaces the default one.
         logger: as ``--trainer.logger``: W&B if True, none if False, or your own loggers; ``metrics.csv`` is always
             written.
         options: further arguments of ``pl.Trainer``, such as ``accelerator`` or ``enable_progress_bar``.
@@ -91,12 +93,16 @@ def parts_of_a_run(
     """
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    kinds = (StepCheckpoint, TrainingLog)
+    kinds = (StepCheckpoint, TrainingLog, AbstractExecution)
     given = [each for each in listed(callbacks) if not isinstance(each, kinds)]
     kept = [each for each in listed(callbacks) if isinstance(each, kinds)]
     no_bar = progress_bar is False or any(isinstance(each, ProgressBar) for each in given)
     bar = [] if no_bar else [EnvStepProgress()]  # before GracefulInterrupt, whose message must be printed last
-    defaults = [kind() for kind in kinds if not any(isinstance(each, kind) for each in kept)]
+    defaults = [
+        default()
+        for kind, default in zip(kinds, (StepCheckpoint, TrainingLog, Eager))
+        if not any(isinstance(each, kind) for each in kept)
+    ]
     return {
         "callbacks": [*given, Curves(), *bar, GracefulInterrupt(), BestCheckpoint(), *kept, *defaults],
         "plugins": [*listed(plugins), AtomicCheckpointIO()],

@@ -30,6 +30,12 @@ def named_optimizers(algorithm: AbstractAlgorithm) -> dict[str, torch.optim.Opti
     return dict(zip(algorithm.trained_networks(), algorithm.configure_optimizers()))
 
 
+def recorded(algorithm: AbstractAlgorithm) -> dict[str, float]:
+    """The numbers that its losses have recorded since the last update."""
+    names, values = algorithm.take_metrics()
+    return dict(zip(names, values.tolist()))
+
+
 def lose(algorithm: AbstractAlgorithm, batch: Transition) -> dict[str, Tensor]:
     """Its losses, with the same noise at every call."""
     torch.manual_seed(7)

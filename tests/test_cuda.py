@@ -1,12 +1,17 @@
 """What holds on a GPU: every algorithm in full and in mixed precision, and checkpoints that go from one device to another."""
 
+import copy
+
 import pytest
 import torch
 from cli_helpers import metrics, saved
 from every_algorithm import CONFIGURATIONS, FIRST, cut_ends_as_whole, fit, write
 from helpers import same
+from small_algorithms import ALGORITHMS_AND_CRITICS, batches, built
+from torch.testing import assert_close
 
 from lightning_maxent.cli.command import main
+from lightning_maxent.execution import WARM_UP, CudaGraph
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
@@ -43,3 +48,24 @@ def test_a_run_resumes_from_a_gpu_on_a_cpu_and_back(name, kind):
     for steps, device in ((120, "cpu"), (160, "cuda")):
         main(["fit", "--ckpt_path=last", f"--trainer.max_steps={steps}", f"--trainer.accelerator={device}"])
         assert metrics(run)[-1]["env_steps"] == steps
+
+
+@pytest.mark.parametrize(("name", "kind", "critic"), ALGORITHMS_AND_CRITICS)
+def test_a_cuda_graph_gives_the_numbers_of_eager_updates(name, kind, critic):
+    algorithm = built(name, kind, critic).cuda()
+    data, copied = batches(algorithm, kind, 2 * WARM_UP + 4), copy.deepcopy(algorithm)
+    graph = copied._execution = CudaGraph()
+    for each in (algorithm, copied):
+        optimizers = each.build_optimizers()
+        for seed, batch in enumerate(data):
+            torch.manual_seed(seed)
+            each.update(type(batch)(*(field.cuda() for field in batch)), optimizers)
+    assert graph._graphs or name == "REINFORCE"  # whose batches differ in size
+    assert_close(copied.state_dict(), algorithm.state_dict(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "kind"), FIRST)
+def test_a_run_with_cuda_graphs_trains_and_resumes(name, kind):
+    run = fit(write(name, kind), 80, *on_gpu(name, "32-true"), "--execution=CudaGraph")
+    main(["fit", "--ckpt_path=last", "--trainer.max_steps=120"])
+    assert metrics(run)[-1]["env_steps"] == 120

@@ -169,7 +169,7 @@ class MaxEntCLI(LightningCLI):
         if self.subcommand != "fit":
             parts["logger"] = False
         try:
-            return self._instantiate_trainer({**given, **strategy_of_a_run(given), **parts, **kwargs}, [])
+            return self._instantiate_trainer({**given, **strategy_of_a_run(vars(given)), **parts, **kwargs}, [])
         except (TypeError, ValueError) as error:  # such as a strategy that does not exist for this accelerator
             raise MaxEntError(f"The Trainer cannot be built: {error}") from error
 

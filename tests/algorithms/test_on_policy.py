@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tabular
 import torch
-from helpers import named_optimizers
+from helpers import named_optimizers, recorded
 from torch import nn
 from torch.optim import SGD, Adam
 from torch.testing import assert_close
@@ -544,10 +544,9 @@ def test_ppo_takes_ratios_to_the_policy_that_played_the_rollout():
     for batch in algorithm.batches(rollout):
         now = algorithm.policy.distribution(batch.obs).log_prob(batch.action).detach()
         assert_close(batch.log_prob.sort().values, played.sort().values)
-        algorithm.drain_metrics()
         algorithm.losses(batch)
         log_ratio = now - batch.log_prob
-        divergences.append(algorithm.drain_metrics()["divergence"])
+        divergences.append(recorded(algorithm)["divergence"])
         assert divergences[-1] == pytest.approx(float((log_ratio.exp() - 1 - log_ratio).mean()), abs=1e-6)
         algorithm.update(batch, optimizers)
     assert divergences[0] == pytest.approx(0, abs=1e-6)

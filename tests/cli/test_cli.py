@@ -404,7 +404,7 @@ def test_a_run_does_not_write_into_the_folder_of_another(capsys):
         (["--trainer.max_stps=5"], "no option --trainer.max_stps"),
         (["--model.critic=no_such.Critic"], "class no_such.Critic cannot be found (No module named 'no_such')"),
         (["--model.critic=lightning_maxent.TwinCritc"], "TwinCritc; did you mean lightning_maxent.TwinCritic?"),
-        (["--model.critic=lightning_maxent.critics.TwinCritic"], "did you mean lightning_maxent.TwinCritic?"),
+        (["--model.critic=lightning_maxent.critics.TwinCritic"], "write lightning_maxent.critics.twin.TwinCritic."),
         (
             ["--model.critic=TwinCritc"],
             "There is no class TwinCritc: give it with its module; did you mean lightning_maxent.Twin",
