@@ -14,6 +14,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -376,3 +377,65 @@ def test_the_benchmark_gives_the_other_library_the_numbers_of_our_configurations
     assert data["steps_per_round"] == model["minibatches"] * theirs["batch_size"]
     scaling = {"largest": benchmark.SCALING["clip_reward"]}  # its discount is that of the model, above
     assert data["reward_scaling"]["init_args"].items() >= scaling.items()
+
+
+# ---- benchmark.py ----------------------------------------------------------------------------------------------------------
+
+
+class EnoughError(Exception):
+    """Ends a training run of the benchmark."""
+
+
+@pytest.mark.parametrize("system", ["eager", "eager bf16"])
+def test_the_benchmark_trains_sac_and_reports_every_environment_step(script, system):
+    benchmark, steps = script("benchmark"), []
+
+    def turns(env_steps: int) -> None:
+        steps.append(env_steps)
+        if env_steps == benchmark.STARTS + 2:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        benchmark.train_ours(benchmark.OURS[system], SimpleNamespace(env="Pendulum-v1", device="cpu"), turns)
+    assert steps == list(range(1, benchmark.STARTS + 3))
+
+
+def test_a_turn_of_the_benchmark_is_timed_from_its_request_to_its_last_step(script, monkeypatch, capsys):
+    benchmark, clock = script("benchmark"), iter([10.0, 14.5, 20.0])
+    monkeypatch.setattr(benchmark.time, "perf_counter", clock.__next__)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n\n"))
+    turns = benchmark.Turns(warm_up=3, turn=2)
+    for env_steps in range(1, 6):
+        turns(env_steps)
+    said = [json.loads(line.removeprefix(benchmark.TURN_ENDED)) for line in capsys.readouterr().out.splitlines()]
+    assert [each["seconds"] for each in said] == [0.0, 4.5]
+
+
+def test_the_table_of_the_benchmark_has_medians_and_ratios_within_rounds(script, monkeypatch, capsys, tmp_path):
+    benchmark = script("benchmark")
+    speeds = {"eager": [10.0, 30.0, 20.0], "sb3": [10.0, 10.0, 10.0]}
+
+    class Replayed:
+        def __init__(self, name, args):
+            self.name, self.left, self.speeds = name, iter(speeds[name]), []
+            self.memory, self.start_seconds = 100.0, 5.0
+
+        def take_turn(self, turn):
+            self.speeds.append(next(self.left))
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(benchmark, "System", Replayed)
+    monkeypatch.setattr(benchmark, "find_spec", lambda name: None if name == "sbx" else name)
+    monkeypatch.setattr(benchmark, "describe", lambda args: {"commit": "abc"})
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--systems", "eager", "sb3", "--rounds=3", f"--out={tmp_path}"])
+    benchmark.main()
+    assert "| eager | 20 (10 to 30) | 100 MiB | 5 s |  | 2.00 (1.00 to 3.00) |" in capsys.readouterr().out
+    written = json.loads((tmp_path / "benchmark.json").read_text())
+    assert written["results"][1]["ratio_to"]["eager"] == pytest.approx([1, 1 / 3, 1 / 2])
+    assert (tmp_path / "benchmark.png").stat().st_size > 1_000
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--systems", "sbx"])
+    with pytest.raises(SystemExit):
+        benchmark.main()
+    assert "sbx is not installed: pip install -e '.[benchmark]', or leave out sbx." in capsys.readouterr().err

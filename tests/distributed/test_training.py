@@ -28,6 +28,7 @@ from lightning_maxent.cli.arguments import resolve_arguments
 from lightning_maxent.cli.command import run
 from lightning_maxent.data.data_module import RoundStream
 from lightning_maxent.distributed import own_buffers
+from lightning_maxent.execution import Metrics
 from lightning_maxent.metrics.means import EpisodeMeans, MetricMeans
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -187,7 +188,7 @@ def means(rank: int) -> tuple[dict, dict]:
     for value in (1.0, 2.0) if rank == 0 else (3.0, 6.0):
         episodes.add({"return": torch.tensor(value)})
     for value in (1.0, 2.0, 3.0) if rank == 0 else (6.0,):
-        losses.add({"loss": torch.tensor(value)})
+        losses.add(Metrics(("loss",), torch.tensor([value])))
     return episodes.drain(), losses.drain()
 
 
