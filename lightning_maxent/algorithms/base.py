@@ -20,6 +20,7 @@ from lightning_maxent.algorithms.checks import (
     check_network,
     check_optimizers,
     check_reached,
+    check_recorded,
     check_trainer,
 )
 from lightning_maxent.algorithms.feeding import AbstractFeeding
@@ -323,8 +324,13 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         self._recorded.update({name: metric.detach() for name, metric in metrics.items()})
 
     def take_metrics(self) -> Metrics:
-        """The numbers recorded since the last call, on their device."""
+        """The numbers recorded since the last call, on their device.
+
+        Raises:
+            MaxEntError: for a metric that is not one number.
+        """
         recorded, self._recorded = self._recorded, {}
+        check_recorded(type(self).__name__, recorded)
         values = [metric.float() for metric in recorded.values()]
         return Metrics(tuple(recorded), torch.stack(values) if values else torch.empty(0))
 

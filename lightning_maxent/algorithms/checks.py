@@ -101,6 +101,16 @@ def check_reached(algorithm: str, name: str, network: nn.Module) -> None:
         )
 
 
+def check_recorded(algorithm: str, metrics: Mapping[str, Tensor]) -> None:
+    """Raise ``MaxEntError`` for a recorded metric that is not one number."""
+    for name, metric in metrics.items():
+        if metric.ndim:
+            raise MaxEntError(
+                f"{algorithm} records a metric {name!r} of the shape {list(metric.shape)}, but a metric is one number per "
+                f"update: take its mean."
+            )
+
+
 def check_optimizers(algorithm: str, networks: Mapping[str, nn.Module], optimizers: Sequence[Optimizer]) -> None:
     """Raise ``MaxEntError`` unless ``configure_optimizers`` returned one optimizer per network, in their order."""
     own = [{id(parameter) for parameter in network.parameters()} for network in networks.values()]

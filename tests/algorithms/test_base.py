@@ -258,6 +258,15 @@ def test_a_loss_without_gradient_in_its_network_is_refused_before_any_step(mista
     assert all(torch.equal(*pair) for pair in zip(before, algorithm.parameters()))
 
 
+def test_a_metric_that_is_not_one_number_is_refused_by_its_name():
+    algorithm = Regression()
+    algorithm.record({"error": torch.ones(3)})
+    with pytest.raises(
+        MaxEntError, match=r"Regression records a metric 'error' of the shape \[3\], but .*: take its mean"
+    ):
+        updated(algorithm)
+
+
 def test_a_loss_of_a_fixed_temperature_is_ignored_and_the_networks_are_updated():
     algorithm = Regression()
     before = {name: parameter.clone() for name, parameter in algorithm.named_parameters()}
