@@ -37,8 +37,8 @@ def check_trainer(trainer: pl.Trainer) -> None:
     if not isinstance(trainer.strategy, SingleDeviceStrategy | GradientAveragingStrategy):
         raise MaxEntError(
             f"The strategy {type(trainer.strategy).__name__} cannot train several networks with optimizers of their own on "
-            f"several devices: leave out trainer.strategy, or give strategy=lightning_maxent.GradientAveragingStrategy() "
-            f"to a pl.Trainer of your own."
+            f"several devices: leave out trainer.strategy on the command line and in make_trainer, and give a pl.Trainer of "
+            f"your own strategy=lightning_maxent.GradientAveragingStrategy()."
         )
     if trainer.gradient_clip_val is not None:
         raise MaxEntError(CLIPPING)

@@ -26,6 +26,7 @@ The run:
 Lightning's Trainer:
   --trainer.max_steps N            environment steps of the run; default: 1,000,000
   --trainer.accelerator NAME       auto, cpu or gpu
+  --trainer.devices N              devices that train one model together, each in its own process; default: 1
   --trainer.precision NAME         32-true, bf16-mixed, 16-mixed (GPU) or 64-true
   --trainer.logger CLASS           default: W&B; false for metrics.csv only; or another logger of Lightning
   --trainer.callbacks+=CLASS       add a callback, such as EarlyStopping or EMAWeightAveraging

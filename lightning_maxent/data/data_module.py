@@ -250,7 +250,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         if self.eval_interval % (self.steps_per_round * count):
             raise MaxEntError(
                 f"eval_interval {self.eval_interval} counts the environment steps of all processes, so it must be a "
-                f"multiple of steps_per_round {self.steps_per_round} times {count} processes: try "
+                f"multiple of steps_per_round {self.steps_per_round} times {count} processes: try data.eval_interval "
                 f"{nearest_multiple(self.eval_interval, self.steps_per_round * count)}."
             )
 
@@ -466,9 +466,11 @@ def nearest_multiple(number: int, unit: int) -> int:
 def _shared_out(saved: int, now: int) -> str:
     """What becomes of the data of ``saved`` processes in a run that goes on with ``now``."""
     what = (
-        f"process r takes over what process r modulo {saved} had collected"
+        "some processes start with copies of the same data"
         if now > saved
-        else f"process r takes over what processes r, r + {now} and so on had collected"
+        else "each process takes over the data of several"
+        if now > 1
+        else f"it takes over the data of all {saved}"
     )
     return f"The checkpoint was saved by {saved} {'process' if saved == 1 else 'processes'}, and the run goes on with {now}: {what}."
 

@@ -36,15 +36,15 @@ from lightning_maxent.errors import DivergedError
         ({"gradient_clip_val": 1.0}, "gradient_clip_val cannot be used: set --model.optimizers.max_grad_norm"),
         (
             {"devices": 2},
-            "The strategy DDPStrategy cannot train several networks .*: leave out trainer.strategy, or give strategy=lightning",
+            "The strategy DDPStrategy cannot train several networks .*: leave out trainer.strategy .* your own strategy=lightning",
         ),
         (
             {"num_nodes": 2},
-            "The strategy DDPStrategy cannot train several networks .*: leave out trainer.strategy, or give strategy=lightning",
+            "The strategy DDPStrategy cannot train several networks .*: leave out trainer.strategy .* your own strategy=lightning",
         ),
         (
             {"strategy": "ddp"},
-            "The strategy DDPStrategy cannot train several networks .*: leave out trainer.strategy, or give strategy=lightning",
+            "The strategy DDPStrategy cannot train several networks .*: leave out trainer.strategy .* your own strategy=lightning",
         ),
     ],
 )

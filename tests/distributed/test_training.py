@@ -213,7 +213,7 @@ def test_metrics_are_means_over_the_episodes_and_updates_of_all_processes():
         (
             "--data.eval_interval=41",
             "eval_interval 41 counts the environment steps of all processes, so it must be a multiple of steps_per_round "
-            "1 times 2 processes: try 40.",
+            "1 times 2 processes: try data.eval_interval 40.",
         ),
         (
             "--data.learning_starts=20",
