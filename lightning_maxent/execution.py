@@ -1,5 +1,6 @@
 """How the updates of an algorithm run: operation by operation, compiled, or as CUDA graphs."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Container, Hashable, Iterable, Set
@@ -16,6 +17,7 @@ from lightning_maxent.distributed import processes
 from lightning_maxent.errors import MaxEntError
 
 WARM_UP = 3  # eager updates before a capture, as in PyTorch's notes on CUDA graphs
+MOST_CHARACTERS = 300  # of the compiler's message, which has pages
 MOST_SHAPES = 8  # batches of further shapes run eagerly; REINFORCE has a new one in nearly every update
 
 
@@ -117,6 +119,8 @@ class Compiled(AbstractExecution):
         self._compiled, self.failed = {}, False
 
     def obstacle(self, hooks: Collection[str], scales: bool, device: torch.device) -> str | None:
+        if torch.is_anomaly_enabled():
+            return "Compiled cannot be used with detect_anomaly"
         if scales:
             return "Compiled cannot scale gradients as the precision 16-mixed does"
         if unheard := sorted(set(hooks) - {"on_before_optimizer_step"}):
@@ -129,11 +133,14 @@ class Compiled(AbstractExecution):
             return Eager().update(algorithm, batch, optimizers)
         try:
             if key not in self._compiled:
+                _check_eagerly(algorithm, batch, optimizers)
                 self._compiled[key] = _compiled_gradients(algorithm, optimizers, self.backend)
             gradients, metrics = self._compiled[key](batch)
+        except MaxEntError:
+            raise
         except Exception as error:  # if the losses are at fault, the eager update below raises their own error
             metrics = Eager().update(algorithm, batch, optimizers)
-            reason = str(error).partition("\n")[0] or type(error).__name__
+            reason = " ".join(str(error).split())[:MOST_CHARACTERS] or type(error).__name__
             rank_zero_info(f"The losses cannot be compiled, so updates run eagerly: {reason}")
             self.failed = True
             return metrics
@@ -142,6 +149,12 @@ class Compiled(AbstractExecution):
                 parameter.grad = gradient
         algorithm.apply_gradients(gradients.keys(), optimizers)
         return Metrics(*metrics)
+
+
+def _check_eagerly(algorithm: Updates, batch: Any, optimizers: dict[str, Optimizer]) -> None:
+    """Check the losses of a copy of the algorithm, because the compiler drops the errors of the checks."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        copy.deepcopy(algorithm).compute_gradients(batch, optimizers)
 
 
 def _compiled_gradients(algorithm: Updates, optimizers: dict[str, Optimizer], backend: str) -> Any:
@@ -241,7 +254,7 @@ def make_capturable(optimizers: dict[str, Optimizer]) -> None:
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return [each for group in optimizer.param_groups for each in group["params"] if each.requires_grad]
 
 
 def _shapes(batch: Any) -> tuple[torch.Size, ...]:

@@ -1192,6 +1192,7 @@ MUTANTS = [
         "(self.gradient_steps + 1) % self.policy_delay",
         "self.gradient_steps % self.policy_delay",
     ),
+    Mutant("a loss may train another network", "algorithms/checks.py", "if other != name and parameters:", "if False:"),
     Mutant("a graph replays its first batch", "execution.py", "own.copy_(given)", "pass"),
     Mutant(
         "graphs do not know phases",

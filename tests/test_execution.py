@@ -141,6 +141,24 @@ def test_losses_that_cannot_be_compiled_are_computed_eagerly_and_one_line_says_s
     assert caplog.text.count("The losses cannot be compiled, so updates run eagerly") == 1
 
 
+def test_a_loss_with_a_gradient_in_another_network_is_refused_before_it_is_compiled():
+    """Compiled updates would leave this gradient out, and eager ones would add it."""
+    algorithm = built("SAC", "box", None)
+    losses = type(algorithm).losses
+    algorithm.losses = lambda batch: (
+        losses(algorithm, batch) | {"policy": algorithm.q_value(batch.obs, batch.action).mean()}
+    )
+    algorithm._execution = Compiled("eager")
+    with pytest.raises(MaxEntError, match="The loss 'policy' of SAC has a gradient in critic"):
+        updated(algorithm, algorithm.build_optimizers(), batches(algorithm, "box", 1))
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
+def test_compiled_updates_give_way_to_the_search_for_anomalies():
+    with torch.autograd.detect_anomaly(check_nan=False):
+        assert Compiled().obstacle([], False, CPU) == "Compiled cannot be used with detect_anomaly"
+
+
 def test_a_copy_of_an_algorithm_runs_eagerly():
     """Compiled code belongs to the tensors of the original."""
     algorithm = built("SAC", "box", None)

@@ -19,8 +19,10 @@ from lightning_maxent.algorithms.checks import (
     check_made_by,
     check_network,
     check_optimizers,
+    check_own_gradients,
     check_reached,
     check_recorded,
+    check_tensors,
     check_trainer,
 )
 from lightning_maxent.algorithms.feeding import AbstractFeeding
@@ -179,9 +181,13 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
             The names of the networks that have a gradient.
 
         Raises:
-            MaxEntError: for a loss that is not one number, or that has no network of its name.
+            MaxEntError: for a loss that is not one number, that has no network of its name, or, at the first loss of a
+                network, that has a gradient in another network.
         """
         losses = self.checked_losses(batch, optimizers)
+        if losses.keys() - self._moved:  # only at the first loss of a network
+            networks = {name: self.get_submodule(name) for name in optimizers}
+            check_own_gradients(type(self).__name__, losses, networks)
         if losses:
             total = torch.stack(tuple(losses.values())).sum()
             self._gradient_step.compute(total, [optimizers[name] for name in losses])
@@ -320,7 +326,11 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         """Add one number of this update for each name to the means of the current logging interval.
 
         The numbers stay on their device, so that updates do not wait for the device.
+
+        Raises:
+            MaxEntError: for a number that is not a tensor.
         """
+        check_tensors(type(self).__name__, metrics)
         self._recorded.update({name: metric.detach() for name, metric in metrics.items()})
 
     def take_metrics(self) -> Metrics:

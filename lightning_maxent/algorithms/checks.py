@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging, StochasticWeightAveraging, WeightAveraging
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
@@ -99,6 +100,37 @@ def check_reached(algorithm: str, name: str, network: nn.Module) -> None:
             f"The loss {name!r} of {algorithm} has no gradient in any parameter of {name}, so {name} would never learn: compute "
             f"the loss from that network."
         )
+
+
+def check_own_gradients(algorithm: str, losses: Mapping[str, Scalar], networks: Mapping[str, nn.Module]) -> None:
+    """Raise ``MaxEntError`` if a loss has a gradient in another network than the one of its name.
+
+    Args:
+        algorithm: name of the algorithm.
+        losses: the losses of one update.
+        networks: the trained networks by their names.
+    """
+    for name, loss in losses.items():
+        for other, network in networks.items():
+            parameters = [each for each in network.parameters() if each.requires_grad]
+            if other != name and parameters:
+                gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+                if any(gradient is not None for gradient in gradients):
+                    raise MaxEntError(
+                        f"The loss {name!r} of {algorithm} has a gradient in {other}, which only its own loss may train: "
+                        f"compute with {other} under lightning_maxent.targets.frozen or torch.no_grad there, or detach "
+                        f"its result."
+                    )
+
+
+def check_tensors(algorithm: str, metrics: Mapping[str, Any]) -> None:
+    """Raise ``MaxEntError`` for a metric that is not a tensor."""
+    for name, metric in metrics.items():
+        if not isinstance(metric, Tensor):
+            raise MaxEntError(
+                f"{algorithm} records a metric {name!r} of the type {type(metric).__name__}: record a tensor, on the device "
+                f"of the model."
+            )
 
 
 def check_recorded(algorithm: str, metrics: Mapping[str, Tensor]) -> None:

@@ -250,7 +250,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         if self.eval_interval % (self.steps_per_round * count):
             raise MaxEntError(
                 f"eval_interval {self.eval_interval} counts the environment steps of all processes, so it must be a "
-                f"multiple of steps_per_round {self.steps_per_round} times {count} processes: try data.eval_interval "
+                f"multiple of steps_per_round {self.steps_per_round} times {count} processes: set --data.eval_interval "
                 f"{nearest_multiple(self.eval_interval, self.steps_per_round * count)}."
             )
 

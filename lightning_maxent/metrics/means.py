@@ -52,7 +52,8 @@ class EpisodeMeans:
         """``<name>_mean`` of each name since the last call, and ``return_std``, over the episodes of all processes."""
         of_all = gathered(self._values)
         self._values = {}
-        values = {name: torch.stack([value for each in of_all for value in each[name]]) for name in of_all[0]}
+        names = dict.fromkeys(name for each in of_all for name in each)
+        values = {name: torch.stack([value for each in of_all for value in each.get(name, [])]) for name in names}
         means = {f"{name}_mean": metrics.mean() for name, metrics in values.items()}
         if "return" in values:
             means["return_std"] = values["return"].std(correction=0)

@@ -247,7 +247,14 @@ def renamed(losses):
         (renamed, r"Regression have an entry 'valeu', .*: there are critic, value, temperature\.$"),
         (lambda losses: losses | {"value": torch.ones(4, requires_grad=True)}, r"'value' .* has the shape \[4\]: take"),
         (lambda losses: losses | {"value": losses["value"].detach()}, r"'value' of Regression .* is cut off from all"),
-        (lambda losses: losses | {"value": losses["critic"]}, r"'value' .* has no gradient in any parameter of value"),
+        (
+            lambda losses: losses | {"value": torch.ones((), requires_grad=True) * 2},
+            r"'value' .* has no gradient in any parameter of value",
+        ),
+        (
+            lambda losses: losses | {"value": losses["value"] + losses["critic"]},
+            r"The loss 'value' of Regression has a gradient in critic, .*: compute with critic under .*frozen",
+        ),
     ],
 )
 def test_a_loss_without_gradient_in_its_network_is_refused_before_any_step(mistake, sentence):
@@ -256,6 +263,11 @@ def test_a_loss_without_gradient_in_its_network_is_refused_before_any_step(mista
     with pytest.raises(MaxEntError, match=sentence):
         updated(algorithm)
     assert all(torch.equal(*pair) for pair in zip(before, algorithm.parameters()))
+
+
+def test_a_metric_that_is_no_tensor_is_refused_by_its_name(shapes_unchecked):
+    with pytest.raises(MaxEntError, match=r"Regression records a metric 'error' of the type float: record a tensor"):
+        Regression().record({"error": 1.5})
 
 
 def test_a_metric_that_is_not_one_number_is_refused_by_its_name():

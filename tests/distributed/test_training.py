@@ -192,6 +192,17 @@ def means(rank: int) -> tuple[dict, dict]:
     return episodes.drain(), losses.drain()
 
 
+def means_of_one(rank: int) -> dict:
+    episodes = EpisodeMeans()
+    episodes.add({"return": torch.tensor(1.0)} | ({"bias": torch.tensor(4.0)} if rank == 1 else {}))
+    return episodes.drain()
+
+
+def test_a_metric_of_some_episodes_of_one_process_is_kept():
+    for means_of_all in in_processes(2, partial(in_a_group, means_of_one)):
+        assert means_of_all["bias_mean"] == 4.0
+
+
 def in_a_group(work: Callable[[int], Any], rank: int) -> Any:
     torch.distributed.init_process_group("gloo")
     return work(rank)
@@ -213,7 +224,7 @@ def test_metrics_are_means_over_the_episodes_and_updates_of_all_processes():
         (
             "--data.eval_interval=41",
             "eval_interval 41 counts the environment steps of all processes, so it must be a multiple of steps_per_round "
-            "1 times 2 processes: try data.eval_interval 40.",
+            "1 times 2 processes: set --data.eval_interval 40.",
         ),
         (
             "--data.learning_starts=20",
