@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from lightning_maxent.distributed import processes
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.optimizers import parameters_of
 
 WARM_UP = 3  # eager updates before a capture, as in PyTorch's notes on CUDA graphs
 MOST_CHARACTERS = 300  # of the compiler's message, which has pages
@@ -145,7 +146,7 @@ class Compiled(AbstractExecution):
             self.failed = True
             return metrics
         for name, of_network in gradients.items():
-            for parameter, gradient in zip(_parameters(optimizers[name]), of_network):
+            for parameter, gradient in zip(parameters_of(optimizers[name]), of_network):
                 parameter.grad = gradient
         algorithm.apply_gradients(gradients.keys(), optimizers)
         return Metrics(*metrics)
@@ -159,7 +160,7 @@ def _check_eagerly(algorithm: Updates, batch: Any, optimizers: dict[str, Optimiz
 
 def _compiled_gradients(algorithm: Updates, optimizers: dict[str, Optimizer], backend: str) -> Any:
     """The compiled function from a batch to the gradients of each network's parameters and the metrics."""
-    parameters = {name: _parameters(optimizer) for name, optimizer in optimizers.items()}
+    parameters = {name: parameters_of(optimizer) for name, optimizer in optimizers.items()}
 
     def gradients(batch: Any) -> tuple[dict[str, tuple[Tensor, ...]], Metrics]:
         losses = algorithm.checked_losses(batch, parameters)
@@ -251,10 +252,6 @@ def make_capturable(optimizers: dict[str, Optimizer]) -> None:
                 )
             group["capturable"] = True
             group["lr"] = torch.as_tensor(group["lr"], device=group["params"][0].device)
-
-
-def _parameters(optimizer: Optimizer) -> list[Tensor]:
-    return [each for group in optimizer.param_groups for each in group["params"] if each.requires_grad]
 
 
 def _shapes(batch: Any) -> tuple[torch.Size, ...]:

@@ -152,6 +152,11 @@ class Optimizers:
         return list(optimizers.values()), named
 
 
+def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
+    """The parameters that an optimizer steps: those of its groups that get a gradient, in their order."""
+    return [each for group in optimizer.param_groups for each in group["params"] if each.requires_grad]
+
+
 DEFAULT_OPTIMIZERS = Optimizers()
 CLIPPED_OPTIMIZERS = Optimizers(max_grad_norm=0.5)  # common practice on policy, as in Huang et al. 2022, detail 11
 

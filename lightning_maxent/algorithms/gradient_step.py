@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from lightning_maxent.distributed import average, processes, running_statistics
 from lightning_maxent.lightning_internals import call_hook, gradient_scaler, is_listening
 from lightning_maxent.objectives import Scalar
+from lightning_maxent.optimizers import parameters_of
 
 HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "backward", "on_before_optimizer_step")
 
@@ -62,14 +63,15 @@ class GradientStep:
         a network whose gradient is not finite.
         """
         if self._statistics is not None:
-            average([each.grad for each in _parameters(optimizers) if each.grad is not None] + self._statistics)
+            parameters = [each for optimizer in optimizers for each in parameters_of(optimizer)]
+            average([each.grad for each in parameters if each.grad is not None] + self._statistics)
         if self._scaler:
             for optimizer in optimizers:
                 self._scaler.unscale_(optimizer)
         for optimizer in optimizers:
             self._call("on_before_optimizer_step", optimizer)
             if self._max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(_parameters([optimizer]), self._max_grad_norm)
+                nn.utils.clip_grad_norm_(parameters_of(optimizer), self._max_grad_norm)
             if self._scaler:
                 self._scaler.step(optimizer)
             else:
@@ -81,7 +83,3 @@ class GradientStep:
     def _call(self, hook: str, optimizer: Optimizer) -> None:
         if self._trainer and hook in self.hooks:
             call_hook(self._trainer, hook, optimizer)
-
-
-def _parameters(optimizers: Collection[Optimizer]) -> list[Tensor]:
-    return [each for optimizer in optimizers for group in optimizer.param_groups for each in group["params"]]
