@@ -345,7 +345,7 @@ MUTANTS = [
         "        pass",
     ),
     Mutant(
-        "a worker outlives a run that was killed",
+        "a worker does not close its copy after its run was killed",
         "data/worker_processes.py",
         '            command, argument = "close", None\n',
         '            time.sleep(600)\n            command, argument = "close", None\n',

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -236,11 +237,14 @@ class Filmed(Line):
 
 
 class Dies(Line):
-    """Ends its process, or is stuck, at its third step or ``at`` another place; None for never."""
+    """Ends its process, or is stuck, at its third step or ``at`` another place; None for never.
 
-    def __init__(self, how: str | None, at: str = "step"):
+    A copy that is closed makes the file ``closed``, if one is given.
+    """
+
+    def __init__(self, how: str | None, at: str = "step", closed: str | None = None):
         super().__init__()
-        self.how, self.at = how, at
+        self.how, self.at, self.closed = how, at, closed
         self.end("make")
 
     def end(self, place):
@@ -259,6 +263,8 @@ class Dies(Line):
 
     def close(self):
         self.end("close")
+        if self.closed:
+            Path(self.closed).touch()
 
 
 class Dice(Line):

@@ -177,12 +177,13 @@ def all_end(pids: list[int]) -> bool:
 
 
 @pytest.mark.parametrize("stuck", [False, True])
-def test_workers_end_with_a_run_that_is_killed(stuck):
+def test_workers_end_with_a_run_that_is_killed_and_close_their_copies_if_they_can(stuck, tmp_path):
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
+    hows, closed = [None, "sleep" if stuck else None, None], [tmp_path / f"closed{copy}" for copy in range(3)]
 
     def run() -> None:
-        runs = started({"how": None}, {"how": "sleep" if stuck else None}, {"how": None})
+        runs = started(*({"how": how, "closed": str(file)} for how, file in zip(hows, closed)))
         step(runs)
         step(runs)
         there.send([process.pid for process in runs.envs._processes])
@@ -197,6 +198,7 @@ def test_workers_end_with_a_run_that_is_killed(stuck):
     killed.kill()
     killed.join()
     assert all_end(pids)
+    assert [file.exists() for file in closed] == [True, not stuck, True]
 
 
 SCRIPT = """
