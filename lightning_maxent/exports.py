@@ -34,7 +34,6 @@ from lightning_maxent.critics.ensemble import EnsembleCritic
 from lightning_maxent.critics.quantile import AbstractPooling, MeanPooling, QuantileCritic, TruncatedPooling
 from lightning_maxent.critics.twin import TwinCritic
 from lightning_maxent.critics.twin_heads import TwinHeadsCritic
-from lightning_maxent.data.record_video import RecordVideo
 from lightning_maxent.data.replay import ReplayDataModule
 from lightning_maxent.data.rollout import RolloutDataModule
 from lightning_maxent.data.scaling import (
@@ -97,6 +96,7 @@ from lightning_maxent.policies.gaussian_or_categorical import GaussianOrCategori
 from lightning_maxent.policies.mixture import MixtureOfGaussians
 from lightning_maxent.policies.squashed_gaussian import AbstractLogStd, ClippedLogStd, SquashedGaussian, TanhLogStd
 from lightning_maxent.policies.stein_sampler import SteinSampler
+from lightning_maxent.policy_loading import load_policy
 from lightning_maxent.policy_updates import AbstractPolicyUpdate, DivergenceUpdate, SteinUpdate
 from lightning_maxent.run_trainer import make_trainer
 from lightning_maxent.schedules import AbstractSchedule, ConstantSchedule, ExponentialSchedule, LinearSchedule
@@ -117,9 +117,11 @@ from lightning_maxent.temperature import (
     LearnedTemperature,
     TemperatureBuilder,
 )
-from lightning_maxent.trained_policy import TrainedPolicy, load_policy
+from lightning_maxent.trained_policy import TrainedPolicy
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 from lightning_maxent.value import StateValue, ValueBuilder
+from lightning_maxent.videos.episode_videos import EpisodeVideos
+from lightning_maxent.videos.episodes import record_episodes
 
 __all__ = [
     "A2C",
@@ -183,6 +185,7 @@ __all__ = [
     "EnsembleCritic",
     "EnsembleLinear",
     "Episode",
+    "EpisodeVideos",
     "EpsilonGreedy",
     "ExplicitPolicyBuilder",
     "ExplorationBuilder",
@@ -225,7 +228,6 @@ __all__ = [
     "QuantileCritic",
     "RawObservations",
     "RawRewards",
-    "RecordVideo",
     "RecordedData",
     "Replay",
     "ReplayDataModule",
@@ -268,4 +270,5 @@ __all__ = [
     "frozen",
     "load_policy",
     "make_trainer",
+    "record_episodes",
 ]

@@ -27,6 +27,7 @@ CLASSES = {
     "Smooth": "TanhLogStd",
     "Truncated": "TruncatedPooling",
     "Averaged": "MeanPooling",
+    "RecordVideo": "EpisodeVideos",
 }
 CONFIGURATIONS = {  # prefixes; the first one that matches counts
     "target_critic_sac/": "sac/",

@@ -1,22 +1,19 @@
-"""The policy of a run: it takes observations of the environment and returns actions of the environment."""
+"""A trained policy: it takes observations of the environment and returns actions of the environment."""
 
-import argparse
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
-import yaml
 from gymnasium import spaces
 from gymnasium.spaces import flatdim, flatten
+from torch import Tensor
 
 from lightning_maxent.algorithms.base import AbstractAlgorithm
-from lightning_maxent.checkpoint_files import read_checkpoint
-from lightning_maxent.cli.arguments import explain, run_folder
-from lightning_maxent.cli.parser import build_model_and_data
 from lightning_maxent.data.data_module import EnvironmentDataModule
-from lightning_maxent.errors import MaxEntError, broken_module
+from lightning_maxent.errors import MaxEntError
 
 
 class TrainedPolicy:
@@ -32,7 +29,13 @@ class TrainedPolicy:
 
     def __init__(self, model: AbstractAlgorithm, data: EnvironmentDataModule):
         self.model = model
+        self._data = data
         self._space, self._scaling, self._codec = data.observation_space, data.observation_scaling, data.codec
+
+    @property
+    def env_id(self) -> str:
+        """The id of the environment."""
+        return self._data.env_id
 
     def __call__(self, obs: Any, deterministic: bool = False) -> Any:
         """Actions in the form that the environment takes.
@@ -49,6 +52,47 @@ class TrainedPolicy:
         Raises:
             MaxEntError: if ``obs`` is neither an observation nor a batch of observations, or an action is not finite.
         """
+        scaled, is_batch = self._scaled(obs)
+        with evaluating(self.model):
+            actions = self._codec.to_env(self.model.act(scaled, deterministic))
+        return actions if is_batch else actions[0]
+
+    def act_and_estimate(self, obs: Any, deterministic: bool = False) -> tuple[Any, dict[str, float]]:
+        """An action, and what the algorithm estimates for it.
+
+        Args:
+            obs: one observation of the environment.
+            deterministic: whether to return the deterministic action in place of a sample.
+
+        Returns:
+            The action in the form that the environment takes, and numbers by name: ``entropy`` in nats, and the values
+            ``V`` and ``Q`` in scaled rewards if the algorithm learns them.
+
+        Raises:
+            MaxEntError: if ``obs`` is not an observation, or the action is not finite.
+        """
+        scaled, _ = self._scaled(obs)
+        with torch.no_grad(), evaluating(self.model):
+            action = self.model.act(scaled, deterministic)
+            seen = scaled.to(self.model.device).type(self.model.dtype)
+            with random_state_kept(self.model.device):  # so that estimates do not change the actions that follow
+                estimates = self.model.estimates(seen, action.to(self.model.device).type(self.model.dtype))
+        return self._codec.to_env(action)[0], {name: float(value[0]) for name, value in estimates.items()}
+
+    def make_env(self, render_mode: str | None = None) -> gym.Env:
+        """A new copy of the environment, with the ``wrappers`` of the run and its own observations and actions.
+
+        Args:
+            render_mode: how the environment shows itself: ``human`` for a window, ``rgb_array`` for pictures; None for
+                that of the run.
+
+        Raises:
+            MaxEntError: if the environment cannot be made or does not have the render mode.
+        """
+        return self._data.make_env(render_mode).get_wrapper_attr("env")
+
+    def _scaled(self, obs: Any) -> tuple[Tensor, bool]:
+        """Observations as the networks take them, ``[batch, obs_dim]``, and whether ``obs`` is a batch."""
         try:
             is_batch = _is_batch(self._space, obs)
             rows = _rows(self._space, obs) if is_batch else [obs]
@@ -59,93 +103,26 @@ class TrainedPolicy:
                 f"obs is {_described(obs)}, which is neither an observation of the environment nor a batch of them; "
                 f"their space is {self._space}."
             ) from error
-        training = [module for module in self.model.modules() if module.training]
-        self.model.eval()
-        try:
-            actions = self._codec.to_env(self.model.act(self._scaling(seen), deterministic))
-        finally:
-            for module in training:
-                module.training = True
-        return actions if is_batch else actions[0]
+        return self._scaling(seen), is_batch
 
 
-def load_policy(
-    path: str | Path,
-    device: str | torch.device = "cpu",
-    model: AbstractAlgorithm | None = None,
-    data: EnvironmentDataModule | None = None,
-) -> TrainedPolicy:
-    """The policy of a run, ready to play.
+@contextmanager
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """Restore torch's random states, of the CPU and of a device, at the end."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
 
-    After ``policy = load_policy("runs/sac/Pendulum-v1/a")`` an action is ``policy(obs, deterministic=True)``.
 
-    The model is built from the run's ``config.yaml`` and gets the weights of the checkpoint; observations are scaled as
-    in the run.  No Trainer and no replay buffer are made.  Loading imports the classes in ``config.yaml``, so only load
-    files that you trust.
-
-    Args:
-        path: the folder of a run, or a checkpoint.  In a folder, ``checkpoints/best.ckpt`` is used if it exists, else
-            ``checkpoints/last.ckpt``.
-        device: the device of the networks.
-        model: for a run without a ``config.yaml``: a model built as for training; its weights are replaced.
-        data: together with ``model``: a data module built as for training; its scaling is replaced.
-
-    Raises:
-        MaxEntError: if there is no such checkpoint, ``config.yaml`` or device, or the checkpoint does not fit the model
-            or the scaling.
-    """
-    checkpoint_path = _checkpoint_path(Path(path))
-    checkpoint = read_checkpoint(checkpoint_path)
-    if (model is None) != (data is None):
-        raise MaxEntError("load_policy needs both model and data, or neither if the run has a config.yaml.")
-    if model is None or data is None:
-        model, data = _built(checkpoint_path)
-    model.on_load_checkpoint(checkpoint)
-    model.load_state_dict(checkpoint["state_dict"])
-    state = checkpoint.get(type(data).__qualname__)
-    if state is None:
-        raise MaxEntError(
-            f"{checkpoint_path} has no state of a {type(data).__name__}: give the data module with which it was made."
-        )
-    data.load_scalings(state)
+@contextmanager
+def evaluating(model: AbstractAlgorithm) -> Iterator[None]:
+    """Switch a model to evaluation mode, and each of its modules back to its own mode at the end."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
     try:
-        model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA fails an assertion
-        raise MaxEntError(f"The device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return TrainedPolicy(model, data)
-
-
-def _checkpoint_path(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    found = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
-    for each in found:
-        if each.is_file():
-            return each
-    raise MaxEntError(
-        f"{path} is not the folder of a run: it has neither checkpoints/best.ckpt nor checkpoints/last.ckpt; give a "
-        f"folder such as runs/sac/Pendulum-v1/<name>, or a checkpoint."
-    )
-
-
-def _built(checkpoint: Path) -> tuple[AbstractAlgorithm, EnvironmentDataModule]:
-    """The model and the data module from the configuration of a checkpoint's run."""
-    folder = run_folder(checkpoint.absolute())
-    if folder is None:
-        raise MaxEntError(
-            f"{checkpoint} has no configuration: it must be in the folder checkpoints of a run, beside which is its "
-            f"config.yaml; for a run without config.yaml, give model and data to load_policy."
-        )
-    file = folder / "config.yaml"
-    try:
-        model, data = build_model_and_data(yaml.safe_load(file.read_text()))
-    except argparse.ArgumentError as error:
-        raise broken_module(error) or MaxEntError(f"{file}: {explain(str(error))}") from error
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise MaxEntError(f"{file} is not the configuration of a run ({type(error).__name__}: {error}).") from error
-    if not isinstance(data, EnvironmentDataModule):
-        raise MaxEntError(f"{file} has the data {type(data).__name__}, but load_policy needs an EnvironmentDataModule.")
-    return model, data
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _is_batch(space: spaces.Space, obs: Any) -> bool:

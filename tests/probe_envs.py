@@ -224,7 +224,7 @@ class OnlyOne(Line):
 
 
 class Filmed(Line):
-    """Gives pictures."""
+    """Gives pictures of one gray, which is 40 times the step."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
 
@@ -233,7 +233,7 @@ class Filmed(Line):
         self.render_mode = render_mode
 
     def render(self):
-        return np.zeros((4, 4, 3), np.uint8)
+        return np.full((4, 6, 3), 40 * self.t, np.uint8)
 
 
 class Dies(Line):

@@ -73,6 +73,12 @@ class ActionValueAlgorithm(AbstractAlgorithm, ABC):
     def phase(self) -> Hashable:
         return self.policy_is_due
 
+    def estimates(
+        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        value, entropy = self.value_and_entropy(obs)
+        return {"V": value, "Q": self.q_value(obs, action), "entropy": entropy}
+
     def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """Entropies, ``q`` and ``q_bias``, the mean over time of ``Q(s_t, a_t)`` minus the discounted soft return.
 

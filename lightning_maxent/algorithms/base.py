@@ -122,6 +122,20 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         return self._act(obs, deterministic=False)
 
     @abstractmethod
+    def estimates(
+        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """What the algorithm estimates for states and actions: values, in scaled rewards, and the entropy in nats.
+
+        Args:
+            obs: the states.
+            action: one action in each state, in the learner's form.
+
+        Returns:
+            Tensors by name: ``entropy``, and ``V`` and ``Q`` if the algorithm learns them.
+        """
+
+    @abstractmethod
     def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """Entropies and metrics of an episode with sampled actions.
 

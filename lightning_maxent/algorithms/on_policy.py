@@ -176,6 +176,11 @@ class AdvantageAlgorithm(OnPolicyAlgorithm, ABC):
         obs, action = rollout.obs.flatten(0, 1), rollout.action.flatten(0, 1)
         return Sample(obs, action, advantage.flatten(), (advantage + value).flatten())
 
+    def estimates(
+        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        return {"V": self.value(obs), "entropy": self.distribution(obs).entropy()}
+
     def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """Entropies, ``value`` and ``value_bias``, the mean over time of ``V(s_t)`` minus the discounted return.
 

@@ -107,6 +107,11 @@ class REINFORCE(OnPolicyAlgorithm):
             "temperature": self.temperature.loss(-entropy.detach()).mean(),
         }
 
+    def estimates(
+        self, obs: Float[Tensor, "batch obs_dim"], action: Float[Tensor, "batch action_dim"]
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        return {"entropy": self.distribution(obs).entropy()}
+
     def episode_diagnostics(self, episode: Episode) -> tuple[Float[Tensor, " time"], dict[str, Tensor]]:
         """The entropy of the policy at every step, in nats; no value is predicted."""
         return self.distribution(episode.obs[:-1]).entropy(), {}

@@ -33,6 +33,8 @@ HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
   validate   evaluate a checkpoint as during training: lightning-maxent validate --ckpt_path last
   test       evaluate a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100
   compare    train several algorithms on several tasks and seeds, and draw a table, statistics and a page
+  play       show a trained policy in a window: lightning-maxent play --ckpt_path last
+  record     record a trained policy as a video: lightning-maxent record --ckpt_path last
   verify     check a critic against exact solutions
   list       list the built-in algorithms, tasks, critics, recipes and other configurations
 
@@ -40,6 +42,9 @@ A CONFIG is a YAML file or a built-in name: an algorithm on a task (sac/pendulum
 (task/pendulum), or an overlay (critic/redq).  If two set the same option, the later one counts.
 `lightning-maxent COMMAND --help` lists the options of a command, `fit --model.help SAC` those of a class.
 `lightning-maxent --version` prints the version."""
+
+
+OWN_COMMANDS = ("compare", "play", "record", "verify")  # those that do not use LightningCLI
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -56,7 +61,7 @@ def main(args: Sequence[str] | None = None) -> None:
             if args[1:] not in ([], ["--help"], ["-h"]):
                 raise MaxEntError("list has no arguments: lightning-maxent list shows all that is built in.")
             print(listing())
-        elif args[:1] in (["compare"], ["verify"]):
+        elif args and args[0] in OWN_COMMANDS:
             _own_command(args[0], args[1:])
         else:
             _run_command(args)
@@ -120,16 +125,20 @@ def one_sentence_errors(program: str) -> Iterator[None]:
 
 
 def _own_command(name: str, args: Sequence[str]) -> None:
-    """Run ``compare`` or ``verify``, which do not use LightningCLI."""
+    """Run one of ``OWN_COMMANDS``."""
     _announce(name)
     if name == "compare":
         from lightning_maxent.comparison.command import compare  # needs fcntl, which only POSIX has
 
         status = compare(args, parse)
-    else:
+    elif name == "verify":
         from lightning_maxent.verification.command import verify
 
         status = verify(args)
+    else:
+        from lightning_maxent.cli.playing import play_command, record_command
+
+        status = {"play": play_command, "record": record_command}[name](args)
     if status:
         sys.exit(status)
 

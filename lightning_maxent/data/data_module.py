@@ -1,6 +1,7 @@
 """The base class of the DataModules: environments, scalings, the count of environment steps, and evaluation."""
 
 import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -30,7 +31,7 @@ from lightning_maxent.data.scaling import (
     RawRewards,
     RewardScalingBuilder,
 )
-from lightning_maxent.data.spaces import make_env, say_that_images_are_flattened
+from lightning_maxent.data.spaces import check_render_mode, make_env, say_that_images_are_flattened
 from lightning_maxent.data.vectorization import OneProcess, VectorizationBuilder
 from lightning_maxent.data.wrapping import WrapperBuilder, named
 from lightning_maxent.distributed import gathered, gathered_rows, processes
@@ -107,8 +108,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             observations.
         train_wrappers: further wrappers, around the copies for training only, such as one that shapes rewards; they keep
             the spaces.
-        eval_wrappers: further wrappers, around the copies for evaluation only, such as ``lightning_maxent.RecordVideo``;
-            they keep the spaces.
+        eval_wrappers: further wrappers, around the copies for evaluation only; they keep the spaces.
         vectorization: how the copies run, in training and in evaluation: ``lightning_maxent.OneProcess``,
             ``lightning_maxent.WorkerProcesses``, or another builder of a Gymnasium ``VectorEnv``.
 
@@ -156,7 +156,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         everywhere = {"wrappers": wrappers or []}
         self.wrappers = named(everywhere["wrappers"])
         self._own_wrappers = {"train_wrappers": train_wrappers or [], "eval_wrappers": eval_wrappers or []}
-        self.make_env = partial(make_env, env_id, env_kwargs, everywhere)
+        self._given_env_kwargs, self._everywhere = env_kwargs or {}, everywhere
         self.env_id, self.num_envs, self.steps_per_round = env_id, num_envs, steps_per_round
         # Text can be saved, and compared on resume, for values of any type.
         self.env_kwargs = json.dumps(env_kwargs or {}, sort_keys=True, default=lambda part: type(part).__name__)
@@ -195,6 +195,23 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         spaces_of_env = _spaces_of(self.make_env)
         say_that_images_are_flattened(self.env_id, spaces_of_env[0])
         return spaces_of_env
+
+    def make_env(self, render_mode: str | None = None) -> gym.Env:
+        """A new copy of the environment with its ``wrappers``, whose observations are checked and flattened.
+
+        Args:
+            render_mode: replaces the render mode in ``env_kwargs``, such as ``rgb_array``; None changes nothing.
+
+        Raises:
+            MaxEntError: if the environment cannot be made or does not have the render mode.
+        """
+        env_kwargs = self._given_env_kwargs
+        if render_mode is not None:
+            check_render_mode(self.env_id, env_kwargs, render_mode)
+            env_kwargs = env_kwargs | {"render_mode": render_mode}
+        with warnings.catch_warnings():  # Gymnasium opens the window of an environment that only gives pictures
+            warnings.filterwarnings("ignore", ".*'human' rendering")
+            return make_env(self.env_id, env_kwargs, self._everywhere)
 
     @property
     def observation_space(self) -> spaces.Space:

@@ -74,8 +74,7 @@ class ReplayDataModule(EnvironmentDataModule):
             observations.
         train_wrappers: further wrappers, around the copies for training only, such as one that shapes rewards; they keep
             the spaces.
-        eval_wrappers: further wrappers, around the copies for evaluation only, such as ``lightning_maxent.RecordVideo``;
-            they keep the spaces.
+        eval_wrappers: further wrappers, around the copies for evaluation only; they keep the spaces.
         vectorization: how the copies run, in training and in evaluation: ``lightning_maxent.OneProcess``,
             ``lightning_maxent.WorkerProcesses``, or another builder of a Gymnasium ``VectorEnv``.
 

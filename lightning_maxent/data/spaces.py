@@ -76,6 +76,20 @@ def make_env(
         return CheckedEnv(env, copy)
 
 
+def check_render_mode(env_id: str, env_kwargs: dict[str, Any], render_mode: str) -> None:
+    """Raise ``MaxEntError`` unless the environment has the render mode; makes a copy and closes it."""
+    env = make_env(env_id, {key: value for key, value in env_kwargs.items() if key != "render_mode"})
+    modes = list(env.metadata.get("render_modes", []))
+    env.close()
+    if render_mode == "human" and "rgb_array" in modes:
+        modes.append("human")  # Gymnasium shows the pictures in a window
+    if render_mode not in modes:
+        raise MaxEntError(
+            f"The environment {env_id!r} has no render mode {render_mode}, only "
+            f"{', '.join(map(str, modes)) or 'none at all'}: its class must list the mode in metadata['render_modes']."
+        )
+
+
 def _no_space(env_id: str, name: str, space: str) -> MaxEntError:
     """The error for a missing space, with the file and line of the environment's class if known."""
     sentence = f"The environment {env_id!r} must set {space} to one of gymnasium.spaces in its constructor"

@@ -87,5 +87,5 @@ def _check(who: str, env: object) -> None:
     if type(env) is gym.wrappers.RecordVideo:
         raise MaxEntError(
             f"{who} is Gymnasium's RecordVideo, with which several copies would write the same files: use "
-            f"lightning_maxent.RecordVideo."
+            f"the callback lightning_maxent.EpisodeVideos, or lightning-maxent record."
         )

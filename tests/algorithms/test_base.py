@@ -228,6 +228,9 @@ class Regression(AbstractAlgorithm):
     def _act(self, obs, deterministic):
         return torch.zeros(len(obs), 1)
 
+    def estimates(self, obs, action):
+        raise NotImplementedError
+
     def episode_diagnostics(self, episode):
         raise NotImplementedError
 

@@ -1,7 +1,6 @@
 """Wrappers by configuration: the copies that they are around, and the error messages for one that cannot be used."""
 
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import gymnasium as gym
@@ -12,7 +11,7 @@ import stub_trainer
 import torch
 from stub_trainer import StubTrainer, rounds
 
-from lightning_maxent import MaxEntError, RecordVideo, ReplayDataModule, TrainedPolicy
+from lightning_maxent import MaxEntError, ReplayDataModule, TrainedPolicy
 
 LINE = "probe_envs:worlds/Line-v0"
 
@@ -161,7 +160,7 @@ def breaks(env: gym.Env) -> gym.Env:
         (breaks, r"raised ValueError: no camera \(.*test_wrapping\.py, line \d+\)\.$"),
         (lambda env: None, r"returned None, but it must return a gymnasium\.Env\.$"),
         (lambda env: 3, r"returned an object of the class int, but it must return a gymnasium\.Env\.$"),
-        (RecordVideo, r"raised TypeError: .*'video_folder'"),
+        (gym.wrappers.TimeLimit, r"raised TypeError: .*'max_episode_steps'"),
     ],
 )
 @pytest.mark.parametrize("option", ["wrappers", "train_wrappers", "eval_wrappers"])
@@ -178,69 +177,15 @@ def test_a_wrapper_whose_observations_do_not_fit_the_learner_is_told_with_the_en
         started(wrappers=[text]).obs_dim  # noqa: B018
 
 
-@pytest.fixture
-def moviepy(monkeypatch):
-    """Replaces moviepy by a module that writes the number of frames."""
-
-    class Clip:
-        def __init__(self, frames, fps):
-            self.frames = frames
-
-        def write_videofile(self, path, logger):
-            assert not Path(path).exists()  # of another copy
-            Path(path).write_text(str(len(self.frames)))
-
+def test_videos_that_several_copies_would_overwrite_are_refused(tmp_path, monkeypatch):
     for name in ("moviepy", "moviepy.video", "moviepy.video.io", "moviepy.video.io.ImageSequenceClip"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setattr(sys.modules["moviepy.video.io.ImageSequenceClip"], "ImageSequenceClip", Clip, raising=False)
-
-
-FILMED = {"env_kwargs": {"render_mode": "rgb_array"}}
-
-
-@pytest.mark.usefixtures("moviepy")
-def test_videos_of_all_copies_have_names_of_their_own(vectorization, tmp_path):
-    def videos(env: gym.Env) -> gym.Env:
-        return RecordVideo(env, str(tmp_path), every_episodes=1)
-
-    data = started("probe_envs:worlds/Filmed-v0", **FILMED, wrappers=[videos], eval_envs=2, vectorization=vectorization)
-    rounds(data, 8)  # of episodes of 6 steps
-    list(data.val_dataloader())  # one episode in each of two copies, and one more each with samples
-    data.teardown("fit")
-    found = {path.stem: int(path.read_text()) for path in tmp_path.iterdir()}
-    for copy in ("train-0", "train-1", "eval-0", "eval-1"):
-        assert found[f"video-{copy}-episode-0"] == 7  # frames of a whole episode: one more than steps
-
-
-@pytest.mark.usefixtures("moviepy")
-def test_every_so_many_episodes_are_filmed(tmp_path):
-    def videos(env: gym.Env) -> gym.Env:
-        return RecordVideo(env, str(tmp_path), every_episodes=2, name_prefix="line")
-
-    data = started("probe_envs:worlds/Filmed-v0", **FILMED, train_wrappers=[videos])
-    rounds(data, 31)
-    data.teardown("fit")
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {f"line-train-{copy}-episode-{episode}.mp4" for copy in (0, 1) for episode in (0, 2, 4)}
-    with pytest.raises(MaxEntError, match="every_episodes must be at least 1"):
-        RecordVideo(gym.make("worlds/Filmed-v0", render_mode="rgb_array"), str(tmp_path), every_episodes=0)
-
-
-@pytest.mark.usefixtures("moviepy")
-@pytest.mark.filterwarnings("ignore:.*Overwriting existing videos")
-def test_videos_that_several_copies_would_overwrite_are_refused(tmp_path):
-    def videos(env: gym.Env) -> gym.Env:
-        return gym.wrappers.RecordVideo(env, str(tmp_path))
-
-    with pytest.raises(MaxEntError, match=r"several copies would write the same files: use lightning_maxent.RecordVi"):
-        started("probe_envs:worlds/Filmed-v0", **FILMED, eval_wrappers=[videos])
-
-
-def test_videos_without_moviepy_say_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "moviepy", None)
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))  # which Gymnasium's wrapper imports
+    monkeypatch.setattr(sys.modules["moviepy.video.io.ImageSequenceClip"], "ImageSequenceClip", None, raising=False)
 
     def videos(env: gym.Env) -> gym.Env:
-        return RecordVideo(env, str(tmp_path))
+        return gym.wrappers.RecordVideo(env, str(tmp_path / "new"))
 
-    with pytest.raises(MaxEntError, match=r"Wrapper 1 of data.wrappers raised DependencyNotInstalled: .*pip install"):
-        started("probe_envs:worlds/Filmed-v0", **FILMED, wrappers=[videos])
+    with pytest.raises(
+        MaxEntError, match=r"several copies would write the same files: use the callback lightning_maxe"
+    ):
+        started("probe_envs:worlds/Filmed-v0", env_kwargs={"render_mode": "rgb_array"}, train_wrappers=[videos])

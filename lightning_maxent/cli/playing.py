@@ -1,0 +1,141 @@
+"""The commands ``play`` and ``record``, which show a trained policy."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lightning_maxent.cli.arguments import last_checkpoint, run_folder
+from lightning_maxent.errors import MaxEntError, check_positive
+from lightning_maxent.policy_loading import load_policy
+from lightning_maxent.progress import progress
+from lightning_maxent.trained_policy import TrainedPolicy
+from lightning_maxent.videos.episodes import Played, has_display, play, record_episodes
+from lightning_maxent.videos.video_file import FORMATS, check_video_format
+
+PLAY = """Show a trained policy in a window, or in a video where there is no display.
+
+  lightning-maxent play --ckpt_path last
+  lightning-maxent play --ckpt_path runs/sac/Pendulum-v1/a --episodes 3 --sample"""
+
+RECORD = """Record episodes of a trained policy as videos.  This needs the extra `video`.
+
+  lightning-maxent record --ckpt_path last --out videos
+  lightning-maxent record --ckpt_path runs/sac/Pendulum-v1/a --out videos --episodes 4 --side_by_side --estimates
+
+Every episode has its own seed, and with it its own initial state: --seed, --seed plus 1, and so on."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise MaxEntError(f"{message}; `{self.prog} --help` lists the options.")
+
+
+def play_command(arguments: Sequence[str]) -> int:
+    """Run ``lightning-maxent play``, and return the exit status.
+
+    Raises:
+        MaxEntError: for wrong arguments, or an environment that cannot be shown.
+    """
+    args = _parser("play", PLAY).parse_args(arguments)
+    policy, path = _loaded(args)
+    if has_display():
+        env = policy.make_env("human")
+        try:
+            for seed in range(args.seed, args.seed + args.episodes):
+                *_, last = play(policy, env, seed, not args.sample)
+                _tell(Played(seed, last.episode_return, last.length), "")
+        finally:
+            env.close()
+        return 0
+    print("There is no display, so the episodes are recorded.")
+    return _record(policy, args, _folder_for(path) / "videos", "mp4", side_by_side=False, estimates=False, fps=None)
+
+
+def record_command(arguments: Sequence[str]) -> int:
+    """Run ``lightning-maxent record``, and return the exit status.
+
+    Raises:
+        MaxEntError: for wrong arguments, or an environment without pictures.
+    """
+    parser = _parser("record", RECORD)
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder of the videos; default: videos in the run's folder"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="mp4", help="mp4 (default) or gif")
+    parser.add_argument("--fps", type=float, help="pictures per second; default: those of the environment")
+    parser.add_argument("--side_by_side", action="store_true", help="all episodes in one video, side by side")
+    parser.add_argument("--estimates", action="store_true", help="curves of V, Q and entropy below the pictures")
+    args = parser.parse_args(arguments)
+    if args.fps is not None and not 0 < args.fps <= 1000:
+        raise MaxEntError(f"--fps must lie in (0, 1000], but is {args.fps}.")
+    check_video_format(Path(f"video.{args.format}"))
+    policy, path = _loaded(args)
+    folder = args.out or _folder_for(path) / "videos"
+    return _record(policy, args, folder, args.format, args.side_by_side, args.estimates, args.fps)
+
+
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"lightning-maxent {command}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--ckpt_path",
+        required=True,
+        metavar="last|PATH",
+        help="a checkpoint, the folder of a run (its best.ckpt if there is one), or last for the newest run",
+    )
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where last looks for runs; default: runs")
+    parser.add_argument("--episodes", type=int, default=1, help="number of episodes; default: 1")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode; default: 0")
+    parser.add_argument(
+        "--sample", action="store_true", help="sample actions from the policy, in place of its deterministic actions"
+    )
+    return parser
+
+
+def _loaded(args: argparse.Namespace) -> tuple[TrainedPolicy, Path]:
+    """The policy, and the path from which it was loaded."""
+    check_positive(episodes=args.episodes)
+    if not 0 <= args.seed < 2**31:
+        raise MaxEntError(f"--seed must lie in [0, 2**31), but is {args.seed}.")
+    path = Path(args.ckpt_path)
+    if args.ckpt_path == "last":
+        path = last_checkpoint(args.runs_dir, None, None, None).parent.parent
+        print(f"The newest run: {path}")
+    return load_policy(path), path
+
+
+def _record(
+    policy: TrainedPolicy,
+    args: argparse.Namespace,
+    folder: Path,
+    suffix: str,
+    side_by_side: bool,
+    estimates: bool,
+    fps: float | None,
+) -> int:
+    seeds = range(args.seed, args.seed + args.episodes)
+    groups = [list(seeds)] if side_by_side else [[seed] for seed in seeds]
+    kind = "sample" if args.sample else "deterministic"
+    for group in groups:
+        name = f"{kind}-seed{group[0]}" + (f"-to-{group[-1]}" if len(group) > 1 else "")
+        with progress(None, "pictures", desc=name, leave=False) as bar:
+            recorded = record_episodes(
+                policy, folder / f"{name}.{suffix}", group, not args.sample, estimates, fps, bar.update
+            )
+        for episode in recorded.episodes:
+            _tell(episode, f"{recorded.path}: ")
+    return 0
+
+
+def _folder_for(path: Path) -> Path:
+    """The folder of the run of a path given by the user."""
+    return path if path.is_dir() else run_folder(path.absolute()) or path.parent
+
+
+def _tell(episode: Played, where: str) -> None:
+    print(f"{where}return {episode.episode_return:,.1f} in {episode.length:,} steps (seed {episode.seed})", flush=True)
