@@ -66,7 +66,7 @@ def pages() -> dict[str, str]:
         written[f"{room}.rst"] = room_page(room, names, alone)
         written |= {f"{room}/{name}.rst": class_page(name) for name in alone}
     for page, (title, module) in MODULES.items():
-        written[f"{page}.rst"] = heading(title) + f".. automodule:: {module}\n   :members:\n"
+        written[f"{page}.rst"] = _heading(title) + f".. automodule:: {module}\n   :members:\n"
     return written
 
 
@@ -91,11 +91,11 @@ def has_own_page(name: str) -> bool:
 
 def room_page(room: str, names: Mapping[str, str], alone: list[str]) -> str:
     """A page with a table of the classes that have pages of their own, and with all other names of the room."""
-    text = heading(room.capitalize())
+    text = _heading(room.capitalize())
     if alone:
-        text += table([(f":doc:`{name} <{room}/{name}>`", first_line(name)) for name in alone])
-        text += f".. toctree::\n   :hidden:\n\n{indented(*(f'{room}/{name}' for name in alone))}\n\n"
-        text += heading("Base classes and parts", "-")
+        text += table([(f":doc:`{name} <{room}/{name}>`", _first_line(name)) for name in alone])
+        text += f".. toctree::\n   :hidden:\n\n{_indented(*(f'{room}/{name}' for name in alone))}\n\n"
+        text += _heading("Base classes and parts", "-")
     return text + "".join(directive(name, module) for name, module in names.items() if name not in alone)
 
 
@@ -104,7 +104,7 @@ def class_page(name: str) -> str:
     kind = "algorithm" if issubclass(getattr(exports, name), lightning_maxent.AbstractAlgorithm) else "critic"
     chosen = [stem for stem in stems(kind) if class_in(kind, stem) == name]
     module = getattr(exports, name).__module__
-    return heading(name) + directive(name, module) + "".join(configuration(kind, stem) for stem in chosen)
+    return _heading(name) + directive(name, module) + "".join(configuration(kind, stem) for stem in chosen)
 
 
 def class_in(kind: str, stem: str) -> str:
@@ -118,14 +118,14 @@ def configuration(kind: str, stem: str) -> str:
     """A section with the file of a configuration and the values of all options of the class that it chooses."""
     name = stem if kind == "algorithm" else f"critic/{stem}"
     used = f"fit {stem} --data.env_id ID" if kind == "algorithm" else f"fit sac/half_cheetah {name}"
-    text = heading(f"``{name}``", "-") + f"::\n\n    lightning-maxent {used}\n\n"
-    text += f".. literalinclude:: {file_from_page(kind, stem)}\n   :language: yaml\n\n"
+    text = _heading(f"``{name}``", "-") + f"::\n\n    lightning-maxent {used}\n\n"
+    text += f".. literalinclude:: {_file_from_page(kind, stem)}\n   :language: yaml\n\n"
     tasks = [pair.split("/")[1] for pair in pairs() if pair.startswith(f"{stem}/")]
     if kind == "algorithm" and tasks:
         text += f"There are settings of its own for the tasks {', '.join(f'``{task}``' for task in tasks)}.\n\n"
     if kind == "critic" and stem in stems("recipe"):
         text += f"The recipe ``{stem}`` has the other settings of the paper::\n\n    lightning-maxent fit {stem}/half_cheetah\n\n"
-        text += f".. literalinclude:: {file_from_page('recipe', stem)}\n   :language: yaml\n\n"
+        text += f".. literalinclude:: {_file_from_page('recipe', stem)}\n   :language: yaml\n\n"
     model = settings(["fit", *([stem] if kind == "algorithm" else ["sac", name]), ANY_TASK])["model"]
     if kind == "critic":
         model = model["init_args"]["critic"]
@@ -152,11 +152,11 @@ def options(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 
 def configurations() -> str:
     """The page of what ``lightning-maxent list`` prints."""
-    text = heading("Configurations") + "This is what ``lightning-maxent list`` prints.\n\n"
+    text = _heading("Configurations") + "This is what ``lightning-maxent list`` prints.\n\n"
     for block in listing().split("\n\n"):
         title, *lines = block.splitlines()
         what, _, use = title.partition(": ")
-        text += heading(what, "-") + (f"``{use}``\n\n" if use else "")
+        text += _heading(what, "-") + (f"``{use}``\n\n" if use else "")
         text += table([(f"``{name}``", escaped(about)) for name, about in (line.split(maxsplit=1) for line in lines)])
     return text
 
@@ -164,20 +164,20 @@ def configurations() -> str:
 def directive(name: str, module: str) -> str:
     """The directive of autodoc for a public name."""
     public = getattr(exports, name)
-    if not (inspect.isclass(public) or inspect.isfunction(public)):
-        return f".. autodata:: {module}.{name}\n   :no-value:\n\n" if name.isupper() else f".. autodata:: {module}.{name}\n\n"
     if inspect.isfunction(public):
         return f".. autofunction:: lightning_maxent.{name}\n\n"
-    fields = f"   :exclude-members: {', '.join(public._fields)}\n" if hasattr(public, "_fields") else ""
-    return f".. autoclass:: lightning_maxent.{name}\n   :members:\n{fields}\n"
+    if not inspect.isclass(public):
+        return f".. autodata:: {module}.{name}\n   :no-value:\n\n"
+    fields = ", ".join(getattr(public, "_fields", ()))  # of a named tuple; they stand in its signature
+    return f".. autoclass:: lightning_maxent.{name}\n   :members:\n   :exclude-members: {fields}\n\n"
 
 
-def file_from_page(kind: str, stem: str) -> str:
+def _file_from_page(kind: str, stem: str) -> str:
     return f"/../{BUILT_IN_CONFIGS.name}/{kind}/{stem}.yaml"
 
 
-def first_line(name: str) -> str:
-    return inspect.getdoc(getattr(exports, name)).partition("\n")[0]
+def _first_line(name: str) -> str:
+    return (getattr(exports, name).__doc__ or "").partition("\n")[0]
 
 
 def escaped(text: str) -> str:
@@ -185,18 +185,18 @@ def escaped(text: str) -> str:
     return re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", re.sub(r"([*|\\])", r"\\\1", text))
 
 
-def heading(text: str, line: str = "=") -> str:
+def _heading(text: str, line: str = "=") -> str:
     return f"{text}\n{line * len(text)}\n\n"
 
 
-def indented(*lines: str) -> str:
+def _indented(*lines: str) -> str:
     return "\n".join(f"   {line}" for line in lines)
 
 
 def table(rows: list[tuple[str, ...]]) -> str:
     """A table without a head, whose last column holds text."""
     lines = [f"{'*' if not place else ' '} - {cell}" for row in rows for place, cell in enumerate(row)]
-    return f".. list-table::\n   :class: described\n\n{indented(*lines)}\n\n"
+    return f".. list-table::\n   :class: described\n\n{_indented(*lines)}\n\n"
 
 
 def link_pages(app: Sphinx, docname: str, source: list[str]) -> None:
