@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
 
 import lightning_maxent
 from lightning_maxent import exports
@@ -203,17 +205,23 @@ def link_pages(app: Sphinx, docname: str, source: list[str]) -> None:
     """List the generated pages on the page of the reference."""
     if docname == "reference":
         names = ["configurations", *ROOMS, *MODULES]
-        source[0] += "\n".join(["", "```{toctree}", *(f"reference/{name}" for name in names), "```", ""])
+        source[0] += "\n".join(
+            ["", "```{toctree}", ":maxdepth: 1", "", *(f"reference/{name}" for name in names), "```", ""]
+        )
 
 
-def hide_any_arguments(app: Sphinx, what: str, name: str, public: Any, *given: Any) -> tuple[str, str] | None:
-    """Show no arguments of a class that has no constructor of its own but that of ``torch.nn.Module``."""
-    return ("", "") if given[1] == "(*args: ~typing.Any, **kwargs: ~typing.Any)" else None
+def shorten(
+    app: Sphinx, what: str, name: str, public: Any, options: Any, arguments: str | None, result: str | None
+) -> Any:
+    """Shorten a signature: numpy's long union has a name, and ``torch.nn.Module`` takes any arguments."""
+    if arguments == "(*args: ~typing.Any, **kwargs: ~typing.Any)":
+        return "", ""
+    return arguments and arguments.replace(stringify_annotation(ArrayLike, "smart"), "~numpy.typing.ArrayLike"), result
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("builder-inited", write_pages)
     app.connect("source-read", link_pages)
-    app.connect("autodoc-process-signature", hide_any_arguments)
+    app.connect("autodoc-process-signature", shorten)
     return {"parallel_read_safe": True}
