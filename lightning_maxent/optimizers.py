@@ -158,6 +158,8 @@ def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
 
 
 DEFAULT_OPTIMIZERS = Optimizers()
+"""``FusedAdam`` for every network, without a schedule and without clipping."""
+
 CLIPPED_OPTIMIZERS = Optimizers(max_grad_norm=0.5)  # common practice on policy, as in Huang et al. 2022, detail 11
 
 

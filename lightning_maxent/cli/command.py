@@ -79,13 +79,13 @@ def _run_command(args: Sequence[str]) -> None:
         if known and _is_first_process():
             _announce(args[0])
         if asks_for_help:
-            print(run_help(args[0], _settings(given)))
+            print(run_help(args[0], settings(given)))
         else:
             choose_waiting()
             run(resolve_arguments(args))
 
 
-def _settings(args: Sequence[str]) -> dict:
+def settings(args: Sequence[str]) -> dict:
     """All settings of the run that the arguments of a command describe."""
     printed = io.StringIO()
     with redirect_stdout(printed), suppress(SystemExit):
@@ -145,7 +145,7 @@ def _own_command(name: str, args: Sequence[str]) -> None:
 
 def parse(args: Sequence[str]) -> None:
     """Parse the arguments of a command, and raise an error if they are wrong; nothing is run."""
-    _settings(args)
+    settings(args)
 
 
 def run(args: Sequence[str]) -> "MaxEntCLI":

@@ -74,7 +74,7 @@ def run_help(command: str, config: Mapping[str, Any] | None) -> str:
 def _sections(config: Mapping[str, Any]) -> Iterator[str]:
     for key, title in (("data", "The data"), ("model", "The algorithm")):
         path, values = config[key]["class_path"], config[key]["init_args"]
-        about = _descriptions(path)
+        about = descriptions(path)
         lines = [f"{title}, {path.rpartition('.')[2]}:"]
         for name, value in values.items():
             lines += _option(f"--{key}.{name}", value, about.get(name, ""))
@@ -82,14 +82,14 @@ def _sections(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _option(name: str, value: Any, about: str) -> list[str]:
-    shown = f"{name}={_short(value)}"
+    shown = f"{name}={short(value)}"
     wrapped = textwrap.wrap(about, 118 - 35)
     if len(shown) <= 32 and wrapped:
         return [f"  {shown:<32} {wrapped[0]}", *(" " * 35 + line for line in wrapped[1:])]
     return [f"  {shown}", *(" " * 35 + line for line in wrapped)]
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """A value as on the command line; a part is shown as the name of its class."""
     if isinstance(value, Mapping):
         part = value.get("class_path") or (value.get("default") or {}).get("class_path")
@@ -97,7 +97,7 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _descriptions(class_path: str) -> dict[str, str]:
+def descriptions(class_path: str) -> dict[str, str]:
     """The descriptions of a class's arguments in its docstring and those of its bases."""
     from docstring_parser import parse
 

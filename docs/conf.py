@@ -1,0 +1,41 @@
+"""Settings of the site: ``sphinx-build -W --keep-going -b html docs build/site``."""
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS.parent), str(DOCS / "_ext")]
+
+from pages import repository  # noqa: E402
+
+project = "lightning_maxent"
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "pages",
+    "reference",
+]
+
+myst_enable_extensions = ["dollarmath"]
+myst_fence_as_directive = ["math"]  # as GitHub writes equations
+myst_heading_anchors = 4  # links to headings have GitHub's names
+myst_url_schemes = {
+    "https": None,
+    "http": None,
+    "repository": f"{repository(DOCS.parent)}/{{{{path}}}}#{{{{fragment}}}}",
+}
+
+add_module_names = False
+autodoc_inherit_docstrings = False  # a method that fulfils a contract is documented there
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 80
+
+html_theme = "furo"
+html_title = project
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
