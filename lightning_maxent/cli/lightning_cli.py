@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from lightning_maxent import exports as exports  # jsonargparse accepts the bare names of imported classes
 from lightning_maxent.algorithms.base import AbstractAlgorithm
 from lightning_maxent.algorithms.checks import check_trainer
-from lightning_maxent.callbacks.checkpoint import StepCheckpoint
+from lightning_maxent.callbacks.checkpoint import BestCheckpoint, StepCheckpoint
 from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.cli.arguments import COMMANDS, last_checkpoint, no_such_option, run_folder
 from lightning_maxent.cli.parser import OneSentenceParser, check_nulls, link_data_to_model
@@ -32,7 +33,7 @@ from lightning_maxent.distributed import is_first_to_fail, processes, rank
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.execution import AbstractExecution
 from lightning_maxent.files import write_whole
-from lightning_maxent.lightning_internals import end_started_processes, is_dry_run
+from lightning_maxent.lightning_internals import callbacks_of, end_started_processes, is_dry_run
 from lightning_maxent.metrics.training_log import TrainingLog
 from lightning_maxent.run_trainer import FLAGS, listed, parts_of_a_run, strategy_of_a_run
 
@@ -217,6 +218,18 @@ class MaxEntCLI(LightningCLI):
             raise MaxEntError(
                 "python -c cannot start several processes: use the command lightning-maxent, or python -m lightning_maxent."
             )
+
+    def after_fit(self) -> None:
+        """Print the last and the best return, and the commands that show more of the policy."""
+        last = self.trainer.callback_metrics.get("eval/return_mean")
+        if last is None or is_dry_run(self.trainer) or not self.trainer.is_global_zero:
+            return
+        scores = [each.best_model_score for each in callbacks_of(self.trainer) if isinstance(each, BestCheckpoint)]
+        best = f"; the best was {scores[0]:,.1f}" if scores and scores[0] is not None else ""
+        folder = shlex.quote(os.path.relpath(self.run_dir))
+        print(f"The last evaluation had the return {last:,.1f}{best}.")
+        print(f"To evaluate the best policy: lightning-maxent test --ckpt_path {folder}/checkpoints/best.ckpt")
+        print(f"To watch it: lightning-maxent play --ckpt_path {folder}")
 
     def before_validate(self) -> None:
         self._check_processes()

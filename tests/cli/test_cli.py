@@ -135,6 +135,16 @@ def test_a_new_name_starts_a_new_run_from_a_checkpoint():
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_ends_with_its_returns_and_commands_that_work(capsys):
+    folder = fit()
+    *_, returns, test, watch = capsys.readouterr().out.strip().splitlines()
+    evaluated = [row["eval/return_mean"] for row in metrics(folder) if "eval/return_mean" in row]
+    assert returns == f"The last evaluation had the return {evaluated[-1]:,.1f}; the best was {max(evaluated):,.1f}."
+    assert watch == f"To watch it: lightning-maxent play --ckpt_path {folder}"
+    main(test.partition(": lightning-maxent ")[2].split())
+    assert "test/return_mean" in capsys.readouterr().out
+
+
 def test_the_configuration_beside_a_checkpoint_is_used(capsys):
     run = fit(steps=60)
     main(["fit", "--ckpt_path=last", "--trainer.max_steps=80"])
