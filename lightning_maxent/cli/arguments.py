@@ -114,6 +114,8 @@ def explain(message: str) -> str:
         if name == "None" and keys:  # jsonargparse takes a null within a part for a name
             return _null_within(*keys[-1])
         return renamed_class(name) or f"There is no class {name}: give it with its module{_meant(name, _PACKAGE)}"
+    if null := re.search(r'Parser key "(\w+)":\s+Not a valid subclass of (\w+)\. Got value: None', message):
+        return f"The option --{null[1]} cannot be null: leave it out to have the default, or give a class."
     if ownerless := re.search(r"Not a valid subclass of (\w+)\n", message):
         return (
             f"There are options of an {ownerless[1]}, but no {ownerless[1]}: a configuration of a part, such as "
@@ -229,6 +231,8 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
         )
     given = getattr(importlib.import_module(module), class_name)
     options, option = list(inspect.signature(given).parameters), name.partition(".")[0]
+    if f"--{option}" in OPTIONS and option not in options and option != "model":
+        return f"The option {option!r} belongs to the run, not to {class_name}: give --{name}."
     if option not in options and (others := _with_option(option, given)):
         if option == "critic":
             return (
@@ -236,8 +240,8 @@ def _unknown_option(name: str, class_paths: list[str]) -> str:
                 f"out, or choose an algorithm with a critic ({', '.join(others)})."
             )
         return (
-            f"{class_name} has no option {option!r} ({', '.join(others)} {'have' if others[1:] else 'has'} it): leave "
-            f"it out, or leave out the configuration that sets it."
+            f"{class_name} has no option {option!r} ({', '.join(others)} {'have' if others[1:] else 'has'} it): choose "
+            f"such a class before the option, or leave out the option, or the configuration that sets it."
         )
     near = difflib.get_close_matches(name, options, n=1)
     if not near:

@@ -30,11 +30,27 @@ def test_a_critic_overlay_over_an_algorithm_without_a_critic_is_refused(capsys, 
 def test_an_option_of_another_class_is_refused_with_the_class_that_has_it(capsys):
     said = refused(capsys, "fit", "ppo", PENDULUM, "--data.capacity=5")
     assert (
-        "RolloutDataModule has no option 'capacity' (ReplayDataModule has it): leave it out, or leave out the con"
+        "RolloutDataModule has no option 'capacity' (ReplayDataModule has it): choose such a class before the option, "
         in said
     )
     said = refused(capsys, "fit", "sac", PENDULUM, "--model.clip_rng=5")
     assert "There is no option 'clip_rng' in the arguments of SAC: check its spelling" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("--model.execution=Compiled", "The option 'execution' belongs to the run, not to SAC: give --execution."),
+        ("--data.name=a", "The option 'name' belongs to the run, not to ReplayDataModule: give --name."),
+        (
+            "--execution=null",
+            "The option --execution cannot be null: leave it out to have the default, or give a class.",
+        ),
+        ("--execution.inner=Compiled", "Eager has no option 'inner' (CudaGraph has it): choose such a class before"),
+    ],
+)
+def test_an_option_of_the_run_is_told_from_those_of_its_parts(capsys, option, sentence):
+    assert sentence in refused(capsys, "fit", "sac", PENDULUM, option)
 
 
 @pytest.mark.parametrize(
