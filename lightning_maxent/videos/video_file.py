@@ -74,7 +74,7 @@ def check_video_format(path: Path) -> None:
         import imageio_ffmpeg  # noqa: F401
     except ImportError as error:
         raise MaxEntError(
-            "Videos need the package imageio with ffmpeg: pip install 'lightning-maxent[video]'."
+            "Videos need the package imageio with ffmpeg: pip install 'imageio[ffmpeg]'."
         ) from error
 
 

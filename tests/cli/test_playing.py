@@ -81,4 +81,4 @@ def test_wrong_arguments_are_refused_in_one_sentence(tmp_path, monkeypatch, caps
 def test_without_imageio_record_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     error = refused(capsys, "record", "--ckpt_path", "last")
-    assert error.endswith("Videos need the package imageio with ffmpeg: pip install 'lightning-maxent[video]'.")
+    assert error.endswith("Videos need the package imageio with ffmpeg: pip install 'imageio[ffmpeg]'.")
