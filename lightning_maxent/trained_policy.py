@@ -32,7 +32,9 @@ class TrainedPolicy:
 
     def __init__(self, model: AbstractAlgorithm, data: EnvironmentDataModule):
         self.model = model
-        self._space, self._scaling, self._codec = data.observation_space, data.observation_scaling, data.codec
+        self.observation_space, self.observation_scaling = data.observation_space, data.observation_scaling
+        self.codec, self.env_id, self.env_kwargs = data.codec, data.env_id, data.env_kwargs
+        self.wrappers, self.env_steps = data.wrappers, data.env_steps
 
     def __call__(self, obs: Any, deterministic: bool = False) -> Any:
         """Actions in the form that the environment takes.
@@ -50,19 +52,21 @@ class TrainedPolicy:
             MaxEntError: if ``obs`` is neither an observation nor a batch of observations, or an action is not finite.
         """
         try:
-            is_batch = _is_batch(self._space, obs)
-            rows = _rows(self._space, obs) if is_batch else [obs]
-            flat = [torch.from_numpy(np.asarray(flatten(self._space, row), dtype=np.float32)) for row in rows]
-            seen = torch.stack(flat).reshape(-1, flatdim(self._space))
+            is_batch = _is_batch(self.observation_space, obs)
+            rows = _rows(self.observation_space, obs) if is_batch else [obs]
+            flat = [
+                torch.from_numpy(np.asarray(flatten(self.observation_space, row), dtype=np.float32)) for row in rows
+            ]
+            seen = torch.stack(flat).reshape(-1, flatdim(self.observation_space))
         except Exception as error:  # a wrong observation may raise any error
             raise MaxEntError(
                 f"obs is {_described(obs)}, which is neither an observation of the environment nor a batch of them; "
-                f"their space is {self._space}."
+                f"their space is {self.observation_space}."
             ) from error
         training = [module for module in self.model.modules() if module.training]
         self.model.eval()
         try:
-            actions = self._codec.to_env(self.model.act(self._scaling(seen), deterministic))
+            actions = self.codec.to_env(self.model.act(self.observation_scaling(seen), deterministic))
         finally:
             for module in training:
                 module.training = True
@@ -112,7 +116,9 @@ def load_policy(
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA fails an assertion
         raise MaxEntError(f"The device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return TrainedPolicy(model, data)
+    policy = TrainedPolicy(model, data)
+    policy.env_steps = checkpoint["global_step"]
+    return policy
 
 
 def _checkpoint_path(path: Path) -> Path:

@@ -32,6 +32,7 @@ HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
   fit        train: lightning-maxent fit sac/pendulum
   validate   evaluate a checkpoint as during training: lightning-maxent validate --ckpt_path last
   test       evaluate a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100
+  export     write a policy to a file that plays without this package: lightning-maxent export --ckpt_path last --out a.onnx
   compare    train several algorithms on several tasks and seeds, and draw a table, statistics and a page
   verify     check a critic against exact solutions
   list       list the built-in algorithms, tasks, critics, recipes and other configurations
@@ -56,7 +57,7 @@ def main(args: Sequence[str] | None = None) -> None:
             if args[1:] not in ([], ["--help"], ["-h"]):
                 raise MaxEntError("list has no arguments: lightning-maxent list shows all that is built in.")
             print(listing())
-        elif args[:1] in (["compare"], ["verify"]):
+        elif args[:1] in (["compare"], ["export"], ["verify"]):
             _own_command(args[0], args[1:])
         else:
             _run_command(args)
@@ -120,12 +121,16 @@ def one_sentence_errors(program: str) -> Iterator[None]:
 
 
 def _own_command(name: str, args: Sequence[str]) -> None:
-    """Run ``compare`` or ``verify``, which do not use LightningCLI."""
+    """Run ``compare``, ``export`` or ``verify``, which do not use LightningCLI."""
     _announce(name)
     if name == "compare":
         from lightning_maxent.comparison.command import compare  # needs fcntl, which only POSIX has
 
         status = compare(args, parse)
+    elif name == "export":
+        from lightning_maxent.deployment.command import export
+
+        status = export(args)
     else:
         from lightning_maxent.verification.command import verify
 
