@@ -28,7 +28,7 @@ DISTRIBUTIONS: dict[Any, str] = {
 
 IN_PLACE = (Tensor.normal_, Tensor.exponential_, Tensor.uniform_)
 OTHERS = (torch.normal, torch.bernoulli, torch.multinomial, torch.poisson, torch.randint, torch.randperm)
-OTHERS += (torch.randint_like, torch.dropout, torch.nn.functional.dropout, Tensor.random_, Tensor.bernoulli_)
+OTHERS += (torch.randint_like, Tensor.random_, Tensor.bernoulli_)
 
 
 class Draw(NamedTuple):

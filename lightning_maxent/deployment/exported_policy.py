@@ -207,13 +207,15 @@ def _program(module: _Exported, obs: Tensor) -> ExportedProgram:
 
 
 def _keep_used(graph: GraphModule) -> None:
-    """Remove the parameters and buffers that the actions do not need, such as those of target networks."""
+    """Keep the parameters and buffers that actions need, as copies without gradients; remove those of other networks."""
     graph.graph.eliminate_dead_code()
     used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
-    for name in [*dict(graph.named_parameters()), *dict(graph.named_buffers())]:
+    for name, tensor in [*graph.named_parameters(), *graph.named_buffers()]:
+        owner, _, attribute = name.rpartition(".")
         if name not in used:
-            owner, _, attribute = name.rpartition(".")
             delattr(graph.get_submodule(owner), attribute)
+        elif isinstance(tensor, nn.Parameter):
+            setattr(graph.get_submodule(owner), attribute, nn.Parameter(tensor.detach().clone(), requires_grad=False))
 
 
 def _policy_name(model: nn.Module) -> str:
