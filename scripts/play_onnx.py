@@ -30,7 +30,7 @@ class OnnxPolicy:
         if self.noise:
             drawn = [getattr(self.random, name)((1, size), np.float32) for name, size in self.noise]
             inputs["noise"] = np.concatenate(drawn, 1)
-        return self.session.run(["action"], inputs)[0][0]
+        return np.asarray(self.session.run(["action"], inputs)[0])[0]
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
   fit        train: lightning-maxent fit sac/pendulum
   validate   evaluate a checkpoint as during training: lightning-maxent validate --ckpt_path last
   test       evaluate a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100
-  export     write a policy to a file that plays without this package: lightning-maxent export --ckpt_path last --out a.onnx
+  export     write a trained policy to a file: lightning-maxent export --ckpt_path last --out policy.onnx
   compare    train several algorithms on several tasks and seeds, and draw a table, statistics and a page
   verify     check a critic against exact solutions
   list       list the built-in algorithms, tasks, critics, recipes and other configurations
@@ -130,7 +130,8 @@ def _own_command(name: str, args: Sequence[str]) -> None:
     elif name == "export":
         from lightning_maxent.deployment.command import export
 
-        status = export(args)
+        export(args)
+        status = 0
     else:
         from lightning_maxent.verification.command import verify
 

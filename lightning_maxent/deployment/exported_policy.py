@@ -118,8 +118,7 @@ class _Exported(nn.Module):
         super().__init__()
         self.model, self.deterministic = policy.model, deterministic
         self._scaling, self._codec = policy.observation_scaling, policy.codec
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            self.draws, noise = record_draws(self._act, obs)
+        self.draws, noise = record_draws(self._act, obs)
         if not deterministic and not self.draws:
             raise MaxEntError(
                 f"The policy of {type(policy.model).__name__} draws no random numbers, so its samples are its "
@@ -135,7 +134,7 @@ class _Exported(nn.Module):
 
     def forward(self, obs: Tensor, noise: Tensor | None = None) -> Tensor:
         rows = self._noise.expand(obs.shape[0], -1) if noise is None else noise
-        with Supplied(self.draws, rows):
+        with Supplied(self.draws, rows.to(self.model.device)):
             return self._codec.to_env_tensor(self._act(obs))
 
 
@@ -159,8 +158,9 @@ def _prepared(policy: TrainedPolicy) -> Iterator[None]:
     """Inside, the model is in evaluation mode; afterwards its modes and torch's random state are as before."""
     training = [module for module in policy.model.modules() if module.training]
     policy.model.eval()
+    device = policy.model.device
     try:
-        with torch.random.fork_rng(), torch.no_grad():
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
             yield
     finally:
         for module in training:
@@ -199,10 +199,10 @@ def _program(module: _Exported, obs: Tensor) -> ExportedProgram:
     except MaxEntError:
         raise
     except Exception as error:
-        first = str(error).strip().partition("\n")[0]
+        name = type(getattr(module.model, "policy", module.model)).__name__
         raise MaxEntError(
-            f"torch.export cannot follow the policy {_policy_name(module.model)} ({type(error).__name__}: {first}); a "
-            f"policy of yours must compute with tensors alone, and write obs.shape[0], not len(obs)."
+            f"torch.export cannot follow the policy {name} ({_first_line(error)}); a policy of yours must compute with "
+            f"tensors alone, and write obs.shape[0], not len(obs)."
         ) from error
 
 
@@ -218,15 +218,19 @@ def _keep_used(graph: GraphModule) -> None:
             setattr(graph.get_submodule(owner), attribute, nn.Parameter(tensor.detach().clone(), requires_grad=False))
 
 
-def _policy_name(model: nn.Module) -> str:
-    return type(getattr(model, "policy", model)).__name__
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _to_onnx(program: ExportedProgram, metadata: dict[str, str]) -> bytes:
     shapes = {str(name): {0: "batch"} for name in program.graph_signature.user_inputs}
-    written = torch.onnx.export(
-        program, dynamo=True, output_names=["action"], dynamic_shapes=shapes, verbose=False, external_data=False
-    )
+    try:
+        written = torch.onnx.export(
+            program, dynamo=True, output_names=["action"], dynamic_shapes=shapes, verbose=False, external_data=False
+        )
+    except Exception as error:  # its own message is many lines about the exporter
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise MaxEntError(f"ONNX cannot hold this policy ({_first_line(cause)}): choose torch_export.") from error
     assert written is not None
     written.model.metadata_props.update(metadata)
     return written.model_proto.SerializeToString()
