@@ -48,6 +48,7 @@ from lightning_maxent.data.scaling import (
 from lightning_maxent.data.vectorization import OneProcess, VectorizationBuilder
 from lightning_maxent.data.worker_processes import WorkerProcesses
 from lightning_maxent.data.wrapping import WrapperBuilder
+from lightning_maxent.deployment.exported_policy import ExportReport, export_policy
 from lightning_maxent.entropy_objectives import AbstractEntropyObjective, CurrentEntropy, TrajectoryEntropy
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.execution import AbstractExecution, Compiled, CudaGraph, Eager
@@ -190,6 +191,7 @@ __all__ = [
     "ExplicitPolicyBuilder",
     "ExplorationBuilder",
     "ExponentialSchedule",
+    "ExportReport",
     "FiniteActions",
     "FiniteAlgorithm",
     "FinitePolicyBuilder",
@@ -267,6 +269,7 @@ __all__ = [
     "WarmStart",
     "WorkerProcesses",
     "WrapperBuilder",
+    "export_policy",
     "frozen",
     "load_policy",
     "make_trainer",

@@ -58,7 +58,9 @@ def load_policy(
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA fails an assertion
         raise MaxEntError(f"The device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return TrainedPolicy(model, data)
+    policy = TrainedPolicy(model, data)
+    policy.env_steps = checkpoint["global_step"]
+    return policy
 
 
 def _checkpoint_path(path: Path) -> Path:

@@ -29,13 +29,10 @@ class TrainedPolicy:
 
     def __init__(self, model: AbstractAlgorithm, data: EnvironmentDataModule):
         self.model = model
+        self.observation_space, self.observation_scaling = data.observation_space, data.observation_scaling
+        self.codec, self.env_id, self.env_kwargs = data.codec, data.env_id, data.env_kwargs
+        self.wrappers, self.env_steps = data.wrappers, data.env_steps
         self._data = data
-        self._space, self._scaling, self._codec = data.observation_space, data.observation_scaling, data.codec
-
-    @property
-    def env_id(self) -> str:
-        """The id of the environment."""
-        return self._data.env_id
 
     def __call__(self, obs: Any, deterministic: bool = False) -> Any:
         """Actions in the form that the environment takes.
@@ -54,7 +51,7 @@ class TrainedPolicy:
         """
         scaled, is_batch = self._scaled(obs)
         with evaluating(self.model):
-            actions = self._codec.to_env(self.model.act(scaled, deterministic))
+            actions = self.codec.to_env(self.model.act(scaled, deterministic))
         return actions if is_batch else actions[0]
 
     def act_and_estimate(self, obs: Any, deterministic: bool = False) -> tuple[Any, dict[str, float]]:
@@ -77,7 +74,7 @@ class TrainedPolicy:
             seen = scaled.to(self.model.device).type(self.model.dtype)
             with random_state_kept(self.model.device):  # so that estimates do not change the actions that follow
                 estimates = self.model.estimates(seen, action.to(self.model.device).type(self.model.dtype))
-        return self._codec.to_env(action)[0], {name: float(value[0]) for name, value in estimates.items()}
+        return self.codec.to_env(action)[0], {name: float(value[0]) for name, value in estimates.items()}
 
     def make_env(self, render_mode: str | None = None) -> gym.Env:
         """A new copy of the environment, with the ``wrappers`` of the run and its own observations and actions.
@@ -94,16 +91,18 @@ class TrainedPolicy:
     def _scaled(self, obs: Any) -> tuple[Tensor, bool]:
         """Observations as the networks take them, ``[batch, obs_dim]``, and whether ``obs`` is a batch."""
         try:
-            is_batch = _is_batch(self._space, obs)
-            rows = _rows(self._space, obs) if is_batch else [obs]
-            flat = [torch.from_numpy(np.asarray(flatten(self._space, row), dtype=np.float32)) for row in rows]
-            seen = torch.stack(flat).reshape(-1, flatdim(self._space))
+            is_batch = _is_batch(self.observation_space, obs)
+            rows = _rows(self.observation_space, obs) if is_batch else [obs]
+            flat = [
+                torch.from_numpy(np.asarray(flatten(self.observation_space, row), dtype=np.float32)) for row in rows
+            ]
+            seen = torch.stack(flat).reshape(-1, flatdim(self.observation_space))
         except Exception as error:  # a wrong observation may raise any error
             raise MaxEntError(
                 f"obs is {_described(obs)}, which is neither an observation of the environment nor a batch of them; "
-                f"their space is {self._space}."
+                f"their space is {self.observation_space}."
             ) from error
-        return self._scaling(seen), is_batch
+        return self.observation_scaling(seen), is_batch
 
 
 @contextmanager

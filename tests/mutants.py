@@ -1781,6 +1781,42 @@ MUTANTS = [
         "shared = [seed for seed in self.seeds[variant] if seed in self.seeds[other]]\n        first, second = ([self.seeds[name].index(seed) for seed in shared] for name in (variant, other))",
         "number = min(len(self.seeds[variant]), len(self.seeds[other]))\n        first, second = (list(range(number)) for name in (variant, other))",
     ),
+    Mutant(
+        "exported policy without the scaling of observations",
+        "deployment/exported_policy.py",
+        "seen = self._scaling(obs).to(",
+        "seen = obs.to(",
+    ),
+    Mutant(
+        "exported policy written although its actions are others",
+        "deployment/exported_policy.py",
+        "if different > (TIES if",
+        "if len(flat) < (TIES if",
+    ),
+    Mutant(
+        "exported real actions may differ as finite ones may",
+        "deployment/exported_policy.py",
+        "(TIES if module.draws or not _has_numbers(policy.codec.space) else 0)",
+        "TIES",
+    ),
+    Mutant(
+        "exported actions without the range of the environment",
+        "data/action_codec.py",
+        "scaled = (low * (1 - unit) + high * unit).clamp(low, high)",
+        "scaled = unit",
+    ),
+    Mutant(
+        "exported finite actions counted from zero",
+        "data/action_codec.py",
+        "(chosen + torch.as_tensor(self._start, device=chosen.device))",
+        "chosen",
+    ),
+    Mutant(
+        "exported noise of a batch in the order of its numbers",
+        "deployment/draws.py",
+        "each.movedim(0, draw.axis).flatten",
+        "each.movedim(0, draw.axis + 1).flatten",
+    ),
 ]
 
 
@@ -1793,6 +1829,11 @@ FINITE = ["tests/algorithms/test_finite_losses.py", *SAC[1:]]
 ON_POLICY = ["tests/algorithms/test_on_policy.py"]
 RANKS = ["tests/distributed/test_training.py", "tests/distributed/test_stopping.py"]
 TESTS = {
+    "deployment/exported_policy.py": [
+        "tests/deployment/test_exported_policy.py::test_few_finite_actions_may_differ_because_of_ties",
+        "tests/deployment/test_exported_policy.py::test_a_file_with_other_actions_than_the_policy_is_refused_and_the_old_file_stays",
+        "tests/deployment/test_exported_policy.py::test_the_metadata_say_what_the_file_is_and_what_it_takes",
+    ],
     "algorithms/a2c.py": ON_POLICY,
     "algorithms/action_value.py": [
         "tests/algorithms/test_base.py",

@@ -108,8 +108,8 @@ class ContinuousSoftQLearning(ContinuousAlgorithm):
             return self.policy.samples(obs, 1).squeeze(1)
         with same_noise_each_time(obs.device):
             action = self.policy.samples(obs, CANDIDATES)
-        q = self.q_value(obs.repeat_interleave(CANDIDATES, dim=0), action.flatten(0, 1)).view(len(obs), CANDIDATES)
-        return action[torch.arange(len(obs), device=obs.device), q.argmax(1)]
+        q = self.q_value(obs.repeat_interleave(CANDIDATES, dim=0), action.flatten(0, 1)).view(obs.shape[0], CANDIDATES)
+        return action[torch.arange(obs.shape[0], device=obs.device), q.argmax(1)]
 
     def value_and_entropy(
         self, obs: Float[Tensor, "batch obs_dim"]

@@ -35,6 +35,7 @@ HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
   compare    train several algorithms on several tasks and seeds, and draw a table, statistics and a page
   play       show a trained policy in a window: lightning-maxent play --ckpt_path last
   record     record a trained policy as a video: lightning-maxent record --ckpt_path last
+  export     write a policy to a file that plays without this package: export --ckpt_path last --out policy.onnx
   verify     check a critic against exact solutions
   list       list the built-in algorithms, tasks, critics, recipes and other configurations
 
@@ -44,7 +45,7 @@ A CONFIG is a YAML file or a built-in name: an algorithm on a task (sac/pendulum
 `lightning-maxent --version` prints the version."""
 
 
-OWN_COMMANDS = ("compare", "play", "record", "verify")  # those that do not use LightningCLI
+OWN_COMMANDS = ("compare", "export", "play", "record", "verify")  # those that do not use LightningCLI
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -136,9 +137,14 @@ def _own_command(name: str, args: Sequence[str]) -> None:
 
         status = verify(args)
     else:
-        from lightning_maxent.cli.playing import play_command, record_command
+        from lightning_maxent.cli import policy_commands
 
-        status = {"play": play_command, "record": record_command}[name](args)
+        commands = {
+            "export": policy_commands.export_command,
+            "play": policy_commands.play_command,
+            "record": policy_commands.record_command,
+        }
+        status = commands[name](args)
     if status:
         sys.exit(status)
 

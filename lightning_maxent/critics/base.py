@@ -53,7 +53,7 @@ class AbstractCritic(nn.Module, ABC):
         The default calls ``forward`` for every pair.  A critic with one output per action overrides this to compute all
         predictions in one pass.
         """
-        batch, count = len(obs), len(actions)
+        batch, count = obs.shape[0], actions.shape[0]
         prediction = self(obs.repeat_interleave(count, dim=0), actions.repeat(batch, 1))
         return prediction.unflatten(1, (batch, count))
 

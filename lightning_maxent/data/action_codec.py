@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -21,15 +21,24 @@ class AbstractActionCodec(ABC, Generic[Actions]):
     """Converts the actions of one action space.
 
     Args:
+        space: the action space of the environment.
         actions: the description of the action space for algorithms.
     """
 
-    def __init__(self, actions: Actions):
-        self.actions = actions
+    def __init__(self, space: spaces.Space, actions: Actions):
+        self.space, self.actions = space, actions
 
     @abstractmethod
     def to_env(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
         """The actions in the form that the vector environment takes."""
+
+    @abstractmethod
+    def to_env_tensor(self, action: Float[Tensor, "env action_dim"]) -> Tensor:
+        """What ``to_env`` gives, computed by operations of torch alone, which an exported policy can hold.
+
+        Raises:
+            MaxEntError: for a space whose actions torch cannot compute exactly.
+        """
 
     @abstractmethod
     def uniform(self, envs: int) -> Float[Tensor, "env action_dim"]:
@@ -44,13 +53,24 @@ class BoxCodec(AbstractActionCodec[BoxActions]):
     """
 
     def __init__(self, space: spaces.Box):
-        super().__init__(BoxActions(spaces.flatdim(space)))
+        super().__init__(space, BoxActions(spaces.flatdim(space)))
         self._shape, self._dtype = space.shape, space.dtype
         self._low, self._high = space.low[np.newaxis], space.high[np.newaxis]
 
     def to_env(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
         unit = (action.double().numpy().reshape(len(action), *self._shape) + 1) / 2
         return (self._number if np.issubdtype(self._dtype, np.floating) else self._integer)(unit.clip(0, 1))
+
+    def to_env_tensor(self, action: Float[Tensor, "env action_dim"]) -> Tensor:
+        unit = ((action.double().reshape(action.shape[0], *self._shape) + 1) / 2).clamp(0, 1)
+        low, high = (torch.as_tensor(bound.astype(np.float64), device=unit.device) for bound in (self._low, self._high))
+        if np.issubdtype(self._dtype, np.floating):
+            scaled = (low * (1 - unit) + high * unit).clamp(low, high)
+        elif max(np.abs(bound.astype(np.float64)).max() for bound in (self._low, self._high)) > 2**52:
+            raise MaxEntError(f"The actions {self.space} have integers beyond 2^52, which float64 cannot hold exactly.")
+        else:
+            scaled = low + (unit * (high - low + 1)).floor().minimum(high - low)
+        return scaled.to(_torch_dtype(self._dtype))
 
     def uniform(self, envs: int) -> Float[Tensor, "env action_dim"]:
         return torch.rand(envs, self.actions.dim) * 2 - 1
@@ -81,7 +101,7 @@ class FiniteCodec(AbstractActionCodec[FiniteActions]):
         self._choices, self._start, self._dtype = choices, getattr(space, "start", 0), space.dtype
         counts = tuple(choices.ravel().tolist())
         self._joint = prod(counts) <= max_joint
-        super().__init__(FiniteActions((prod(counts),) if self._joint else counts))
+        super().__init__(space, FiniteActions((prod(counts),) if self._joint else counts))
 
     def to_env(self, action: Float[Tensor, "env action_dim"]) -> np.ndarray:
         indices = [factor.argmax(-1).numpy() for factor in action.split(self.actions.counts, -1)]
@@ -90,8 +110,21 @@ class FiniteCodec(AbstractActionCodec[FiniteActions]):
         chosen = np.stack(indices, axis=-1).reshape(len(action), *self._choices.shape)
         return (chosen + self._start).astype(self._dtype)
 
+    def to_env_tensor(self, action: Float[Tensor, "env action_dim"]) -> Tensor:
+        indices = [factor.argmax(-1) for factor in action.split(self.actions.counts, -1)]
+        if self._joint:
+            counts = self._choices.ravel().tolist()
+            strides = [prod(counts[place + 1 :]) for place in range(len(counts))]
+            indices = [indices[0] // stride % count for stride, count in zip(strides, counts)]
+        chosen = torch.stack(indices, -1).reshape(action.shape[0], *self._choices.shape)
+        return (chosen + torch.as_tensor(self._start, device=chosen.device)).to(_torch_dtype(self._dtype))
+
     def uniform(self, envs: int) -> Float[Tensor, "env action_dim"]:
         return self.actions.sample(self.actions.log_softmax(torch.zeros(envs, self.actions.dim)))
+
+
+def _torch_dtype(dtype: Any) -> torch.dtype:
+    return torch.from_numpy(np.zeros((), dtype)).dtype
 
 
 def _choices(space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary) -> np.ndarray:

@@ -32,7 +32,7 @@ class AbstractPolicy(nn.Module, ABC):
 
     def samples(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
         """``count`` actions for every state."""
-        return self(obs.repeat_interleave(count, dim=0))[0].unflatten(0, (len(obs), count))
+        return self(obs.repeat_interleave(count, dim=0))[0].unflatten(0, (obs.shape[0], count))
 
 
 class AbstractComparablePolicy(AbstractPolicy, ABC):
@@ -87,7 +87,7 @@ class AbstractSquashedPolicy(AbstractPolicy, AbstractSampler, ABC):
             return self._squashed(obs, 1)[0].squeeze(1)
         with same_noise_each_time(obs.device):
             action, log_prob = self._squashed(obs, CANDIDATES)
-        return action[torch.arange(len(obs), device=obs.device), log_prob.argmax(1)]
+        return action[torch.arange(obs.shape[0], device=obs.device), log_prob.argmax(1)]
 
     def _squashed(
         self, obs: Float[Tensor, "batch obs_dim"], count: int

@@ -57,7 +57,7 @@ class MixtureOfGaussians(AbstractSquashedPolicy):
         mean, log_std = output[..., : self.action_dim], self.log_std(output[..., self.action_dim : -1])
         log_weight = output[..., -1].log_softmax(-1)  # [batch, 1, component]; mean, log_std: [..., action_dim]
         with torch.no_grad():
-            gumbel = -torch.empty(len(obs), count, self.components, device=obs.device).exponential_().log()
+            gumbel = -torch.empty(obs.shape[0], count, self.components, device=obs.device).exponential_().log()
             chosen = (log_weight + gumbel).argmax(-1)[..., None, None].expand(-1, -1, 1, self.action_dim)
             own_mean, own_std = (
                 part.expand(-1, count, -1, -1).gather(2, chosen).squeeze(2) for part in (mean, log_std.exp())

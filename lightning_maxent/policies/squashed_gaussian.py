@@ -81,7 +81,7 @@ class SquashedGaussian(AbstractSquashedPolicy, AbstractComparablePolicy):
         self, obs: Float[Tensor, "batch obs_dim"], count: int
     ) -> tuple[Float[Tensor, "batch particle action_dim"], Float[Tensor, "batch particle"]]:
         mean, log_std = (part.unsqueeze(1) for part in self._mean_and_log_std(obs))
-        noise = torch.randn(len(obs), count, mean.shape[-1], device=mean.device)
+        noise = torch.randn(obs.shape[0], count, mean.shape[-1], device=mean.device)
         return mean + log_std.exp() * noise, normal_log_prob(noise, log_std).sum(-1)
 
     def act(

@@ -28,6 +28,6 @@ class SteinSampler(AbstractSampler):
         self.network = network(1, obs_dim + action_dim, action_dim)
 
     def unsquashed(self, obs: Float[Tensor, "batch obs_dim"], count: int) -> Float[Tensor, "batch particle action_dim"]:
-        noise = torch.randn(len(obs) * count, self.action_dim, device=obs.device)
+        noise = torch.randn(obs.shape[0] * count, self.action_dim, device=obs.device)
         pair = torch.cat((obs.repeat_interleave(count, dim=0), noise), dim=-1)
-        return (noise + float32_or_more(self.network(pair.unsqueeze(0)).squeeze(0))).unflatten(0, (len(obs), count))
+        return (noise + float32_or_more(self.network(pair.unsqueeze(0)).squeeze(0))).unflatten(0, (obs.shape[0], count))

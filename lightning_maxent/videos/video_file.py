@@ -73,9 +73,7 @@ def check_video_format(path: Path) -> None:
     try:
         import imageio_ffmpeg  # noqa: F401
     except ImportError as error:
-        raise MaxEntError(
-            "Videos need the package imageio with ffmpeg: pip install 'imageio[ffmpeg]'."
-        ) from error
+        raise MaxEntError("Videos need the package imageio with ffmpeg: pip install 'imageio[ffmpeg]'.") from error
 
 
 def _with_even_sides(picture: np.ndarray) -> np.ndarray:

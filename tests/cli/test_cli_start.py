@@ -67,7 +67,8 @@ def test_a_wrong_command_or_name_is_refused_before_pytorch_is_imported():
 
 
 @pytest.mark.parametrize(
-    "args", [["fit", "value_sac/pendulum", "--print_config"], ["compare", "x"], ["verify", "--json"]]
+    "args",
+    [["fit", "value_sac/pendulum", "--print_config"], ["compare", "x"], ["export", "--out", "x"], ["verify", "--json"]],
 )
 def test_a_command_announces_itself_on_standard_error_before_importing_pytorch(args):
     done = python("-c", f"{WITHOUT_PYTORCH}from lightning_maxent.cli.command import main; main({args})")

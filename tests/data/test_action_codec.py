@@ -194,3 +194,31 @@ def test_bounds_that_cannot_be_used_are_refused(box, bounds, sentence):
 def test_actions_of_other_spaces_are_refused():
     with pytest.raises(MaxEntError, match=r"probe has the action space .*only Box, Discrete"):
         action_codec("probe", spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2))), 1000)
+
+
+BOXES = [
+    spaces.Box(np.float32([-2, 0]), np.float32([3, 10])),
+    spaces.Box(-2, 5, (2, 2), np.float64),
+    spaces.Box(-3e38, 3e38, (), np.float32),
+    spaces.Box(250, 255, (2,), np.uint8),
+    spaces.Box(-(2**40), 2**40, (1,), np.int64),
+    spaces.Box(7, 7, (1,), np.int32),
+    spaces.Box(0, 1, (3,), np.bool_),
+]
+
+
+@pytest.mark.parametrize("max_joint", [1, 1000])
+@pytest.mark.parametrize("space", [*BOXES, *FINITE], ids=str)
+def test_the_actions_computed_by_torch_alone_are_those_of_the_environment(space, max_joint):
+    codec = action_codec("probe", space, max_joint)
+    actions = codec.uniform(200)
+    if isinstance(space, spaces.Box):
+        actions = torch.cat((1.2 * actions, torch.tensor([[-1.0], [0.0], [1.0]]).expand(3, codec.actions.dim)))
+    expected, found = codec.to_env(actions), codec.to_env_tensor(actions).numpy()
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_integers_that_float64_cannot_hold_are_refused_by_torch():
+    with pytest.raises(MaxEntError, match=r"integers beyond 2\^52, which float64 cannot hold exactly"):
+        BoxCodec(spaces.Box(0, 2**60, (1,), np.int64)).to_env_tensor(torch.zeros(1, 1))

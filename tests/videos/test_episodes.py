@@ -98,10 +98,10 @@ def test_curves_of_the_estimates_lie_below_the_pictures(tmp_path):
 def test_estimates_of_a_step_are_those_of_the_algorithm_for_scaled_observations():
     policy = policy_for()
     obs = np.array([0.3, 2.0], np.float32)
-    policy._scaling.update(torch.randn(50, 2) * 3 + 1)
+    policy.observation_scaling.update(torch.randn(50, 2) * 3 + 1)
     action, estimates = policy.act_and_estimate(obs, deterministic=True)
     np.testing.assert_allclose(action, policy(obs, deterministic=True))
-    scaled = policy._scaling(torch.from_numpy(obs).unsqueeze(0))
+    scaled = policy.observation_scaling(torch.from_numpy(obs).unsqueeze(0))
     with torch.no_grad():
         q = policy.model.q_value(scaled, policy.model._act(scaled, True))
     assert estimates["Q"] == pytest.approx(float(q))

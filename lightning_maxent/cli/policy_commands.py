@@ -1,4 +1,4 @@
-"""The commands ``play`` and ``record``, which show a trained policy."""
+"""The commands of a trained policy: ``play`` and ``record`` show it, ``export`` writes it to a file."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from lightning_maxent.cli.arguments import last_checkpoint, run_folder
+from lightning_maxent.deployment.exported_policy import FORMATS as EXPORT_FORMATS
+from lightning_maxent.deployment.exported_policy import OBSERVATIONS, export_policy
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.policy_loading import load_policy
 from lightning_maxent.progress import progress
@@ -25,10 +27,18 @@ RECORD = """Record episodes of a trained policy as videos.  This needs the extra
 
 Every episode has its own seed, and with it its own initial state: --seed, --seed plus 1, and so on."""
 
+EXPORT = """Write the policy of a checkpoint to one file, which plays without lightning_maxent.
+
+  lightning-maxent export --ckpt_path last --out policy.onnx
+  lightning-maxent export --ckpt_path runs/sac/Pendulum-v1/a --out policy.pt2 --format torch_export
+
+The file takes flat observations, scales them as in training, and gives actions in the units of the environment.  It is
+compared with the policy on 1,000 observations, and written only if its actions are the same."""
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise MaxEntError(f"{message}; `{self.prog} --help` lists the options.")
+        raise MaxEntError(f"{message[:1].upper()}{message[1:]}; see `{self.prog} --help`.")
 
 
 def play_command(arguments: Sequence[str]) -> int:
@@ -37,7 +47,8 @@ def play_command(arguments: Sequence[str]) -> int:
     Raises:
         MaxEntError: for wrong arguments, or an environment that cannot be shown.
     """
-    args = _parser("play", PLAY).parse_args(arguments)
+    args = _parser_of_episodes("play", PLAY).parse_args(arguments)
+    _check_episodes(args)
     policy, path = _loaded(args)
     if has_display():
         env = policy.make_env("human")
@@ -58,7 +69,7 @@ def record_command(arguments: Sequence[str]) -> int:
     Raises:
         MaxEntError: for wrong arguments, or an environment without pictures.
     """
-    parser = _parser("record", RECORD)
+    parser = _parser_of_episodes("record", RECORD)
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder of the videos; default: videos in the run's folder"
     )
@@ -67,12 +78,47 @@ def record_command(arguments: Sequence[str]) -> int:
     parser.add_argument("--side_by_side", action="store_true", help="all episodes in one video, side by side")
     parser.add_argument("--estimates", action="store_true", help="curves of V, Q and entropy below the pictures")
     args = parser.parse_args(arguments)
+    _check_episodes(args)
     if args.fps is not None and not 0 < args.fps <= 1000:
         raise MaxEntError(f"--fps must lie in (0, 1000], but is {args.fps}.")
     check_video_format(Path(f"video.{args.format}"))
     policy, path = _loaded(args)
     folder = args.out or _folder_for(path) / "videos"
     return _record(policy, args, folder, args.format, args.side_by_side, args.estimates, args.fps)
+
+
+def export_command(arguments: Sequence[str]) -> int:
+    """Run ``lightning-maxent export``, and return the exit status.
+
+    Raises:
+        MaxEntError: for wrong arguments, or as ``load_policy`` and ``export_policy``.
+    """
+    parser = _parser("export", EXPORT)
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the file to write")
+    formats = " or ".join(EXPORT_FORMATS)
+    parser.add_argument(
+        "--format", default=EXPORT_FORMATS[0], help=f"{formats} (a file ending in .pt2); default: %(default)s"
+    )
+    actions = parser.add_mutually_exclusive_group()
+    actions.add_argument("--deterministic", action="store_true", help="export the deterministic actions: the default")
+    actions.add_argument("--sample", action="store_true", help="export samples, with noise as a second input")
+    args = parser.parse_args(arguments)
+    policy, _ = _loaded(args)
+    report = export_policy(policy, args.out, args.format, not args.sample)
+    kind = "sampled" if args.sample else "deterministic"
+    print(
+        f"{report.path}: {type(policy.model).__name__} on {policy.env_id} after {policy.env_steps:,} environment steps, "
+        f"{kind} actions, {report.path.stat().st_size / 1_000:,.0f} kB."
+    )
+    print(
+        f"Largest difference from the policy on {OBSERVATIONS:,} observations: {report.difference:.2g} of the range of "
+        f"actions; {report.different} actions differ."
+    )
+    print(
+        f"Milliseconds per action: {report.milliseconds:.3g} with the file, {report.policy_milliseconds:.3g} with "
+        f"lightning_maxent."
+    )
+    return 0
 
 
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
@@ -89,6 +135,12 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
         help="a checkpoint, the folder of a run (its best.ckpt if there is one), or last for the newest run",
     )
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where last looks for runs; default: runs")
+    parser.add_argument("--name", help="the name of the run that last means; default: any")
+    return parser
+
+
+def _parser_of_episodes(command: str, description: str) -> argparse.ArgumentParser:
+    parser = _parser(command, description)
     parser.add_argument("--episodes", type=int, default=1, help="number of episodes; default: 1")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode; default: 0")
     parser.add_argument(
@@ -99,14 +151,17 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
 
 def _loaded(args: argparse.Namespace) -> tuple[TrainedPolicy, Path]:
     """The policy, and the path from which it was loaded."""
+    path = Path(args.ckpt_path)
+    if args.ckpt_path == "last":
+        path = last_checkpoint(args.runs_dir, None, None, args.name).parent.parent
+        print(f"The newest run: {path}")
+    return load_policy(path), path
+
+
+def _check_episodes(args: argparse.Namespace) -> None:
     check_positive(episodes=args.episodes)
     if not 0 <= args.seed < 2**31:
         raise MaxEntError(f"--seed must lie in [0, 2**31), but is {args.seed}.")
-    path = Path(args.ckpt_path)
-    if args.ckpt_path == "last":
-        path = last_checkpoint(args.runs_dir, None, None, None).parent.parent
-        print(f"The newest run: {path}")
-    return load_policy(path), path
 
 
 def _record(

@@ -6,7 +6,7 @@ import imageio.v3 as iio
 import pytest
 from cli_helpers import fit, refused
 
-from lightning_maxent.cli import playing
+from lightning_maxent.cli import policy_commands
 from lightning_maxent.cli.command import main
 
 FILMED = ("--data.env_id=probe_envs:worlds/Filmed-v0", "--trainer.logger=false")
@@ -39,7 +39,7 @@ def test_record_side_by_side_and_from_a_checkpoint_goes_into_the_folder_of_the_r
 
 
 def test_play_without_a_display_records(run_folder, capsys, monkeypatch):
-    monkeypatch.setattr(playing, "has_display", lambda: False)
+    monkeypatch.setattr(policy_commands, "has_display", lambda: False)
     main(["play", "--ckpt_path", str(run_folder)])
     assert "There is no display, so the episodes are recorded." in capsys.readouterr().out
     assert (run_folder / "videos" / "deterministic-seed0.mp4").is_file()
@@ -47,7 +47,7 @@ def test_play_without_a_display_records(run_folder, capsys, monkeypatch):
 
 def test_play_shows_the_episodes_in_a_window(run_folder, capsys, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory
-    monkeypatch.setattr(playing, "has_display", lambda: True)
+    monkeypatch.setattr(policy_commands, "has_display", lambda: True)
     capsys.readouterr()
     main(["play", "--ckpt_path", str(run_folder), "--episodes", "2"])
     assert [line[-8:] for line in capsys.readouterr().out.splitlines()] == ["(seed 0)", "(seed 1)"]
@@ -59,17 +59,17 @@ def test_play_shows_the_episodes_in_a_window(run_folder, capsys, monkeypatch):
     [
         (
             "play",
-            "the following arguments are required: --ckpt_path; `lightning-maxent play --help` lists the options.",
+            "The following arguments are required: --ckpt_path; see `lightning-maxent play --help`.",
         ),
         ("record --ckpt_path last", "There is no checkpoint"),
         ("record --ckpt_path missing.ckpt", "There is no checkpoint"),
         ("record --ckpt_path last --episodes 0", "episodes must be at least 1, but is 0."),
         ("record --ckpt_path last --seed -1", "--seed must lie in [0, 2**31), but is -1."),
         ("record --ckpt_path last --fps 0", "--fps must lie in (0, 1000], but is 0.0."),
-        ("record --ckpt_path last --format avi", "argument --format: invalid choice: 'avi'"),
+        ("record --ckpt_path last --format avi", "Argument --format: invalid choice: 'avi'"),
         (
             "record --ckpt_path last --episode 3",
-            "unrecognized arguments: --episode 3; `lightning-maxent record --help`",
+            "Unrecognized arguments: --episode 3; see `lightning-maxent record --help`.",
         ),
     ],
 )
