@@ -354,9 +354,7 @@ def test_what_cannot_be_exported_is_refused_in_one_sentence(part, path, format, 
 
 def test_without_the_packages_of_onnx_the_sentence_has_the_command_that_installs_them(monkeypatch):
     monkeypatch.setattr(exported_policy, "find_spec", lacking("onnxscript"))
-    with pytest.raises(
-        MaxEntError, match=r"^The format onnx needs onnxscript: pip install onnxscript, or choose"
-    ):
+    with pytest.raises(MaxEntError, match=r"^The format onnx needs onnxscript: pip install onnxscript, or choose"):
         export_policy(tiny(SIGHT, BOX), "p.onnx")
     assert agrees(export_policy(tiny(SIGHT, BOX), "p.pt2", "torch_export"))
 
