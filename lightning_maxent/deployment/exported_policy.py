@@ -125,7 +125,9 @@ class _Exported(nn.Module):
                 f"deterministic actions: leave out --sample."
             )
         self._noise: Tensor
-        self.register_buffer("_noise", noise)  # of a deterministic policy that chooses the best of fixed samples
+        self.register_buffer(
+            "_noise", noise.to(self.model.device)
+        )  # of a deterministic policy that chooses the best of fixed samples
 
     def _act(self, obs: Tensor) -> Tensor:
         with frozen_statistics(self.model):
@@ -133,8 +135,8 @@ class _Exported(nn.Module):
             return self.model._act(seen, self.deterministic).float()
 
     def forward(self, obs: Tensor, noise: Tensor | None = None) -> Tensor:
-        rows = self._noise.expand(obs.shape[0], -1) if noise is None else noise
-        with Supplied(self.draws, rows.to(self.model.device)):
+        rows = self._noise.expand(obs.shape[0], -1) if noise is None else noise.to(self._noise.device)
+        with Supplied(self.draws, rows):
             return self._codec.to_env_tensor(self._act(obs))
 
 
@@ -175,7 +177,7 @@ def _program(module: _Exported, obs: Tensor) -> ExportedProgram:
     """
     batch, inputs = Dim("batch"), {"obs": obs}
     if not module.deterministic:
-        inputs["noise"] = module._noise.repeat(len(obs), 1)
+        inputs["noise"] = module._noise.cpu().repeat(len(obs), 1)
     shapes = {name: {0: batch} for name in inputs}
     try:
         program = torch.export.export(module, (), inputs, dynamic_shapes=shapes)
