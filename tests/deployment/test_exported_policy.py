@@ -106,6 +106,7 @@ def test_the_deterministic_actions_of_every_algorithm_are_exported(name, kind):
     np.testing.assert_allclose(action[0], policy(obs, deterministic=True), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), FIRST)
 def test_the_samples_of_every_algorithm_are_exported_or_refused_because_there_is_no_noise(name, kind):
     if name in ("DDPG", "TD3"):
@@ -118,6 +119,7 @@ def test_the_samples_of_every_algorithm_are_exported_or_refused_because_there_is
         assert distribution == ("standard_normal" if kind == "box" else "standard_exponential")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize(("name", "part"), POLICIES)
 def test_every_policy_is_exported(name, part, deterministic):
@@ -135,6 +137,7 @@ def test_the_tests_above_export_every_policy_of_the_package():
     assert final <= exported | {part.__name__ for _, part in POLICIES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda part: part.__name__)
 def test_policies_with_every_network_are_exported(network):
     policy = trained("SAC", "box")
@@ -142,6 +145,7 @@ def test_policies_with_every_network_are_exported(network):
     assert agrees(export_policy(policy, "p.pt2", "torch_export"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("critic", ["crossq", "redq", "tqc", "two_hot"])
 def test_policies_that_come_from_every_kind_of_critic_are_exported(critic):
     model = built("DiscreteSAC", "joint", critic)
