@@ -204,6 +204,7 @@ def test_the_metadata_say_what_the_file_is_and_what_it_takes():
     assert {each.name: each.shape for each in inputs} == {"obs": ["batch", 3], "noise": ["batch", 2]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "space",
     [
@@ -221,6 +222,7 @@ def test_boxes_of_every_shape_and_type_keep_them(space):
     assert all(space.contains(np.asarray(each)) for each in action)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "space", [spaces.MultiDiscrete([2, 3], start=[5, -5]), spaces.MultiBinary(3), spaces.Discrete(3, start=7)], ids=str
 )
