@@ -19,6 +19,18 @@ def write_whole(path: Path, text: str, advice: str = "make room for it, and try 
         replace(write_temporary(path, lambda file: file.write(text.encode())))
 
 
+def check_target(path: Path) -> None:
+    """Make the folder of a file that will be written, and check that the file can replace what is there.
+
+    Raises:
+        MaxEntError: if the folder cannot be made, or ``path`` is a folder, a device or another special file.
+    """
+    if not path.name or (path.exists() and not path.is_file()):
+        raise MaxEntError(f"{str(path)!r} is not the name of a file: give another path.")
+    with write_errors(path, "give another path"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def write_errors(path: Path, advice: str) -> Iterator[None]:
     """Turn errors in writing a file into ``MaxEntError``; ``advice`` ends the message."""

@@ -47,6 +47,10 @@ def main() -> None:
             f"the policy takes observations of {policy.metadata['observation_space']}, but those of the environment are "
             f"of {space}: wrap it as in training ({policy.metadata['wrappers']})."
         )
+    if wrappers := json.loads(policy.metadata["wrappers"]):
+        print(
+            f"Returns are wrong if the policy needs the wrappers of its training, {', '.join(wrappers)}: add them here."
+        )
     returns = []
     for seed in range(args.seed, args.seed + args.episodes):
         obs, _ = env.reset(seed=seed)

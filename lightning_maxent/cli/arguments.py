@@ -281,8 +281,7 @@ def last_checkpoint(folder: Path, *names: str | None) -> Path:
     found = sorted(filter(run_folder, folder.absolute().glob(str(literal))), key=os.path.getmtime)
     if not found:
         raise MaxEntError(
-            f"There is no checkpoint {folder.absolute() / below} to resume from: start the run first, or give the path "
-            f"of a checkpoint."
+            f"There is no checkpoint {folder.absolute() / below}: train a run first, or give the path of a checkpoint."
         )
     return found[-1]
 

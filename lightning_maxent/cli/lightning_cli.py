@@ -225,11 +225,11 @@ class MaxEntCLI(LightningCLI):
         if last is None or is_dry_run(self.trainer) or not self.trainer.is_global_zero:
             return
         scores = [each.best_model_score for each in callbacks_of(self.trainer) if isinstance(each, BestCheckpoint)]
-        best = f"; the best was {scores[0]:,.1f}" if scores and scores[0] is not None else ""
+        best = f"; the best was {scores[0]:,.5g}" if scores and scores[0] is not None else ""
         folder = shlex.quote(os.path.relpath(self.run_dir))
-        print(f"The last evaluation had the return {last:,.1f}{best}.")
+        print(f"The last evaluation had the return {last:,.5g}{best}.")
         print(f"To evaluate the best policy: lightning-maxent test --ckpt_path {folder}/checkpoints/best.ckpt")
-        print(f"To watch it: lightning-maxent play --ckpt_path {folder}")
+        print(f"To watch it, if the environment has pictures: lightning-maxent play --ckpt_path {folder}")
 
     def before_validate(self) -> None:
         self._check_processes()

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import torch
+
 from lightning_maxent.cli.arguments import last_checkpoint, run_folder
 from lightning_maxent.deployment.exported_policy import FORMATS as EXPORT_FORMATS
 from lightning_maxent.deployment.exported_policy import OBSERVATIONS, export_policy
@@ -52,6 +54,7 @@ def play_command(arguments: Sequence[str]) -> int:
     policy, path = _loaded(args)
     if has_display():
         env = policy.make_env("human")
+        torch.manual_seed(args.seed)
         try:
             for seed in range(args.seed, args.seed + args.episodes):
                 *_, last = play(policy, env, seed, not args.sample)
@@ -79,8 +82,8 @@ def record_command(arguments: Sequence[str]) -> int:
     parser.add_argument("--estimates", action="store_true", help="curves of V, Q and entropy below the pictures")
     args = parser.parse_args(arguments)
     _check_episodes(args)
-    if args.fps is not None and not 0 < args.fps <= 1000:
-        raise MaxEntError(f"--fps must lie in (0, 1000], but is {args.fps}.")
+    if args.fps is not None and not 1 <= args.fps <= 1000:
+        raise MaxEntError(f"--fps must lie in [1, 1000], but is {args.fps}.")
     check_video_format(Path(f"video.{args.format}"))
     policy, path = _loaded(args)
     folder = args.out or _folder_for(path) / "videos"
@@ -193,4 +196,4 @@ def _folder_for(path: Path) -> Path:
 
 
 def _tell(episode: Played, where: str) -> None:
-    print(f"{where}return {episode.episode_return:,.1f} in {episode.length:,} steps (seed {episode.seed})", flush=True)
+    print(f"{where}return {episode.episode_return:,.5g} in {episode.length:,} steps (seed {episode.seed})", flush=True)

@@ -25,7 +25,7 @@ from torch.fx import GraphModule
 
 from lightning_maxent.deployment.draws import Recorded, Supplied, record_draws
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.files import replace, write_errors, write_temporary
+from lightning_maxent.files import check_target, replace, write_errors, write_temporary
 from lightning_maxent.targets import frozen_statistics
 from lightning_maxent.trained_policy import TrainedPolicy, evaluating, random_state_kept
 
@@ -85,6 +85,7 @@ def export_policy(
     """
     path = Path(path)
     _check_format(format, path)
+    check_target(path)
     space = policy.observation_space
     seen = _observations(space)
     flat = np.stack([np.asarray(flatten(space, each), dtype=np.float32) for each in seen])

@@ -11,7 +11,7 @@ from lightning_maxent.data.data_module import EnvironmentDataModule
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.trained_policy import TrainedPolicy
-from lightning_maxent.videos.episodes import play, record_episodes, render_without_display
+from lightning_maxent.videos.episodes import check_picture, play, record_episodes, render_without_display
 from lightning_maxent.videos.video_file import check_video_format
 
 
@@ -45,8 +45,10 @@ class EpisodeVideos(pl.Callback):
         policy = _policy(trainer, pl_module)
         render_without_display()
         env = policy.make_env("rgb_array")
-        next(play(policy, env, seed=0))
-        env.close()
+        try:
+            check_picture(policy, next(play(policy, env, seed=0)).picture)
+        finally:
+            env.close()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._last_steps = trainer.global_step

@@ -33,6 +33,7 @@ def render_without_display() -> None:
     if not has_display():
         os.environ.setdefault("MUJOCO_GL", "egl")
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")  # pygame would turn SIGTERM into an event that nobody reads
 
 
 class Played(NamedTuple):
@@ -107,11 +108,11 @@ class _Camera:
         rendered = _of_environment(self._policy, self._env.render)
         if self._build is None:
             return rendered
-        rendered = _checked(self._policy, rendered)
+        rendered = check_picture(self._policy, rendered)
         self._panel = self._panel or self._build(rendered.shape[1])
         if self._curves is None or len(self.estimates) % STEPS_PER_PANEL == 0:
             self._curves = self._panel.draw(self.estimates)
-        return np.concatenate([rendered, self._curves])
+        return _joined(self._policy, [rendered, self._curves], axis=0)
 
 
 def _of_environment(policy: TrainedPolicy, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -170,17 +171,37 @@ def record_episodes(
         played = (play(policy, env, seed, kind, panel) for env, seed, kind in zip(envs, seeds, kinds))
         for steps in zip_longest(*played):
             last = [step or before for step, before in zip_longest(steps, last)]
-            video.add(np.concatenate([_checked(policy, step.picture) for step in last], axis=1))
+            video.add(_joined(policy, [check_picture(policy, step.picture) for step in last], axis=1))
             each_step()
     return Recorded(path, [Played(seed, step.episode_return, step.length) for seed, step in zip(seeds, last)])
 
 
-def _checked(policy: TrainedPolicy, picture: Any) -> UInt8[np.ndarray, "height width 3"]:
-    """Check a picture of the environment."""
-    if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+def check_picture(policy: TrainedPolicy, picture: Any) -> UInt8[np.ndarray, "height width 3"]:
+    """A picture of the environment, checked.
+
+    Raises:
+        MaxEntError: if it is not a picture.
+    """
+    if (
+        not isinstance(picture, np.ndarray)
+        or picture.ndim != 3
+        or picture.shape[-1] != 3
+        or picture.dtype != np.uint8
+        or not picture.size
+    ):
         given = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
         raise MaxEntError(
             f"{policy.env_id} rendered {given}, but the render mode rgb_array must give an array of uint8 of shape "
             f"(height, width, 3)."
         )
     return picture
+
+
+def _joined(policy: TrainedPolicy, pictures: Sequence[np.ndarray], axis: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Pictures below each other (axis 0) or side by side (axis 1)."""
+    try:
+        return np.concatenate(pictures, axis)
+    except ValueError as error:
+        raise MaxEntError(
+            f"{policy.env_id} rendered pictures of different sizes, which cannot be in one video."
+        ) from error

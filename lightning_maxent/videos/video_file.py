@@ -1,5 +1,8 @@
 """Writes pictures to a video file."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -8,28 +11,31 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lightning_maxent.errors import ForeignError, MaxEntError, described
+from lightning_maxent.files import check_target
 
 FORMATS = ("mp4", "gif")
 
 
 class VideoFile:
-    """A video that is written picture by picture, so that its length does not need memory.
+    """A video that is written picture by picture, so that an mp4 does not need memory; a gif needs it until its end.
 
     The file has its name only when it is complete.  If an error ends the video, no file is left.
 
     Args:
         path: the file; its suffix is ``.mp4`` or ``.gif``.
-        fps: pictures per second; those of a gif are at most 50.
+        fps: pictures per second, at least 1; those of a gif are at most 50.
 
     Raises:
-        MaxEntError: for another suffix, or if imageio is not installed, which the extra ``video`` installs.
+        MaxEntError: for another suffix, if ``path`` is no file, or if imageio is not installed, which the extra ``video``
+            installs.
     """
 
     def __init__(self, path: Path, fps: float):
         self.path, self._fps = path, fps
-        self._part = path.with_name(f".{path.name}")  # with the same suffix, which says the format
+        self._part = path.with_name(f".{os.getpid()}-{path.name}")  # with the same suffix, which says the format
         self._writer: Any = None
         check_video_format(path)
+        check_target(path)
 
     def __enter__(self) -> "VideoFile":
         return self
@@ -37,12 +43,14 @@ class VideoFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            if error is None:
-                self._part.replace(self.path)
-            else:
-                self._part.unlink(missing_ok=True)
+        try:
+            if self._writer is not None:
+                with contextlib.suppress(Exception) if error else self._errors():
+                    self._writer.close()
+                    if error is None:
+                        self._part.replace(self.path)
+        finally:
+            self._part.unlink(missing_ok=True)
 
     def add(self, picture: UInt8[np.ndarray, "height width 3"]) -> None:
         """Append a picture; all have the same size.
@@ -50,11 +58,15 @@ class VideoFile:
         Raises:
             ForeignError: if the file cannot be written.
         """
-        try:
+        with self._errors():
             if self._writer is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._writer = self._opened()
             self._writer.append_data(_with_even_sides(picture))
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, ValueError, RuntimeError) as error:
             raise ForeignError(f"The video {self.path} cannot be written: {described(error)}.") from error
 

@@ -150,7 +150,7 @@ def test_names_with_glob_characters_are_literal():
     main(["fit", *folder, "--ckpt_path=last", "--trainer.max_steps=42"])
     assert metrics(other.with_name(NAME))[-1]["env_steps"] == 42
     assert metrics(other)[-1]["env_steps"] == 40
-    with pytest.raises(MaxEntError, match=r"no checkpoint .*/lr\[\*\]/checkpoints/last\.ckpt to resume from"):
+    with pytest.raises(MaxEntError, match=r"no checkpoint .*/lr\[\*\]/checkpoints/last\.ckpt: train a run first"):
         last_checkpoint(other.parent, "lr[*]")
 
 

@@ -148,6 +148,8 @@ def test_the_page_names_every_entry_of_the_metadata():
             "Argument --deterministic: not allowed with",
         ),
         (["--ckpt_path=RUN", "--out=p.onnx", "--form=onnx"], "Unrecognized arguments: --form=onnx"),
+        (["--ckpt_path=RUN", "--out="], "'.' is not the name of a file: give another path."),
+        (["--ckpt_path=RUN", "--out=/dev/zero"], "'/dev/zero' is not the name of a file: give another path."),
         (["--ckpt_path=RUN", "--out=p.pt", "--format=torchscript"], "PyTorch has deprecated TorchScript"),
     ],
 )

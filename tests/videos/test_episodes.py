@@ -138,7 +138,8 @@ def test_an_error_leaves_the_old_video_and_no_other_file(tmp_path):
     ("change", "sentence"),
     [
         ({"path": "a.avi"}, r"a\.avi is not the name of a video: choose one of the suffixes \.mp4 and \.gif\.$"),
-        ({"path": "file/a.gif"}, r"The video .*file/a\.gif cannot be written: .*Error"),
+        ({"path": "file/a.gif"}, r"file/a\.gif cannot be written \(.+\): give another path\.$"),
+        ({"path": "folder.gif"}, r"folder\.gif' is not the name of a file: give another path\.$"),
         ({"seeds": []}, r"^episodes must be at least 1, but is 0\.$"),
         ({"deterministic": [True, False]}, r"There are 1 seeds, but 2 values of deterministic: give one for each\.$"),
         (
@@ -149,6 +150,7 @@ def test_an_error_leaves_the_old_video_and_no_other_file(tmp_path):
 )
 def test_what_cannot_be_recorded_is_said_in_one_sentence(tmp_path, change, sentence):
     (tmp_path / "file").touch()
+    (tmp_path / "folder.gif").mkdir()
     given = {"path": "a.gif", "seeds": [0], "deterministic": True, "env_id": FILMED} | change
     policy = policy_for(given.pop("env_id"))
     with pytest.raises(MaxEntError, match=sentence):
@@ -156,13 +158,25 @@ def test_what_cannot_be_recorded_is_said_in_one_sentence(tmp_path, change, sente
 
 
 @pytest.mark.filterwarnings("ignore:.*RGB-array rendering should")  # Gymnasium's own checks
-@pytest.mark.parametrize("picture", [None, np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3))])
+@pytest.mark.parametrize(
+    "picture", [None, np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
+)
 def test_an_environment_that_renders_no_picture_is_told(tmp_path, monkeypatch, picture):
     import probe_envs
 
     monkeypatch.setattr(probe_envs.Filmed, "render", lambda self: picture)
     with pytest.raises(MaxEntError, match=r"Filmed-v0 rendered .*, but the render mode rgb_array must give an array"):
         record_episodes(policy_for(), tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize("estimates", [False, True])
+def test_pictures_of_different_sizes_are_refused_and_no_file_is_left(tmp_path, monkeypatch, estimates):
+    import probe_envs
+
+    monkeypatch.setattr(probe_envs.Filmed, "render", lambda self: np.zeros((4, 4 + self.t, 3), np.uint8))
+    with pytest.raises(MaxEntError, match=r"different sizes|same size"):
+        record_episodes(policy_for(), tmp_path / "a.mp4", estimates=estimates)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_line_of_an_environment_that_fails_is_told(tmp_path, monkeypatch):

@@ -44,6 +44,14 @@ def test_an_environment_without_pictures_ends_the_run_before_training(tmp_path, 
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*RGB-array rendering should")  # Gymnasium's own checks
+def test_an_environment_whose_pictures_are_wrong_ends_the_run_before_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(probe_envs.Filmed, "render", lambda self: None)
+    error = refused(capsys, "fit", "--config", "value_sac/pendulum", *SMALL, *FILMED, *VIDEOS)
+    assert "rendered NoneType, but the render mode rgb_array must give an array" in error
+
+
 def test_an_error_in_a_later_video_is_a_warning(tmp_path, monkeypatch):
     steps = []
 
