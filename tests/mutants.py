@@ -425,7 +425,7 @@ MUTANTS = [
     Mutant(
         "estimates of observations that are not scaled",
         "trained_policy.py",
-        "        return self._scaling(seen), is_batch",
+        "        return self.observation_scaling(seen), is_batch",
         "        return seen, is_batch",
     ),
     Mutant(

@@ -343,9 +343,9 @@ def lacking(name: str):
         (SquashedGaussian, "p.pt", "torch_export", "torch.export.load reads .* end in .pt2: write p.pt2."),
         (
             SquashedGaussian,
-            "no/p.onnx",
+            "/",
             "onnx",
-            "no/p.onnx cannot be written .No such file or directory.: give another",
+            "'/' is not the name of a file: give another path.",
         ),
     ],
 )
