@@ -58,9 +58,8 @@ def load_policy(
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA fails an assertion
         raise MaxEntError(f"The device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
-    policy = TrainedPolicy(model, data)
-    policy.env_steps = checkpoint["global_step"]
-    return policy
+    data.env_steps = checkpoint["global_step"]
+    return TrainedPolicy(model, data)
 
 
 def _checkpoint_path(path: Path) -> Path:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import yaml
 
-from lightning_maxent.cli.arguments import COMMANDS, explain, resolve_arguments
+from lightning_maxent.cli.arguments import COMMANDS, OWN_COMMANDS, explain, resolve_arguments
 from lightning_maxent.cli.configurations import listing
 from lightning_maxent.cli.help import run_help
 from lightning_maxent.cli.threads import choose_waiting
@@ -43,9 +43,6 @@ A CONFIG is a YAML file or a built-in name: an algorithm on a task (sac/pendulum
 (task/pendulum), or an overlay (critic/redq).  If two set the same option, the later one counts.
 `lightning-maxent COMMAND --help` lists the options of a command, `fit --model.help SAC` those of a class.
 `lightning-maxent --version` prints the version."""
-
-
-OWN_COMMANDS = ("compare", "export", "play", "record", "verify")  # those that do not use LightningCLI
 
 
 def main(args: Sequence[str] | None = None) -> None:

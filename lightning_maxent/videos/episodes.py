@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from lightning_maxent.errors import FOREIGN, ForeignError, MaxEntError, check_positive, described
+from lightning_maxent.errors import MaxEntError, check_positive, errors_of
 from lightning_maxent.trained_policy import TrainedPolicy, random_state_kept
 from lightning_maxent.videos.estimates_panel import EstimatesPanel
-from lightning_maxent.videos.video_file import VideoFile, check_video_format
+from lightning_maxent.videos.video_file import VideoFile
 
 MOST_STEPS = 10_000  # of an episode, if the environment has no time limit of its own
 STEPS_PER_PANEL = 4  # drawing the curves takes longer than most steps
@@ -117,10 +117,8 @@ class _Camera:
 
 def _of_environment(policy: TrainedPolicy, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The answer of the environment; an error becomes one sentence."""
-    try:
+    with errors_of(f"The {call.__name__} of {policy.env_id}"):
         return call(*args, **kwargs)
-    except FOREIGN as error:
-        raise ForeignError(f"{policy.env_id} raised {described(error)} in {call.__name__}.") from error
 
 
 def record_episodes(
@@ -155,7 +153,6 @@ def record_episodes(
     """
     render_without_display()
     path, kinds = Path(path), [deterministic] * len(seeds) if isinstance(deterministic, bool) else list(deterministic)
-    check_video_format(path)
     check_positive(episodes=len(seeds))
     if len(kinds) != len(seeds):
         raise MaxEntError(f"There are {len(seeds)} seeds, but {len(kinds)} values of deterministic: give one for each.")
