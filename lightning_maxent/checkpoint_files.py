@@ -33,7 +33,7 @@ class AtomicCheckpointIO(JointCheckpointIO):
     ``name.ckpt.replay/<id>/``, and the checkpoint holds the ``<id>``.  The buffer is written first, then the checkpoint
     is replaced in one step, then the buffers of other ids are removed.  So ``name.ckpt`` and its buffer always belong
     together, even if the process dies in between.  A checkpoint without optimizer states cannot be resumed and is saved
-    without the buffer.  Loading executes no code (``weights_only``).
+    without the buffer and the states of environments.  Loading executes no code (``weights_only``).
 
     If several processes train the model, process 0 writes all this.  Every other process r first writes its own buffer,
     random states and the like to ``name.ckpt.replay/<id>/process-<r>/``: all but the weights and the optimizers, which
@@ -55,9 +55,13 @@ class AtomicCheckpointIO(JointCheckpointIO):
                 f"checkpoint."
             )
         path = Path(path)
-        checkpoint = {key: dict(value) if _has_replay(value) else value for key, value in checkpoint.items()}
+        checkpoint = {key: dict(value) if isinstance(value, dict) else value for key, value in checkpoint.items()}
         buffers = path.with_name(path.name + BESIDE)
         resumable, kept, temporary = "optimizer_states" in checkpoint, None, None
+        if not resumable:
+            for state in checkpoint.values():
+                if isinstance(state, dict):
+                    state.pop("episodes", None)
         if resumable and (processes() > 1 or any(_has_replay(state) for state in checkpoint.values())):
             kept = gathered(uuid.uuid4().hex)[0]
         try:

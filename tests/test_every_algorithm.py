@@ -56,7 +56,7 @@ def test_every_run_writes_the_same_files_and_keeps_the_clock(in_full, name, kind
 
 @pytest.mark.parametrize(("name", "kind"), FIRST)
 def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(name, kind):
-    """The world has episodes of one step, so a resumed run begins the same episode as an uninterrupted one."""
+    """The checkpoint is in the middle of an episode, but for actions of several factors, whose episodes have one step."""
     cut_ends_as_whole(name, kind)
 
 

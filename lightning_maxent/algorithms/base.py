@@ -370,6 +370,7 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint |= {"gradient_steps": self.gradient_steps, "algorithm": type(self).__name__}
+        checkpoint["metrics"] = self._metrics.state_dict()
         if processes() > 1:
             checkpoint["own_buffers"] = own_buffers(self)
         if "lr_schedulers" in checkpoint:
@@ -385,6 +386,8 @@ class AbstractAlgorithm(pl.LightningModule, ABC):
         check_same_tensors(checkpoint, self)
         checkpoint["state_dict"] |= checkpoint.get("own_buffers", {})
         self.gradient_steps = checkpoint.get("gradient_steps", 0)
+        if metrics := checkpoint.get("metrics"):
+            self._metrics.load_state_dict(metrics, self.device)
 
     def episode_metrics(self, episode: Episode) -> dict[str, Tensor]:
         """Metrics of one evaluation episode.

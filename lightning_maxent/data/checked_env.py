@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.spaces import flatdim, flatten, flatten_space
 
+from lightning_maxent.data.env_states import UnsavableError, restore_state, saved_state
 from lightning_maxent.errors import (
     FOREIGN,
     ForeignError,
@@ -79,6 +80,21 @@ class CheckedEnv(gym.Wrapper):
         except (TypeError, ValueError) as error:
             raise self._wrong("step", _wrong_step(answer)) from error
         return self._flat("step", obs), reward, terminated, truncated, {}
+
+    def state_in_episode(self) -> list[dict[str, Any]] | str:
+        """The state of the environment as plain data, or what of it cannot be saved."""
+        try:
+            return saved_state(self)
+        except UnsavableError as error:
+            return str(error)
+
+    def continue_episode(self, states: list[list[dict[str, Any]]]) -> str:
+        """Set the state of this copy, out of those of all copies; returns why it cannot be set, else an empty text."""
+        try:
+            restore_state(self, states[self.copy])
+        except UnsavableError as error:
+            return str(error)
+        return ""
 
     def close(self) -> None:
         """Close the environment.

@@ -181,6 +181,9 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         self._open = partial(EnvCopies, make_train, make_eval, num_envs, vectorization=vectorization)
         self._copies = self._open(eval_envs=self.eval_envs)
         self._finished: list[tuple[float, int]] = []  # return and length of episodes of closed runners
+        self._saved_episodes: dict[str, Any] | str | None = None  # of the checkpoint from which the run resumes
+        self._collecting = False
+        self._told_of_new_episodes = False
         self._trains = False
         self._shared_by = 1  # the number of processes that the parts above are built for
 
@@ -320,8 +323,11 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         if self.runner is None:
             self._check_resumed()
             codec = self.codec  # may create and close an environment, so before the training environments exist
-            self.runner = EnvRunner(self._copies.training(), codec, self._seed("train"), self.env_id, self.env_steps)
-            self.reward_scaling.restart()
+            runner = EnvRunner(self._copies.training(), codec, self._seed("train"), self.env_id, self.env_steps)
+            self.runner = runner
+            if not self._continue_episodes(runner):
+                self.reward_scaling.restart()
+        self._collecting = True
         steps = [self._step(self.runner, passed) for passed in range(0, self.steps_per_round, self.num_envs)]
         rollout = Rollout(*(torch.stack(rows) for rows in zip(*steps)))
         # An error in the middle of a round leaves the buffer, the scalings and the step count as they were.
@@ -330,7 +336,34 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             self.observation_scaling.update(obs)
             self.reward_scaling.update(reward, done.numpy())
         self.env_steps += self._steps_of_all
+        self._collecting = False
         return Round(self._batch(), self.env_steps)
+
+    def _continue_episodes(self, runner: EnvRunner) -> bool:
+        """Go on with the episodes of the checkpoint, if there is one; whether the environments do so."""
+        saved, self._saved_episodes = self._saved_episodes, None
+        if saved is None:
+            return False
+        if reason := saved if isinstance(saved, str) else runner.load_state_dict(saved):
+            rank_zero_info(f"The environments begin new episodes, because {reason}.")
+            return False
+        return True
+
+    def _episodes_to_save(self) -> dict[str, Any]:
+        """The state of the training episodes, with which a run that resumes goes on; empty between two episodes.
+
+        An error in the middle of a round leaves the environments ahead of the saved data, so they are not saved then.
+        """
+        if not isinstance(self.runner, EnvRunner) or self._collecting:
+            return {}
+        state = self.runner.state_dict()
+        if isinstance(state, str) and not self._told_of_new_episodes:
+            self._told_of_new_episodes = True
+            rank_zero_info(
+                f"The state of {self.env_id} cannot be saved, because {state}: if this run resumes, its environments begin "
+                f"new episodes."
+            )
+        return {"episodes": state}
 
     def _seen_by_scalings(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
         """Observations, rewards and ends of episodes, ``[time, env, ...]`` of all processes where a scaling learns."""
@@ -432,7 +465,9 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         }
         if processes() > 1:
             state["processes"] = processes()
-        return state | {name: _saved(scaling) for name, scaling in self._scalings.items()}
+        self._finished += self.runner.drain_returns() if self.runner else []
+        state["finished"] = list(self._finished)
+        return state | self._episodes_to_save() | {name: _saved(scaling) for name, scaling in self._scalings.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name in ("env_id", "env_kwargs", "wrappers", "action_bounds") if self._trains else ():
@@ -446,6 +481,12 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             rank_zero_info(_shared_out(count, processes()))
         self.env_steps = state_dict["env_steps"]
         self.load_scalings(state_dict)
+        if self._trains:
+            self._finished = [(episode_return, length) for episode_return, length in state_dict.get("finished", [])]
+            self._saved_episodes = state_dict.get("episodes")
+            same = state_dict["num_envs"] == self.num_envs and state_dict.get("processes", 1) == processes()
+            if self._saved_episodes is not None and not same:
+                self._saved_episodes = "the checkpoint was made with another number of them"
 
     def load_scalings(self, state_dict: dict[str, Any]) -> None:
         """Load only the scalings of observations and rewards from the state of a DataModule.

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -105,6 +106,31 @@ class EnvRunner(AbstractRunner):
     def close(self) -> None:
         """Close the environments."""
         self.envs.close()
+
+    def state_dict(self) -> dict[str, Any] | str:
+        """The state of the current episodes of all copies, or what of it cannot be saved."""
+        if not hasattr(self.envs, "call"):
+            return f"{type(self.envs).__name__} has no method call"
+        with self._errors():
+            copies = list(self.envs.call("state_in_episode"))
+        if reasons := [each for each in copies if isinstance(each, str)]:
+            return reasons[0]
+        numbers = {"returns": torch.from_numpy(self._returns.copy()), "lengths": torch.from_numpy(self._lengths.copy())}
+        return {"copies": copies, "obs": self.obs.clone(), **numbers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> str:
+        """Go on with saved episodes; returns why this is not possible, else an empty text.
+
+        If it is not possible, all copies are in new episodes.
+        """
+        with self._errors():
+            reasons = [each for each in self.envs.call("continue_episode", state["copies"]) if each]
+            if reasons:
+                self.envs.reset()
+                return reasons[0]
+        self.obs = state["obs"].clone()
+        self._returns, self._lengths = state["returns"].numpy().copy(), state["lengths"].numpy().copy()
+        return ""
 
     def _count(self, reward: np.ndarray, done: np.ndarray) -> None:
         self._returns += reward

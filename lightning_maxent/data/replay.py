@@ -263,27 +263,27 @@ class ReplayDataModule(EnvironmentDataModule):
         if isinstance(self.buffer.storage, LazyMemmapStorage):
             self.buffer.storage.existsok = True  # the rows in these files are overwritten
         if further := state_dict.get("further", []):  # of other processes, if there were more of them
-            self._take(_merged([state_dict, *further]), 0)
+            self._take(_merged([state_dict, *further]), {"_cursor": 0})
             return
-        self._take(rows, state_dict["writer"]["_cursor"])
+        self._take(rows, state_dict["writer"])
         if len(rows["reward"]) == len(self.buffer):
             self.buffer.sampler.load_state_dict(state_dict.get("sampler", self.buffer.sampler.state_dict()))
 
-    def _take(self, rows: dict[str, Tensor], cursor: int) -> None:
-        """Fill the empty buffer with saved rows; the row at ``cursor`` is the oldest.
+    def _take(self, rows: dict[str, Tensor], writer: dict[str, Any]) -> None:
+        """Fill the empty buffer with saved rows; the row at the cursor of the saved writer is the oldest.
 
         If the saved buffer was full and the capacity is unchanged, every row keeps its position, so that the run draws
         the same batches as without interruption.  Otherwise rows are stored from the oldest to the newest, and the
         newest are kept if not all fit.
         """
         assert self.buffer is not None
-        size = len(rows["reward"])
+        size, cursor = len(rows["reward"]), writer["_cursor"]
         as_it_was = size == self.capacity
         kept = torch.arange(size) if as_it_was else torch.arange(size).roll(-cursor)[-self.capacity :]
         for part in kept.split(ROWS_AT_ONCE):
             self._extend({name: rows[name][part] for name in Transition._fields}, len(part))
         if as_it_was:
-            self.buffer.writer.load_state_dict({"_cursor": cursor % self.capacity})
+            self.buffer.writer.load_state_dict(writer | {"_cursor": cursor % self.capacity})
         if len(kept) < size:
             rank_zero_info(
                 f"The checkpoint's buffer holds {size:,} transitions; the newest {len(kept):,} are kept, because capacity is "

@@ -240,12 +240,15 @@ class ReturnScaledRewards(AbstractRewardScaling):
         return 1 / max(float(np.sqrt(self._statistics.var + 1e-8)), self._extreme / self.largest)
 
     def state_dict(self) -> dict[str, Any]:
-        return _saved(self._statistics) | {"extreme": self._extreme, "largest": self.largest}
+        running = {"extreme": self._extreme, "largest": self.largest, "returns": torch.from_numpy(self._returns.copy())}
+        return _saved(self._statistics) | running
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         _check_same(self, "largest", state, self.largest)
         _restore(self._statistics, state)
         self._extreme = state["extreme"]
+        if len(returns := state.get("returns", ())) == len(self._returns):
+            self._returns = returns.numpy().copy()
 
 
 def _check_same(

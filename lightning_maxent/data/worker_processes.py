@@ -138,6 +138,14 @@ class WorkerProcesses(VectorEnv):
         ends = np.array(terminated, bool), np.array(truncated, bool)
         return self._observations.copy(), np.array(rewards, np.float64), *ends, infos
 
+    def call(self, name: str, *args: Any) -> tuple[Any, ...]:
+        """The results of a method of every copy, as in Gymnasium's vector environments.
+
+        Raises:
+            MaxEntError: if a copy raises an error, or its process dies.
+        """
+        return tuple(self._ask("call", [(name, args)] * self.num_envs))
+
     def close_extras(self, **kwargs: Any) -> None:
         """Close all copies and end their processes.
 
@@ -300,6 +308,9 @@ def _obey(env: gym.Env, copy: int, command: str, argument: Any, memory: Any) -> 
     if command == "close":
         env.close()
         return None
+    if command == "call":
+        name, arguments = argument
+        return env.get_wrapper_attr(name)(*arguments)
     answer = None
     if command == "reset":
         seed, options = argument

@@ -1,6 +1,7 @@
 """Means of metrics since they were last read."""
 
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,15 @@ class MetricMeans:
         else:
             self._sums[names] = values.clone()
         self._counts[names] = self._counts.get(names, 0) + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {"sums": {names: sums.clone() for names, sums in self._sums.items()}, "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on with saved sums."""
+        self._sums = {names: sums.to(device) for names, sums in state["sums"].items()}
+        self._counts = dict(state["counts"])
 
     def drain(self) -> dict[str, float]:
         """The mean of each name over the numbers added since the last call, in all processes."""
