@@ -449,8 +449,38 @@ MUTANTS = [
     Mutant(
         "the scale of rewards remembers an episode that evaluation cut",
         "data/data_module.py",
-        "            self.reward_scaling.restart()\n",
+        "                self.reward_scaling.restart()\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a resumed run begins new episodes",
+        "data/data_module.py",
+        "reason := saved if isinstance(saved, str) else runner.load_state_dict(saved)",
+        'reason := "of a mutant"',
+    ),
+    Mutant(
+        "environments are saved in the middle of a round",
+        "data/data_module.py",
+        "if not isinstance(self.runner, EnvRunner) or self._collecting:",
+        "if not isinstance(self.runner, EnvRunner):",
+    ),
+    Mutant(
+        "MuJoCo's computed quantities are not saved",
+        "data/env_states.py",
+        "isinstance(array, np.ndarray) and array.flags.writeable}",
+        'isinstance(array, np.ndarray) and part in ("qpos", "qvel")}',
+    ),
+    Mutant(
+        "the generator of an environment is not restored",
+        "data/env_states.py",
+        "        generator.bit_generator.state = _decoded(content, None)\n",
         "",
+    ),
+    Mutant(
+        "the first row of a resumed run covers only the updates since",
+        "algorithms/base.py",
+        "            self._metrics.load_state_dict(metrics, self.device)\n",
+        "            pass\n",
     ),
     Mutant(
         "truncation taken for termination",
@@ -1827,6 +1857,7 @@ SAC = [
 ]
 FINITE = ["tests/algorithms/test_finite_losses.py", *SAC[1:]]
 ON_POLICY = ["tests/algorithms/test_on_policy.py"]
+EXACT_RESUME = "tests/cli/test_exact_resume.py::test_a_run_that_was_stopped_between_two_rows_writes_the_same_rows_and_weights[copies]"
 RANKS = ["tests/distributed/test_training.py", "tests/distributed/test_stopping.py"]
 TESTS = {
     "deployment/exported_policy.py": [
@@ -1842,6 +1873,7 @@ TESTS = {
         "tests/algorithms/test_distributional_losses.py",
     ],
     "algorithms/base.py": [
+        EXACT_RESUME,
         "tests/algorithms/test_base.py",
         "tests/algorithms/test_batch_statistics.py",
         "tests/algorithms/test_losses.py",
@@ -1890,6 +1922,8 @@ TESTS = {
         "tests/data/test_scaling.py",
         "tests/data/test_rollout.py",
         "tests/data/test_wrapping.py",
+        "tests/data/test_env_states.py::test_in_the_middle_of_a_round_the_environments_are_not_saved",
+        EXACT_RESUME,
     ],
     "data/spaces.py": ["tests/data/test_spaces.py", "tests/data/test_wrapping.py"],
     "data/storage_space.py": ["tests/data/test_replay.py"],

@@ -83,7 +83,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
     """Steps environments with the actions of the Trainer's module, which has the methods ``explore`` and ``act``.
 
     A round is ``steps_per_round`` environment steps, followed by one training step.  When a run resumes, its
-    environments start new episodes.
+    environments go on with their episodes if their state can be saved (see ``data.env_states``).
 
     If several processes train the model, each has its own environments: ``num_envs`` and ``steps_per_round`` are those
     of one process.  ``env_steps``, ``eval_interval`` and all other clocks count the environment steps of all processes,

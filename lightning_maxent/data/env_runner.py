@@ -109,10 +109,11 @@ class EnvRunner(AbstractRunner):
 
     def state_dict(self) -> dict[str, Any] | str:
         """The state of the current episodes of all copies, or what of it cannot be saved."""
-        if not hasattr(self.envs, "call"):
+        call: Any = getattr(self.envs, "call", None)
+        if call is None:
             return f"{type(self.envs).__name__} has no method call"
         with self._errors():
-            copies = list(self.envs.call("state_in_episode"))
+            copies = list(call("state_in_episode"))
         if reasons := [each for each in copies if isinstance(each, str)]:
             return reasons[0]
         numbers = {"returns": torch.from_numpy(self._returns.copy()), "lengths": torch.from_numpy(self._lengths.copy())}
@@ -123,9 +124,11 @@ class EnvRunner(AbstractRunner):
 
         If it is not possible, all copies are in new episodes.
         """
+        call: Any = getattr(self.envs, "call", None)
+        if call is None:
+            return f"{type(self.envs).__name__} has no method call"
         with self._errors():
-            reasons = [each for each in self.envs.call("continue_episode", state["copies"]) if each]
-            if reasons:
+            if reasons := [each for each in call("continue_episode", state["copies"]) if each]:
                 self.envs.reset()
                 return reasons[0]
         self.obs = state["obs"].clone()

@@ -126,7 +126,7 @@ def _encoded(value: Any, name: str) -> Any:
     if isinstance(value, dict) and all(type(key) in PLAIN for key in value):
         return {"dict": {key: _encoded(part, name) for key, part in value.items()}}
     if _package(value) == "mujoco" and type(value).__name__ == "MjData":
-        return {"mujoco": {"time": value.time} | _arrays_of(value, name)}
+        return {"mujoco": _of_mujoco(value, name)}
     raise UnsavableError(f"{name} is a {type(value).__name__}")
 
 
@@ -164,15 +164,15 @@ def _decoded(saved: Any, now: Any) -> Any:
     return {key: _decoded(value, now.get(key) if isinstance(now, dict) else None) for key, value in content.items()}
 
 
-def _arrays_of(data: Any, name: str) -> dict[str, Any]:
-    """All arrays of a ``mujoco.MjData``.
+def _of_mujoco(data: Any, name: str) -> dict[str, Any]:
+    """The time and all arrays of a ``mujoco.MjData``.
 
     The physical state alone would not do: environments also read quantities that MuJoCo computed from the state before
     the last integration.
     """
     parts = {part: getattr(data, part) for part in dir(data) if not part.startswith("_")}
     arrays = {part: array for part, array in parts.items() if isinstance(array, np.ndarray) and array.flags.writeable}
-    return {part: _encoded(array, name) for part, array in arrays.items()}
+    return {"time": data.time} | {part: _encoded(array, name) for part, array in arrays.items()}
 
 
 def _parts(now: Any, count: int) -> list[Any]:

@@ -38,8 +38,8 @@ class ReplayDataModule(EnvironmentDataModule):
     A round is ``steps_per_round`` environment steps, followed by one training step with ``updates_per_round`` new
     batches.  During the first ``learning_starts`` environment steps, actions are uniform and there are no updates.
 
-    A checkpoint holds the buffer and the number of environment steps.  When a run resumes, its environments start new
-    episodes.  It can resume with another capacity: a smaller buffer keeps the newest transitions.
+    A checkpoint holds the buffer, the number of environment steps and the environments, if their state can be saved (see
+    ``data.env_states``).  A run can resume with another capacity: a smaller buffer keeps the newest transitions.
 
     If several processes train the model, each has its own buffer: ``capacity``, ``batch_size`` and
     ``updates_per_round`` are those of one process.  ``learning_starts`` counts the environment steps of all processes.

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
-from cli_helpers import metrics, saved, without_speed
 from cli_helpers import fit as fit_small
+from cli_helpers import metrics, saved, without_speed
 from helpers import same
 
+from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.cli.command import main
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -81,6 +82,4 @@ def test_a_world_that_cannot_be_saved_says_so_once_and_resumes_with_new_episodes
 def test_the_best_checkpoint_holds_no_environments():
     run = fit(steps=40)
     assert "episodes" in saved(run)["ReplayDataModule"]
-    from lightning_maxent.checkpoint_files import read_checkpoint
-
     assert "episodes" not in read_checkpoint(run / "checkpoints" / "best.ckpt")["ReplayDataModule"]

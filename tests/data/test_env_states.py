@@ -151,3 +151,19 @@ def test_other_wrappers_than_those_of_the_saved_episode_begin_a_new_one():
     assert ends == [False] * 4 + [True]
     saved.close()
     other.close()
+
+
+def test_in_the_middle_of_a_round_the_environments_are_not_saved(monkeypatch):
+    """They are ahead of the buffer and the step count then."""
+    data = RolloutDataModule("Pendulum-v1", num_envs=1, steps_per_round=4, eval_interval=4)
+    data.runner = runner_of(data, 0)
+    assert "episodes" in data.state_dict()
+    monkeypatch.setattr(data, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        data._next_round()
+    assert "episodes" not in data.state_dict()
+    data.runner.close()
+
+
+def interrupted(*args):
+    raise KeyboardInterrupt
