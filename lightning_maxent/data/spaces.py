@@ -10,6 +10,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from lightning_maxent.data.checked_env import CheckedEnv
 from lightning_maxent.data.env_ids import registered_name
+from lightning_maxent.data.mujoco_warnings import without_outdated_attribute
 from lightning_maxent.data.wrapping import Wrappers, wrapped
 from lightning_maxent.errors import ForeignError, MaxEntError, described, errors_of, source_line
 
@@ -42,7 +43,8 @@ def make_env(
     name, making = registered_name(env_id), f"Making the environment {env_id!r}"
     with errors_of(making):
         try:
-            env = gym.make(name, **(env_kwargs or {}))
+            with without_outdated_attribute(name):
+                env = gym.make(name, **(env_kwargs or {}))
         except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
             raise ForeignError(
                 f"The environment {env_id!r} needs a package that is not installed, or imports it by a wrong name: "
