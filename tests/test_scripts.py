@@ -22,7 +22,9 @@ import pytest
 import torch
 import yaml
 from helpers import same
+from torch.utils.flop_counter import FlopCounterMode
 
+from lightning_maxent import ReplayDataModule
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.cli.command import main
 from lightning_maxent.errors import MaxEntError
@@ -439,3 +441,30 @@ def test_the_table_of_the_benchmark_has_medians_and_ratios_within_rounds(script,
     with pytest.raises(SystemExit):
         benchmark.main()
     assert "sbx is not installed: pip install -e '.[benchmark]', or leave out sbx." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sizes", [(16, 8, 2), (24, 4, 3)])
+def test_the_operations_of_an_update_are_those_that_pytorch_counts(script, sizes):
+    scaling = script("scaling")
+    sizes, data = scaling.Update(*sizes), ReplayDataModule("Pendulum-v1")
+    algorithm = scaling.new_algorithm(sizes, data.obs_dim, data)
+    batch = scaling.random_batch(sizes, data.obs_dim, data.actions.dim)
+    optimizers = algorithm.build_optimizers()
+    algorithm.update(batch, optimizers)  # the first update checks gradients, which costs more
+    with FlopCounterMode(display=False) as counter:
+        algorithm.update(batch, optimizers)
+    assert scaling.operations(sizes, data.obs_dim, data.actions.dim) == counter.get_total_flops()
+
+
+def test_the_cost_model_finds_the_constants_of_a_cost_that_follows_it(script):
+    terms = [(1.0, 10.0), (1.0, 100.0), (1.0, 1000.0)]
+    seconds = [3.0 + 0.5 * size for _, size in terms]
+    np.testing.assert_allclose(script("scaling").fitted(terms, seconds), [3.0, 0.5])
+
+
+def test_the_costs_are_written_as_a_table(tmp_path):
+    printed = carry_out("scaling.py", "--env", "Pendulum-v1", "--seconds", "0", "--out", str(tmp_path / "scaling.csv"))
+    rows = list(csv.DictReader((tmp_path / "scaling.csv").read_text().splitlines()))
+    assert [row["what"] for row in rows] == ["update"] * 10 + ["step"] * 4
+    assert all(float(row["cpu_seconds"]) > 0 and float(row["model_seconds"]) >= 0 for row in rows)
+    assert re.match(r"update: [\d.]+ ms \+ .*\nstep: [\d.]+ ms per action", printed)
