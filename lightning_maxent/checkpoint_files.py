@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor
@@ -32,7 +33,8 @@ class AtomicCheckpointIO(JointCheckpointIO):
     ``name.ckpt`` holds everything except the buffer.  Each tensor of the buffer is a file in
     ``name.ckpt.replay/<id>/``, and the checkpoint holds the ``<id>``.  The buffer is written first, then the checkpoint
     is replaced in one step, then the buffers of other ids are removed.  So ``name.ckpt`` and its buffer always belong
-    together, even if the process dies in between.  A checkpoint without optimizer states cannot be resumed and is saved
+    together, even if the process dies in between.  The checkpoint holds the checksums of the buffer, and every file its
+    own, so that a file with one wrong bit is refused.  A checkpoint without optimizer states cannot be resumed and is saved
     without the buffer and the states of environments.  Loading executes no code (``weights_only``).
 
     If several processes train the model, process 0 writes all this.  Every other process r first writes its own buffer,
@@ -132,11 +134,13 @@ def _write_buffers(checkpoint: dict[str, Any], buffers: Path, folder: str | None
         if _has_replay(state):
             tensors = state.pop("replay")
             if folder is not None:
-                state["replay_id"] = folder
+                state["replay_id"], state["replay_sums"] = folder, {}
                 for name, tensor in tensors.items():
                     # numpy: torch.save writes the whole storage of a slice, and a copy needs memory
                     whole = torch.from_numpy(tensor.detach().cpu().numpy())
-                    replace(write_temporary(buffers / folder / f"{name}.pt", partial(torch.save, whole)))
+                    file = buffers / folder / f"{name}.pt"
+                    replace(write_temporary(file, partial(torch.save, whole)))
+                    state["replay_sums"][name] = _checksums(file)
 
 
 def _load_buffers(checkpoint: dict[str, Any], path: Path) -> None:
@@ -144,7 +148,8 @@ def _load_buffers(checkpoint: dict[str, Any], path: Path) -> None:
     for state in checkpoint.values():
         if isinstance(state, dict) and "replay_id" in state:
             folder = path.with_name(path.name + BESIDE) / state.pop("replay_id")
-            state["replay"] = {file.stem: _load_rows(file) for file in sorted(folder.glob("*.pt"))}
+            sums = state.pop("replay_sums", {})
+            state["replay"] = {file.stem: _load_rows(file, sums.get(file.stem)) for file in sorted(folder.glob("*.pt"))}
             if not state["replay"]:
                 raise MaxEntError(
                     f"The replay buffer of {path} is missing: it must be in {folder}; copy or move a checkpoint "
@@ -187,12 +192,31 @@ def read_checkpoint(path: Path, map_location: Any | None = "cpu") -> dict[str, A
 
 
 def _load(path: Path, map_location: Any | None) -> Any:
+    """What ``torch.save`` wrote, if every byte is as it was written.
+
+    ``torch.load`` does not compare the checksums that ``torch.save`` writes for every part of the file.
+
+    Raises:
+        BadZipFile: for a part that has changed.
+    """
+    with ZipFile(path) as parts:
+        if damaged := parts.testzip():
+            raise BadZipFile(damaged)
     return torch.load(path, map_location=map_location, weights_only=True, mmap=True)
 
 
-def _load_rows(file: Path) -> Tensor:
+def _checksums(file: Path) -> list[int]:
+    """The checksum of every part of a file that ``torch.save`` wrote."""
+    with ZipFile(file) as parts:
+        return [part.CRC for part in parts.infolist()]
+
+
+def _load_rows(file: Path, sums: list[int] | None) -> Tensor:
     try:
-        return _load(file, "cpu")
+        rows = _load(file, "cpu")
+        if sums is not None and _checksums(file) != sums:
+            raise BadZipFile("of another checkpoint")
+        return rows
     except Exception as error:
         raise MaxEntError(
             f"{file}, a part of the replay buffer, is damaged ({type(error).__name__}): resume from another "

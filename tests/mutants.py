@@ -452,6 +452,13 @@ MUTANTS = [
         "                self.reward_scaling.restart()\n",
         "                pass\n",
     ),
+    Mutant("damaged files are read", "checkpoint_files.py", "if damaged := parts.testzip():", "if damaged := None:"),
+    Mutant(
+        "the buffer of another checkpoint is read",
+        "checkpoint_files.py",
+        "if sums is not None and _checksums(file) != sums:",
+        "if False:",
+    ),
     Mutant(
         "a resumed run begins new episodes",
         "data/data_module.py",

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 import gymnasium as gym
 
@@ -18,8 +20,7 @@ def without_outdated_attribute(env_id: str) -> Iterator[None]:
     if not _is_of_gymnasium(env_id):
         yield
         return
-    import mujoco  # takes a moment to import
-
+    mujoco: Any = import_module("mujoco")  # its stubs lack both functions
     previous = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda text: None if text.startswith(OUTDATED) else print(text, file=sys.stderr))
     try:
@@ -31,4 +32,4 @@ def without_outdated_attribute(env_id: str) -> Iterator[None]:
 def _is_of_gymnasium(env_id: str) -> bool:
     """Whether an environment is one of Gymnasium's that need the package mujoco."""
     spec = gym.registry.get(env_id)
-    return isinstance(spec and spec.entry_point, str) and spec.entry_point.startswith("gymnasium.envs.mujoco.")
+    return spec is not None and str(spec.entry_point).startswith("gymnasium.envs.mujoco.")

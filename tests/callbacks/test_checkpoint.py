@@ -3,9 +3,11 @@ import os
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from helpers import same
 
 from lightning_maxent import MaxEntError
 from lightning_maxent.callbacks import checkpoint as module
@@ -137,8 +139,8 @@ def test_a_kill_between_buffer_and_checkpoint_keeps_the_old_pair(tmp_path, monke
 
 def test_a_buffer_is_saved_without_a_copy_of_it_in_memory(tmp_path, monkeypatch):
     rows = torch.arange(2_000.0).reshape(1_000, 2)
-    written = []
-    monkeypatch.setattr(torch, "save", lambda content, file: written.append(content))
+    written, save = [], torch.save
+    monkeypatch.setattr(torch, "save", lambda content, file: written.append(content) or save(content, file))
     saved = checkpoint(1.0) | {"ReplayDataModule": {"env_steps": 7, "replay": {"obs": rows[:5]}}}
     AtomicCheckpointIO().save_checkpoint(saved, tmp_path / "last.ckpt")
     assert torch.equal(written[0], rows[:5])
@@ -182,6 +184,60 @@ def test_a_damaged_buffer_is_refused_with_its_path(tmp_path):
     (rows,) = tmp_path.glob("last.ckpt.replay/*/obs.pt")
     rows.write_bytes(rows.read_bytes()[:100])
     with pytest.raises(MaxEntError, match=r"obs\.pt, a part of the replay buffer, is damaged .* resume from another"):
+        io.load_checkpoint(path)
+
+
+def rewrite(file: Path, content: bytes) -> None:
+    """Replace a file, which loaded tensors may still be mapped to."""
+    file.unlink()
+    file.write_bytes(content)
+
+
+def flip(file: Path, position: int) -> None:
+    """Flip one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1 << (position % 8)
+    rewrite(file, content)
+
+
+def test_one_flipped_bit_is_refused_or_changes_nothing(tmp_path):
+    """Bits between the parts of a file hold no data, so a file is whole without them."""
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io.save_checkpoint(checkpoint(1.0), path)
+    right = io.load_checkpoint(path)
+    (rows,) = tmp_path.glob("last.ckpt.replay/*/obs.pt")
+    refused = 0
+    for file in (path, rows):
+        whole = file.read_bytes()
+        for position in range(7, len(whole), 41):
+            flip(file, position)
+            try:
+                loaded = io.load_checkpoint(path)
+            except MaxEntError:
+                refused += 1
+            else:
+                same(loaded, right, f"{file.name} with another bit at {position}")
+            rewrite(file, whole)
+    assert refused > 20
+
+
+def test_a_flipped_bit_of_a_number_is_refused_with_the_path(tmp_path):
+    """Without checksums, the weight 1 becomes another number and the run goes on."""
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io.save_checkpoint(checkpoint(1.0), path)
+    position = path.read_bytes().index(np.float32(1.0).tobytes())
+    flip(path, position + 2)
+    with pytest.raises(MaxEntError, match=r"last\.ckpt is no checkpoint, or a damaged one \(BadZipFile\)"):
+        io.load_checkpoint(path)
+
+
+def test_a_part_of_the_buffer_of_another_checkpoint_is_refused(tmp_path):
+    io, path, other = AtomicCheckpointIO(), tmp_path / "last.ckpt", tmp_path / "other.ckpt"
+    io.save_checkpoint(checkpoint(1.0), path)
+    io.save_checkpoint(checkpoint(2.0), other)
+    (rows,), (others,) = tmp_path.glob("last.ckpt.replay/*/obs.pt"), tmp_path.glob("other.ckpt.replay/*/obs.pt")
+    rewrite(rows, others.read_bytes())
+    with pytest.raises(MaxEntError, match=r"obs\.pt, a part of the replay buffer, is damaged"):
         io.load_checkpoint(path)
 
 
