@@ -103,7 +103,7 @@ class Pool:
             return False  # it is to be resumed by the next command
         if how.was_killed and self._retried[run] < self._retries:
             self._retried[run] += 1
-            again = f"retry {self._retried[run]} of {self._retries} goes on from its last checkpoint"
+            again = f"retry {self._retried[run]} of {self._retries}"
             tqdm.write(f"Killed: {run.name} ({how.reason}); {again}.", file=sys.stderr)
             self._waiting.insert(0, run)
             return False
