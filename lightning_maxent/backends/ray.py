@@ -60,7 +60,7 @@ class RayBackend(AbstractBackend):
         if address is None and (found := ray.cluster_resources().get("GPU", 0)) < gpus:
             ray.shutdown()
             raise MaxEntError(f"--ray_gpus is {gpus:g}, but Ray finds {found:g} GPUs on this machine.")
-        self._worker = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_concurrency=2)(Worker)
+        self._worker: Any = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_concurrency=2)
 
     def start(self, run: Run) -> Handle:
         worker = self._worker.remote(run, run_process.PROGRAM, Path.cwd())

@@ -22,14 +22,14 @@ from lightning_maxent.errors import MaxEntError
 
 try:
     import submitit
-    from submitit.core.utils import UncompletedJobError
+    from submitit.core.utils import FailedJobError, UncompletedJobError
     from submitit.helpers import DelayedSubmission
 except ModuleNotFoundError as error:
     raise MaxEntError("--backend slurm needs submitit: pip install submitit.") from error
 
 DEFAULTS = {"time": 60, "job_name": "lightning-maxent"}
 LISTS = ("setup", "teardown", "srun_args")  # options of sbatch scripts that are several lines or words
-MAPPINGS = ("additional_parameters",)
+_KINDS = {"additional_parameters": (dict, "a mapping in a YAML file"), **dict.fromkeys(LISTS, (list, "a list"))}
 NOT_OURS = {"nodes", "ntasks_per_node", "num_gpus", "array_parallelism"}  # a run is one task, and a job of its own
 ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED", "RESIZING", "READY")
 FRUITLESS = 3  # jobs of a run that reached their time limit without an environment step; then it is given up
@@ -110,14 +110,14 @@ class SlurmBackend(AbstractBackend):
 
     def _ended(self, job: Any) -> Ended | None:
         state = _state(job)
-        if not job.paths.result_pickle.exists():
-            alive = state in (*ALIVE, "UNKNOWN")
-            return None if alive else Ended(None, f"its job {job.job_id} was lost: SLURM says {state}")
+        if state in (*ALIVE, "UNKNOWN") and not job.paths.result_pickle.exists():
+            return None
         try:
-            how = job.result()
-        except UncompletedJobError as error:  # ours returns an Ended, so submitit could not carry it out
-            lines = [line for line in str(error).splitlines() if ": " in line]
-            return Ended(1, f"its job {job.job_id} ended with {lines[-3] if lines[3:] else error}")
+            how = job.result()  # waits some seconds for a slow file system
+        except FailedJobError as error:  # of submitit; RunProcess raises none
+            return Ended(1, f"its job {job.job_id} ended with {_last_error(str(error))}")
+        except UncompletedJobError:
+            return Ended(None, f"its job {job.job_id} was lost: SLURM says {state}")
         if not how.was_killed:
             return how
         if state == "CANCELLED":
@@ -196,19 +196,18 @@ def _checked(key: str, value: Any) -> tuple[str, Any]:
         near = difflib.get_close_matches(name, known, n=1)
         meant = f"did you mean {near[0]}?" if near else "put it into additional_parameters of a YAML file."
         raise MaxEntError(f"--slurm has no option {key}; {meant}")
-    kind = list if name in LISTS else dict if name in MAPPINGS else str
-    if kind is list and isinstance(value, str):
+    if name in LISTS and isinstance(value, str):
         value = [value]
+    kind, called = _KINDS.get(name, (str, "one value"))
     if not isinstance(value, kind):
-        kinds = {list: "a list", dict: "a mapping in a YAML file", str: "one value"}
-        raise MaxEntError(f"{key} of --slurm must be {kinds[kind]}, but is {value!r}.")
+        raise MaxEntError(f"{key} of --slurm must be {called}, but is {value!r}.")
     if name == "cluster" and value not in ("slurm", "local"):
         raise MaxEntError(f"cluster of --slurm must be slurm or local, but is {value}.")
     if name == "time":
         return name, minutes(value)
-    if isinstance(value, str) and value.isdecimal():
-        return name, int(value)
-    return name, {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return name, int(value) if value.isdecimal() else {"true": True, "false": False}.get(value, value)
+    return name, value
 
 
 def minutes(text: str) -> int:
@@ -228,6 +227,12 @@ def minutes(text: str) -> int:
         if total:
             return total
     raise MaxEntError(f"time of --slurm must be minutes or days-hours:minutes:seconds, but is {text}.")
+
+
+def _last_error(text: str) -> str:
+    """The error at the end of the traceback in a message of submitit, which goes on after a line of dashes."""
+    lines = text.rpartition("-----")[0].rstrip("-\n").splitlines()
+    return lines[-1] if lines else text
 
 
 def _state(job: Any) -> str:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import yaml
 
-from lightning_maxent.backends.options import add_options, check_options, given_options, make_backend
+from lightning_maxent.backends.options import NAMES, add_options, check_options, given_options, make_backend
 from lightning_maxent.backends.pool import Pool
 from lightning_maxent.backends.provenance import provenance
 from lightning_maxent.backends.run import Run, fit_arguments
@@ -79,9 +79,9 @@ def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int
         check_unchanged(runs)
         _check_arguments(runs, parse)
         with locked(out):
+            pool = Pool(make_backend(args, out), args.retries)
             text = yaml.safe_dump(dataclasses.asdict(comparison), sort_keys=False)
             write_whole(out / "comparison.yaml", text)
-            pool = Pool(make_backend(args, out), args.retries)
             pool.carry_out(runs)
             stopped = pool.stopped
     draw(comparison, out, "lightning-maxent compare " + shlex.join(arguments), reference)
@@ -200,7 +200,7 @@ def _check_options(further: Sequence[str]) -> None:
         if not option.startswith("--"):
             raise MaxEntError(f"{option} belongs to no option; `lightning-maxent compare --help` lists them.")
         if not name.startswith(OPTIONS):
-            ours = ["--variants", "--tasks", "--seeds", "--metric", "--reference", "--out", "--jobs", "--draw_only"]
+            ours = ("--variants", "--tasks", "--seeds", "--metric", "--reference", "--out", "--draw_only", *NAMES)
             near = difflib.get_close_matches(name, ours, n=1)
             meant = f"did you mean {near[0]}?" if near else "`lightning-maxent compare --help` lists them."
             raise MaxEntError(f"There is no option {name}; {meant}")
