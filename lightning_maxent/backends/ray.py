@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,12 +51,14 @@ class RayBackend(AbstractBackend):
         if address is None:
             options = {"address": "local", "num_cpus": math.ceil((jobs or 1) * cpus), "include_dashboard": False}
         try:
+            _check_answer(address)
             # what workers print is in the logs of the runs
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise MaxEntError(
-                f"No Ray cluster answers at {address}: give the address that `ray start --head` printed, or leave out "
-                f"--ray_address and RAY_ADDRESS for a cluster on this machine."
+                f"No Ray cluster lets us in at {address}: give the address that `ray start --head` printed, with "
+                f"RAY_AUTH_MODE=token if the cluster asks for a token, or leave out --ray_address and RAY_ADDRESS for "
+                f"a cluster on this machine."
             ) from error
         if address is None and (found := ray.cluster_resources().get("GPU", 0)) < gpus:
             ray.shutdown()
@@ -81,6 +84,13 @@ class RayBackend(AbstractBackend):
 
     def close(self) -> None:
         ray.shutdown()
+
+
+def _check_answer(address: str | None) -> None:
+    """Raise OSError or ValueError if nothing listens at ``host:port``; Ray itself would try for minutes."""
+    if address not in (None, "auto"):
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 class Worker:

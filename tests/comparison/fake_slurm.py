@@ -4,6 +4,7 @@
 that submitit gives.  A file ``state`` in the folder of a job holds the state of a job that did not end by itself.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -52,19 +53,21 @@ def sacct(*args: str) -> None:
         print(f"{number}|{(folder / 'state').read_text() if (folder / 'state').exists() else state}|here")
 
 
-def processes_of(number: str) -> list:
-    """All processes of a job, which SLURM knows by their cgroup."""
+def send(number: str, signum: int, but: str = "") -> None:
+    """Send a signal to all processes of a job, which SLURM knows by their cgroup; children come first."""
     import psutil
 
     job = psutil.Process(int((JOBS / number / "pid").read_text()))
-    return [job, *job.children(recursive=True)]
+    for process in reversed([job, *job.children(recursive=True)]):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name() != but:
+                process.send_signal(signum)
 
 
 def end(number: str, state: str, signum: int) -> None:
     """End a job; ``state`` is what SLURM says then."""
     (JOBS / number / "state").write_text(state)
-    for process in processes_of(number):
-        process.send_signal(signum)
+    send(number, signum)
 
 
 def scancel(number: str) -> None:
@@ -78,9 +81,7 @@ def lose(number: str) -> None:
 
 def announce_end(number: str) -> None:
     """The time of a job is almost over: its processes but the script get the signal for which submitit asks."""
-    for process in reversed(processes_of(number)):  # that of the run before the one that waits for it
-        if process.name() != "bash":
-            process.send_signal(signal.SIGUSR2)
+    send(number, signal.SIGUSR2, but="bash")
 
 
 def scontrol(requeue: str, number: str) -> None:

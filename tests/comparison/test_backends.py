@@ -259,6 +259,8 @@ OTHERS = ["compare/pendulum", "--out=out"]
         (["--retries=-1"], "--retries must be at least 0, but is -1."),
         (["--ray_address=here:6379"], "--ray_address needs --backend ray, but the backend is local."),
         (["--backend=ray", "--slurm", "time=5"], "--slurm needs --backend slurm, but the backend is ray."),
+        (["--backend=ray", "--ray_address=127.0.0.1:1"], "No Ray cluster lets us in at 127.0.0.1:1: give the address that"),
+        (["--backend=ray", "--ray_address=here"], "No Ray cluster lets us in at here: give the address that"),
         (["--backend=ray", "--ray_gpus=-1"], "--ray_gpus must be a number from 0, but is -1."),
         (["--backend=ray", "--ray_cpu=2"], "There is no option --ray_cpu; did you mean --ray_cpus?"),
         (["--backend=slurm", "--slurm", "time=5"], "needs sbatch and srun and sacct and scancel on the path"),
