@@ -47,6 +47,7 @@ DESCRIPTION = r"""Train every variant on every task with every seed, and compare
   lightning-maxent compare --variants value_sac/pendulum sac/pendulum --seeds 0 1 2 --out results/sacs
   lightning-maxent compare --out results/sacs               # resume this comparison
   lightning-maxent compare --out results/sacs --draw_only   # draw the results so far
+  lightning-maxent compare compare/pendulum --backend slurm --slurm partition=gpu time=120
 
 Options of `lightning-maxent fit`, such as --trainer.max_steps 5000, apply to every run.  Finished runs are not
 repeated; interrupted runs resume from their last checkpoint.  The folder --out holds comparison.yaml,

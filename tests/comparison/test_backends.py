@@ -259,7 +259,10 @@ OTHERS = ["compare/pendulum", "--out=out"]
         (["--retries=-1"], "--retries must be at least 0, but is -1."),
         (["--ray_address=here:6379"], "--ray_address needs --backend ray, but the backend is local."),
         (["--backend=ray", "--slurm", "time=5"], "--slurm needs --backend slurm, but the backend is ray."),
-        (["--backend=ray", "--ray_address=127.0.0.1:1"], "No Ray cluster lets us in at 127.0.0.1:1: give the address that"),
+        (
+            ["--backend=ray", "--ray_address=127.0.0.1:1"],
+            "No Ray cluster lets us in at 127.0.0.1:1: give the address that",
+        ),
         (["--backend=ray", "--ray_address=here"], "No Ray cluster lets us in at here: give the address that"),
         (["--backend=ray", "--ray_gpus=-1"], "--ray_gpus must be a number from 0, but is -1."),
         (["--backend=ray", "--ray_cpu=2"], "There is no option --ray_cpu; did you mean --ray_cpus?"),
@@ -317,3 +320,11 @@ def test_options_of_slurm_come_from_pairs_or_from_a_file():
 )
 def test_times_are_those_of_sbatch(text, expected):
     assert minutes(text) == expected
+
+
+def test_the_file_of_the_page_on_many_machines_is_taken(slurm):
+    page = (Path(__file__).parents[2] / "docs/many_machines.md").read_text()
+    Path("gpu.yaml").write_text(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    options = parse_options(["gpu.yaml", "account=me"])
+    assert (options["time"], options["gpus_per_node"], options["account"]) == (240, 1, "me")
+    SlurmBackend(None, Path("files"), ["gpu.yaml"])  # submitit refuses what it does not know
