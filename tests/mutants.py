@@ -1895,7 +1895,7 @@ FINITE = ["tests/algorithms/test_finite_losses.py", *SAC[1:]]
 ON_POLICY = ["tests/algorithms/test_on_policy.py"]
 EXACT_RESUME = "tests/cli/test_exact_resume.py::test_a_run_that_was_stopped_between_two_rows_writes_the_same_rows_and_weights[copies]"
 RANKS = ["tests/distributed/test_training.py", "tests/distributed/test_stopping.py"]
-BACKENDS = ["tests/comparison/test_backends.py"]
+BACKENDS = "tests/comparison/test_backends.py"
 TESTS = {
     "deployment/exported_policy.py": [
         "tests/deployment/test_exported_policy.py::test_few_finite_actions_may_differ_because_of_ties",
@@ -1937,9 +1937,18 @@ TESTS = {
     "algorithms/sac.py": SAC,
     "algorithms/td3.py": ["tests/algorithms/test_ddpg.py"],
     "algorithms/value_sac.py": SAC,
-    "backends/pool.py": BACKENDS,
-    "backends/run_process.py": BACKENDS,
-    "backends/slurm.py": BACKENDS,
+    "backends/pool.py": [
+        f"{BACKENDS}::test_a_run_that_was_killed_goes_on_from_its_checkpoint_with_the_same_results",
+    ],
+    "backends/run_process.py": [
+        f"{BACKENDS}::test_a_run_that_ends_with_an_error_is_not_retried",
+        f"{BACKENDS}::test_a_run_waits_until_a_process_that_was_believed_lost_has_ended",
+        f"{BACKENDS}::test_the_process_of_a_run_holds_its_lock_and_ends_with_the_process_that_waits_for_it",
+    ],
+    "backends/slurm.py": [
+        f"{BACKENDS}::test_jobs_go_on_after_ctrl_c_and_the_same_command_waits_for_them",
+        f"{BACKENDS}::test_a_job_that_is_requeued_or_lost_goes_on_from_its_checkpoint[announce_end]",
+    ],
     "callbacks/checkpoint.py": ["tests/callbacks/test_checkpoint.py", "tests/callbacks/test_averaging.py"],
     "callbacks/random_states.py": ["tests/callbacks/test_checkpoint.py"],
     "checkpoint_files.py": ["tests/callbacks/test_checkpoint.py", "tests/test_free_space.py"],
