@@ -137,7 +137,7 @@ def on_slurm(*args: str) -> int:
     return compare(["comparison.yaml", "--out=out", "--backend=slurm", "--slurm", "partition=gpu", *args])
 
 
-def test_jobs_go_on_after_ctrl_c_and_the_same_command_waits_for_them(slurm, capsys):
+def test_jobs_go_on_after_ctrl_c_and_the_same_command_waits_for_them(slurm, capsys, monkeypatch):
     assert compare([comparison(), "--out=expected", "--jobs=2"]) == 0
     comparison("goes_on")
 
@@ -152,7 +152,13 @@ def test_jobs_go_on_after_ctrl_c_and_the_same_command_waits_for_them(slurm, caps
     assert "The jobs go on, and the same command waits for them again.  To cancel them: scancel " in told
     assert "lightning-maxent compare --out out --backend slurm --slurm partition=gpu" in told
     assert "--partition=gpu" in (slurm / "1/script.sh").read_text()
-    Path("go_on").touch()
+    poll = SlurmBackend.poll
+
+    def poll_and_go_on(*args):  # when all runs have been started, or their jobs found
+        Path("go_on").touch()
+        return poll(*args)
+
+    monkeypatch.setattr(SlurmBackend, "poll", poll_and_go_on)
     assert on_slurm() == 0
     assert len(list(slurm.iterdir())) == 4
     assert log().count("began") == 1
@@ -171,7 +177,7 @@ def while_it_runs(event: str) -> threading.Thread:
     return in_background(happen)
 
 
-@pytest.mark.parametrize("event", ["announce_end", "lose"])
+@pytest.mark.parametrize("event", ["announce_end", pytest.param("lose", marks=pytest.mark.slow)])
 def test_a_job_that_is_requeued_or_lost_goes_on_from_its_checkpoint(event, slurm, capsys):
     comparison("goes_on", seeds="[0]")
     thread = while_it_runs(event)
@@ -182,6 +188,7 @@ def test_a_job_that_is_requeued_or_lost_goes_on_from_its_checkpoint(event, slurm
     assert ("was lost: SLURM says NODE_FAIL); retry 1 of 2." in capsys.readouterr().err) == (event == "lose")
 
 
+@pytest.mark.slow
 def test_a_job_that_the_user_cancels_is_not_retried(slurm, capsys):
     comparison("goes_on", seeds="[0]")
     thread = while_it_runs("scancel")
