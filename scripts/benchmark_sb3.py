@@ -30,6 +30,7 @@ import argparse
 import csv
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -42,8 +43,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from lightning_maxent.backends.run import QUIET
+from lightning_maxent.backends.run_process import PROGRAM, last_line
 from lightning_maxent.cli.command import one_sentence_errors
-from lightning_maxent.comparison.runs import PROGRAM, QUIET, last_line
 from lightning_maxent.errors import MaxEntError
 
 ENV_ID, EPISODES = "Pendulum-v1", 10
@@ -147,7 +149,18 @@ def ours(task: Task, seed: int, steps: int) -> Iterator[dict[str, Any]]:
         start = time.perf_counter()
         done = subprocess.run(
             [
-                *(*PROGRAM, "fit", *QUIET, "--config", task.config, "--runs_dir", folder, "--name", "run"),
+                *(
+                    sys.executable,
+                    *PROGRAM,
+                    "fit",
+                    *QUIET,
+                    "--config",
+                    task.config,
+                    "--runs_dir",
+                    folder,
+                    "--name",
+                    "run",
+                ),
                 *("--seed_everything", str(seed), "--trainer.max_steps", str(steps)),
                 *("--data.eval_interval", str(task.interval), "--data.eval_episodes", str(EPISODES)),
             ],

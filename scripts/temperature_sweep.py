@@ -28,9 +28,9 @@ from matplotlib.figure import Figure
 from scipy.special import entr
 from tqdm import tqdm
 
+from lightning_maxent.backends.run import QUIET
 from lightning_maxent.cli.command import fit_once, one_sentence_errors
 from lightning_maxent.comparison.results import write_table
-from lightning_maxent.comparison.runs import QUIET
 from lightning_maxent.comparison.specification import folder_of
 from lightning_maxent.errors import MaxEntError, check_positive
 from lightning_maxent.exact import (

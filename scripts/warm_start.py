@@ -20,9 +20,9 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from lightning_maxent.backends.run import QUIET
 from lightning_maxent.cli.command import fit_once, one_sentence_errors
 from lightning_maxent.comparison.results import write_table
-from lightning_maxent.comparison.runs import QUIET
 from lightning_maxent.errors import check_positive
 from lightning_maxent.exact.multi_goal import GOALS
 from lightning_maxent.metrics.metrics_csv import read_metrics

@@ -1854,6 +1854,42 @@ MUTANTS = [
         "each.movedim(0, draw.axis).flatten",
         "each.movedim(0, draw.axis + 1).flatten",
     ),
+    Mutant(
+        "a killed run is not retried",
+        "backends/pool.py",
+        "if how.was_killed and self._retried[run] < self._retries:",
+        "if self._retried[run] < 0:",
+    ),
+    Mutant(
+        "a run that ended with an error is retried",
+        "backends/run_process.py",
+        "self.status < 0 or self.status > 128",
+        "self.status != 0",
+    ),
+    Mutant(
+        "a run is trained beside a lost process",
+        "backends/run_process.py",
+        "                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "",
+    ),
+    Mutant(
+        "the process of a run outlives the one that waits for it",
+        "backends/run_process.py",
+        "prctl({LOST_PARENT}, signal.SIGTERM)",
+        "prctl({LOST_PARENT}, 0)",
+    ),
+    Mutant(
+        "a run whose job is queued gets a second one",
+        "backends/slurm.py",
+        "        if _state(job) in ALIVE:\n            return job\n",
+        "",
+    ),
+    Mutant(
+        "a run does not stop before the time of its job is over",
+        "backends/slurm.py",
+        "        self._process.stop()\n",
+        "",
+    ),
 ]
 
 
@@ -1866,6 +1902,7 @@ FINITE = ["tests/algorithms/test_finite_losses.py", *SAC[1:]]
 ON_POLICY = ["tests/algorithms/test_on_policy.py"]
 EXACT_RESUME = "tests/cli/test_exact_resume.py::test_a_run_that_was_stopped_between_two_rows_writes_the_same_rows_and_weights[copies]"
 RANKS = ["tests/distributed/test_training.py", "tests/distributed/test_stopping.py"]
+BACKENDS = "tests/comparison/test_backends.py"
 TESTS = {
     "deployment/exported_policy.py": [
         "tests/deployment/test_exported_policy.py::test_few_finite_actions_may_differ_because_of_ties",
@@ -1907,6 +1944,18 @@ TESTS = {
     "algorithms/sac.py": SAC,
     "algorithms/td3.py": ["tests/algorithms/test_ddpg.py"],
     "algorithms/value_sac.py": SAC,
+    "backends/pool.py": [
+        f"{BACKENDS}::test_a_run_that_was_killed_goes_on_from_its_checkpoint_with_the_same_results",
+    ],
+    "backends/run_process.py": [
+        f"{BACKENDS}::test_a_run_that_ends_with_an_error_is_not_retried",
+        f"{BACKENDS}::test_a_run_waits_until_a_process_that_was_believed_lost_has_ended",
+        f"{BACKENDS}::test_the_process_of_a_run_holds_its_lock_and_ends_with_the_process_that_waits_for_it",
+    ],
+    "backends/slurm.py": [
+        f"{BACKENDS}::test_jobs_go_on_after_ctrl_c_and_the_same_command_waits_for_them",
+        f"{BACKENDS}::test_a_job_that_is_requeued_or_lost_goes_on_from_its_checkpoint[announce_end]",
+    ],
     "callbacks/checkpoint.py": ["tests/callbacks/test_checkpoint.py", "tests/callbacks/test_averaging.py"],
     "callbacks/random_states.py": ["tests/callbacks/test_checkpoint.py"],
     "checkpoint_files.py": ["tests/callbacks/test_checkpoint.py", "tests/test_free_space.py"],

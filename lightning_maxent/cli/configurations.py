@@ -15,8 +15,9 @@ A run is an algorithm on a task, with overlays that change parts of it.  The fol
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import yaml
@@ -66,6 +67,16 @@ def find_configs(name: str) -> list[str]:
     raise MaxEntError(
         f"There is no configuration {name!r}, neither a file nor built in; try {', '.join(near)}, or see lightning-maxent list."
     )
+
+
+def contents(settings: Sequence[str]) -> list[Any]:
+    """Settings with the names of configurations replaced by the contents of their files."""
+    found: list[Any] = []
+    for item in settings:
+        found += (
+            [item] if item.startswith("--") else [yaml.safe_load(Path(file).read_text()) for file in find_configs(item)]
+        )
+    return found
 
 
 def find_config(name: str) -> str:

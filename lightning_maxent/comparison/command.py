@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import difflib
-import os
 import shlex
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -12,11 +11,14 @@ from typing import NoReturn
 
 import yaml
 
+from lightning_maxent.backends.options import NAMES, add_options, check_options, given_options, make_backend
+from lightning_maxent.backends.pool import Pool
+from lightning_maxent.backends.provenance import provenance
+from lightning_maxent.backends.run import Run, fit_arguments
 from lightning_maxent.cli.arguments import explain
 from lightning_maxent.cli.configurations import find_configs
 from lightning_maxent.comparison.page import page, svg
 from lightning_maxent.comparison.pictures import draw_curves, draw_improvement, draw_statistic, style_of
-from lightning_maxent.comparison.provenance import provenance
 from lightning_maxent.comparison.reference import Reference, find_reference, read_reference, reference_by_task
 from lightning_maxent.comparison.results import (
     ALL_TASKS,
@@ -28,7 +30,7 @@ from lightning_maxent.comparison.results import (
     tidy_rows,
     write_table,
 )
-from lightning_maxent.comparison.runs import Pool, Run, check_unchanged, fit_arguments, locked, runs_of
+from lightning_maxent.comparison.runs import check_unchanged, locked, runs_of
 from lightning_maxent.comparison.specification import (
     OPTIONS,
     Comparison,
@@ -36,7 +38,7 @@ from lightning_maxent.comparison.specification import (
     joined_options,
     make_comparison,
 )
-from lightning_maxent.errors import MaxEntError, check_positive
+from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole
 
 DESCRIPTION = r"""Train every variant on every task with every seed, and compare them in tables and pictures.
@@ -45,6 +47,7 @@ DESCRIPTION = r"""Train every variant on every task with every seed, and compare
   lightning-maxent compare --variants value_sac/pendulum sac/pendulum --seeds 0 1 2 --out results/sacs
   lightning-maxent compare --out results/sacs               # resume this comparison
   lightning-maxent compare --out results/sacs --draw_only   # draw the results so far
+  lightning-maxent compare compare/pendulum --backend slurm --slurm partition=gpu time=120
 
 Options of `lightning-maxent fit`, such as --trainer.max_steps 5000, apply to every run.  Finished runs are not
 repeated; interrupted runs resume from their last checkpoint.  The folder --out holds comparison.yaml,
@@ -76,15 +79,15 @@ def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int
     if not args.draw_only:
         check_unchanged(runs)
         _check_arguments(runs, parse)
-        with locked(out) as lock:
+        with locked(out):
+            pool = Pool(make_backend(args, out), args.retries)
             text = yaml.safe_dump(dataclasses.asdict(comparison), sort_keys=False)
             write_whole(out / "comparison.yaml", text)
-            pool = Pool(args.jobs, lock)
             pool.carry_out(runs)
             stopped = pool.stopped
     draw(comparison, out, "lightning-maxent compare " + shlex.join(arguments), reference)
     if stopped:
-        print(f"To resume: lightning-maxent compare --out {shlex.quote(str(out))}")
+        print(f"To resume: lightning-maxent compare --out {shlex.quote(str(out))} {given_options(args)}".rstrip())
         return STATUS_INTERRUPTED
     failed = any(run.status == "failed" for run in runs)  # each was reported when it failed
     return int(failed and not args.draw_only)
@@ -149,20 +152,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--metric", help="column of metrics.csv, higher is better; default: eval/return_mean")
     parser.add_argument("--reference", metavar="CSV", help="published curves, drawn beside the runs ('': none)")
     parser.add_argument("--out", type=Path, help="folder of all results; default: runs/compare/<name of the file>")
-    parser.add_argument(
-        "--jobs", type=int, default=_cores(), help="number of parallel runs, one thread each; default: %(default)s"
-    )
+    add_options(parser)
     parser.add_argument("--draw_only", action="store_true", help="train nothing, draw the results so far")
     return parser
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Comparison, Path]:
     """The comparison and its folder, from a file, from the command line, or from the folder of an earlier call."""
-    check_positive(**{"--jobs": args.jobs})
+    check_options(args)
     _check_options(further)
     names = ("tasks", "seeds", "metric", "reference")
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
@@ -204,7 +201,7 @@ def _check_options(further: Sequence[str]) -> None:
         if not option.startswith("--"):
             raise MaxEntError(f"{option} belongs to no option; `lightning-maxent compare --help` lists them.")
         if not name.startswith(OPTIONS):
-            ours = ["--variants", "--tasks", "--seeds", "--metric", "--reference", "--out", "--jobs", "--draw_only"]
+            ours = ("--variants", "--tasks", "--seeds", "--metric", "--reference", "--out", "--draw_only", *NAMES)
             near = difflib.get_close_matches(name, ours, n=1)
             meant = f"did you mean {near[0]}?" if near else "`lightning-maxent compare --help` lists them."
             raise MaxEntError(f"There is no option {name}; {meant}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lightning_maxent.backends.run import Run
 from lightning_maxent.comparison.reference import Reference, seeds_of
 from lightning_maxent.comparison.results import (
     ALL_TASKS,
@@ -26,7 +27,7 @@ from lightning_maxent.comparison.results import (
     scores_of,
     shared_steps,
 )
-from lightning_maxent.comparison.runs import Run, difference
+from lightning_maxent.comparison.runs import difference
 from lightning_maxent.comparison.specification import Comparison
 from lightning_maxent.comparison.statistics import LEVEL, RESAMPLES, coverage_of_many_tasks
 

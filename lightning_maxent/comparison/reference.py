@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lightning_maxent.backends.run import Run
 from lightning_maxent.comparison.results import Curves
-from lightning_maxent.comparison.runs import Run
 from lightning_maxent.comparison.specification import contents, flat
 from lightning_maxent.errors import MaxEntError
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from lightning_maxent.backends.run import Run
 from lightning_maxent.comparison import statistics as st
-from lightning_maxent.comparison.runs import Run
 from lightning_maxent.comparison.specification import Comparison
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole

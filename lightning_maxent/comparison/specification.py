@@ -5,12 +5,11 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lightning_maxent.cli.configurations import find_configs
+from lightning_maxent.cli.configurations import contents, find_configs
 from lightning_maxent.errors import MaxEntError
 
 OPTIONS = (
@@ -109,16 +108,6 @@ def joined_options(arguments: Sequence[str]) -> list[str]:
 def environment_task(env_id: str) -> list[str]:
     """The settings of a task that is given by its Gymnasium id only."""
     return [f"--data.init_args.env_id={env_id}"]
-
-
-def contents(settings: Sequence[str]) -> list[Any]:
-    """Settings with the names of configurations replaced by the contents of their files."""
-    found: list[Any] = []
-    for item in settings:
-        found += (
-            [item] if item.startswith("--") else [yaml.safe_load(Path(file).read_text()) for file in find_configs(item)]
-        )
-    return found
 
 
 def flat(settings: Sequence[Any]) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lightning_maxent.backends.run import Run, fit_arguments
 from lightning_maxent.cli.command import main
 from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS
-from lightning_maxent.comparison.runs import Run, fit_arguments, runs_of
+from lightning_maxent.comparison.runs import runs_of
 from lightning_maxent.comparison.specification import make_comparison
 
 

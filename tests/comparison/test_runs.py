@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from lightning_maxent.backends.run import Run
 from lightning_maxent.comparison import command
-from lightning_maxent.comparison.runs import Run, difference, locked
+from lightning_maxent.comparison.runs import difference, locked
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.progress import progress
 

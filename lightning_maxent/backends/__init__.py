@@ -1,0 +1,1 @@
+"""How runs are carried out: what a run is, and where its process executes."""
