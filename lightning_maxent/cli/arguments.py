@@ -17,7 +17,7 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.old_names import moved_class, renamed_class, renamed_option
 
 COMMANDS = ("fit", "validate", "test")  # the commands of a run
-OWN_COMMANDS = ("play", "record", "export", "compare", "verify")  # those that do not use LightningCLI
+OWN_COMMANDS = ("play", "record", "export", "compare", "sweep", "verify")  # those that do not use LightningCLI
 OPTIONS = (  # of these commands; some have further words after a dot
     "--config",
     "--model",
@@ -401,6 +401,8 @@ def _config_options(name: str) -> list[str]:
     """One ``--config`` option for each file that a name stands for."""
     if name.startswith("compare/") and not Path(name).exists():
         raise MaxEntError(f"{name} is a comparison of several runs: lightning-maxent compare {name}.")
+    if name.startswith("sweep/") and not Path(name).exists():
+        raise MaxEntError(f"{name} is a sweep over several runs: lightning-maxent sweep {name}.")
     return [f"--config={file}" for file in find_configs(name)]
 
 

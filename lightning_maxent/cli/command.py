@@ -33,6 +33,7 @@ HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
   validate   evaluate a checkpoint as during training: lightning-maxent validate --ckpt_path last
   test       evaluate a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100
   compare    train several algorithms on several tasks and seeds, and draw a table, statistics and a page
+  sweep      search for the best settings: learning rates, sizes, critics, or any other options
   play       show a trained policy in a window: lightning-maxent play --ckpt_path last
   record     record a trained policy as a video: lightning-maxent record --ckpt_path last
   export     write a policy to a file that plays without this package: export --ckpt_path last --out policy.onnx
@@ -129,6 +130,10 @@ def _own_command(name: str, args: Sequence[str]) -> None:
         from lightning_maxent.comparison.command import compare  # needs fcntl, which only POSIX has
 
         status = compare(args, parse)
+    elif name == "sweep":
+        from lightning_maxent.sweep.command import sweep
+
+        status = sweep(args, settings)
     elif name == "verify":
         from lightning_maxent.verification.command import verify
 

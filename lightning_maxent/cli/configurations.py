@@ -11,6 +11,7 @@ A run is an algorithm on a task, with overlays that change parts of it.  The fol
 - ``critic``, ``trainer``, ``logger``: overlays, such as ``critic/redq``.  Where an overlay differs for rollouts, there
   are two: ``trainer/debug`` for replay, and ``trainer/debug_on_policy``.
 - ``compare``: comparisons of several runs.
+- ``sweep``: searches for the best settings.
 """
 
 import difflib
@@ -61,7 +62,7 @@ def find_configs(name: str) -> list[str]:
     names = [
         *methods(),
         *pairs(),
-        *(f"{kind}/{each}" for kind in ("task", *OVERLAYS, "compare") for each in stems(kind)),
+        *(f"{kind}/{each}" for kind in ("task", *OVERLAYS, "compare", "sweep") for each in stems(kind)),
     ]
     near = difflib.get_close_matches(name.removesuffix(".yaml"), names, n=3, cutoff=0.4) or [*methods(), "task/…"]
     raise MaxEntError(
@@ -132,6 +133,7 @@ def listing() -> str:
         "trainer": "Options of the Trainer and shorter runs: fit ALGORITHM/TASK trainer/NAME",
         "logger": "Loggers: fit ALGORITHM/TASK logger/NAME",
         "compare": "Comparisons: compare compare/NAME",
+        "sweep": "Searches for the best settings: sweep sweep/NAME",
     }
     blocks = [
         "\n".join([title, *(f"  {path.stem:<20} {_title(path)}" for path in sorted(_files(kind)))])

@@ -67,16 +67,16 @@ def make_comparison(content: dict[str, Any], where: str) -> Comparison:
     fields = [field.name for field in dataclasses.fields(Comparison)]
     for key in content:
         if key not in fields:
-            raise MaxEntError(f"A comparison has no key {key!r} ({where}); {_meant(str(key), fields)}")
+            raise MaxEntError(f"A comparison has no key {key!r} ({where}); {meant(str(key), fields)}")
     if missing := [key for key in ("variants", "seeds") if not content.get(key)]:
         raise MaxEntError(f"{where[:1].upper()}{where[1:]} names no {' and no '.join(missing)} to compare.")
-    every_run = _settings(content.get("settings") or [], f"settings of {where}")
+    every_run = checked_settings(content.get("settings") or [], f"settings of {where}")
     variants = _named_settings(content["variants"], "variants", where)
     tasks = _tasks(content.get("tasks"), variants, every_run, where)
     return Comparison(
         variants=variants,
         tasks=tasks,
-        seeds=_seeds(content["seeds"], where),
+        seeds=checked_seeds(content["seeds"], where),
         metric=str(content.get("metric", Comparison.metric)),
         settings=every_run,
         normalization=_normalization(content.get("normalization"), tasks, where),
@@ -134,7 +134,7 @@ def _leaves(content: Any, prefix: str) -> list[tuple[str, Any]]:
 def _named_settings(given: Any, key: str, where: str) -> dict[str, list[str]]:
     if not isinstance(given, dict):
         raise MaxEntError(f"{key} of {where} must map names to lists of settings, but is {given!r}.")
-    named = {str(name): _settings(items, f"{key} {name} of {where}") for name, items in given.items()}
+    named = {str(name): checked_settings(items, f"{key} {name} of {where}") for name, items in given.items()}
     folders: dict[str, str] = {}
     for name in named:
         other = folders.setdefault(folder_of(name), name)
@@ -143,7 +143,16 @@ def _named_settings(given: Any, key: str, where: str) -> dict[str, list[str]]:
     return named
 
 
-def _settings(items: Any, where: str) -> list[str]:
+def checked_settings(items: Any, where: str) -> list[str]:
+    """Settings from a file: a list of configurations and options, or a single one.
+
+    Args:
+        items: what the file holds.
+        where: where it stands, for error messages.
+
+    Raises:
+        MaxEntError: for an unknown configuration, an option of no run, or one without a value.
+    """
     items = [items] if isinstance(items, str) else items
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise MaxEntError(
@@ -154,7 +163,7 @@ def _settings(items: Any, where: str) -> list[str]:
         if not item.startswith("--"):
             find_configs(item)
         elif option in OURS:
-            raise MaxEntError(f"The {where} may not set {option}, because compare sets it for every run.")
+            raise MaxEntError(f"The {where} may not set {option}, because that is set for every run.")
         elif not option.startswith(OPTIONS):
             raise MaxEntError(f"There is no option {option}; the {where} may set {'…, '.join(OPTIONS)}….")
         elif "=" not in item or " " in option:
@@ -192,7 +201,7 @@ def _pairs(
     for variant, by_task in _known(given, "variant", variants, f"pairs of {where}").items():
         named = _known(by_task, "task", tasks, f"pairs of {variant} in {where}")
         pairs[variant] = {
-            task: _settings(items, f"pair of {variant} and {task} of {where}") for task, items in named.items()
+            task: checked_settings(items, f"pair of {variant} and {task} of {where}") for task, items in named.items()
         }
     return pairs
 
@@ -203,11 +212,12 @@ def _known(given: Any, kind: str, known: dict[str, list[str]], where: str) -> di
         raise MaxEntError(f"{where} must map each name of a {kind} to its settings, but is {given!r}.")
     for name in map(str, given):
         if name not in known:
-            raise MaxEntError(f"{where} name a {kind} {name!r} that is not compared; {_meant(name, known)}")
+            raise MaxEntError(f"{where} name a {kind} {name!r} that is not compared; {meant(name, known)}")
     return {str(name): content for name, content in given.items()}
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def meant(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the known name that is near, else all of them."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
 
@@ -218,7 +228,12 @@ def _reference(given: Any, where: str) -> str | None:
     return given or None
 
 
-def _seeds(given: Any, where: str) -> list[int]:
+def checked_seeds(given: Any, where: str) -> list[int]:
+    """Seeds from a file: a list of different whole numbers, or a single one.
+
+    Raises:
+        MaxEntError: for anything else; ``where`` names the file.
+    """
     seeds = given if isinstance(given, list) else [given]
     if any(not isinstance(seed, int) or isinstance(seed, bool) or seed < 0 for seed in seeds):
         raise MaxEntError(f"seeds of {where} must be a list of whole numbers from 0, but is {given!r}.")
