@@ -82,7 +82,7 @@ def page(
         _what(comparison, curves),
         "<h2>Pictures</h2>",
         _reference(comparison, reference),
-        '<div class="pictures">' + "".join(map(_picture, pictures, pictures.values())) + "</div>",
+        '<div class="pictures">' + "".join(map(picture, pictures, pictures.values())) + "</div>",
         "<h2>Scores</h2>",
         *_scores(comparison, curves, statistics, reference),
         _improvement(comparison, statistics),
@@ -93,8 +93,13 @@ def page(
         _everything(rows),
         "<h2>How it was made</h2>",
         f"<p><code>{escape(command)}</code></p>",
-        _table(["", ""], made.items(), "text"),
+        table(["", ""], made.items(), "text"),
     ]
+    return document(title, sections)
+
+
+def document(title: str, sections: Iterable[str]) -> str:
+    """The text of an HTML file in the style of a comparison, with sections that are HTML."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n<body>\n'
@@ -216,7 +221,7 @@ def _what(comparison: Comparison, curves: dict[str, dict[str, Curves]]) -> str:
     ]
     rows += [("every run", joined(comparison.settings))] if comparison.settings else []
     rows += [("seeds", ", ".join(map(str, comparison.seeds))), ("metric", joined([comparison.metric]))]
-    return _table(["", ""], rows, "text", escaped=True)
+    return table(["", ""], rows, "text", escaped=True)
 
 
 def _reference(comparison: Comparison, reference: Mapping[str, Sequence[Reference]]) -> str:
@@ -240,7 +245,8 @@ def _reference_at_the_end(reference: Sequence[Reference], steps: Sequence[float]
     return f"<p>{escape('Reference: ' + '; '.join(found) + '.')}</p>" if found else ""
 
 
-def _picture(caption: str, text: str) -> str:
+def picture(caption: str, text: str) -> str:
+    """The HTML of a picture, given as the text of an SVG file."""
     data = base64.b64encode(text.encode()).decode()
     return f'<img alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'
 
@@ -271,7 +277,7 @@ def _scores(
             ]
             for variant in names
         ]
-        yield _table(["variant", "runs per task", IQM, MEAN, MEDIAN, AREA], rows, escaped=True)
+        yield table(["variant", "runs per task", IQM, MEAN, MEDIAN, AREA], rows, escaped=True)
         yield _differences(task, names, statistics)
         yield _reference_at_the_end(reference.get(task, []), shared_steps(curves.get(task, {})))
 
@@ -286,7 +292,7 @@ def _differences(task: str, names: Sequence[str], statistics: Sequence[Statistic
         for x in names
         if any(x == pair[0] for pair in found)
     ]
-    return _table([f"{DIFFERENCE}: row − column", *names[1:]], rows, escaped=True)
+    return table([f"{DIFFERENCE}: row − column", *names[1:]], rows, escaped=True)
 
 
 def _improvement(comparison: Comparison, statistics: Sequence[Statistic]) -> str:
@@ -296,30 +302,38 @@ def _improvement(comparison: Comparison, statistics: Sequence[Statistic]) -> str
         return ""
     rows = [[escape(x), *("" if x == y else _estimate(pairs.get((x, y))) for y in names)] for x in names]
     head = ["row > column", *names]
-    return "<h3>Probability of improvement</h3>" + _table(head, rows, escaped=True)
+    return "<h3>Probability of improvement</h3>" + table(head, rows, escaped=True)
 
 
 def _runs(runs: Sequence[Run], rows: Sequence[Row], metric: str) -> str:
     last = {(row["variant"], row["task"], row["seed"]): row for row in rows}
-    table = []
+    lines = []
     for run in runs:
         row = last.get((run.variant, run.task, run.seed), {})
         score = number(float(row[metric])) if row.get(metric) else "–"
         status = f"{run.status}: {run.reason}" if run.reason and run.status == "failed" else run.status
         about = run.made_with.get("commit", "–")
         steps = f"{row['env_steps']:,}" if row else "–"
-        table.append([run.variant, run.task, run.seed, steps, score, row.get("seconds") or "–", about, status])
-    return _table(["variant", "task", "seed", "env steps", metric, "seconds", "commit", "status"], table)
+        lines.append([run.variant, run.task, run.seed, steps, score, row.get("seconds") or "–", about, status])
+    return table(["variant", "task", "seed", "env steps", metric, "seconds", "commit", "status"], lines)
 
 
 def _everything(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
-    table = _table(list(rows[0]), [list(row.values()) for row in rows])
-    return f"<details><summary>All {len(rows):,} evaluations of each seed</summary>{table}</details>"
+    everything = table(list(rows[0]), [list(row.values()) for row in rows])
+    return f"<details><summary>All {len(rows):,} evaluations of each seed</summary>{everything}</details>"
 
 
-def _table(head: Sequence[str], rows: Iterable[Iterable[Any]], kind: str = "", escaped: bool = False) -> str:
+def table(head: Sequence[str], rows: Iterable[Iterable[Any]], kind: str = "", escaped: bool = False) -> str:
+    """The HTML of a table.
+
+    Args:
+        head: names of the columns.
+        rows: the rows.
+        kind: ``text`` if the cells hold text, else numbers.
+        escaped: whether the cells are HTML.
+    """
     def cell(value: Any) -> str:
         return f"<td>{value if escaped else escape(str(value))}</td>"
 
