@@ -29,7 +29,7 @@ class Pool:
     of a backend whose runs stay are left alone.
 
     ``carry_out`` is for a list of runs.  For runs that arrive one by one: ``add`` them, and call ``step`` again and
-    again within ``signals``.
+    again within ``signals``; ``stop`` ends one of them early.
 
     Args:
         backend: where runs execute; ``close`` closes it.
@@ -41,6 +41,7 @@ class Pool:
         self._waiting: list[Run] = []
         self._working: dict[Run, Any] = {}  # with the handles of the backend
         self._retried: Counter[Run] = Counter()
+        self._dropped: set[Run] = set()  # those that ``stop`` ends
         self._asked, self._told = 0, 0  # how often we were asked to stop, and how often the runs were told
 
     @property
@@ -55,9 +56,27 @@ class Pool:
             return bool(self._working) and not self._backend.runs_stay
         return bool(self._working or self._waiting)
 
+    @property
+    def runs(self) -> list[Run]:
+        """The runs that were added and have not ended for good."""
+        return [*self._working, *self._waiting]
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a run that is added now starts at once."""
+        return not self.stopped and (self._backend.jobs is None or len(self.runs) < self._backend.jobs)
+
     def add(self, run: Run) -> None:
         """Carry out a run as soon as there is room for it."""
         self._waiting.append(run)
+
+    def stop(self, run: Run) -> None:
+        """Make one run save a checkpoint and stop; ``step`` returns it when it has ended, and it has not failed."""
+        self._dropped.add(run)
+        if run in self._waiting:
+            self._waiting.remove(run)
+        elif run in self._working:
+            self._backend.stop(self._working[run])
 
     def carry_out(self, runs: Sequence[Run]) -> None:
         """Start or resume all unfinished runs; returns when all are done, or after a stop."""
@@ -71,7 +90,7 @@ class Pool:
                     bar.update()
                     if how.status != 0:
                         bar.write(f"Failed: {run.name} ({how.reason}); its log is {run.log}.", file=sys.stderr)
-                bar.set_postfix_str(self._running(), refresh=False)
+                bar.set_postfix_str(self.progress(), refresh=False)
                 bar.update(0)  # redraws the bar if it is due
 
     def step(self) -> list[tuple[Run, Ended]]:
@@ -97,7 +116,7 @@ class Pool:
         return self._backend.jobs is None or len(self._working) < self._backend.jobs
 
     def _is_final(self, run: Run, how: Ended) -> bool:
-        if how.status == 0:
+        if how.status == 0 or run in self._dropped:
             return True
         if self.stopped:
             return False  # it is to be resumed by the next command
@@ -110,7 +129,8 @@ class Pool:
         write_whole(run.folder / "failed", how.reason)  # a machine that was lost could not
         return True
 
-    def _running(self) -> str:
+    def progress(self) -> str:
+        """Where the runs are, for a line of progress."""
         if len(self._working) > SHOWN:
             return f"{len(self._working)} running or queued"
         steps = ", ".join(f"{run.env_steps():,}" for run in self._working)

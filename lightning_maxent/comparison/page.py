@@ -334,6 +334,7 @@ def table(head: Sequence[str], rows: Iterable[Iterable[Any]], kind: str = "", es
         kind: ``text`` if the cells hold text, else numbers.
         escaped: whether the cells are HTML.
     """
+
     def cell(value: Any) -> str:
         return f"<td>{value if escaped else escape(str(value))}</td>"
 

@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import json
-import os
 import shlex
 import uuid
 from collections.abc import Callable, Sequence
@@ -12,13 +11,15 @@ from typing import Any, NoReturn
 
 import yaml
 
+from lightning_maxent.backends.options import add_options, check_options, given_options, make_backend
+from lightning_maxent.backends.pool import Pool
+from lightning_maxent.backends.run import fit_arguments
 from lightning_maxent.cli.arguments import explain
 from lightning_maxent.cli.configurations import find_configs
-from lightning_maxent.comparison.runs import fit_arguments, locked
+from lightning_maxent.comparison.runs import locked
 from lightning_maxent.comparison.specification import OPTIONS, joined_options
-from lightning_maxent.errors import MaxEntError, check_positive
+from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole
-from lightning_maxent.sweep.processes import Processes
 from lightning_maxent.sweep.report import report
 from lightning_maxent.sweep.specification import Sweep, make_sweep
 from lightning_maxent.sweep.study import SPECIFICATION, hidden, import_optuna, open_study, trials_of
@@ -79,14 +80,14 @@ def sweep(arguments: Sequence[str], settings: Callable[[list[str]], dict[str, An
         _check_unchanged(study, content, out)
         write_whole(out / "sweep.yaml", yaml.safe_dump(content, sort_keys=False))
         if not args.draw_only:
-            engine = Processes(args.jobs, out)
-            trials = Trials(plan, study, out, database["folder"], not args.storage, engine, length["max_steps"])
-            trials.carry_out()
-            stopped = trials.stopped
+            pool = _pool(args, out)
+            Trials(plan, study, out, database["folder"], not args.storage, pool, length["max_steps"]).carry_out()
+            stopped = pool.stopped
         has_value = report(plan, study, out, "lightning-maxent sweep " + shlex.join(arguments))
     if stopped:
-        again = f" --storage {shlex.quote(args.storage)}" if args.storage else ""
-        print(f"To resume: lightning-maxent sweep --out {shlex.quote(str(out))}{again}")
+        storage = f"--storage {shlex.quote(args.storage)}" if args.storage else ""
+        again = " ".join(filter(None, (shlex.quote(str(out)), storage, given_options(args))))
+        print(f"To resume: lightning-maxent sweep --out {again}")
         return STATUS_INTERRUPTED
     return int(not has_value)
 
@@ -105,9 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", nargs="+", type=int, help="one run of each trial per seed; default: 0")
     parser.add_argument("--metric", help="column of metrics.csv; default: eval/return_mean")
     parser.add_argument("--pruning", choices=("median", "hyperband", "none"), help="default: median")
-    parser.add_argument(
-        "--jobs", type=int, default=_cores(), help="number of parallel runs, one thread each; default: %(default)s"
-    )
+    add_options(parser)
     parser.add_argument(
         "--storage", default="", metavar="URL", help="database of a server; default: the file trials.db in --out"
     )
@@ -115,13 +114,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _pool(args: argparse.Namespace, out: Path) -> Pool:
+    """What carries out the runs; it has a number of jobs, since each new trial learns from those that have ended."""
+    backend = make_backend(args, out)
+    if backend.jobs is None:
+        backend.close()
+        raise MaxEntError(
+            f"A sweep with --backend {args.backend} needs --jobs, the number of parallel runs: the fewer, the more "
+            f"each new trial learns from those that have ended."
+        )
+    return Pool(backend, args.retries)
 
 
 def _content(args: argparse.Namespace, further: Sequence[str]) -> tuple[dict[str, Any], str, Path]:
     """The mapping of the sweep with the options of the command line, where it stands, and the folder."""
-    check_positive(**{"--jobs": args.jobs})
+    check_options(args)
     _check_options(further)
     if args.sweep:
         files = find_configs(args.sweep)
@@ -171,7 +178,9 @@ def _database(storage: str, out: Path) -> dict[str, str]:
         return {"storage": shown, "folder": uuid.uuid4().hex}
     known = yaml.safe_load(path.read_text())
     if known["storage"] != shown:
-        has = f"in {known['storage']}: give this --storage" if known["storage"] else "in its folder: leave out --storage"
+        has = (
+            f"in {known['storage']}: give this --storage" if known["storage"] else "in its folder: leave out --storage"
+        )
         raise MaxEntError(f"The sweep {out} has its trials {has}, or choose another --out.")
     return known
 

@@ -100,7 +100,7 @@ def notes(sweep: Sweep) -> list[str]:
 def _best(sweep: Sweep, best: Tried) -> list[str]:
     scores = ", ".join(f"seed {seed}: {number(score)}" for seed, score in best.scores.items())
     sections = [
-        f"<h2>Best: trial {best.number}, {escape(sweep.metric)} {number(best.value or 0)}</h2>",
+        f"<h2>Best: trial {best.number}, {escape(sweep.metric)} {number(best.value)}</h2>",
         f"<p>{escape(scores)}</p>",
         table(["", ""], [(name, _cell(value)) for name, value in best.values.items()], "text"),
         "<p>To repeat it:</p>",
@@ -119,13 +119,13 @@ def _trials(sweep: Sweep, order: Sequence[Tried]) -> str:
     head = ["trial", "status", sweep.metric, *names.values(), "env steps", "seconds"]
     rows = []
     for trial in order:
-        value = number(trial.value) if trial.value is not None else "–"
-        if trial.status == PRUNED and trial.last is not None:
-            value = f"({number(trial.last)})"
+        value = f"({number(trial.last)})" if trial.status == PRUNED else number(trial.value)
         status = f"{trial.status}: {trial.reason}" if trial.reason else trial.status
         seconds = "–" if trial.seconds is None else f"{trial.seconds:,.0f}"
         steps = f"{max(trial.curve, default=0):,}"
-        rows.append([trial.number, status, value, *(_cell(trial.values.get(name, "–")) for name in names), steps, seconds])
+        rows.append(
+            [trial.number, status, value, *(_cell(trial.values.get(name, "–")) for name in names), steps, seconds]
+        )
     return table(head, rows)
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from lightning_maxent.comparison.page import number
 from lightning_maxent.comparison.pictures import COLOURS, STYLE
-from lightning_maxent.sweep.results import Tried
+from lightning_maxent.sweep.results import FINISHED, PRUNED, Tried, ranked
 from lightning_maxent.sweep.specification import Numbers, Sweep
 
 BLUE, ORANGE = COLOURS[:2]
@@ -22,8 +22,8 @@ MAP = mpl.colormaps["viridis"]
 
 def draw(sweep: Sweep, trials: Sequence[Tried], importance: Mapping[str, float]) -> dict[str, Figure]:
     """All figures by caption, of a sweep in which at least one trial finished."""
-    finished = [trial for trial in trials if trial.value is not None]
-    best = (max if sweep.direction == "maximize" else min)(finished, key=lambda trial: trial.value or 0)
+    finished = [trial for trial in trials if trial.status == FINISHED]
+    best = ranked(trials, sweep.direction)[0]
     figures = {
         "history": draw_history(sweep, trials, best),
         "curves": draw_curves(sweep, trials, best),
@@ -36,15 +36,15 @@ def draw(sweep: Sweep, trials: Sequence[Tried], importance: Mapping[str, float])
 def draw_history(sweep: Sweep, trials: Sequence[Tried], best: Tried) -> Figure:
     """The value of each trial, and the best value so far."""
     better = np.maximum if sweep.direction == "maximize" else np.minimum
-    finished = [trial for trial in trials if trial.value is not None]
+    finished = [trial for trial in trials if trial.status == FINISHED]
     with mpl.rc_context(STYLE):
         figure, axes = _figure(4.4)
-        numbers, values = [trial.number for trial in finished], [trial.value for trial in finished]
+        numbers, values = [trial.number for trial in finished], np.array([trial.value for trial in finished])
         axes.step(
             numbers, better.accumulate(values), where="post", color=ORANGE, linewidth=2.2, label="best so far", zorder=1
         )
         axes.plot(numbers, values, "o", color=BLUE, label="finished")
-        if pruned := [trial for trial in trials if trial.status == "pruned" and trial.last is not None]:
+        if pruned := [trial for trial in trials if trial.status == PRUNED]:
             axes.plot(
                 [trial.number for trial in pruned], [trial.last for trial in pruned], "x", color=GREY, label="pruned"
             )
@@ -62,12 +62,10 @@ def draw_curves(sweep: Sweep, trials: Sequence[Tried], best: Tried) -> Figure:
         figure, axes = _figure(4.4)
         for trial in trials:
             if trial.curve and trial.number != best.number:
-                kind = {"pruned": (GREY, "--"), "finished": (BLUE, "-")}.get(trial.status, (GREY, ":"))
-                marker = "x" if trial.status == "pruned" else None
+                kind = {PRUNED: (GREY, "--"), FINISHED: (BLUE, "-")}.get(trial.status, (GREY, ":"))
+                marker = "x" if trial.status == PRUNED else None
                 steps, values = list(trial.curve), list(trial.curve.values())
-                axes.plot(
-                    steps, values, kind[1], color=kind[0], alpha=0.6, linewidth=1, marker=marker, markevery=[-1]
-                )
+                axes.plot(steps, values, kind[1], color=kind[0], alpha=0.6, linewidth=1, marker=marker, markevery=[-1])
         if best.curve:
             axes.plot(
                 list(best.curve),
@@ -107,7 +105,7 @@ def draw_parallel(sweep: Sweep, finished: Sequence[Tried], best: Tried) -> Figur
     columns = [*sweep.space, None]
     with mpl.rc_context(STYLE):
         figure, axes = _figure(4.4)
-        for trial in sorted(finished, key=lambda trial: sign * (trial.value or 0)):
+        for trial in sorted(finished, key=lambda trial: sign * (trial.value)):
             heights = [_height(sweep, name, trial.values[name]) for name in sweep.space] + [float(scale(trial.value))]
             share = float(scale(trial.value))
             color = ORANGE if trial is best else MAP(share if sign > 0 else 1 - share)
@@ -118,18 +116,30 @@ def draw_parallel(sweep: Sweep, finished: Sequence[Tried], best: Tried) -> Figur
             if name is None or isinstance(sweep.space[name], Numbers):
                 for height, label, side in ((0, low, "top"), (1, high, "bottom")):
                     axes.annotate(
-                        label, (place, height), (0, -4 if height == 0 else 4), textcoords="offset points",
-                        ha="center", va=side, fontsize="small",
+                        label,
+                        (place, height),
+                        (0, -4 if height == 0 else 4),
+                        textcoords="offset points",
+                        ha="center",
+                        va=side,
+                        fontsize="small",
                     )
             else:
                 for label in sweep.space[name].examples:
                     axes.annotate(
-                        _shortened(label), (place, _height(sweep, name, label)), (4, 0), textcoords="offset points",
-                        va="center", fontsize="small", bbox={"facecolor": "white", "alpha": 0.7, "pad": 0.5, "lw": 0},
+                        _shortened(label),
+                        (place, _height(sweep, name, label)),
+                        (4, 0),
+                        textcoords="offset points",
+                        va="center",
+                        fontsize="small",
+                        bbox={"facecolor": "white", "alpha": 0.7, "pad": 0.5, "lw": 0},
                     )
         axes.set_xticks(range(len(columns)), [*map(_shortened, sweep.short_names.values()), sweep.metric])
         axes.tick_params(axis="x", length=0, pad=18, labelrotation=20 if len(columns) > 5 else 0)
-        axes.set(ylim=(-0.02, 1.02), xlim=(-0.3, len(columns) - 0.5), title=f"Finished trials; best: trial {best.number}")
+        axes.set(
+            ylim=(-0.02, 1.02), xlim=(-0.3, len(columns) - 0.5), title=f"Finished trials; best: trial {best.number}"
+        )
         axes.title.set_position((0.5, 1.1))
         axes.yaxis.set_visible(False)
         for side in ("left", "bottom"):
@@ -148,10 +158,10 @@ def draw_values(sweep: Sweep, trials: Sequence[Tried], best: Tried) -> Figure:
             axes.remove()
         for place, (axes, (name, parameter)) in enumerate(zip(panels, sweep.space.items())):
             labels = list(parameter.examples)
-            for status, color, marker in (("pruned", GREY, "x"), ("finished", BLUE, "o")):
-                chosen = [trial for trial in trials if trial.status == status and trial.last is not None]
+            for status, color, marker in ((PRUNED, GREY, "x"), (FINISHED, BLUE, "o")):
+                chosen = [trial for trial in trials if trial.status == status]
                 at = [trial.values[name] for trial in chosen]
-                heights = [trial.last if trial.value is None else trial.value for trial in chosen]
+                heights = [trial.shown for trial in chosen]
                 axes.plot(
                     at if isinstance(parameter, Numbers) else [labels.index(label) for label in at],
                     heights, marker, color=color, alpha=0.7,
@@ -161,8 +171,16 @@ def draw_values(sweep: Sweep, trials: Sequence[Tried], best: Tried) -> Figure:
             if not isinstance(parameter, Numbers):
                 axes.set_xticks(range(len(labels)), map(_shortened, labels), rotation=20 if len(labels) > 4 else 0)
                 axes.set_xlim(-0.5, len(labels) - 0.5)
-            elif parameter.log:
-                axes.set_xscale("log")
+            else:
+                margin = 0.04
+                if parameter.log:
+                    axes.set_xscale("log")
+                    axes.xaxis.set_minor_formatter(NullFormatter())
+                    edge = (parameter.high / parameter.low) ** margin
+                    axes.set_xlim(parameter.low / edge, parameter.high * edge)
+                else:
+                    edge = (parameter.high - parameter.low) * margin
+                    axes.set_xlim(parameter.low - edge, parameter.high + edge)
             axes.set_xlabel(sweep.short_names[name])
             if place % columns == 0:
                 axes.set_ylabel(sweep.metric)

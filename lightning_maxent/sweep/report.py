@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from lightning_maxent.backends.provenance import provenance
 from lightning_maxent.comparison.page import number, svg
-from lightning_maxent.comparison.provenance import provenance
 from lightning_maxent.comparison.results import write_table
 from lightning_maxent.comparison.specification import folder_of
 from lightning_maxent.files import write_whole
@@ -16,6 +16,7 @@ from lightning_maxent.sweep.page import page
 from lightning_maxent.sweep.pictures import draw
 from lightning_maxent.sweep.results import (
     FAILED,
+    FINISHED,
     PRUNED,
     at_length,
     check_of,
@@ -46,7 +47,7 @@ def report(sweep: Sweep, study: "Study", out: Path, command: str) -> bool:
     trials = tried(study)
     if trials:
         write_table(rows_of(sweep, trials, out), out / "trials.csv")
-    if all(trial.value is None for trial in trials):
+    if all(trial.status != FINISHED for trial in trials):
         print(f"No trial in {out} has finished yet, so there is nothing to draw.")
         return False
     best = ranked(trials, sweep.direction)[0]
@@ -60,7 +61,7 @@ def report(sweep: Sweep, study: "Study", out: Path, command: str) -> bool:
     write_whole(out / "page.html", page(title, command, made, sweep, trials, pictures))
     count = {status: sum(trial.status == status for trial in trials) for status in (PRUNED, FAILED)}
     print(f"\n{len(trials)} trials, {count[PRUNED]} pruned, {count[FAILED]} failed.")
-    print(f"Best: trial {best.number}, {sweep.metric} {number(best.value or 0)}")
+    print(f"Best: trial {best.number}, {sweep.metric} {number(best.value)}")
     for name, value in best.values.items():
         print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
     print(f"To repeat it:\n  {command_of(sweep.settings_of(best.values), sweep.seeds[0])}")

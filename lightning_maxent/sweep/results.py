@@ -1,11 +1,13 @@
 """The trials of a sweep as plain data, and the commands and files that follow from the best one."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lightning_maxent.comparison.specification import contents, flat
+from lightning_maxent.cli.configurations import contents
+from lightning_maxent.comparison.specification import flat
 from lightning_maxent.sweep.specification import Choices, Sweep
 from lightning_maxent.sweep.study import REASON, SCORES, trials_of
 
@@ -18,11 +20,11 @@ CHECK_SEEDS = 3  # seeds of the comparison that checks the best trial
 
 
 class Tried(NamedTuple):
-    """A trial; ``value`` is None unless it finished, and ``curve`` is ``environment steps -> interquartile mean``."""
+    """A trial; ``value`` is NaN unless it finished, and ``curve`` is ``environment steps -> interquartile mean``."""
 
     number: int
     status: str
-    value: float | None
+    value: float
     values: dict[str, Any]
     scores: dict[str, float]  # by seed
     curve: dict[int, float]
@@ -30,9 +32,14 @@ class Tried(NamedTuple):
     reason: str
 
     @property
-    def last(self) -> float | None:
-        """The last evaluation."""
-        return self.curve[max(self.curve)] if self.curve else None
+    def last(self) -> float:
+        """The last evaluation; NaN if there is none."""
+        return self.curve[max(self.curve)] if self.curve else math.nan
+
+    @property
+    def shown(self) -> float:
+        """Its value, or the last evaluation if it has none."""
+        return self.last if math.isnan(self.value) else self.value
 
 
 def tried(study: "Study") -> list[Tried]:
@@ -44,7 +51,7 @@ def tried(study: "Study") -> list[Tried]:
         Tried(
             number=trial.number,
             status=status.get(trial.state, UNFINISHED),
-            value=trial.value if trial.state == TrialState.COMPLETE else None,
+            value=math.nan if trial.state != TrialState.COMPLETE or trial.value is None else trial.value,
             values=dict(trial.params),
             scores=dict(trial.user_attrs.get(SCORES, {})),
             curve=dict(sorted(trial.intermediate_values.items())),
@@ -60,10 +67,8 @@ def ranked(trials: Sequence[Tried], direction: str) -> list[Tried]:
     sign = -1 if direction == "maximize" else 1
 
     def place(trial: Tried) -> tuple[int, float, int]:
-        if trial.value is not None:
-            return 0, sign * trial.value, trial.number
-        last = trial.last
-        return (1, sign * last, trial.number) if trial.status == PRUNED and last is not None else (2, 0, trial.number)
+        order = [FINISHED, PRUNED].index(trial.status) if trial.status in (FINISHED, PRUNED) else 2
+        return order, 0 if math.isnan(trial.shown) else sign * trial.shown, trial.number
 
     return sorted(trials, key=place)
 
@@ -71,10 +76,10 @@ def ranked(trials: Sequence[Tried], direction: str) -> list[Tried]:
 def rows_of(sweep: Sweep, trials: Sequence[Tried], out: Path) -> list[dict[str, Any]]:
     """One row of ``trials.csv`` per trial."""
     return [
-        {"trial": trial.number, "status": trial.status, "value": "" if trial.value is None else trial.value}
+        {"trial": trial.number, "status": trial.status, "value": _filled(trial.value)}
         | {name: trial.values.get(name, "") for name in sweep.space}
         | {f"seed {seed}": trial.scores.get(str(seed), "") for seed in sweep.seeds}
-        | {"env_steps": max(trial.curve, default=0), "last_evaluation": "" if trial.last is None else trial.last}
+        | {"env_steps": max(trial.curve, default=0), "last_evaluation": _filled(trial.last)}
         | {"seconds": "" if trial.seconds is None else round(trial.seconds, 1)}
         | {"folder": str(out / "runs" / f"trial{trial.number}"), "reason": trial.reason}
         for trial in trials
@@ -117,3 +122,7 @@ def described(sweep: Sweep, name: str) -> str:
         return ", ".join(parameter.choices)
     how = ", uniform in the logarithm" if parameter.log else f", in steps of {parameter.step}" if parameter.step else ""
     return f"{parameter.low} to {parameter.high}{how}"
+
+
+def _filled(number: float) -> float | str:
+    return "" if math.isnan(number) else number

@@ -209,7 +209,9 @@ def _parameter(name: str, given: Any, is_option: bool, where: str) -> Numbers | 
     if "values" in given:
         return Choices(_choices(name, given["values"], is_option, where))
     if not is_option:
-        raise MaxEntError(f"{where} has numbers, but is no option: name it as on the command line, as in --data.{name}.")
+        raise MaxEntError(
+            f"{where} has numbers, but is no option: name it as on the command line, as in --data.{name}."
+        )
     return _numbers(name, given, where)
 
 
@@ -224,7 +226,9 @@ def _numbers(name: str, given: Mapping[str, Any], where: str) -> Numbers:
         raise MaxEntError(f"step of {where} must be a number above 0, and cannot be combined with log.")
     numbers = Numbers(name, low, high, log, step)
     if numbers.whole and not isinstance(step, int | None):
-        raise MaxEntError(f"step of {where} must be whole, as min and max are; write them with a point for other numbers.")
+        raise MaxEntError(
+            f"step of {where} must be whole, as min and max are; write them with a point for other numbers."
+        )
     return numbers if numbers.whole else numbers._replace(low=float(low), high=float(high))
 
 
@@ -298,5 +302,3 @@ def _text(value: Any) -> str:
     """A value as YAML in one line, which reads as the same value: ``1.0e-05``, where Python writes ``1e-05``."""
     text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
     return text.removesuffix("\n").removesuffix("\n...")
-
-

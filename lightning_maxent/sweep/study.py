@@ -125,7 +125,9 @@ def values_of(trial: "Trial", sweep: Sweep) -> dict[str, Any]:
             values[name] = trial.suggest_categorical(name, list(parameter.choices))
         elif parameter.whole:
             step = int(parameter.step or 1)
-            values[name] = trial.suggest_int(name, int(parameter.low), int(parameter.high), step=step, log=parameter.log)
+            values[name] = trial.suggest_int(
+                name, int(parameter.low), int(parameter.high), step=step, log=parameter.log
+            )
         else:
             low, high = float(parameter.low), float(parameter.high)
             values[name] = trial.suggest_float(name, low, high, step=parameter.step, log=parameter.log)
