@@ -22,7 +22,15 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import write_whole
 from lightning_maxent.sweep.report import report
 from lightning_maxent.sweep.specification import Sweep, make_sweep
-from lightning_maxent.sweep.study import SPECIFICATION, hidden, import_optuna, open_study, trials_of
+from lightning_maxent.sweep.study import (
+    DATABASE,
+    SPECIFICATION,
+    database_errors,
+    hidden,
+    import_optuna,
+    open_study,
+    trials_of,
+)
 from lightning_maxent.sweep.trials import Trials, runs_of_trial
 
 DESCRIPTION = r"""Search for the best values of any options of `lightning-maxent fit`, with Optuna.
@@ -74,9 +82,10 @@ def sweep(arguments: Sequence[str], settings: Callable[[list[str]], dict[str, An
     run = _check_arguments(plan, out, settings)
     length = {"max_steps": run["trainer"]["max_steps"], "eval_interval": run["data"]["init_args"]["eval_interval"]}
     stopped = False
-    with locked(out):
+    url = args.storage or f"sqlite:///{(out / DATABASE).absolute()}"
+    with locked(out), database_errors(url):
         write_whole(out / DATABASE_FILE, yaml.safe_dump(database))
-        study = open_study(plan, out.absolute().name, args.storage, out, length)
+        study = open_study(plan, out.absolute().name, url, length)
         _check_unchanged(study, content, out)
         write_whole(out / "sweep.yaml", yaml.safe_dump(content, sort_keys=False))
         if not args.draw_only:

@@ -1,8 +1,9 @@
 """The study in Optuna's database.  The only module that imports Optuna, when a sweep begins."""
 
+import contextlib
 import logging
-from collections.abc import Mapping
-from pathlib import Path
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,36 +34,45 @@ def import_optuna() -> Any:
     return optuna
 
 
-def open_study(sweep: Sweep, name: str, storage: str, folder: Path, length: Mapping[str, int]) -> "Study":
+def open_study(sweep: Sweep, name: str, url: str, length: Mapping[str, int]) -> "Study":
     """The study of a sweep; it is made if the database does not have it.
 
     Args:
         sweep: the sweep.
         name: the name of the study in the database.
-        storage: the URL of the database; empty for a file in ``folder``.
-        folder: the folder of the sweep.
+        url: the URL of the database.
         length: ``max_steps`` and ``eval_interval`` of the runs, in environment steps.
-
-    Raises:
-        MaxEntError: if the database cannot be used.
     """
-    optuna = import_optuna()
-    url = storage or f"sqlite:///{folder.absolute() / DATABASE}"
-    try:
-        study = optuna.create_study(
-            study_name=name,
-            storage=url,
-            direction=sweep.direction,
-            load_if_exists=True,
-            pruner=_pruner(sweep.pruning, **length),
-        )
-        if not study.get_trials(deepcopy=False):
-            for values in sweep.first:
-                study.enqueue_trial(values)
-    except Exception as error:  # of Optuna, SQLAlchemy, or the driver of the database
-        said = " ".join(str(error).split()).partition(" (Background on this error")[0]
-        raise MaxEntError(f"The database {hidden(url)} cannot be used: {said[:300].removesuffix('.')}.") from error
+    study = import_optuna().create_study(
+        study_name=name,
+        storage=url,
+        direction=sweep.direction,
+        load_if_exists=True,
+        pruner=_pruner(sweep.pruning, **length),
+    )
+    if not study.get_trials(deepcopy=False):
+        for values in sweep.first:
+            study.enqueue_trial(values)
     return study
+
+
+@contextlib.contextmanager
+def database_errors(url: str) -> Iterator[None]:
+    """Turn errors of the database into ``MaxEntError``."""
+    optuna = import_optuna()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError) as error:
+        root = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        said = " ".join(str(root).split()).removesuffix(".")
+        raise MaxEntError(
+            f"The database {hidden(url)} cannot be used ({said}): check it, and give the command again; trials that have "
+            f"ended are kept."
+        ) from error
 
 
 def hidden(url: str) -> str:
@@ -151,7 +161,7 @@ def interrupted(study: "Study", folder: str, alone: bool) -> "list[Trial]":
 
 
 def importance_of(study: "Study") -> dict[str, float]:
-    """The importance of each parameter, which add up to 1; empty if there are fewer than four finished trials.
+    """The importance of each parameter, which add up to 1; empty if the finished trials are too few or too equal.
 
     Watanabe et al. 2023, arXiv 2304.10255: how different a parameter's values are in the best quarter of the trials
     from those in all trials.
@@ -161,4 +171,9 @@ def importance_of(study: "Study") -> dict[str, float]:
 
     if len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])) < 4:
         return {}
-    return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Target and region quantiles select the same set")
+        try:
+            return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))
+        except UserWarning:  # all trials have the value of the best quarter
+            return {}

@@ -146,7 +146,8 @@ class Trials:
             if int(step) not in active.reported:
                 active.reported.add(int(step))
                 active.trial.report(float(interquartile_mean(scores)), int(step))
-                if step < end and not active.is_finished and active.trial.should_prune():
+                falls_behind = active.trial.should_prune()  # at every step, since hyperband remembers the value
+                if falls_behind and step < end and not active.is_finished:
                     active.pruned = True
                     self._give_up(active)
                     break
