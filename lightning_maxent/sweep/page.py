@@ -108,7 +108,7 @@ def _best(sweep: Sweep, best: Tried) -> list[str]:
     ]
     if (long := at_length(sweep, best.values)) is not None:
         sections += [
-            f"<p>To train it at length, {long[1]:,} environment steps:</p>",
+            f"<p>To train it at length, {long[1]}:</p>",
             f"<p><code>{escape(command_of(long[0]))}</code></p>",
         ]
     return sections

@@ -66,7 +66,7 @@ def report(sweep: Sweep, study: "Study", out: Path, command: str) -> bool:
         print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
     print(f"To repeat it:\n  {command_of(sweep.settings_of(best.values), sweep.seeds[0])}")
     if (long := at_length(sweep, best.values)) is not None:
-        print(f"To train it at length, {long[1]:,} environment steps:\n  {command_of(long[0])}")
+        print(f"To train it at length, {long[1]}:\n  {command_of(long[0])}")
     print(f"To check it on new seeds:\n  lightning-maxent compare {shlex.quote(str(out / 'check.yaml'))}")
     print(f"Drawn: {out / 'page.html'}")
     return True

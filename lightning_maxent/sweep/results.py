@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 FINISHED, PRUNED, FAILED, UNFINISHED = "finished", "pruned", "failed", "unfinished"
-DEFAULT_LENGTH = 1_000_000  # environment steps of a run whose configurations do not say its length
 CHECK_SEEDS = 3  # seeds of the comparison that checks the best trial
 
 
@@ -94,14 +93,16 @@ def command_of(settings: Sequence[str], seed: int | None = None) -> str:
     return shlex.join(["lightning-maxent", "fit", *settings[:first], *later, *own])
 
 
-def at_length(sweep: Sweep, values: Mapping[str, Any]) -> tuple[list[str], int] | None:
-    """The settings without the ``--trainer.max_steps`` of the sweep, and the length that remains.
+def at_length(sweep: Sweep, values: Mapping[str, Any]) -> tuple[list[str], str] | None:
+    """The settings without the ``--trainer.max_steps`` of the sweep, and in words the length that remains.
 
     None if the settings of the sweep do not shorten the runs.
     """
     long = [item for item in sweep.settings_of(values) if not item.startswith("--trainer.max_steps=")]
-    length = int(flat(contents(long)).get("trainer.max_steps", DEFAULT_LENGTH))
-    return (long, length) if len(long) < len(sweep.settings_of(values)) else None
+    if len(long) == len(sweep.settings_of(values)):
+        return None
+    steps = flat(contents(long)).get("trainer.max_steps")
+    return long, f"{int(steps):,} environment steps" if steps else "the length of its configuration"
 
 
 def check_of(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -229,6 +229,10 @@ def _numbers(name: str, given: Mapping[str, Any], where: str) -> Numbers:
         raise MaxEntError(
             f"step of {where} must be whole, as min and max are; write them with a point for other numbers."
         )
+    if step is not None and not math.isclose((high - low) / step, round((high - low) / step)):
+        raise MaxEntError(
+            f"{where} must go from min to max in whole steps, but {high} - {low} is no multiple of {step}."
+        )
     return numbers if numbers.whole else numbers._replace(low=float(low), high=float(high))
 
 
@@ -290,8 +294,9 @@ def _number(given: Any) -> float | None:
     """A number; PyYAML takes ``1e-4`` for a text."""
     if isinstance(given, str):
         try:
-            given = float(given)
-        except ValueError:
+            number = float(given)
+            given = int(number) if "." not in given and number.is_integer() else number
+        except (ValueError, OverflowError):
             return None
     if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
         return None

@@ -1,0 +1,167 @@
+"""``lightning-maxent sweep`` as users see it."""
+
+import csv
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_maxent.cli.command import main, settings
+from lightning_maxent.errors import MaxEntError
+from lightning_maxent.sweep import command
+
+TESTS = Path(__file__).parent.parent
+SPACE = "{--model.bonus: {min: 0.0, max: 8.0}}"
+
+
+def no_settings(arguments):
+    return {"trainer": {"max_steps": 40}, "data": {"init_args": {"eval_interval": 20}}}
+
+
+def write(name: str = "mine.yaml", space: str = SPACE, trials: int = 3, further: str = "") -> str:
+    Path(name).write_text(f"settings: [sac/pendulum]\nspace: {space}\ntrials: {trials}\n{further}")
+    return name
+
+
+def rows(out: str) -> list[dict[str, str]]:
+    with (Path(out) / "trials.csv").open(newline="") as file:
+        return [
+            {key: value for key, value in row.items() if key not in ("seconds", "folder")}
+            for row in csv.DictReader(file)
+        ]
+
+
+@pytest.mark.usefixtures("fake_fit")
+def test_a_sweep_that_was_killed_goes_on_and_asks_for_the_same_trials_as_one_that_was_not():
+    Path("wait").touch()
+    file = write(
+        space="{kind: {values: [--model.does=waits, --model.does=finishes]}, --model.bonus: {min: 0.0, max: 8.0}}",
+        further="first: [{kind: --model.does=finishes, model.bonus: 1}, {kind: --model.does=waits, model.bonus: 2}]",
+    )
+    words = [sys.executable, TESTS / "sweep" / "killed_sweep.py", file, "--out=killed", "--jobs=1"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(Path("killed").glob("runs/trial1/*/*/*/run/checkpoints/last.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    Path("wait").unlink()
+    first = Path("killed/runs/trial0/seed0/log.txt").read_text()
+
+    assert command.sweep([file, "--out=killed", "--jobs=1"], no_settings) == 0
+    assert Path("killed/runs/trial0/seed0/log.txt").read_text() == first
+    began = [line for line in Path("killed/runs/trial1/seed0/log.txt").read_text().splitlines() if "began" in line]
+    assert ["--ckpt_path=" in line for line in began] == [False, True]
+    assert command.sweep([file, "--out=whole", "--jobs=1"], no_settings) == 0
+    assert rows("killed") == rows("whole")
+    assert [row["status"] for row in rows("whole")] == ["finished"] * 3
+
+
+@pytest.mark.usefixtures("fake_fit")
+def test_another_database_is_used_by_its_url_and_must_be_given_again(tmp_path):
+    url = f"sqlite:///{tmp_path / 'server.db'}"
+    assert command.sweep([write(trials=1), "--out=out", f"--storage={url}"], no_settings) == 0
+    assert not Path("out/trials.db").exists()
+    with sqlite3.connect(tmp_path / "server.db") as database:
+        assert database.execute("select count(*) from trials").fetchone() == (1,)
+    with pytest.raises(MaxEntError, match=r"The sweep out has its trials in sqlite:.*server.db: give this --storage"):
+        command.sweep(["--out=out"], no_settings)
+    # another folder, as on another machine: the trials are shared
+    assert command.sweep(["mine.yaml", "--trials=3", "--out=elsewhere/out", f"--storage={url}"], no_settings) == 0
+    assert [path.name for path in sorted(Path("elsewhere/out/runs").iterdir())] == ["trial1", "trial2"]
+    assert len(rows("elsewhere/out")) == 3
+    with pytest.raises(MaxEntError, match="begun with other space"):
+        command.sweep(
+            [write("other.yaml", SPACE.replace("8.0", "9.0")), "--out=third/out", f"--storage={url}"], no_settings
+        )
+
+
+def test_the_password_of_a_database_is_not_written_down():
+    with pytest.raises(MaxEntError) as error:
+        command.sweep([write(), "--out=out", "--storage=postgresql+psycopg://me:secret@localhost:1/none"], no_settings)
+    assert "postgresql+psycopg://me:***@localhost:1/none cannot be used" in str(error.value)
+    assert "secret" not in str(error.value) + "".join(path.read_text() for path in Path("out").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ([], "Give what to search: the file of a sweep"),
+        (["--out=nowhere"], "There is no sweep in nowhere: give the file of a sweep."),
+        (["sweep/cartpol", "--out=x"], "no configuration 'sweep/cartpol'"),
+        (["sac/pendulum", "--out=x"], "sac/pendulum is the configuration of a run, not a sweep"),
+        (["task/pendulum", "--out=x"], "task/pendulum is the configuration of a run, not a sweep"),
+        (["mine.yaml", "--trails=3"], "There is no option --trails; did you mean --trials?"),
+        (["mine.yaml", "--jobs=0"], "--jobs must be at least 1"),
+        (["mine.yaml", "--trials=0"], "trials of mine.yaml must be at least 1"),
+        (["mine.yaml", "--pruning=some"], "Argument --pruning: invalid choice: 'some'"),
+        (["mine.yaml", "--storage=nothing", "--out=x"], "--storage must be the URL of a database"),
+        (["mine.yaml", "--out=file/below"], "cannot be written"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(args, sentence):
+    write()
+    Path("file").touch()
+    with pytest.raises(MaxEntError) as error:
+        command.sweep(args, no_settings)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not Path("x").exists()
+
+
+def test_without_optuna_one_sentence_says_how_to_install_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(SystemExit):
+        main(["sweep", write()])
+    *_, error = capsys.readouterr().err.splitlines()
+    assert error == "lightning-maxent: error: A sweep needs Optuna: pip install 'lightning-maxent[sweep]'."
+
+
+def test_help_lists_sweep_and_shows_a_file(capsys):
+    main(["--help"])
+    assert "  sweep      search for the best settings" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["sweep", "--help"])
+    shown = capsys.readouterr().out
+    assert "--storage URL" in shown
+    example = yaml.safe_load(shown.partition("with which seeds:\n\n")[2].partition("\n\n")[0])
+    assert set(example) == {"settings", "space", "seeds", "trials"}
+
+
+def test_fit_of_a_sweep_says_which_command_it_is_for(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "sweep/cartpole"])
+    assert "is a sweep over several runs: lightning-maxent sweep sweep/cartpole" in capsys.readouterr().err
+
+
+def test_an_option_of_the_space_that_no_run_has_is_refused_before_the_first_trial(capsys):
+    with pytest.raises(SystemExit):
+        main(["sweep", write(space="{--data.batch_sise: {values: [16, 32]}}"), "--out=out"])
+    *_, error = capsys.readouterr().err.splitlines()
+    assert "A trial with data.batch_sise 16 cannot run: " in error
+    assert "did you mean 'batch_size'?" in error
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("kind", [int, float])  # W&B draws whole numbers as 64 or as 64.0
+def test_the_file_for_wandb_has_options_that_fit_accepts_as_the_agent_writes_them(kind):
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+    sweep = yaml.safe_load((TESTS.parent / "docs" / "wandb_sweep.yaml").read_text())
+    drawn = {name: each["values"][0] if "values" in each else each["max"] for name, each in sweep["parameters"].items()}
+    drawn = {name: kind(value) if value >= 1 else value for name, value in drawn.items()}
+    args = create_sweep_command_args({"args": {name: {"value": value} for name, value in drawn.items()}})
+    words = []
+    for word in create_sweep_command(sweep["command"]):
+        words += args["args"] if word == "${args}" else [sweep["program"] if word == "${program}" else word]
+    assert words[:2] == ["lightning-maxent", "fit"]
+    found = settings(words[1:])
+    assert found["data"]["init_args"]["batch_size"] == 32
+    assert found["trainer"]["max_steps"] == 20_000
+    assert found["model"]["init_args"]["temperature"]["init_args"]["alpha"] == 10
+    assert found["model"]["init_args"]["optimizers"]["default"]["init_args"]["lr"] == 0.01
+    assert sweep["metric"] == {"name": "eval/return_mean", "goal": "maximize"}
