@@ -33,7 +33,7 @@ from lightning_maxent.comparison.statistics import LEVEL, RESAMPLES, coverage_of
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; color: #222; background: #fff }
-h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem } .warning { border-left: .3rem solid #D55E00; padding-left: .7rem }
+h1, h2 { line-height: 1.2; overflow-wrap: anywhere } h2 { margin-top: 2.5rem } .warning { border-left: .3rem solid #D55E00; padding-left: .7rem }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1rem }
 .pictures img { width: 100%; max-width: 46rem; height: auto }
 .wide { overflow-x: auto; margin: 1rem 0 } table { border-collapse: collapse; font-variant-numeric: tabular-nums }

@@ -40,15 +40,17 @@ def draw_history(sweep: Sweep, trials: Sequence[Tried], best: Tried) -> Figure:
     with mpl.rc_context(STYLE):
         figure, axes = _figure(4.4)
         numbers, values = [trial.number for trial in finished], np.array([trial.value for trial in finished])
+        end = max(trial.number for trial in trials)
+        so_far = better.accumulate(values)
         axes.step(
-            numbers, better.accumulate(values), where="post", color=ORANGE, linewidth=2.2, label="best so far", zorder=1
+            [*numbers, end], [*so_far, so_far[-1]], where="post", color=ORANGE, linewidth=2.2, label="best so far"
         )
         axes.plot(numbers, values, "o", color=BLUE, label="finished")
         if pruned := [trial for trial in trials if trial.status == PRUNED]:
             axes.plot(
                 [trial.number for trial in pruned], [trial.last for trial in pruned], "x", color=GREY, label="pruned"
             )
-        axes.plot(best.number, best.value, "o", color=ORANGE, markersize=10, label=f"best: trial {best.number}")
+        axes.plot(best.number, best.value, "o", color=ORANGE, markersize=9, label=f"best: trial {best.number}")
         axes.set(title="Trials", xlabel="trial", ylabel=sweep.metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
@@ -105,42 +107,23 @@ def draw_parallel(sweep: Sweep, finished: Sequence[Tried], best: Tried) -> Figur
     columns = [*sweep.space, None]
     with mpl.rc_context(STYLE):
         figure, axes = _figure(4.4)
-        for trial in sorted(finished, key=lambda trial: sign * (trial.value)):
+        for trial in sorted(finished, key=lambda trial: sign * trial.value):
             heights = [_height(sweep, name, trial.values[name]) for name in sweep.space] + [float(scale(trial.value))]
             share = float(scale(trial.value))
             color = ORANGE if trial is best else MAP(share if sign > 0 else 1 - share)
             axes.plot(range(len(columns)), heights, color=color, linewidth=2.5 if trial is best else 1.2, alpha=0.85)
         for place, name in enumerate(columns):
             axes.axvline(place, color="black", linewidth=0.8)
-            low, high = (number(values.min()), number(values.max())) if name is None else _ends(sweep, name)
-            if name is None or isinstance(sweep.space[name], Numbers):
-                for height, label, side in ((0, low, "top"), (1, high, "bottom")):
-                    axes.annotate(
-                        label,
-                        (place, height),
-                        (0, -4 if height == 0 else 4),
-                        textcoords="offset points",
-                        ha="center",
-                        va=side,
-                        fontsize="small",
-                    )
+            if name is None:
+                _write_ends(axes, place, number(values.min()), number(values.max()))
+            elif isinstance(parameter := sweep.space[name], Numbers):
+                _write_ends(axes, place, f"{parameter.low:g}", f"{parameter.high:g}")
             else:
-                for label in sweep.space[name].examples:
-                    axes.annotate(
-                        _shortened(label),
-                        (place, _height(sweep, name, label)),
-                        (4, 0),
-                        textcoords="offset points",
-                        va="center",
-                        fontsize="small",
-                        bbox={"facecolor": "white", "alpha": 0.7, "pad": 0.5, "lw": 0},
-                    )
+                _write_choices(axes, place, {label: _height(sweep, name, label) for label in parameter.choices})
         axes.set_xticks(range(len(columns)), [*map(_shortened, sweep.short_names.values()), sweep.metric])
         axes.tick_params(axis="x", length=0, pad=18, labelrotation=20 if len(columns) > 5 else 0)
-        axes.set(
-            ylim=(-0.02, 1.02), xlim=(-0.3, len(columns) - 0.5), title=f"Finished trials; best: trial {best.number}"
-        )
-        axes.title.set_position((0.5, 1.1))
+        axes.set(ylim=(-0.02, 1.02), xlim=(-0.3, len(columns) - 0.5))
+        axes.set_title(f"Finished trials; best: trial {best.number}", pad=24)  # above the upper ends
         axes.yaxis.set_visible(False)
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)
@@ -193,7 +176,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _height(sweep: Sweep, name: str, value: float | str) -> float:
+def _height(sweep: Sweep, name: str, value: float | int | str) -> float:
     """Where a value lies on the axis of its parameter, between 0 and 1."""
     parameter = sweep.space[name]
     if not isinstance(parameter, Numbers):
@@ -204,9 +187,28 @@ def _height(sweep: Sweep, name: str, value: float | str) -> float:
     return (float(value) - parameter.low) / (parameter.high - parameter.low)
 
 
-def _ends(sweep: Sweep, name: str) -> tuple[str, str]:
-    parameter = sweep.space[name]
-    return (f"{parameter.low:g}", f"{parameter.high:g}") if isinstance(parameter, Numbers) else ("", "")
+def _write_ends(axes: Axes, place: int, low: str, high: str) -> None:
+    """Write the lowest and the highest value below and above an axis."""
+    for height, label, side in ((0, low, "top"), (1, high, "bottom")):
+        below_or_above = (0, -4 if side == "top" else 4)
+        axes.annotate(
+            label, (place, height), below_or_above, textcoords="offset points", ha="center", va=side, fontsize="small"
+        )
+
+
+def _write_choices(axes: Axes, place: int, heights: Mapping[str, float]) -> None:
+    """Write the choices beside an axis."""
+    behind = {"facecolor": "white", "alpha": 0.7, "pad": 0.5, "linewidth": 0}
+    for label, height in heights.items():
+        axes.annotate(
+            _shortened(label),
+            (place, height),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize="small",
+            bbox=behind,
+        )
 
 
 def _shortened(label: str) -> str:

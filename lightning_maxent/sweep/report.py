@@ -67,6 +67,7 @@ def report(sweep: Sweep, study: "Study", out: Path, command: str) -> bool:
     print(f"To repeat it:\n  {command_of(sweep.settings_of(best.values), sweep.seeds[0])}")
     if (long := at_length(sweep, best.values)) is not None:
         print(f"To train it at length, {long[1]}:\n  {command_of(long[0])}")
-    print(f"To check it on new seeds:\n  lightning-maxent compare {shlex.quote(str(out / 'check.yaml'))}")
+    check = shlex.join(["lightning-maxent", "compare", str(out / "check.yaml"), "--out", str(out / "check")])
+    print(f"To check it on new seeds:\n  {check}")
     print(f"Drawn: {out / 'page.html'}")
     return True

@@ -17,10 +17,10 @@ class Numbers(NamedTuple):
     """All numbers from ``low`` to ``high``; whole ones if both are; ``log``: uniform in their logarithm."""
 
     option: str
-    low: float
-    high: float
+    low: int | float
+    high: int | float
     log: bool
-    step: float | None
+    step: int | float | None
 
     @property
     def whole(self) -> bool:
@@ -36,7 +36,7 @@ class Numbers(NamedTuple):
         """The option with a value."""
         return [f"--{self.option}={_text(int(value) if self.whole else float(value))}"]
 
-    def find(self, value: Any) -> float | None:
+    def find(self, value: Any) -> int | float | None:
         """The number that is written as ``value``; None if it is not within the limits."""
         number = _number(value)
         return number if number is not None and self.low <= number <= self.high else None
@@ -290,7 +290,7 @@ def _first(given: Any, space: Mapping[str, Numbers | Choices], where: str) -> li
     return found
 
 
-def _number(given: Any) -> float | None:
+def _number(given: Any) -> int | float | None:
     """A number; PyYAML takes ``1e-4`` for a text."""
     if isinstance(given, str):
         try:

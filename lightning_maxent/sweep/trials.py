@@ -134,7 +134,7 @@ class Trials:
     def _fail(self, run: Run, reason: str) -> None:
         (active,) = [each for each in self._active if run in each.runs]
         if not active.given_up:
-            active.failed = f"seed {run.seed}, {reason}; its log is {run.log}"
+            active.failed = f"seed {run.seed}, {reason.removesuffix('.')}; its log is {run.log}"
             self._give_up(active)
 
     def _look(self, active: _Active) -> None:

@@ -262,7 +262,7 @@ def test_pairs_do_not_restate_their_method_or_task():
 
 def test_the_listing_names_everything_with_its_title():
     text = listing()
-    for kind in ("algorithm", "recipe", "task", "critic", "trainer", "logger", "compare"):
+    for kind in ("algorithm", "recipe", "task", "critic", "trainer", "logger", "compare", "sweep"):
         for name in stems(kind):
             line = next(line for line in text.splitlines() if line.startswith(f"  {name} "))
             assert len(line.split(maxsplit=1)[1]) > 10

@@ -1,6 +1,9 @@
 """``lightning-maxent sweep`` as users see it."""
 
 import csv
+import os
+import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -10,9 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lightning_maxent.backends.run import Run, fit_arguments
 from lightning_maxent.cli.command import main, settings
+from lightning_maxent.comparison.specification import joined_options
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.sweep import command
+from lightning_maxent.sweep.specification import make_sweep
 
 TESTS = Path(__file__).parent.parent
 SPACE = "{--model.bonus: {min: 0.0, max: 8.0}}"
@@ -165,3 +171,60 @@ def test_the_file_for_wandb_has_options_that_fit_accepts_as_the_agent_writes_the
     assert found["model"]["init_args"]["temperature"]["init_args"]["alpha"] == 10
     assert found["model"]["init_args"]["optimizers"]["default"]["init_args"]["lr"] == 0.01
     assert sweep["metric"] == {"name": "eval/return_mean", "goal": "maximize"}
+
+
+PAGE = (TESTS.parent / "docs" / "sweep.md").read_text()
+
+
+def test_the_files_of_the_page_are_valid_and_their_options_exist():
+    file, for_wandb = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+    sweep = make_sweep(file, "the page")
+    for size in ("small", "large"):
+        run = Run("", "", 0, Path(), tuple(sweep.settings_of(sweep.first[0] | {"size": size, "critic": "critic/tqc"})))
+        assert settings(fit_arguments(run, None))["trainer"]["max_steps"] == 50_000
+    example = yaml.safe_load((TESTS.parent / "docs" / "wandb_sweep.yaml").read_text())
+    assert example["command"] == for_wandb["command"]
+    cells = re.findall(r"^\| `(\{.*?\})`", PAGE, re.MULTILINE)
+    assert len(cells) == 6
+    for cell in cells[:4]:
+        make_sweep({"settings": ["sac"], "space": {"data.x": yaml.safe_load(cell)}}, "the page")
+
+
+def test_the_commands_of_the_page_are_those_that_the_command_has():
+    commands = [line for line in PAGE.splitlines() if line.startswith("lightning-maxent sweep ")]
+    assert len(commands) == 5
+    for line in commands:
+        given, further = command._parser().parse_known_args(joined_options(shlex.split(line, comments=True)[2:]))
+        if given.sweep != "mine.yaml" and given.sweep is not None:
+            content, where, _ = command._content(given, further)
+            assert make_sweep(content, where).trials in (20, 40)
+
+
+def test_a_sweep_trains_real_runs_and_writes_everything(monkeypatch, capsys):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])))
+    monkeypatch.setattr(sys, "argv", ["lightning-maxent"])
+    options = "--data.env_id=probe_envs:probe/Counting-v0 --data.capacity=500 --data.learning_starts=20"
+    options += (
+        " --data.eval_interval=40 --data.eval_episodes=1 --training_log.every_n_steps=20 --trainer.accelerator=cpu"
+    )
+    further = "pruning: none\nfirst: [{data.batch_size: 8, critic: none}, {data.batch_size: 16, critic: critic/tqc}]"
+    file = write(
+        space="{--data.batch_size: {values: [8, 16]}, critic: {values: [[], critic/tqc]}}", trials=2, further=further
+    )
+    main(["sweep", file, "--out=out", "--jobs=2", "--trainer.max_steps=80", *options.split()])
+    assert [(row["value"], row["env_steps"]) for row in rows("out")] == 2 * [("15.0", "80")]
+    assert {path.name for path in Path("out/pictures").iterdir()} == {
+        "curves.svg",
+        "history.svg",
+        "parallel-coordinates.svg",
+        "values.svg",
+    }
+    run_settings = yaml.safe_load(next(Path("out/runs/trial1").rglob("config.yaml")).read_text())
+    assert run_settings["data"]["init_args"]["batch_size"] == 16
+    assert "Quantile" in run_settings["model"]["init_args"]["critic"]["class_path"]
+    said = capsys.readouterr().out
+    assert "2 trials, 0 pruned, 0 failed." in said
+    repeat = shlex.split(said.partition("To repeat it:\n")[2].splitlines()[0])
+    assert settings(repeat[1:])["trainer"]["max_steps"] == 80
+    main(["sweep", "--out=out", "--draw_only"])
+    assert "Drawn: out/page.html" in capsys.readouterr().out

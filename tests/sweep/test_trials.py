@@ -134,7 +134,9 @@ def test_a_failed_trial_is_named_and_the_others_go_on(capsys):
     assert run(kinds("broken", "good", seeds="[0, 1]")) == 0
     broken, good = table()
     assert (broken["status"], good["status"]) == ("failed", "finished")
-    assert broken["reason"].startswith("seed 0, exit code 1: It failed on purpose.")
+    assert broken["reason"].startswith(
+        "seed 0, exit code 1: It failed on purpose; its log is out/runs/trial0/seed0/log.txt"
+    )
     assert "trial0/seed1" not in logs()  # nothing is gained by its other seeds
     assert "Trial 0 failed: seed 0, exit code 1" in capsys.readouterr().err
     assert "1 of 2 trials failed" in (OUT / "page.html").read_text()
