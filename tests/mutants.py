@@ -1994,6 +1994,7 @@ TESTS = {
     "algorithms/value_sac.py": SAC,
     "backends/pool.py": [
         f"{BACKENDS}::test_a_run_that_was_killed_goes_on_from_its_checkpoint_with_the_same_results",
+        "tests/sweep/test_trials.py",
     ],
     "backends/run_process.py": [
         f"{BACKENDS}::test_a_run_that_ends_with_an_error_is_not_retried",
