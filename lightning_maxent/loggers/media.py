@@ -1,0 +1,56 @@
+"""Histograms, tables and videos, in the loggers that can show them: W&B and TensorBoard."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor
+
+from lightning_maxent.loggers.wandb import WandbLogger
+
+
+def warn_unless_shown(loggers: Iterable[Logger], what: str) -> None:
+    """Warn if no logger of a run can show histograms and tables."""
+    if not any(isinstance(each, WandbLogger | TensorBoardLogger) for each in loggers):
+        rank_zero_warn(
+            f"{what} has no effect, because no logger of this run can show it: choose --trainer.logger="
+            f"lightning_maxent.WandbLogger, or the configuration logger/tensorboard."
+        )
+
+
+def log_histograms(loggers: Iterable[Logger], values: Mapping[str, Tensor], step: int) -> None:
+    """Log a histogram of each tensor at these environment steps."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_histograms(values, step)
+        elif isinstance(logger, TensorBoardLogger):
+            for name, each in values.items():
+                logger.experiment.add_histogram(name, each, step)
+
+
+def log_table(
+    loggers: Iterable[Logger], name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+) -> None:
+    """Log a table at these environment steps; paths of videos are shown as videos in W&B."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_table(name, list(columns), [[_shown(cell) for cell in row] for row in rows], step=step)
+        elif isinstance(logger, TensorBoardLogger):
+            lines = [columns, ["---"] * len(columns), *rows]
+            text = "\n".join("| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in lines)
+            logger.experiment.add_text(name, text, step)
+
+
+def _shown(cell: Any) -> Any:
+    from wandb import Video
+
+    return Video(str(cell), format=cell.suffix[1:]) if isinstance(cell, Path) else cell
+
+
+def log_video(loggers: Iterable[Logger], name: str, path: Path, step: int) -> None:
+    """Log a video at these environment steps."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_video(name, [str(path)], step)
