@@ -36,17 +36,11 @@ def log_table(
     """Log a table at these environment steps; paths of videos are shown as videos in W&B."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_table(name, list(columns), [[_shown(cell) for cell in row] for row in rows], step=step)
+            logger.log_rows(name, columns, rows, step)
         elif isinstance(logger, TensorBoardLogger):
             lines = [columns, ["---"] * len(columns), *rows]
             text = "\n".join("| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in lines)
             logger.experiment.add_text(name, text, step)
-
-
-def _shown(cell: Any) -> Any:
-    from wandb import Video
-
-    return Video(str(cell), format=cell.suffix[1:]) if isinstance(cell, Path) else cell
 
 
 def log_video(loggers: Iterable[Logger], name: str, path: Path, step: int) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import re
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from lightning_maxent.metrics.metrics_csv import STEP, read_metrics
 MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 OFFLINE = ("offline", "disabled", "dryrun")
 RETRY_SECONDS = 600  # between two attempts to start W&B again after it has failed
-FINISH_SECONDS = 600  # how long the end of a run waits for uploads
+SECONDS = {"init_timeout": 30, "finish_timeout": 600}  # that the start and the end of a run wait for W&B
 RETURN = "eval/return_mean"  # its best value so far is in the summary
 
 
@@ -37,9 +37,9 @@ class WandbLogger(LightningWandbLogger):
     The summary of the W&B run has the last value of each metric, the best evaluation as ``best/eval/return_mean``, and
     its environment steps as ``best/env_steps``.
 
-    Training goes on if W&B fails.  If a run cannot start online, it is logged offline.  If the process of W&B ends, the
-    same W&B run is started again, at most once in ten minutes.  The end of a run waits up to ten minutes for uploads, or
-    as long as WANDB_FINISH_TIMEOUT says.
+    Training goes on if W&B fails.  If a run cannot start online within half a minute (WANDB_INIT_TIMEOUT), it is logged
+    offline.  If the process of W&B ends, the same W&B run is started again, at most once in ten minutes.  The end of a run
+    waits up to ten minutes (WANDB_FINISH_TIMEOUT) for uploads.
 
     Args:
         project: the W&B project; if None, WANDB_PROJECT, else "lightning-maxent".
@@ -84,7 +84,7 @@ class WandbLogger(LightningWandbLogger):
             group=group,
             tags=tags,
             resume=environment("RESUME") or "allow",
-            settings={} if environment("FINISH_TIMEOUT") else {"finish_timeout": FINISH_SECONDS},
+            settings={name: each for name, each in SECONDS.items() if not environment(name.upper())},
         )
         del self._wandb_init["anonymous"]  # Lightning always sets it, and W&B then always warns
         self._log_replay = log_replay
@@ -119,7 +119,7 @@ class WandbLogger(LightningWandbLogger):
 
     def _begin(self) -> None:
         """Start the W&B run, or start it again; offline if that fails online."""
-        from wandb.errors import CommError, UsageError
+        from wandb.errors import UsageError
 
         is_first = self._stand_in is None
         if self._stand_in is not None:
@@ -130,7 +130,7 @@ class WandbLogger(LightningWandbLogger):
         try:
             self._experiment = self._started()
         except Exception as error:
-            if is_first and isinstance(error, UsageError) and not isinstance(error, CommError):
+            if is_first and isinstance(error, UsageError | ValueError):
                 raise MaxEntError(f"W&B does not accept the run: {_text(error)}.") from error
             if self._wandb_init["mode"] not in OFFLINE:
                 rank_zero_warn(
@@ -228,6 +228,14 @@ class WandbLogger(LightningWandbLogger):
         self.log_metrics({name: wandb.Histogram(each.numpy(force=True)) for name, each in values.items()}, step)
 
     @rank_zero_only
+    def log_rows(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
+        """Log a table at these environment steps; the path of a video in it becomes a video."""
+        import wandb
+
+        shown = [[wandb.Video(str(cell)) if isinstance(cell, Path) else cell for cell in row] for row in rows]
+        self.log_table(name, list(columns), shown, step=step)
+
+    @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         if self._log_model and self._wandb_init["mode"] not in OFFLINE:
             self._checkpoint_callbacks[id(checkpoint_callback)] = checkpoint_callback
@@ -264,7 +272,8 @@ def _own_id(file: Path) -> str | None:
 
 
 def _text(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    """The text of an error in one line, without what pydantic adds for programmers."""
+    return " ".join(str(error).split()).partition(" [type=")[0].rstrip(".") or type(error).__name__
 
 
 def _service_has_ended() -> bool:

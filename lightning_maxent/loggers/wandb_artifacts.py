@@ -7,6 +7,7 @@ import netrc
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlparse
@@ -66,19 +67,16 @@ def local_checkpoint(path: str | os.PathLike[str]) -> Path:
         artifact = wandb.Api(timeout=SECONDS).artifact(address.artifact)
         folder = address.folder(artifact.version)
         if not folder.exists():
-            _download(artifact, folder)
+            _download(artifact, folder, str(path))
+    except MaxEntError:
+        raise
     except Exception as error:  # wandb raises many kinds, and those of its HTTP library
         raise MaxEntError(
             f"{path} cannot be downloaded ({' '.join(str(error).split())}): check the address, your account "
             f"(`wandb login`) and the network."
         ) from error
-    found = sorted(folder.rglob("*.ckpt"))
-    if len(found) != 1:
-        raise MaxEntError(
-            f"{path} holds {len(found)} checkpoints, but must hold one: give an artifact that WandbLogger has uploaded."
-        )
-    print(f"{path} is in {folder}.")
-    return found[0]
+    print(f"{path} is in {folder}.", file=sys.stderr)
+    return next(folder.rglob("*.ckpt"))
 
 
 class _Address(NamedTuple):
@@ -107,11 +105,15 @@ def _parse(address: str) -> _Address:
     return _Address(*parts.groups())
 
 
-def _download(artifact: Any, folder: Path) -> None:
+def _download(artifact: Any, folder: Path, address: str) -> None:
     """Download an artifact; the folder appears only when it is complete."""
     part = folder.with_name(f".{os.getpid()}-{folder.name}")
     try:
         artifact.download(root=str(part))
+        if (count := len(list(part.rglob("*.ckpt")))) != 1:
+            raise MaxEntError(
+                f"{address} holds {count} checkpoints, but must hold one: give an artifact that WandbLogger has uploaded."
+            )
         if run := artifact.logged_by():  # a run that resumes from here continues this W&B run
             (part / ID_FILE).parent.mkdir(parents=True, exist_ok=True)
             (part / ID_FILE).write_text(run.id)
