@@ -36,6 +36,16 @@ def name_after_run(logger: Logger, name: str) -> None:
         logger._run_name = name
 
 
+def log_settings(logger: Logger, settings: dict[str, Any]) -> None:
+    """Log the settings of a run.  TensorBoard keeps the file that Lightning has made before there were any."""
+    if isinstance(logger, TensorBoardLogger):
+        file = f"{logger.log_dir}/{logger.NAME_HPARAMS_FILE}"
+        if logger._fs.isfile(file):
+            logger._fs.rm(file)
+    logger.log_hyperparams(settings)
+    logger.save()
+
+
 def is_dry_run(trainer: pl.Trainer) -> bool:
     """Whether the Trainer was built with ``fast_dev_run``.  Lightning sets the attribute without declaring it."""
     undeclared: Any = trainer

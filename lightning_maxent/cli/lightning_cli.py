@@ -34,7 +34,7 @@ from lightning_maxent.distributed import is_first_to_fail, processes, rank
 from lightning_maxent.errors import MaxEntError, described
 from lightning_maxent.execution import AbstractExecution
 from lightning_maxent.files import write_whole
-from lightning_maxent.lightning_internals import callbacks_of, end_started_processes, is_dry_run
+from lightning_maxent.lightning_internals import callbacks_of, end_started_processes, is_dry_run, log_settings
 from lightning_maxent.metrics.training_log import TrainingLog
 from lightning_maxent.run_trainer import FLAGS, listed, parts_of_a_run, strategy_of_a_run
 
@@ -56,7 +56,7 @@ class SaveRunConfig(SaveConfigCallback):
             write_whole(Path(trainer.default_root_dir) / "config.yaml", text)
         for logger in trainer.loggers:
             try:
-                logger.log_hyperparams(yaml.safe_load(text))
+                log_settings(logger, yaml.safe_load(text))
             except MaxEntError:
                 raise
             except Exception as error:  # such as MLflow, which does not take a changed setting

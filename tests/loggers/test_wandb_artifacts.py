@@ -105,7 +105,7 @@ def test_the_checkpoint_of_an_address_is_evaluated(run, command, capsys):
 
 @pytest.mark.parametrize("command", ["play", "record", "export"])
 def test_the_commands_of_a_policy_load_it_from_an_address(run, command, monkeypatch):
-    def stop(policy, *args):
+    def stop(policy, *args, **options):
         raise MaxEntError(f"got a policy of {policy.env_steps} steps")
 
     monkeypatch.setattr(policy_commands, "has_display", lambda: False)
