@@ -48,3 +48,20 @@ def log_video(loggers: Iterable[Logger], name: str, path: Path, step: int) -> No
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_video(name, [str(path)], step)
+        elif isinstance(logger, TensorBoardLogger):
+            _add_gif(logger.experiment, name, path, step)
+
+
+def _add_gif(writer: Any, name: str, path: Path, step: int) -> None:
+    """Give TensorBoard a video as a moving image, with half the pictures of each second and at most 300 pixels wide."""
+    import imageio
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    with imageio.get_reader(path) as reader:
+        fps, pictures = reader.get_meta_data()["fps"], [each for each in reader][::2]
+    coarse = -(-pictures[0].shape[1] // 300)
+    pictures = [each[::coarse, ::coarse] for each in pictures]
+    height, width, _ = pictures[0].shape
+    gif = imageio.mimwrite("<bytes>", pictures, format="gif", duration=2_000 / fps, loop=0)
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+    writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
