@@ -60,7 +60,9 @@ class SaveRunConfig(SaveConfigCallback):
             except MaxEntError:
                 raise
             except Exception as error:  # such as MLflow, which does not take a changed setting
-                rank_zero_warn(f"{type(logger).__name__} did not take the configuration of the run: {described(error)}.")
+                rank_zero_warn(
+                    f"{type(logger).__name__} did not take the configuration of the run: {described(error)}."
+                )
 
 
 class _Settings:

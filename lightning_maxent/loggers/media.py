@@ -39,7 +39,9 @@ def log_table(
             logger.log_rows(name, columns, rows, step)
         elif isinstance(logger, TensorBoardLogger):
             lines = [columns, ["---"] * len(columns), *rows]
-            text = "\n".join("| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in lines)
+            text = "\n".join(
+                "| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in lines
+            )
             logger.experiment.add_text(name, text, step)
 
 

@@ -1,6 +1,8 @@
 """TensorBoard, MLflow, csv and W&B get the same metrics, clock and settings; they are read back from their own files."""
 
+import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ import torch
 import wandb
 import wandb_files
 import yaml
-from cli_helpers import SMALL, metrics
+from cli_helpers import SMALL, metrics, refused
+from pytorch_lightning.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -32,8 +35,12 @@ EVERY_LOGGER = """[
   {class_path: TensorBoardLogger, init_args: {save_dir: runs, name: tensorboard}},
   {class_path: MLFlowLogger, init_args: {tracking_uri: 'sqlite:///mlflow.db', experiment_name: lightning-maxent}},
   {class_path: CSVLogger, init_args: {save_dir: csv}},
-  {class_path: lightning_maxent.WandbLogger, init_args: {mode: offline}}]"""
-SHOWN = ["--trainer.callbacks+=Histograms", "--trainer.callbacks+=GradientHistograms", "--trainer.callbacks.every_n_updates=20"]
+  {class_path: lightning_maxent.WandbLogger, init_args: {mode: offline, group: seeds, tags: [one, two]}}]"""
+SHOWN = [
+    "--trainer.callbacks+=Histograms",
+    "--trainer.callbacks+=GradientHistograms",
+    "--trainer.callbacks.every_n_updates=20",
+]
 SHOWN += ["--trainer.callbacks+=EpisodeTable"]
 
 
@@ -52,7 +59,17 @@ def logged(rows: list[dict], name: str) -> list[tuple[int, float]]:
 @pytest.mark.usefixtures("offline")
 @pytest.mark.filterwarnings("ignore")  # of MLflow and TensorBoard about their own code
 def test_every_logger_has_the_metrics_the_clock_and_the_settings_of_the_run():
-    main(["fit", "value_sac/pendulum", *SMALL, "--trainer.max_steps=80", "--name=a", f"--trainer.logger={EVERY_LOGGER}", *SHOWN])
+    main(
+        [
+            "fit",
+            "value_sac/pendulum",
+            *SMALL,
+            "--trainer.max_steps=80",
+            "--name=a",
+            f"--trainer.logger={EVERY_LOGGER}",
+            *SHOWN,
+        ]
+    )
     run = Path("runs/value_sac/probe-Counting-v0/a")
     assert (run / "checkpoints" / "last.ckpt").exists()  # whatever the first logger is
     rows, settings = metrics(run), yaml.safe_load((run / "config.yaml").read_text())
@@ -90,6 +107,7 @@ def test_every_logger_has_the_metrics_the_clock_and_the_settings_of_the_run():
     assert [row["env_steps"] for row in of_wandb if "histograms/Q/_type" in row] == [40, 80]
     assert [row["eval/episodes/nrows"] for row in of_wandb if "eval/episodes/nrows" in row] == [4, 4]
     assert wandb_files.config(run)["model"]["init_args"]["discount"] == settings["model"]["init_args"]["discount"]
+    assert (wandb_files.run(run).run_group, list(wandb_files.run(run).tags)) == ("seeds", ["one", "two"])
     assert {logged_to.parent.name for logged_to in Path("csv").rglob("metrics.csv")} == {"version_0"}
 
 
@@ -121,6 +139,39 @@ def test_users_reach_wandb_through_the_logger_of_the_trainer_and_of_the_module()
     assert any(name.startswith("gradients/critic.") for name in row)
     assert any(row.get("picture/_type") == "images/separated" for row in rows)
     assert wandb_files.summary(Path("runs/a"))["note"] == "by hand"
+
+
+def test_a_logger_that_does_not_take_the_settings_is_a_warning(monkeypatch):
+    monkeypatch.setattr(
+        CSVLogger, "log_hyperparams", Mock(side_effect=ValueError("Changing param values is not allowed"))
+    )
+    args = ["--trainer.max_steps=40", "--name=a", "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=csv"]
+    with pytest.warns(
+        UserWarning, match="CSVLogger did not take the configuration of the run: ValueError: Changing param"
+    ):
+        main(["fit", "value_sac/pendulum", *SMALL, *args])
+
+
+def test_what_mlflow_refuses_is_one_sentence(capsys, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    error = refused(capsys, "fit", "value_sac/pendulum", *SMALL, "--trainer.logger=MLFlowLogger")
+    assert "Please migrate to a database backend (e.g., 'sqlite:///mlflow.db')" in error
+    assert not [path for path in Path().rglob("*") if path.is_file()]
+
+
+def test_the_code_of_the_page_on_logging_runs(monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "logging.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for number, smaller in (
+        ("max_steps=10_000", "max_steps=300"),
+        ("eval_interval=1_000", "eval_interval=300, eval_episodes=1"),
+    ):
+        assert number in block
+        block = block.replace(number, smaller)
+    exec(block, {})
+    assert any("largest_weight" in row for row in wandb_files.history(Path("runs/logged")))
+    wandb.teardown()
 
 
 @pytest.mark.parametrize("callback", [Histograms, GradientHistograms, EpisodeTable])

@@ -266,7 +266,9 @@ def test_a_run_that_cannot_start_online_is_logged_offline(tmp_path, monkeypatch)
 
     monkeypatch.setattr(wandb, "init", unreachable)
     logger = placed(tmp_path)
-    with pytest.warns(UserWarning, match=r"cannot start online \(no route to W&B\), so this run is logged offline; upload"):
+    with pytest.warns(
+        UserWarning, match=r"cannot start online \(no route to W&B\), so this run is logged offline; upload"
+    ):
         logger.log_metrics({"a": 1.0}, step=10)
     logger.finalize("success")
     assert [row["a"] for row in history(tmp_path)] == [1]

@@ -112,7 +112,9 @@ def test_the_commands_of_a_policy_load_it_from_an_address(run, command, monkeypa
     monkeypatch.setattr(policy_commands, "_record", stop)
     monkeypatch.setattr(policy_commands, "export_policy", stop)
     with pytest.raises(MaxEntError, match="got a policy of 40 steps"):
-        getattr(policy_commands, f"{command}_command")([f"--ckpt_path={BEST}", *["--out=policy.onnx"][: command == "export"]])
+        getattr(policy_commands, f"{command}_command")(
+            [f"--ckpt_path={BEST}", *["--out=policy.onnx"][: command == "export"]]
+        )
 
 
 def test_a_new_run_starts_from_the_weights_of_an_address_that_holds_no_more(run, capsys, monkeypatch):
@@ -143,10 +145,13 @@ def test_an_address_with_the_replay_buffer_is_resumed_in_its_folder_and_in_its_w
 
 
 @pytest.mark.parametrize(
-    "address", ["wandb:me/p/abc", "wandb:abc:best", "wandb:me/p/abc/x:best", "wandb:", "wandb:me/p/abc:", "wandb:me//a:best"]
+    "address",
+    ["wandb:me/p/abc", "wandb:abc:best", "wandb:me/p/abc/x:best", "wandb:", "wandb:me/p/abc:", "wandb:me//a:best"],
 )
 def test_an_address_of_another_form_is_refused(stored, address):
-    with pytest.raises(MaxEntError, match=r"is not the address of a checkpoint in W&B: write wandb:entity/project/run:best"):
+    with pytest.raises(
+        MaxEntError, match=r"is not the address of a checkpoint in W&B: write wandb:entity/project/run:best"
+    ):
         local_checkpoint(address)
 
 
