@@ -93,12 +93,12 @@ def serving():
             self.end_headers()
             self.wfile.write(text)
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = self._body()
             is_json = body.startswith(b"{")
             self._send(server.answer(self.path, json.loads(body) if is_json else {}))
 
-        def do_PUT(self) -> None:  # noqa: N802
+        def do_PUT(self) -> None:
             self._body()
             self._send({})
 

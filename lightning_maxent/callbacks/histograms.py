@@ -83,5 +83,5 @@ class GradientHistograms(pl.Callback):
         self._updates[id(optimizer)] += 1
         if self._updates[id(optimizer)] % self.every_n_updates == 0:
             named = {f"gradients/{self._names[id(each)]}": each.grad for each in parameters_of(optimizer)}
-            gradients = {name: each for name, each in named.items() if each is not None and each.isfinite().all()}
+            gradients = {name: each for name, each in named.items() if each is not None}
             log_histograms(trainer.loggers, gradients, trainer.global_step)

@@ -21,12 +21,13 @@ def warn_unless_shown(loggers: Iterable[Logger], what: str) -> None:
 
 
 def log_histograms(loggers: Iterable[Logger], values: Mapping[str, Tensor], step: int) -> None:
-    """Log a histogram of each tensor at these environment steps."""
+    """Log a histogram of the finite numbers of each tensor, if there are any, at these environment steps."""
+    finite = {name: each[each.isfinite()] for name, each in values.items() if each.isfinite().any()}
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_histograms(values, step)
+            logger.log_histograms(finite, step)
         elif isinstance(logger, TensorBoardLogger):
-            for name, each in values.items():
+            for name, each in finite.items():
                 logger.experiment.add_histogram(name, each, step)
 
 
@@ -57,13 +58,16 @@ def log_video(loggers: Iterable[Logger], name: str, path: Path, step: int) -> No
 def _add_gif(writer: Any, name: str, path: Path, step: int) -> None:
     """Give TensorBoard a video as a moving image, with half the pictures of each second and at most 300 pixels wide."""
     import imageio
-    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto import summary_pb2
 
-    with imageio.get_reader(path) as reader:
-        fps, pictures = reader.get_meta_data()["fps"], [each for each in reader][::2]
+    protocol: Any = summary_pb2  # its names are generated
+    reader: Any = imageio.get_reader(path)
+    with reader:
+        fps, pictures = reader.get_meta_data()["fps"], list(reader)[::2]
     coarse = -(-pictures[0].shape[1] // 300)
     pictures = [each[::coarse, ::coarse] for each in pictures]
     height, width, _ = pictures[0].shape
     gif = imageio.mimwrite("<bytes>", pictures, format="gif", duration=2_000 / fps, loop=0)
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
-    writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
+    image = protocol.Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+    summary = protocol.Summary(value=[protocol.Summary.Value(tag=name, image=image)])
+    writer._get_file_writer().add_summary(summary, step)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger as LightningWandbLogger
-from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 from torch import Tensor
 
@@ -225,7 +225,7 @@ class WandbLogger(LightningWandbLogger):
         """Log a histogram of each tensor, as a row at these environment steps."""
         import wandb
 
-        self.log_metrics({name: wandb.Histogram(each.numpy(force=True)) for name, each in values.items()}, step)
+        self.log_metrics({name: wandb.Histogram(each.flatten().tolist()) for name, each in values.items()}, step)
 
     @rank_zero_only
     def log_rows(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:

@@ -280,7 +280,7 @@ def test_a_run_that_cannot_start_online_is_logged_offline(tmp_path, monkeypatch)
     [({"project": "a/b"}, "Invalid project name 'a/b'"), ({"tags": ["x" * 100]}, "Tags must be between 1 and 64")],
 )
 def test_arguments_that_wandb_does_not_accept_end_in_one_sentence(tmp_path, arguments, sentence):
-    with pytest.raises(MaxEntError, match="^W&B does not accept the run: ") as error:
+    with pytest.raises(MaxEntError, match=r"^W&B does not accept the run: ") as error:
         placed(tmp_path, **arguments).log_metrics({"a": 1.0}, step=10)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
@@ -303,14 +303,16 @@ def test_a_server_that_goes_away_does_not_slow_logging_and_all_rows_are_uploaded
     logger.finalize("success")
     assert time.monotonic() - started < 10
     with serving() as server:
-        sync(server, "--include-online", *tmp_path.glob("wandb/run-*"))
+        sync(server, tmp_path, "--include-online", *tmp_path.glob("wandb/run-*"))
         assert [row["a"] for row in server.rows[run]] == list(range(100))
 
 
-def sync(server, *arguments) -> None:
-    """``wandb sync``, with the address of the server."""
+def sync(server, folder: Path, *arguments) -> None:
+    """``wandb sync`` to a server, in a folder that gets its own logs."""
     command = [sys.executable, "-m", "wandb", "sync", *map(str, arguments)]
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"WANDB_BASE_URL": server.url})
+    subprocess.run(
+        command, check=True, capture_output=True, cwd=folder, env=os.environ | {"WANDB_BASE_URL": server.url}
+    )
 
 
 @pytest.mark.usefixtures("offline")
@@ -325,7 +327,7 @@ def test_the_offline_segments_of_a_resumed_run_are_uploaded_as_one_run(tmp_path,
         logger.finalize("success")
         time.sleep(1)  # the name of a segment has the second
     with serving() as server:
-        sync(server, *segments(tmp_path))
+        sync(server, tmp_path, *segments(tmp_path))
     (rows,) = server.rows.values()
     assert [row["env_steps"] for row in rows] == [10, 20, 30, 40, 50]
     assert [row["_step"] for row in rows] == [0, 1, 2, 3, 4]  # else W&B drops rows
