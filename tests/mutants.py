@@ -1959,7 +1959,11 @@ TESTS = {
     "algorithms/value_sac.py": SAC,
     "callbacks/checkpoint.py": ["tests/callbacks/test_checkpoint.py", "tests/callbacks/test_averaging.py"],
     "callbacks/random_states.py": ["tests/callbacks/test_checkpoint.py"],
-    "checkpoint_files.py": ["tests/callbacks/test_checkpoint.py", "tests/test_free_space.py"],
+    "checkpoint_files.py": [
+        "tests/callbacks/test_checkpoint.py",
+        "tests/test_free_space.py",
+        "tests/loggers/test_wandb_artifacts.py",
+    ],
     "comparison/results.py": [
         "tests/comparison/test_statistics.py",
         "tests/comparison/test_page.py",
