@@ -191,6 +191,17 @@ def read_checkpoint(path: Path, map_location: Any | None = "cpu") -> dict[str, A
     return checkpoint
 
 
+def is_resumable(path: Path) -> bool:
+    """Whether a checkpoint has optimizers and, if it refers to a replay buffer, the buffer.
+
+    Raises:
+        MaxEntError: as ``read_checkpoint``.
+    """
+    checkpoint, buffers = read_checkpoint(path), path.with_name(path.name + BESIDE)
+    needed = [state["replay_id"] for state in checkpoint.values() if isinstance(state, dict) and "replay_id" in state]
+    return "optimizer_states" in checkpoint and all((buffers / each).is_dir() for each in needed)
+
+
 def _load(path: Path, map_location: Any | None) -> Any:
     """What ``torch.save`` wrote, if every byte is as it was written.
 

@@ -20,6 +20,7 @@ from lightning_maxent.algorithms.sac import SAC
 from lightning_maxent.algorithms.soft_q_learning import SoftQLearning
 from lightning_maxent.algorithms.td3 import TD3
 from lightning_maxent.algorithms.value_sac import ValueSAC
+from lightning_maxent.callbacks.histograms import GradientHistograms, Histograms
 from lightning_maxent.callbacks.recorded_data import RecordedData
 from lightning_maxent.callbacks.warm_start import WarmStart
 from lightning_maxent.critics.base import AbstractCritic, CriticBuilder, ReturnDistribution
@@ -121,6 +122,7 @@ from lightning_maxent.temperature import (
 from lightning_maxent.trained_policy import TrainedPolicy
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 from lightning_maxent.value import StateValue, ValueBuilder
+from lightning_maxent.videos.episode_table import EpisodeTable
 from lightning_maxent.videos.episode_videos import EpisodeVideos
 from lightning_maxent.videos.episodes import record_episodes
 
@@ -186,6 +188,7 @@ __all__ = [
     "EnsembleCritic",
     "EnsembleLinear",
     "Episode",
+    "EpisodeTable",
     "EpisodeVideos",
     "EpsilonGreedy",
     "ExplicitPolicyBuilder",
@@ -206,6 +209,8 @@ __all__ = [
     "GaussianNoise",
     "GaussianOrCategorical",
     "GradientAveragingStrategy",
+    "GradientHistograms",
+    "Histograms",
     "JointPass",
     "JointPolyakTarget",
     "LearnedTemperature",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
@@ -25,6 +26,24 @@ def callbacks_of(trainer: pl.Trainer) -> list[pl.Callback]:
     """All callbacks of a Trainer.  Lightning sets the attribute without declaring it."""
     undeclared: Any = trainer
     return undeclared.callbacks
+
+
+def name_after_run(logger: Logger, name: str) -> None:
+    """Give TensorBoard and MLflow the name of the run, if the user has chosen none; TensorBoard then has one log of it."""
+    if isinstance(logger, TensorBoardLogger) and logger._version is None:
+        logger._version = name
+    if isinstance(logger, MLFlowLogger) and logger._run_name is None:
+        logger._run_name = name
+
+
+def log_settings(logger: Logger, settings: dict[str, Any]) -> None:
+    """Log the settings of a run.  TensorBoard keeps the file that Lightning has made before there were any."""
+    if isinstance(logger, TensorBoardLogger):
+        file = f"{logger.log_dir}/{logger.NAME_HPARAMS_FILE}"
+        if logger._fs.isfile(file):
+            logger._fs.rm(file)
+    logger.log_hyperparams(settings)
+    logger.save()
 
 
 def is_dry_run(trainer: pl.Trainer) -> bool:

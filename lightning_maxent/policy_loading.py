@@ -12,6 +12,7 @@ from lightning_maxent.cli.arguments import explain, run_folder
 from lightning_maxent.cli.parser import build_model_and_data
 from lightning_maxent.data.data_module import EnvironmentDataModule
 from lightning_maxent.errors import MaxEntError, broken_module
+from lightning_maxent.loggers.wandb_artifacts import local_checkpoint
 from lightning_maxent.trained_policy import TrainedPolicy
 
 
@@ -30,7 +31,8 @@ def load_policy(
     files that you trust.
 
     Args:
-        path: the folder of a run, or a checkpoint.  In a folder, ``checkpoints/best.ckpt`` is used if it exists, else
+        path: the folder of a run, a checkpoint, or the address of a checkpoint in W&B, such as
+            ``wandb:entity/project/run:best``.  In a folder, ``checkpoints/best.ckpt`` is used if it exists, else
             ``checkpoints/last.ckpt``.
         device: the device of the networks.
         model: for a run without a ``config.yaml``: a model built as for training; its weights are replaced.
@@ -40,7 +42,7 @@ def load_policy(
         MaxEntError: if there is no such checkpoint, ``config.yaml`` or device, or the checkpoint does not fit the model
             or the scaling.
     """
-    checkpoint_path = _checkpoint_path(Path(path))
+    checkpoint_path = _checkpoint_path(local_checkpoint(path))
     checkpoint = read_checkpoint(checkpoint_path)
     if (model is None) != (data is None):
         raise MaxEntError("load_policy needs both model and data, or neither if the run has a config.yaml.")

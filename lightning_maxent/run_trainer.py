@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from lightning_maxent.callbacks.checkpoint import BestCheckpoint, StepCheckpoint
@@ -16,7 +16,7 @@ from lightning_maxent.callbacks.interrupt import GracefulInterrupt
 from lightning_maxent.callbacks.progress import EnvStepProgress
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.execution import AbstractExecution, Eager
-from lightning_maxent.lightning_internals import takes_several_processes
+from lightning_maxent.lightning_internals import name_after_run, takes_several_processes
 from lightning_maxent.loggers.tidy_csv import TidyCSVLogger
 from lightning_maxent.loggers.wandb import WandbLogger
 from lightning_maxent.metrics.training_log import TrainingLog
@@ -103,8 +103,12 @@ def parts_of_a_run(
         for kind, default in zip(kinds, (StepCheckpoint, TrainingLog, Eager))
         if not any(isinstance(each, kind) for each in kept)
     ]
+    every = [*given, Curves(), *bar, GracefulInterrupt(), BestCheckpoint(), *kept, *defaults]
+    for callback in every:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(folder / "checkpoints")  # else Lightning takes a folder of the first logger
     return {
-        "callbacks": [*given, Curves(), *bar, GracefulInterrupt(), BestCheckpoint(), *kept, *defaults],
+        "callbacks": every,
         "plugins": [*listed(plugins), AtomicCheckpointIO()],
         "logger": _loggers(folder, logger),
         "default_root_dir": str(folder),
@@ -116,12 +120,14 @@ def _no_advertisement(record: logging.LogRecord) -> bool:
 
 
 def _loggers(folder: Path, given: Any) -> list[Logger]:
-    """The csv logger first, because Lightning takes the folder of the run from it; then W&B or the user's loggers."""
+    """The user's loggers, or W&B, then the csv logger; the first one is ``trainer.logger``."""
     chosen = [WandbLogger()] if given is None or given is True else [] if given is False else listed(given)
     for logger in chosen:
         if isinstance(logger, WandbLogger):
             logger.place(folder)
-    return [TidyCSVLogger(folder), *chosen]
+        else:
+            name_after_run(logger, "/".join(folder.parts[-3:]))
+    return [*chosen, TidyCSVLogger(folder)]
 
 
 def listed(given: Any) -> list[Any]:

@@ -45,7 +45,8 @@ class Round(NamedTuple):
 class Episode(NamedTuple):
     """One complete evaluation episode of ``time`` steps, with deterministic or sampled actions.
 
-    ``obs`` and ``learner_reward`` are scaled as for the learner; ``reward`` is the environment's reward.
+    ``obs`` and ``learner_reward`` are scaled as for the learner; ``reward`` is the environment's reward.  ``seed`` is that
+    of the reset before the episode; None for an episode that followed another one without a seed.
     """
 
     obs: Float[Tensor, "time+1 obs_dim"]
@@ -54,3 +55,4 @@ class Episode(NamedTuple):
     learner_reward: Float[Tensor, " time"]
     terminated: bool
     deterministic: bool
+    seed: int | None = None

@@ -54,7 +54,7 @@ def test_the_trainer_is_that_of_the_command_line():
     theirs = of_the_command_line()
     ours = make_trainer(40, "runs/by_hand", **QUIET)
     assert names(ours.callbacks) == names(theirs.callbacks)
-    assert names(ours.loggers) == names(theirs.loggers) == ["TidyCSVLogger", "WandbLogger"]
+    assert names(ours.loggers) == names(theirs.loggers) == ["WandbLogger", "TidyCSVLogger"]
     assert names([ours.strategy.checkpoint_io]) == names([theirs.strategy.checkpoint_io]) == ["AtomicCheckpointIO"]
     for flag in ("max_steps", "max_epochs", "num_devices", "num_sanity_val_steps", "log_every_n_steps", "precision"):
         assert getattr(ours, flag) == getattr(theirs, flag), flag

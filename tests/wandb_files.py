@@ -28,8 +28,8 @@ def records(path: Path):
 
 
 def finished_records(folder: Path) -> list[wandb_internal_pb2.Record]:
-    """All records of the one offline run under ``folder``, once W&B has finished writing it."""
-    (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    """All records of the one offline run in ``folder``, or of this segment, once W&B has finished writing it."""
+    (file,) = [*folder.glob("wandb/offline-run-*/run-*.wandb"), *folder.glob("run-*.wandb")]
     deadline = time.monotonic() + 30  # a process of its own writes the file, and may still be at it
     while not any(record.WhichOneof("record_type") == "exit" for record in records(file)):
         assert time.monotonic() < deadline, "W&B never finished its file"
@@ -63,3 +63,13 @@ def config(folder: Path) -> dict:
 def run(folder: Path) -> wandb_internal_pb2.RunRecord:
     """The identity of the run: project, entity, name, group, tags and id."""
     return next(record.run for record in finished_records(folder) if record.WhichOneof("record_type") == "run")
+
+
+def summary(folder: Path) -> dict:
+    """The last value of every entry of the summary that was set; logged metrics are among them."""
+    values = {}
+    for record in finished_records(folder):
+        kind = record.WhichOneof("record_type")
+        items = record.summary.update if kind == "summary" else record.history.item if kind == "history" else ()
+        values |= {("/".join(item.nested_key) or item.key): json.loads(item.value_json) for item in items}
+    return values

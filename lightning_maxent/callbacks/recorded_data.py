@@ -1,6 +1,5 @@
 """Training on the recorded transitions of another run."""
 
-from pathlib import Path
 from typing import NoReturn
 
 import pytorch_lightning as pl
@@ -8,6 +7,7 @@ import pytorch_lightning as pl
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO
 from lightning_maxent.distributed import processes
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.loggers.wandb_artifacts import local_checkpoint
 from lightning_maxent.run_data import ReplayedData, data_of
 from lightning_maxent.transition import Transition
 
@@ -22,7 +22,7 @@ class RecordedData(pl.Callback):
     a return of its own.
 
     Args:
-        path: checkpoint of the other run with its replay buffer (``last.ckpt``), with the same environment, the same
+        path: checkpoint of the other run with its replay buffer (``last.ckpt``), or its address in W&B, with the same environment, the same
             keyword arguments and the same ``num_envs``.
 
     Raises:
@@ -31,7 +31,7 @@ class RecordedData(pl.Callback):
     """
 
     def __init__(self, path: str):
-        self.path = Path(path).absolute()
+        self.path = local_checkpoint(path).absolute()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if processes() > 1:

@@ -1,12 +1,12 @@
 """Starts a run from the weights of another run."""
 
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
 from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.contracts import check_same_tensors
+from lightning_maxent.loggers.wandb_artifacts import local_checkpoint
 from lightning_maxent.run_data import data_of
 
 
@@ -17,14 +17,15 @@ class WarmStart(pl.Callback):
     data and optimizers start anew.  A run that resumes from its own checkpoint ignores this callback.
 
     Args:
-        path: checkpoint of an algorithm with the same networks and scalings.
+        path: checkpoint of an algorithm with the same networks and scalings, or its address in W&B, such as
+            ``wandb:entity/project/run:best``.
 
     Raises:
         MaxEntError: if there is no such checkpoint, or its networks or scalings are different.
     """
 
     def __init__(self, path: str):
-        self.path = Path(path).absolute()
+        self.path = local_checkpoint(path).absolute()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         checkpoint = read_checkpoint(self.path)

@@ -7,6 +7,7 @@ import inspect
 import itertools
 import os
 import re
+import sys
 from abc import ABC
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from lightning_maxent.cli.configurations import check_overlays, find_configs
 from lightning_maxent.errors import MaxEntError
+from lightning_maxent.loggers.wandb_artifacts import is_address, local_checkpoint
 from lightning_maxent.old_names import moved_class, renamed_class, renamed_option
 
 COMMANDS = ("fit", "validate", "test")  # the commands of a run
@@ -303,6 +305,7 @@ def resolve_arguments(args: Sequence[str]) -> list[str]:
     args = _with_config_options(args)
     _check_order(args)
     _check_command(args)
+    args = _with_local_checkpoint(args)
     resolved, names, config_next = [], [], False
     for arg in args:
         if config_next or arg.startswith("--config="):
@@ -332,6 +335,32 @@ def _with_config_options(args: Sequence[str]) -> list[str]:
     """Turn ``fit a b --option`` into ``fit --config=a --config=b --option``."""
     configs = list(itertools.takewhile(lambda arg: not arg.startswith("-"), args[1:]))
     return [*args[:1], *(f"--config={config}" for config in configs), *args[1 + len(configs) :]]
+
+
+def _with_local_checkpoint(args: Sequence[str]) -> Sequence[str]:
+    """Replace the address of a checkpoint in W&B by its path after a download.
+
+    A new run starts from the weights of a checkpoint that ``fit`` cannot resume.
+    """
+    address = _option(args, "--ckpt_path")
+    if not address or not is_address(address):
+        return args
+    from lightning_maxent.checkpoint_files import is_resumable  # imports PyTorch, which takes seconds
+
+    path, others, position = local_checkpoint(address), list(args), list(args).index
+    if f"--ckpt_path={address}" in others:
+        del others[position(f"--ckpt_path={address}")]
+    else:
+        del others[position("--ckpt_path") : position("--ckpt_path") + 2]
+    if args[0] != "fit" or is_resumable(path):
+        return [*others, f"--ckpt_path={path}"]
+    print(
+        f"{address} does not hold all that a resume needs, so a new run starts from its weights (WarmStart).",
+        file=sys.stderr,
+    )
+    if not any(re.match(r"(--config|-c)(=|$)", arg) for arg in others):
+        others.insert(1, f"--config={_config_beside(path)}")
+    return [*others, "--trainer.callbacks+=WarmStart", f"--trainer.callbacks.path={path}"]
 
 
 def _check_order(args: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback, _InstantiatorFn
+from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_maxent import exports as exports  # jsonargparse accepts the bare names of imported classes
@@ -30,10 +31,10 @@ from lightning_maxent.cli.trainer_options import check_trainer_options
 from lightning_maxent.cli.whole_numbers import accept_whole_numbers
 from lightning_maxent.data.data_module import EnvironmentDataModule
 from lightning_maxent.distributed import is_first_to_fail, processes, rank
-from lightning_maxent.errors import MaxEntError
+from lightning_maxent.errors import MaxEntError, described
 from lightning_maxent.execution import AbstractExecution
 from lightning_maxent.files import write_whole
-from lightning_maxent.lightning_internals import callbacks_of, end_started_processes, is_dry_run
+from lightning_maxent.lightning_internals import callbacks_of, end_started_processes, is_dry_run, log_settings
 from lightning_maxent.metrics.training_log import TrainingLog
 from lightning_maxent.run_trainer import FLAGS, listed, parts_of_a_run, strategy_of_a_run
 
@@ -54,7 +55,14 @@ class SaveRunConfig(SaveConfigCallback):
         if trainer.is_global_zero:
             write_whole(Path(trainer.default_root_dir) / "config.yaml", text)
         for logger in trainer.loggers:
-            logger.log_hyperparams(yaml.safe_load(text))
+            try:
+                log_settings(logger, yaml.safe_load(text))
+            except MaxEntError:
+                raise
+            except Exception as error:  # such as MLflow, which does not take a changed setting
+                rank_zero_warn(
+                    f"{type(logger).__name__} did not take the configuration of the run: {described(error)}."
+                )
 
 
 class _Settings:

@@ -1,14 +1,15 @@
-"""The sentences of errors that Lightning raises on purpose."""
+"""The sentences of errors that Lightning, or MLflow below its logger, raises on purpose."""
 
 import linecache
 import re
 from types import FrameType, TracebackType
 
 LIGHTNING = ("pytorch_lightning", "lightning_fabric", "lightning_utilities")
+REFUSING = (*LIGHTNING, "mlflow")  # packages whose deliberate errors are about wrong input
 
 
 def refusal_of_lightning(error: BaseException | None) -> str | None:
-    """The message of an error that a ``raise`` statement in Lightning raised; None for any other error.
+    """The message of an error that a ``raise`` statement in Lightning or MLflow raised; None for any other error.
 
     Such an error is about wrong input.  Any other error inside Lightning is a bug and keeps its traceback.
     jsonargparse, which builds callbacks and loggers, wraps such errors into its own.
@@ -17,7 +18,7 @@ def refusal_of_lightning(error: BaseException | None) -> str | None:
         frame = raised.tb_frame
         package = str(frame.f_globals.get("__name__")).partition(".")[0]
         line = linecache.getline(frame.f_code.co_filename, raised.tb_lineno)
-        if package in LIGHTNING and line.lstrip().startswith("raise "):
+        if package in REFUSING and line.lstrip().startswith("raise "):
             return _sentence(error, frame)
         if package != "jsonargparse":
             return None

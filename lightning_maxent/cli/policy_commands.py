@@ -11,6 +11,7 @@ from lightning_maxent.cli.arguments import last_checkpoint, run_folder
 from lightning_maxent.deployment.exported_policy import FORMATS as EXPORT_FORMATS
 from lightning_maxent.deployment.exported_policy import OBSERVATIONS, export_policy
 from lightning_maxent.errors import MaxEntError, check_positive
+from lightning_maxent.loggers.wandb_artifacts import local_checkpoint
 from lightning_maxent.policy_loading import load_policy
 from lightning_maxent.progress import progress
 from lightning_maxent.trained_policy import TrainedPolicy
@@ -135,7 +136,8 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
         "--ckpt_path",
         required=True,
         metavar="last|PATH",
-        help="a checkpoint, the folder of a run (its best.ckpt if there is one), or last for the newest run",
+        help="a checkpoint, the folder of a run (its best.ckpt if there is one), last for the newest run, or "
+        "wandb:entity/project/run:best",
     )
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where last looks for runs; default: runs")
     parser.add_argument("--name", help="the name of the run that last means; default: any")
@@ -154,7 +156,7 @@ def _parser_of_episodes(command: str, description: str) -> argparse.ArgumentPars
 
 def _loaded(args: argparse.Namespace) -> tuple[TrainedPolicy, Path]:
     """The policy, and the path from which it was loaded."""
-    path = Path(args.ckpt_path)
+    path = local_checkpoint(args.ckpt_path)
     if args.ckpt_path == "last":
         path = last_checkpoint(args.runs_dir, None, None, args.name).parent.parent
         print(f"The newest run: {path}")
@@ -163,8 +165,8 @@ def _loaded(args: argparse.Namespace) -> tuple[TrainedPolicy, Path]:
 
 def _check_episodes(args: argparse.Namespace) -> None:
     check_positive(episodes=args.episodes)
-    if not 0 <= args.seed < 2**31:
-        raise MaxEntError(f"--seed must lie in [0, 2**31), but is {args.seed}.")
+    if not 0 <= args.seed < 2**32:
+        raise MaxEntError(f"--seed must lie in [0, 2**32), but is {args.seed}.")
 
 
 def _record(

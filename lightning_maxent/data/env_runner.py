@@ -56,7 +56,7 @@ class EnvRunner(AbstractRunner):
         env_steps: int | None = None,
     ):
         self.envs, self._codec = envs, codec
-        self._name, self._env_steps = name, env_steps
+        self._name, self._env_steps, self.seed = name, env_steps, seed
         self._returns, self._lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, dtype=np.int64)
         self._finished: list[tuple[float, int]] = []
         with self._errors():
@@ -184,6 +184,7 @@ def play_episodes(runner: EnvRunner, act, episodes: int, deterministic: bool) ->
     envs = runner.envs.num_envs
     owed = [episodes // envs + (index < episodes % envs) for index in range(envs)]
     steps: list[list[tuple[Tensor, ...]]] = [[] for _ in range(envs)]
+    seeds: list[int | None] = [runner.seed + index for index in range(envs)]  # as Gymnasium gives them to the copies
     while any(owed):
         transition, done = runner.step(act(runner.obs, deterministic))
         for index in range(envs):
@@ -199,4 +200,6 @@ def play_episodes(runner: EnvRunner, act, episodes: int, deterministic: bool) ->
                         torch.stack(reward),
                         bool(terminated[-1]),
                         deterministic,
+                        seeds[index],
                     )
+                    seeds[index] = None

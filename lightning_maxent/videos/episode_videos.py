@@ -9,7 +9,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from lightning_maxent.data.data_module import EnvironmentDataModule
 from lightning_maxent.errors import MaxEntError, check_positive
-from lightning_maxent.loggers.wandb import WandbLogger
+from lightning_maxent.loggers.media import log_video
 from lightning_maxent.trained_policy import TrainedPolicy
 from lightning_maxent.videos.episodes import check_picture, play, record_episodes, render_without_display
 from lightning_maxent.videos.video_file import check_video_format
@@ -41,14 +41,7 @@ class EpisodeVideos(pl.Callback):
         self._last_steps = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        check_video_format(Path("video.mp4"))
-        policy = _policy(trainer, pl_module)
-        render_without_display()
-        env = policy.make_env("rgb_array")
-        try:
-            check_picture(policy, next(play(policy, env, seed=0)).picture)
-        finally:
-            env.close()
+        check_pictures(policy_of(trainer, pl_module))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._last_steps = trainer.global_step
@@ -61,16 +54,35 @@ class EpisodeVideos(pl.Callback):
         self._last_steps = steps
         path = Path(trainer.default_root_dir) / "videos" / f"{steps}.mp4"
         try:
-            record_episodes(_policy(trainer, pl_module), path, range(self.episodes), self.deterministic, self.estimates)
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    logger.log_video("videos/episodes", [str(path)], steps)
+            policy = policy_of(trainer, pl_module)
+            record_episodes(policy, path, range(self.episodes), self.deterministic, self.estimates)
+            log_video(trainer.loggers, "videos/episodes", path, steps)
         except Exception as error:  # any error: a video is not worth the end of a run
             rank_zero_warn(f"The video {path} was not recorded: {error}")
 
 
-def _policy(trainer: pl.Trainer, algorithm: Any) -> TrainedPolicy:
+def check_pictures(policy: TrainedPolicy) -> None:
+    """Make one picture of the environment.
+
+    Raises:
+        MaxEntError: if the environment gives no pictures, or imageio is not installed.
+    """
+    check_video_format(Path("video.mp4"))
+    render_without_display()
+    env = policy.make_env("rgb_array")
+    try:
+        check_picture(policy, next(play(policy, env, seed=0)).picture)
+    finally:
+        env.close()
+
+
+def policy_of(trainer: pl.Trainer, algorithm: Any) -> TrainedPolicy:
+    """The policy that is being trained.
+
+    Raises:
+        MaxEntError: if the data module is not one of this package.
+    """
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, EnvironmentDataModule):
-        raise MaxEntError("EpisodeVideos needs a run with a data module of this package, such as ReplayDataModule.")
+        raise MaxEntError("Videos need a run with a data module of this package, such as ReplayDataModule.")
     return TrainedPolicy(algorithm, data)

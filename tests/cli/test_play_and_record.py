@@ -64,7 +64,7 @@ def test_play_shows_the_episodes_in_a_window(run_folder, capsys, monkeypatch):
         ("record --ckpt_path last", "There is no checkpoint"),
         ("record --ckpt_path missing.ckpt", "There is no checkpoint"),
         ("record --ckpt_path last --episodes 0", "episodes must be at least 1, but is 0."),
-        ("record --ckpt_path last --seed -1", "--seed must lie in [0, 2**31), but is -1."),
+        ("record --ckpt_path last --seed -1", "--seed must lie in [0, 2**32), but is -1."),
         ("record --ckpt_path last --fps 0", "--fps must lie in [1, 1000], but is 0.0."),
         ("record --ckpt_path last --format avi", "Argument --format: invalid choice: 'avi'"),
         (

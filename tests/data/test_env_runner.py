@@ -86,6 +86,9 @@ def test_evaluation_episodes_are_complete_and_evenly_distributed(runner, ends):
     assert len(episodes) == 7
     starts = sorted(int(episode.obs[0, 1]) for episode in episodes)
     assert starts == [0, 0, 0, 1, 1, 1, 2]  # the first environment plays three, the others two
+    seeds = [episode.seed for episode in episodes if episode.obs[0, 1] == 0]
+    assert sorted(seeds) == [runs.seed, runs.seed + 1, runs.seed + 2]
+    assert {episode.seed for episode in episodes if episode.obs[0, 1] > 0} == {None}
     for episode in episodes:
         assert episode.obs[:, 0].tolist() == [0, 1, 2, 3, 4]
         assert episode.reward.tolist() == [1, 2, 3, 4]

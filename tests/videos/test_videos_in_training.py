@@ -5,17 +5,21 @@ import probe_envs
 import pytest
 import torch
 from cli_helpers import SMALL, fit, metrics, refused
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_maxent import EpisodeVideos, MaxEntError
+from lightning_maxent import EpisodeVideos, MaxEntError, load_policy
+from lightning_maxent.cli.command import main
+from lightning_maxent.videos import episode_table
+from lightning_maxent.videos.episodes import play
 
-FILMED = ("--data.env_id=probe_envs:worlds/Filmed-v0", "--trainer.logger=false")
+FILMED = ("--data.env_id=probe_envs:worlds/Filmed-v0",)
 VIDEOS = ("--trainer.callbacks+=EpisodeVideos", "--trainer.callbacks.every_n_steps=80")
 
 
 def trained(folder, monkeypatch, *args: str):
     folder.mkdir()
     monkeypatch.chdir(folder)
-    fit(*FILMED, *args, steps=200)
+    fit(*FILMED, "--trainer.logger=false", *args, steps=200)
     return folder / "runs" / "value_sac" / "worlds-Filmed-v0" / "a"
 
 
@@ -65,6 +69,39 @@ def test_an_error_in_a_later_video_is_a_warning(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match=r"videos/\d+\.mp4 was not recorded: .*the camera is gone"):
         run = trained(tmp_path / "a", monkeypatch, *VIDEOS)
     assert metrics(run)[-1]["env_steps"] == 200
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # imageio's reader
+def test_tensorboard_shows_a_video_as_a_moving_image(tmp_path, monkeypatch):
+    board = ("--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=board")
+    trained(tmp_path / "a", monkeypatch, *VIDEOS, *board)
+    shown = EventAccumulator("board/lightning_logs/value_sac/worlds-Filmed-v0/a").Reload().Images("videos/episodes")
+    assert [each.step for each in shown] == [80, 160]
+    assert (shown[0].width, shown[0].height) == (6, 4)
+    assert iio.imread(shown[0].encoded_image_string).shape == (4, 4, 6, 3)  # every second of the 7 pictures
+
+
+def test_a_row_of_the_table_of_episodes_is_what_its_seed_plays_and_its_video_shows(tmp_path, monkeypatch, capsys):
+    tables = []
+    monkeypatch.setattr(episode_table, "log_table", lambda *args: tables.append(args))
+    table = ("--trainer.callbacks+=EpisodeTable", "--trainer.callbacks.videos=1")
+    folder = tmp_path / "a"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    main(["fit", "sac/pendulum", *SMALL, "--data.env_id=Pendulum-v1", *table, "--trainer.max_steps=40", "--name=a"])
+    ((_, name, columns, rows, step),) = tables
+    assert (name, step) == ("eval/episodes", 40)
+    rows = [dict(zip(columns, row, strict=True)) for row in rows]
+    assert [row["actions"] for row in rows] == ["deterministic"] * 2 + ["sampled"] * 2
+    assert [row["length"] for row in rows] == [200] * 4
+    assert [row["video"] and row["video"].name for row in rows] == [f"40-seed{rows[0]['seed']}.mp4", None, None, None]
+    assert rows[0]["video"].is_file()
+    policy = load_policy("runs/sac/Pendulum-v1/a/checkpoints/last.ckpt")
+    for row in rows[:2]:
+        *_, last = play(policy, policy.make_env("rgb_array"), row["seed"])
+        assert last.episode_return == pytest.approx(row["return"], rel=1e-5)
 
 
 def test_numbers_out_of_range_are_refused():
