@@ -17,7 +17,7 @@ from lightning_maxent.errors import MaxEntError
 from lightning_maxent.old_names import moved_class, renamed_class, renamed_option
 
 COMMANDS = ("fit", "validate", "test")  # the commands of a run
-OWN_COMMANDS = ("play", "record", "export", "compare", "verify")  # those that do not use LightningCLI
+OWN_COMMANDS = ("play", "record", "export", "share", "compare", "verify")  # those that do not use LightningCLI
 OPTIONS = (  # of these commands; some have further words after a dot
     "--config",
     "--model",

@@ -33,9 +33,10 @@ HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
   validate   evaluate a checkpoint as during training: lightning-maxent validate --ckpt_path last
   test       evaluate a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100
   compare    train several algorithms on several tasks and seeds, and draw a table, statistics and a page
-  play       show a trained policy in a window: lightning-maxent play --ckpt_path last
+  play       show a trained policy in a window: lightning-maxent play --policy zoo/half_cheetah
   record     record a trained policy as a video: lightning-maxent record --ckpt_path last
   export     write a policy to a file that plays without this package: export --ckpt_path last --out policy.onnx
+  share      write a policy as a small folder, or upload it to the Hugging Face hub
   verify     check a critic against exact solutions
   list       list the built-in algorithms, tasks, critics, recipes and other configurations
 
@@ -140,6 +141,7 @@ def _own_command(name: str, args: Sequence[str]) -> None:
             "export": policy_commands.export_command,
             "play": policy_commands.play_command,
             "record": policy_commands.record_command,
+            "share": policy_commands.share_command,
         }
         status = commands[name](args)
     if status:
