@@ -367,7 +367,7 @@ def _check_command(args: Sequence[str]) -> None:
     if not args or not (args[0] in COMMANDS or args[0].startswith("-")):
         given = f"There is no command {args[0]!r}" if args else "No command was given"
         raise MaxEntError(
-            f"{given}: {', '.join(COMMANDS + OWN_COMMANDS)} or list; e.g. lightning-maxent fit sac/pendulum."
+            f"{given}: {', '.join(COMMANDS + OWN_COMMANDS)}, list or completion; e.g. lightning-maxent fit sac/pendulum."
         )
     says_what = ("--config", "-c", "--model", "--ckpt_path", "--help", "-h", "--print_config")
     given = [arg.partition("=")[0] for arg in args]

@@ -7,7 +7,9 @@ import argparse
 import glob
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 import yaml
 
 from lightning_maxent.cli.arguments import COMMANDS, OWN_COMMANDS, explain, resolve_arguments
+from lightning_maxent.cli.completion import completion
 from lightning_maxent.cli.configurations import listing
 from lightning_maxent.cli.help import run_help
 from lightning_maxent.cli.threads import choose_waiting
@@ -38,7 +41,8 @@ HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
   export     write a policy to a file that plays without this package: export --ckpt_path last --out policy.onnx
   share      write a policy as a small folder, or upload it to the Hugging Face hub
   verify     check a critic against exact solutions
-  list       list the built-in algorithms, tasks, critics, recipes and other configurations
+  list       list the built-in algorithms, tasks, critics, recipes, other configurations and trained policies
+  completion print a script that completes commands in bash or zsh: source <(lightning-maxent completion bash)
 
 A CONFIG is a YAML file or a built-in name: an algorithm on a task (sac/pendulum), an algorithm alone (sac), a task alone
 (task/pendulum), or an overlay (critic/redq).  If two set the same option, the later one counts.
@@ -60,6 +64,10 @@ def main(args: Sequence[str] | None = None) -> None:
             if args[1:] not in ([], ["--help"], ["-h"]):
                 raise MaxEntError("list has no arguments: lightning-maxent list shows all that is built in.")
             print(listing())
+        elif args[:1] == ["completion"]:
+            if len(args) != 2:
+                raise MaxEntError("completion needs a shell: lightning-maxent completion bash, or zsh.")
+            print(completion(args[1]))
         elif args and args[0] in OWN_COMMANDS:
             _own_command(args[0], args[1:])
         else:
@@ -116,9 +124,9 @@ def one_sentence_errors(program: str) -> Iterator[None]:
         yield
     except argparse.ArgumentError as error:
         _tell(program, error, broken_module(error) or MaxEntError(explain(str(error))))
-    except KeyboardInterrupt:  # before or after the run itself, which handles it
+    except KeyboardInterrupt as stop:  # before or after the run itself, which handles it
         print("Interrupted.", file=sys.stderr)
-        sys.exit(130)  # the exit status of shells for SIGINT
+        sys.exit(143 if isinstance(stop, Terminated) else 130)  # the exit status of shells for SIGTERM and SIGINT
     except Exception as error:
         _tell(program, error, _own_error(error))
 
@@ -143,9 +151,31 @@ def _own_command(name: str, args: Sequence[str]) -> None:
             "record": policy_commands.record_command,
             "share": policy_commands.share_command,
         }
-        status = commands[name](args)
+        with _terminable():
+            status = commands[name](args)
     if status:
         sys.exit(status)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM asked this process to end."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside, SIGTERM raises ``Terminated``, so that unfinished files are removed."""
+
+    def terminate(*_: object) -> NoReturn:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def parse(args: Sequence[str]) -> None:

@@ -111,9 +111,10 @@ def export_command(arguments: Sequence[str]) -> int:
     """
     parser = _parser("export", EXPORT)
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the file to write")
-    formats = " or ".join(EXPORT_FORMATS)
     parser.add_argument(
-        "--format", default=EXPORT_FORMATS[0], help=f"{formats} (a file ending in .pt2); default: %(default)s"
+        "--format",
+        default=EXPORT_FORMATS[0],
+        help="onnx (default), torch_export (a file ending in .pt2) or torchscript (which PyTorch has deprecated)",
     )
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument("--deterministic", action="store_true", help="export the deterministic actions: the default")

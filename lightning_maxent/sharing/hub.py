@@ -50,7 +50,9 @@ def upload(folder: Path, repository: str) -> str:
 def check_hub(repository: str) -> None:
     """Raise ``MaxEntError`` unless the package and a login are there and the name is one that the hub accepts."""
     with _hub_errors(repository) as hub:
-        hub.utils.validate_repo_id(repository)
+        from huggingface_hub.utils import validate_repo_id
+
+        validate_repo_id(repository)
         if "/" not in repository:
             raise MaxEntError(NO_NAME.format(repository))
         if hub.get_token() is None:
