@@ -2092,7 +2092,7 @@ def survivors(mutants: list[Mutant]) -> int:
     count = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("lightning_maxent", "tests", "configs"):
+        for part in ("lightning_maxent", "tests", "configs", "zoo"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
         for mutant in mutants:
