@@ -98,9 +98,10 @@ def config_beside(checkpoint: Path) -> tuple[Path, dict[str, Any]]:
     file = folder / "config.yaml"
     try:
         content = yaml.safe_load(file.read_text())
-        content["model"], content["data"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _no_configuration(file, error) from error
+    if not isinstance(content, dict):
+        raise _no_configuration(file, TypeError(f"it holds {content!r:.40}"))
     return file, content
 
 

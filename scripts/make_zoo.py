@@ -3,7 +3,8 @@
     python scripts/make_zoo.py --runs_dir runs/zoo             # all of them
     python scripts/make_zoo.py --runs_dir runs/zoo pendulum    # one of them
 
-A policy whose run is in ``--runs_dir`` already is not trained again: its best checkpoint so far is written.
+A policy whose run is in ``--runs_dir`` already is not trained again: its best checkpoint so far is written.  Prints the
+rows of the table in ``docs/zoo.md``.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from lightning_maxent import share_policy
 from lightning_maxent.cli.command import main as command
 from lightning_maxent.comparison.provenance import provenance
 from lightning_maxent.sharing.addresses import ZOO
+from lightning_maxent.sharing.card import read_card
 
 FLASH = (
     "--model.critic.init_args.network.init_args.width=64 --data.batch_size=256 --data.learning_starts 5_000 "
@@ -57,7 +59,11 @@ def main() -> None:
             f"lightning-maxent fit {given}",
             args.commit or provenance().get("commit"),
         )
-        print(f"zoo/{name}: return {np.mean(results.deterministic):,.5g}, sampled {np.mean(results.sampled):,.5g}")
+        training, _ = read_card(args.out / name)
+        returns = " | ".join(f"{np.mean(each):,.5g} ± {np.std(each):,.3g}" for each in results[:2])
+        print(
+            f"| `zoo/{name}` | {training.env_id} | {training.algorithm} | {returns} | {training.env_steps:,} | `fit {given}` |"
+        )
 
 
 if __name__ == "__main__":

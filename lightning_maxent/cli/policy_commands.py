@@ -88,7 +88,10 @@ def record_command(arguments: Sequence[str]) -> int:
     """
     parser = _parser_of_episodes("record", RECORD)
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="folder of the videos; default: videos in the run's folder, or here for a policy that is no run of yours"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the videos; default: videos in the run's folder, or here for a policy that is no run of yours",
     )
     parser.add_argument("--format", choices=FORMATS, default="mp4", help="mp4 (default) or gif")
     parser.add_argument("--fps", type=float, help="pictures per second; default: those of the environment")

@@ -234,14 +234,18 @@ def _to_torch_export(module: _Exported, obs: Tensor, metadata: dict[str, str]) -
 
 def _to_torchscript(module: _Exported, obs: Tensor, metadata: dict[str, str]) -> bytes:
     if module.model.device.type != "cpu":
-        raise MaxEntError("TorchScript keeps the device of the policy: load it with the device cpu, and export it then.")
+        raise MaxEntError(
+            "TorchScript keeps the device of the policy: load it with the device cpu, and export it then."
+        )
     inputs = (obs,) if module.deterministic else (obs, module._noise.repeat(len(obs), 1))
     file = io.BytesIO()
     with frozen(module):  # the file holds tensors as constants, and such must have no gradients
         try:
             traced = torch.jit.trace(_named_inputs(module), inputs, check_trace=False)
         except Exception as error:
-            raise MaxEntError(f"torch.jit cannot trace the policy ({_first_line(error)}): choose another format.") from error
+            raise MaxEntError(
+                f"torch.jit cannot trace the policy ({_first_line(error)}): choose another format."
+            ) from error
         torch.jit.save(traced, file, _extra_files={METADATA: json.dumps(metadata)})
     return file.getvalue()
 
@@ -253,7 +257,9 @@ def _named_inputs(module: _Exported) -> Callable[..., Tensor]:
     return lambda obs, noise: module(obs, noise)
 
 
-WRITERS = dict(zip(FORMATS, (_to_onnx, _to_torch_export, _to_torchscript)))
+WRITERS: dict[str, Callable[[_Exported, Tensor, dict[str, str]], bytes]] = dict(
+    zip(FORMATS, (_to_onnx, _to_torch_export, _to_torchscript))
+)
 
 
 def _run_onnx(path: Path) -> Run:
@@ -281,7 +287,7 @@ def _run_torch_export(path: Path) -> Run:
     ).numpy()
 
 
-RUNNERS = dict(zip(FORMATS, (_run_onnx, _run_torch_export, _run_torchscript)))
+RUNNERS: dict[str, Callable[[Path], Run]] = dict(zip(FORMATS, (_run_onnx, _run_torch_export, _run_torchscript)))
 
 
 def _metadata(policy: TrainedPolicy, module: _Exported) -> dict[str, str]:

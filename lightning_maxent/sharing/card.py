@@ -117,7 +117,8 @@ def card(training: Training, results: Results, address: str) -> str:
         first_seed=results.first_seed,
         last_seed=results.first_seed + len(results.deterministic) - 1,
         address=address,
-        made_with=f"The package had the version {training.version}" + (f", commit {training.commit}" if training.commit else ""),
+        made_with=f"The package had the version {training.version}"
+        + (f", commit {training.commit}" if training.commit else ""),
     )
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{text}"
 

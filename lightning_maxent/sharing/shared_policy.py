@@ -1,7 +1,5 @@
 """Writes a trained policy as a small folder, which ``load_policy`` loads."""
 
-import shutil
-import tempfile
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +10,7 @@ import yaml
 from torch import Tensor
 
 from lightning_maxent.checkpoint_files import read_checkpoint
-from lightning_maxent.errors import MaxEntError, check_positive, errors_of
+from lightning_maxent.errors import check_positive, errors_of
 from lightning_maxent.files import check_target, replace, write_errors, write_temporary, write_whole
 from lightning_maxent.policy_loading import checkpoint_path, config_beside, load_policy
 from lightning_maxent.sharing.addresses import local_path
@@ -62,7 +60,8 @@ def share_policy(
     weights = _weights(read_checkpoint(checkpoint))
     settings = {name: config[name] for name in ("seed_everything", "model", "data") if name in config}
     settings["trainer"] = {"max_steps": config.get("trainer", {}).get("max_steps", policy.env_steps)}
-    results = Results(*(episode_returns(policy, episodes, each) for each in (True, False)), FIRST_SEED)
+    deterministic, sampled = (episode_returns(policy, episodes, each) for each in (True, False))
+    results = Results(deterministic, sampled, FIRST_SEED)
     training = Training(
         type(policy.model).__name__,
         policy.env_id,

@@ -79,10 +79,16 @@ def answer(status: int, kind: type = errors.HfHubHTTPError) -> Exception:
     ("error", "sentence"),
     [
         (answer(404, errors.RepositoryNotFoundError), "There is no repository me/p on the hub, or it is private: "),
-        (answer(404, errors.RevisionNotFoundError), "The repository me/p of the hub has no such branch, tag or commit."),
+        (
+            answer(404, errors.RevisionNotFoundError),
+            "The repository me/p of the hub has no such branch, tag or commit.",
+        ),
         (answer(401), "There is no login to the Hugging Face hub: run hf auth login, or set HF_TOKEN"),
         (answer(403), "The hub refused me/p: Client error:"),
-        (errors.LocalEntryNotFoundError("offline"), "The Hugging Face hub cannot be reached for me/p: check the network"),
+        (
+            errors.LocalEntryNotFoundError("offline"),
+            "The Hugging Face hub cannot be reached for me/p: check the network",
+        ),
         (errors.HTTPError("no name"), "The Hugging Face hub cannot be reached for me/p: check the network"),
         (errors.HFValidationError("spaces"), "'me/p' is not a repository of the hub: give USER/NAME."),
     ],
