@@ -1847,6 +1847,36 @@ MUTANTS = [
         "each.movedim(0, draw.axis).flatten",
         "each.movedim(0, draw.axis + 1).flatten",
     ),
+    Mutant(
+        "shared policy with its target networks",
+        "sharing/shared_policy.py",
+        "            own[name] = followed",
+        "            own[name] = own[name]",
+    ),
+    Mutant(
+        "shared weights beyond 16 bits are infinite",
+        "sharing/shared_policy.py",
+        " and tensor.abs().max() < torch.finfo(torch.float16).max",
+        "",
+    ),
+    Mutant(
+        "share overwrites a run",
+        "sharing/shared_policy.py",
+        '(folder / "config.yaml").exists() and not',
+        '(folder / "config.yaml").exists() and',
+    ),
+    Mutant(
+        "results of a shared policy without exploration in the sampled ones",
+        "sharing/shared_policy.py",
+        "policy(obs, deterministic))",
+        "policy(obs, True))",
+    ),
+    Mutant(
+        "SIGTERM exits as Ctrl-C",
+        "cli/command.py",
+        "143 if isinstance(stop, Terminated) else 130",
+        "130",
+    ),
 ]
 
 
@@ -1926,6 +1956,7 @@ TESTS = {
         EXACT_RESUME,
     ],
     "data/spaces.py": ["tests/data/test_spaces.py", "tests/data/test_wrapping.py"],
+    "cli/command.py": ["tests/cli/test_play_and_record.py"],
     "data/storage_space.py": ["tests/data/test_replay.py"],
     "data/vectorization.py": ["tests/data/test_vectorization.py", "tests/data/test_env_copies.py"],
     "data/worker_processes.py": [

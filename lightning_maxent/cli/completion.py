@@ -14,7 +14,7 @@ OPTIONS = {  # of commands with parsers of their own
     "play": (*_SHOWN, "--seed", "--sample"),
     "record": (*_SHOWN, "--seed", "--sample", "--out", "--format", "--fps", "--side_by_side", "--estimates"),
     "export": (*_SHOWN[:-1], "--out", "--format", "--sample"),
-    "share": (*_SHOWN, "--out", "--repo"),
+    "share": (*_SHOWN, "--out", "--repo", "--half"),
     "compare": ("--variants", "--tasks", "--seeds", "--metric", "--reference", "--out", "--jobs", "--draw_only"),
     "verify": ("--critic", "--target", "--algorithm", "--config", "--quick", "--json"),
 }

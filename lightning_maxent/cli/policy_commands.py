@@ -151,10 +151,13 @@ def share_command(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="the folder to write")
     parser.add_argument("--repo", metavar="USER/NAME", help="upload the folder to this repository of the hub, too")
     parser.add_argument("--episodes", type=int, default=20, help="number of episodes of the results; default: 20")
+    parser.add_argument("--half", action="store_true", help="store weights in 16 bits, which halves the folder")
     args = parser.parse_args(arguments)
     if args.repo:
         check_hub(args.repo)
-    results = share_policy(_path(args), args.out, args.episodes, f"{PREFIX}{args.repo}" if args.repo else None)
+    results = share_policy(
+        _path(args), args.out, args.episodes, f"{PREFIX}{args.repo}" if args.repo else None, half=args.half
+    )
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     print(f"{args.out}: {size / 1_000:,.0f} kB.")
     for kind, returns in zip(("deterministic", "sampled"), results):

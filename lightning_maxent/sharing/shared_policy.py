@@ -10,7 +10,7 @@ import yaml
 from torch import Tensor
 
 from lightning_maxent.checkpoint_files import read_checkpoint
-from lightning_maxent.errors import check_positive, errors_of
+from lightning_maxent.errors import MaxEntError, check_positive, errors_of
 from lightning_maxent.files import check_target, replace, write_errors, write_temporary, write_whole
 from lightning_maxent.policy_loading import checkpoint_path, config_beside, load_policy
 from lightning_maxent.sharing.addresses import local_path
@@ -29,6 +29,7 @@ def share_policy(
     address: str | None = None,
     command: str | None = None,
     commit: str | None = None,
+    half: bool = False,
 ) -> Results:
     """Write a trained policy as a small folder, with its results.
 
@@ -44,36 +45,42 @@ def share_policy(
         address: what ``load_policy`` will take, for the card; None for the name of ``folder``.
         command: the command that trained the policy, for the card; None for one that reads ``config.yaml``.
         commit: the commit of this package that trained it, for the card; None if it is not known.
+        half: whether to store weight matrices in 16 bits, which halves the folder and changes actions by about 1e-3 of
+            their range.
 
     Returns:
-        The returns of all episodes.
+        The returns of all episodes, which the policy of the folder played.
 
     Raises:
         MaxEntError: as ``load_policy``, or if the environment raises an error or the folder cannot be written.
     """
     folder = Path(folder)
     check_positive(episodes=episodes)
+    if (folder / "config.yaml").exists() and not (folder / CARD).exists():
+        raise MaxEntError(f"{folder} holds a config.yaml that share did not write, as a run does: give another folder.")
     for name in (CARD, "config.yaml", "checkpoints/best.ckpt"):
         check_target(folder / name)
     checkpoint = checkpoint_path(local_path(path))
-    policy, (_, config) = load_policy(checkpoint), config_beside(checkpoint)
-    weights = _weights(read_checkpoint(checkpoint))
+    load_policy(checkpoint)  # so that nothing is written of what cannot be loaded
+    (_, config), weights = config_beside(checkpoint), _weights(read_checkpoint(checkpoint), half)
     settings = {name: config[name] for name in ("seed_everything", "model", "data") if name in config}
-    settings["trainer"] = {"max_steps": config.get("trainer", {}).get("max_steps", policy.env_steps)}
+    steps = weights["global_step"]
+    settings["trainer"] = {"max_steps": config.get("trainer", {}).get("max_steps", steps)}
+    with write_errors(folder, "make room for it, or give another folder"):
+        replace(write_temporary(folder / "checkpoints" / "best.ckpt", partial(torch.save, weights)))
+    write_whole(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+    policy = load_policy(folder)
     deterministic, sampled = (episode_returns(policy, episodes, each) for each in (True, False))
     results = Results(deterministic, sampled, FIRST_SEED)
     training = Training(
         type(policy.model).__name__,
         policy.env_id,
-        policy.env_steps,
+        steps,
         config.get("seed_everything", 0),
         command or "lightning-maxent fit config.yaml",
         version("lightning-maxent"),
         commit,
     )
-    with write_errors(folder, "make room for it, or give another folder"):
-        replace(write_temporary(folder / "checkpoints" / "best.ckpt", partial(torch.save, weights)))
-    write_whole(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
     write_whole(folder / CARD, card(training, results, address or folder.resolve().name))
     return results
 
@@ -95,17 +102,24 @@ def episode_returns(policy: TrainedPolicy, episodes: int, deterministic: bool) -
     return returns
 
 
-def _weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a checkpoint that a policy needs."""
+def _weights(checkpoint: dict[str, Any], half: bool) -> dict[str, Any]:
+    """The entries of a checkpoint that a policy needs; with ``half``, with weight matrices in 16 bits."""
     (data,) = (key for key in checkpoint if key.endswith("DataModule"))
     kept = {key: checkpoint[key] for key in KEPT if key in checkpoint}
     state = {key: value for key, value in checkpoint[data].items() if key not in ("writer", "sampler", "replay_id")}
-    return kept | {"state_dict": _without_copies(checkpoint["state_dict"]), data: state}
+    tensors = {name: _halved(tensor) if half else tensor.clone() for name, tensor in checkpoint["state_dict"].items()}
+    return kept | {"state_dict": _without_copies(tensors), data: state}
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """A matrix in 16 bits, unless it has larger numbers than these can hold; any other tensor unchanged."""
+    fits = tensor.ndim > 1 and tensor.is_floating_point() and tensor.abs().max() < torch.finfo(torch.float16).max
+    return tensor.half() if fits else tensor.clone()
 
 
 def _without_copies(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights, with those of a target network replaced by those of its network, which are then saved only once."""
-    own = {name: tensor.clone() for name, tensor in weights.items()}  # torch.save writes the whole file of a slice
+    own = dict(weights)
     for name in own:
         followed = own.get(name.removeprefix("target_").replace(".network.", ".", 1))
         if name.startswith("target_") and followed is not None and followed.shape == own[name].shape:

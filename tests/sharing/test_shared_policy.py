@@ -16,7 +16,7 @@ from lightning_maxent import MaxEntError, load_policy, share_policy
 from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.cli.command import main
 from lightning_maxent.sharing.card import read_card
-from lightning_maxent.sharing.shared_policy import FIRST_SEED, _without_copies
+from lightning_maxent.sharing.shared_policy import FIRST_SEED, _halved, _without_copies
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 SMALL = [
@@ -60,6 +60,23 @@ def test_the_folder_plays_as_the_run_and_is_small(run, tmp_path):
     assert theirs.env_steps == ours.env_steps
     networks = sum(each.numel() for name in ("policy", "critic") for each in getattr(ours.model, name).parameters())
     assert Path(moved, "checkpoints/best.ckpt").stat().st_size < 4 * networks + 20_000  # the target critic is not in it
+
+
+def test_with_half_the_folder_is_half_as_large_and_actions_differ_little(run):
+    share_policy(run, "mine", episodes=1)
+    main(["share", f"--ckpt_path={run}", "--out=half", "--half", "--episodes=1"])
+    whole, half = (Path(each, "checkpoints/best.ckpt").stat().st_size for each in ("mine", "half"))
+    assert half < 0.55 * whole
+    obs = 3 * np.random.default_rng(0).standard_normal((200, 3), np.float32)
+    difference = load_policy("half")(obs, deterministic=True) - load_policy("mine")(obs, deterministic=True)
+    assert 0 < np.abs(difference).max() < 4e-3 * 4  # of the range of actions
+
+
+def test_numbers_beyond_16_bits_and_vectors_keep_32_bits():
+    for tensor in (torch.full((2, 2), 1e5), torch.ones(3), torch.ones(2, 2, dtype=torch.int64)):
+        assert torch.equal(_halved(tensor), tensor)
+        assert _halved(tensor).dtype == tensor.dtype
+    assert _halved(torch.ones(2, 2)).dtype == torch.float16
 
 
 def test_nothing_in_the_folder_names_this_machine(run):
@@ -177,6 +194,15 @@ def test_the_command_writes_the_folder_and_prints_what_it_found(run, capsys):
 )
 def test_wrong_arguments_are_refused_in_one_sentence(run, arguments, sentence, capsys):
     assert sentence in refused(capsys, "share", *(each.replace("RUN", str(run)) for each in arguments))
+
+
+def test_a_run_is_not_overwritten(run, capsys):
+    before = {name: (run / name).stat().st_mtime_ns for name in files_of(run)}
+    for folder in (run, fit("other")):
+        assert "give another folder" in refused(capsys, "share", f"--ckpt_path={run}", f"--out={folder}")
+    assert {name: (run / name).stat().st_mtime_ns for name in files_of(run)} == before
+    share_policy(run, "mine", episodes=1)
+    share_policy("mine", "mine", episodes=1)  # but a shared policy is
 
 
 @pytest.mark.parametrize("text", ["", "---\nlibrary_name: x\n---\n", "---\n- [\n---\n", "---\n3\n---\n"])
