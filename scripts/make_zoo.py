@@ -26,7 +26,7 @@ FLASH = (
     "--model.critic.init_args.network.init_args.width=64 --data.batch_size=256 --data.learning_starts 5_000 "
     "--trainer.max_steps 100_000 --data.eval_interval 10_000 --checkpoint.every_n_steps 10_000 --execution Compiled"
 )
-EVERY = 20  # steps between two pictures
+STEPS = 80  # of an episode that are drawn
 POLICIES = {  # the folder of the run's group, and the arguments of fit
     "pendulum": ("sac/Pendulum-v1", "sac/pendulum"),
     "cartpole": ("discrete_sac/CartPole-v1", "discrete_sac/cartpole --trainer.max_steps 60_000"),
@@ -41,13 +41,13 @@ POLICIES = {  # the folder of the run's group, and the arguments of fit
 
 
 def draw(policy: TrainedPolicy, path: Path) -> None:
-    """Five moments of an episode side by side; the last one stands for those after an early end."""
+    """Five moments of the first steps of an episode side by side."""
     render_without_display()
     env, pictures = policy.make_env("rgb_array"), []
-    for step in islice(play(policy, env, seed=1), EVERY * 4 + 1):
+    for step in islice(play(policy, env, seed=1), STEPS + 1):
         pictures.append(step.picture)
     env.close()
-    shown = [pictures[min(i * EVERY, len(pictures) - 1)] for i in range(5)]
+    shown = [pictures[i * (len(pictures) - 1) // 4] for i in range(5)]
     path.parent.mkdir(parents=True, exist_ok=True)
     every = max(1, shown[0].shape[0] // 160)
     imsave(path, np.concatenate(shown, 1)[::every, ::every])
@@ -82,7 +82,7 @@ def main() -> None:
         training, _ = read_card(args.out / name)
         returns = " | ".join(f"{np.mean(each):,.5g} ± {np.std(each):,.3g}" for each in results[:2])
         print(
-            f"| `zoo/{name}` | {training.env_id} | {training.algorithm} | {returns} | {training.env_steps:,} | `fit {given}` |"
+            f"| `zoo/{name}` | {training.env_id} | {training.algorithm} | {returns} | {training.env_steps:,} |"
         )
 
 
