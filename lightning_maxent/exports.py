@@ -102,6 +102,7 @@ from lightning_maxent.policy_loading import load_policy
 from lightning_maxent.policy_updates import AbstractPolicyUpdate, DivergenceUpdate, SteinUpdate
 from lightning_maxent.run_trainer import make_trainer
 from lightning_maxent.schedules import AbstractSchedule, ConstantSchedule, ExponentialSchedule, LinearSchedule
+from lightning_maxent.sharing.shared_policy import share_policy
 from lightning_maxent.strategy import GradientAveragingStrategy
 from lightning_maxent.targets import (
     AbstractTarget,
@@ -279,4 +280,5 @@ __all__ = [
     "load_policy",
     "make_trainer",
     "record_episodes",
+    "share_policy",
 ]

@@ -1988,6 +1988,36 @@ MUTANTS = [
         "        self._process.stop()\n",
         "",
     ),
+    Mutant(
+        "shared policy with its target networks",
+        "sharing/shared_policy.py",
+        "            own[name] = followed",
+        "            own[name] = own[name]",
+    ),
+    Mutant(
+        "shared weights beyond 16 bits are infinite",
+        "sharing/shared_policy.py",
+        " and tensor.abs().max() < torch.finfo(torch.float16).max",
+        "",
+    ),
+    Mutant(
+        "share overwrites a run",
+        "sharing/shared_policy.py",
+        '(folder / "config.yaml").exists() and not',
+        '(folder / "config.yaml").exists() and',
+    ),
+    Mutant(
+        "results of a shared policy without exploration in the sampled ones",
+        "sharing/shared_policy.py",
+        "policy(obs, deterministic))",
+        "policy(obs, True))",
+    ),
+    Mutant(
+        "SIGTERM exits as Ctrl-C",
+        "cli/command.py",
+        "143 if isinstance(stop, Terminated) else 130",
+        "130",
+    ),
 ]
 
 
@@ -2087,6 +2117,7 @@ TESTS = {
         EXACT_RESUME,
     ],
     "data/spaces.py": ["tests/data/test_spaces.py", "tests/data/test_wrapping.py"],
+    "cli/command.py": ["tests/cli/test_play_and_record.py"],
     "data/storage_space.py": ["tests/data/test_replay.py"],
     "data/vectorization.py": ["tests/data/test_vectorization.py", "tests/data/test_env_copies.py"],
     "data/worker_processes.py": [
@@ -2255,7 +2286,7 @@ def survivors(mutants: list[Mutant]) -> int:
     count = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("lightning_maxent", "tests", "configs"):
+        for part in ("lightning_maxent", "tests", "configs", "zoo"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
         for mutant in mutants:

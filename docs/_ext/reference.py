@@ -36,7 +36,7 @@ ROOMS = {  # pages: the modules of the package whose public names they hold
     "callbacks": ("callbacks", "videos"),
     "loggers": ("loggers",),
     "execution": ("execution", "strategy"),
-    "functions": ("run_trainer", "trained_policy", "deployment", "errors"),
+    "functions": ("run_trainer", "trained_policy", "deployment", "sharing", "errors"),
 }
 OWN_PAGES = ("algorithms", "critics")  # rooms whose concrete classes have a page each
 ANY_TASK = "--data.env_id=Pendulum-v1"  # for settings that do not depend on the task

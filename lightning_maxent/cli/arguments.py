@@ -19,7 +19,7 @@ from lightning_maxent.loggers.wandb_artifacts import is_address, local_checkpoin
 from lightning_maxent.old_names import moved_class, renamed_class, renamed_option
 
 COMMANDS = ("fit", "validate", "test")  # the commands of a run
-OWN_COMMANDS = ("play", "record", "export", "compare", "sweep", "verify")  # those that do not use LightningCLI
+OWN_COMMANDS = ("play", "record", "export", "share", "compare", "sweep", "verify")  # those that do not use LightningCLI
 OPTIONS = (  # of these commands; some have further words after a dot
     "--config",
     "--model",
@@ -396,7 +396,7 @@ def _check_command(args: Sequence[str]) -> None:
     if not args or not (args[0] in COMMANDS or args[0].startswith("-")):
         given = f"There is no command {args[0]!r}" if args else "No command was given"
         raise MaxEntError(
-            f"{given}: {', '.join(COMMANDS + OWN_COMMANDS)} or list; e.g. lightning-maxent fit sac/pendulum."
+            f"{given}: {', '.join(COMMANDS + OWN_COMMANDS)}, list or completion; e.g. lightning-maxent fit sac/pendulum."
         )
     says_what = ("--config", "-c", "--model", "--ckpt_path", "--help", "-h", "--print_config")
     given = [arg.partition("=")[0] for arg in args]

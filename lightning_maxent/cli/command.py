@@ -7,7 +7,9 @@ import argparse
 import glob
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 import yaml
 
 from lightning_maxent.cli.arguments import COMMANDS, OWN_COMMANDS, explain, resolve_arguments
+from lightning_maxent.cli.completion import completion
 from lightning_maxent.cli.configurations import listing
 from lightning_maxent.cli.help import run_help
 from lightning_maxent.cli.threads import choose_waiting
@@ -34,11 +37,13 @@ HELP = """usage: lightning-maxent COMMAND [CONFIG ...] [OPTIONS]
   test       evaluate a trained policy: lightning-maxent test --ckpt_path last --data.eval_episodes 100
   compare    train several algorithms on several tasks and seeds, and draw a table, statistics and a page
   sweep      search for the best settings: learning rates, sizes, critics, or any other options
-  play       show a trained policy in a window: lightning-maxent play --ckpt_path last
+  play       show a trained policy in a window: lightning-maxent play --policy zoo/half_cheetah
   record     record a trained policy as a video: lightning-maxent record --ckpt_path last
   export     write a policy to a file that plays without this package: export --ckpt_path last --out policy.onnx
+  share      write a policy as a small folder, or upload it to the Hugging Face hub
   verify     check a critic against exact solutions
-  list       list the built-in algorithms, tasks, critics, recipes and other configurations
+  list       list the built-in algorithms, tasks, critics, recipes, other configurations and trained policies
+  completion print a script that completes commands in bash or zsh: source <(lightning-maxent completion bash)
 
 A CONFIG is a YAML file or a built-in name: an algorithm on a task (sac/pendulum), an algorithm alone (sac), a task alone
 (task/pendulum), or an overlay (critic/redq).  If two set the same option, the later one counts.
@@ -60,6 +65,10 @@ def main(args: Sequence[str] | None = None) -> None:
             if args[1:] not in ([], ["--help"], ["-h"]):
                 raise MaxEntError("list has no arguments: lightning-maxent list shows all that is built in.")
             print(listing())
+        elif args[:1] == ["completion"]:
+            if len(args) != 2:
+                raise MaxEntError("completion needs a shell: lightning-maxent completion bash, or zsh.")
+            print(completion(args[1]))
         elif args and args[0] in OWN_COMMANDS:
             _own_command(args[0], args[1:])
         else:
@@ -116,9 +125,9 @@ def one_sentence_errors(program: str) -> Iterator[None]:
         yield
     except argparse.ArgumentError as error:
         _tell(program, error, broken_module(error) or MaxEntError(explain(str(error))))
-    except KeyboardInterrupt:  # before or after the run itself, which handles it
+    except KeyboardInterrupt as stop:  # before or after the run itself, which handles it
         print("Interrupted.", file=sys.stderr)
-        sys.exit(130)  # the exit status of shells for SIGINT
+        sys.exit(143 if isinstance(stop, Terminated) else 130)  # the exit status of shells for SIGTERM and SIGINT
     except Exception as error:
         _tell(program, error, _own_error(error))
 
@@ -145,10 +154,33 @@ def _own_command(name: str, args: Sequence[str]) -> None:
             "export": policy_commands.export_command,
             "play": policy_commands.play_command,
             "record": policy_commands.record_command,
+            "share": policy_commands.share_command,
         }
-        status = commands[name](args)
+        with _terminable():
+            status = commands[name](args)
     if status:
         sys.exit(status)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM asked this process to end."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside, SIGTERM raises ``Terminated``, so that unfinished files are removed."""
+
+    def terminate(*_: object) -> NoReturn:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def parse(args: Sequence[str]) -> None:

@@ -19,12 +19,15 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from statistics import mean, pstdev
 
 import gymnasium
 import yaml
 
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.old_names import present_configuration
+from lightning_maxent.sharing.addresses import ZOO, zoo_names
+from lightning_maxent.sharing.card import read_card
 
 _PACKAGE = Path(__file__).parents[1]
 BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
@@ -124,7 +127,7 @@ def stems(kind: str) -> list[str]:
 
 
 def listing() -> str:
-    """A list of all built-in configurations, one per line, with the first line of its comment."""
+    """All built-in configurations, one per line, with the first line of its comment, and the policies of the zoo."""
     titles = {
         "algorithm": "Algorithms, for any task: fit NAME --data.env_id ID, or fit NAME/TASK",
         "recipe": "Recipes: SAC with the critic and the settings of another paper, used like algorithms",
@@ -141,7 +144,16 @@ def listing() -> str:
     ]
     chosen = {method: [pair.split("/")[1] for pair in pairs() if pair.startswith(f"{method}/")] for method in methods()}
     own = "\n".join(f"  {method:<20} {', '.join(tasks)}" for method, tasks in chosen.items() if tasks)
-    return "\n\n".join([*blocks, f"Tasks for which a method has its own settings\n{own}"])
+    return "\n\n".join([*blocks, f"Tasks for which a method has its own settings\n{own}", _zoo()])
+
+
+def _zoo() -> str:
+    lines = ["Trained policies: play --policy NAME"]
+    for name in zoo_names():
+        training, results = read_card(ZOO / name)
+        returns = f"{mean(results.deterministic):,.5g} ± {pstdev(results.deterministic):,.3g}"
+        lines.append(f"  {f'zoo/{name}':<20} {training.algorithm} on {training.env_id}, return {returns}")
+    return "\n".join(lines)
 
 
 def _built_in(name: str) -> list[Path]:

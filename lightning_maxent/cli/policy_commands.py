@@ -1,25 +1,30 @@
-"""The commands of a trained policy: ``play`` and ``record`` show it, ``export`` writes it to a file."""
+"""The commands of a trained policy: ``play`` and ``record`` show it, ``export`` and ``share`` write it to files."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import torch
 
 from lightning_maxent.cli.arguments import last_checkpoint, run_folder
 from lightning_maxent.deployment.exported_policy import FORMATS as EXPORT_FORMATS
 from lightning_maxent.deployment.exported_policy import OBSERVATIONS, export_policy
 from lightning_maxent.errors import MaxEntError, check_positive
-from lightning_maxent.loggers.wandb_artifacts import local_checkpoint
+from lightning_maxent.loggers.wandb_artifacts import is_address
 from lightning_maxent.policy_loading import load_policy
 from lightning_maxent.progress import progress
+from lightning_maxent.sharing.addresses import local_path
+from lightning_maxent.sharing.hub import PREFIX, check_hub, upload
+from lightning_maxent.sharing.shared_policy import share_policy
 from lightning_maxent.trained_policy import TrainedPolicy
 from lightning_maxent.videos.episodes import Played, has_display, play, record_episodes
 from lightning_maxent.videos.video_file import FORMATS, check_video_format
 
 PLAY = """Show a trained policy in a window, or in a video where there is no display.
 
+  lightning-maxent play --policy zoo/pendulum
   lightning-maxent play --ckpt_path last
   lightning-maxent play --ckpt_path runs/sac/Pendulum-v1/a --episodes 3 --sample"""
 
@@ -39,6 +44,15 @@ The file takes flat observations, scales them as in training, and gives actions 
 compared with the policy on 1,000 observations, and written only if its actions are the same."""
 
 
+SHARE = """Write the policy of a checkpoint as a small folder with its results, or upload it to the Hugging Face hub.
+
+  lightning-maxent share --ckpt_path last --out my_policy
+  lightning-maxent share --ckpt_path last --out my_policy --repo USER/NAME
+
+The folder holds the weights, the settings and a README with the returns of --episodes episodes.  Another person plays it
+with --policy FOLDER, or from the hub with --policy hub:USER/NAME.  The hub needs the extra `hub` and a login."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise MaxEntError(f"{message[:1].upper()}{message[1:]}; see `{self.prog} --help`.")
@@ -52,7 +66,7 @@ def play_command(arguments: Sequence[str]) -> int:
     """
     args = _parser_of_episodes("play", PLAY).parse_args(arguments)
     _check_episodes(args)
-    policy, path = _loaded(args)
+    policy, videos = _loaded(args)
     if has_display():
         env = policy.make_env("human")
         torch.manual_seed(args.seed)
@@ -64,7 +78,7 @@ def play_command(arguments: Sequence[str]) -> int:
             env.close()
         return 0
     print("There is no display, so the episodes are recorded.")
-    return _record(policy, args, _folder_for(path) / "videos", "mp4", side_by_side=False, estimates=False, fps=None)
+    return _record(policy, args, videos, "mp4", side_by_side=False, estimates=False, fps=None)
 
 
 def record_command(arguments: Sequence[str]) -> int:
@@ -75,7 +89,10 @@ def record_command(arguments: Sequence[str]) -> int:
     """
     parser = _parser_of_episodes("record", RECORD)
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="folder of the videos; default: videos in the run's folder"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the videos; default: videos in the run's folder, or here for a policy that is no run of yours",
     )
     parser.add_argument("--format", choices=FORMATS, default="mp4", help="mp4 (default) or gif")
     parser.add_argument("--fps", type=float, help="pictures per second; default: those of the environment")
@@ -86,9 +103,8 @@ def record_command(arguments: Sequence[str]) -> int:
     if args.fps is not None and not 1 <= args.fps <= 1000:
         raise MaxEntError(f"--fps must lie in [1, 1000], but is {args.fps}.")
     check_video_format(Path(f"video.{args.format}"))
-    policy, path = _loaded(args)
-    folder = args.out or _folder_for(path) / "videos"
-    return _record(policy, args, folder, args.format, args.side_by_side, args.estimates, args.fps)
+    policy, videos = _loaded(args)
+    return _record(policy, args, args.out or videos, args.format, args.side_by_side, args.estimates, args.fps)
 
 
 def export_command(arguments: Sequence[str]) -> int:
@@ -99,9 +115,10 @@ def export_command(arguments: Sequence[str]) -> int:
     """
     parser = _parser("export", EXPORT)
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the file to write")
-    formats = " or ".join(EXPORT_FORMATS)
     parser.add_argument(
-        "--format", default=EXPORT_FORMATS[0], help=f"{formats} (a file ending in .pt2); default: %(default)s"
+        "--format",
+        default=EXPORT_FORMATS[0],
+        help="onnx (default), torch_export (a file ending in .pt2) or torchscript (which PyTorch has deprecated)",
     )
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument("--deterministic", action="store_true", help="export the deterministic actions: the default")
@@ -125,6 +142,32 @@ def export_command(arguments: Sequence[str]) -> int:
     return 0
 
 
+def share_command(arguments: Sequence[str]) -> int:
+    """Run ``lightning-maxent share``, and return the exit status.
+
+    Raises:
+        MaxEntError: for wrong arguments, or as ``share_policy`` and the hub.
+    """
+    parser = _parser("share", SHARE)
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="the folder to write")
+    parser.add_argument("--repo", metavar="USER/NAME", help="upload the folder to this repository of the hub, too")
+    parser.add_argument("--episodes", type=int, default=20, help="number of episodes of the results; default: 20")
+    parser.add_argument("--half", action="store_true", help="store weights in 16 bits, which halves the folder")
+    args = parser.parse_args(arguments)
+    if args.repo:
+        check_hub(args.repo)
+    results = share_policy(
+        _path(args), args.out, args.episodes, f"{PREFIX}{args.repo}" if args.repo else None, half=args.half
+    )
+    size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
+    print(f"{args.out}: {size / 1_000:,.0f} kB.")
+    for kind, returns in zip(("deterministic", "sampled"), results):
+        print(f"Return of {kind} actions: {np.mean(returns):,.5g} ± {np.std(returns):,.3g} ({args.episodes} episodes).")
+    if args.repo:
+        print(f"Uploaded to {upload(args.out, args.repo)}")
+    return 0
+
+
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"lightning-maxent {command}",
@@ -132,13 +175,14 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--ckpt_path",
-        required=True,
-        metavar="last|PATH",
-        help="a checkpoint, the folder of a run (its best.ckpt if there is one), last for the newest run, or "
-        "wandb:entity/project/run:best",
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument(
+        "--policy",
+        metavar="zoo/NAME|hub:USER/NAME|last|PATH",
+        help="a policy of the zoo (see lightning-maxent list) or of the Hugging Face hub; last for the newest run; or the "
+        "folder of a run (its best.ckpt if there is one), a folder that share wrote, or a checkpoint",
     )
+    given.add_argument("--ckpt_path", dest="policy", metavar="…", help="the same; fit and test have this name, too")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="where last looks for runs; default: runs")
     parser.add_argument("--name", help="the name of the run that last means; default: any")
     return parser
@@ -155,12 +199,21 @@ def _parser_of_episodes(command: str, description: str) -> argparse.ArgumentPars
 
 
 def _loaded(args: argparse.Namespace) -> tuple[TrainedPolicy, Path]:
-    """The policy, and the path from which it was loaded."""
-    path = local_checkpoint(args.ckpt_path)
-    if args.ckpt_path == "last":
-        path = last_checkpoint(args.runs_dir, None, None, args.name).parent.parent
-        print(f"The newest run: {path}")
-    return load_policy(path), path
+    """The policy, and the folder for its videos."""
+    path = _path(args)
+    if args.policy == "last" or path == Path(args.policy) or is_address(args.policy):
+        run = path if path.is_dir() else run_folder(path.absolute()) or path.parent
+        return load_policy(path), run / "videos"
+    return load_policy(path), Path("videos") / Path(args.policy.partition("@")[0]).name
+
+
+def _path(args: argparse.Namespace) -> Path:
+    """The path of the policy that was given."""
+    if args.policy != "last":
+        return local_path(args.policy)
+    path = last_checkpoint(args.runs_dir, None, None, args.name).parent.parent
+    print(f"The newest run: {path}")
+    return path
 
 
 def _check_episodes(args: argparse.Namespace) -> None:
@@ -190,11 +243,6 @@ def _record(
         for episode in recorded.episodes:
             _tell(episode, f"{recorded.path}: ")
     return 0
-
-
-def _folder_for(path: Path) -> Path:
-    """The folder of the run of a path given by the user."""
-    return path if path.is_dir() else run_folder(path.absolute()) or path.parent
 
 
 def _tell(episode: Played, where: str) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lightning_maxent.actions import AbstractActions
 from lightning_maxent.data.action_codec import AbstractActionCodec, action_codec, bounded
+from lightning_maxent.data.camera import follow_robot
 from lightning_maxent.data.env_copies import EnvCopies
 from lightning_maxent.data.env_runner import AbstractRunner, EnvRunner, play_episodes
 from lightning_maxent.data.scaling import (
@@ -214,7 +215,10 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             env_kwargs = env_kwargs | {"render_mode": render_mode}
         with warnings.catch_warnings():  # Gymnasium opens the window of an environment that only gives pictures
             warnings.filterwarnings("ignore", ".*'human' rendering")
-            return make_env(self.env_id, env_kwargs, self._everywhere)
+            env = make_env(self.env_id, env_kwargs, self._everywhere)
+        if render_mode is not None:
+            follow_robot(env)
+        return env
 
     @property
     def observation_space(self) -> spaces.Space:

@@ -26,12 +26,12 @@ from torch.fx import GraphModule
 from lightning_maxent.deployment.draws import Recorded, Supplied, record_draws
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.files import check_target, replace, write_errors, write_temporary
-from lightning_maxent.targets import frozen_statistics
+from lightning_maxent.targets import frozen, frozen_statistics
 from lightning_maxent.trained_policy import TrainedPolicy, evaluating, random_state_kept
 
-FORMATS = ("onnx", "torch_export")
+FORMATS = ("onnx", "torch_export", "torchscript")
 FORMAT_VERSION = "1"
-METADATA = "metadata.json"  # the extra file of a torch.export file
+METADATA = "metadata.json"  # the extra file of the two formats of torch
 OBSERVATIONS = 1_000
 TIMED = 200
 TOLERANCE = 1e-3
@@ -73,7 +73,8 @@ def export_policy(
     Args:
         policy: the policy.
         path: the file to write; an old one is replaced if the new one passes the check.
-        format: ``"onnx"`` or ``"torch_export"``, the file of ``torch.export.save``.
+        format: ``"onnx"``; ``"torch_export"``, the file of ``torch.export.save``; or ``"torchscript"``, that of
+            ``torch.jit.save``, which PyTorch has deprecated.
         deterministic: whether actions are the deterministic ones or samples.
 
     Returns:
@@ -92,8 +93,7 @@ def export_policy(
     with evaluating(policy.model), random_state_kept(policy.model.device), torch.no_grad(), _quiet():
         module = _Exported(policy, deterministic, torch.from_numpy(flat[:2]))
         metadata = _metadata(policy, module)
-        program = _program(module, torch.from_numpy(flat[:3]))
-        content = (_to_onnx if format == "onnx" else _to_torch)(program, metadata)
+        content = WRITERS[format](module, torch.from_numpy(flat[:3]), metadata)
         advice = "give another path, or make room for it"
         with write_errors(path, advice):
             temporary = write_temporary(path, lambda file: file.write(content))
@@ -142,12 +142,12 @@ class _Exported(nn.Module):
 
 
 def _check_format(format: str, path: Path) -> None:
-    if format in ("torchscript", "jit"):
-        raise MaxEntError("PyTorch has deprecated TorchScript: export to onnx or torch_export.")
     if format not in FORMATS:
-        raise MaxEntError(f"There is no format {format!r}: it is {' or '.join(FORMATS)}.")
-    if format == "torch_export" and path.suffix != ".pt2":
-        raise MaxEntError(f"torch.export.load reads files whose names end in .pt2: write {path.with_suffix('.pt2')}.")
+        raise MaxEntError(f"There is no format {format!r}: it is {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
+    if format == "torch_export" and not path.name.endswith(".pt2"):
+        named = path.with_name(path.name.rstrip("."))
+        advised = named if named.suffix == ".pt2" else named.with_suffix(".pt2")
+        raise MaxEntError(f"torch.export.load reads files whose names end in .pt2: write {advised}.")
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if format == "onnx" and missing:
         raise MaxEntError(
@@ -211,7 +211,8 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
-def _to_onnx(program: ExportedProgram, metadata: dict[str, str]) -> bytes:
+def _to_onnx(module: _Exported, obs: Tensor, metadata: dict[str, str]) -> bytes:
+    program = _program(module, obs)
     shapes = {str(name): {0: "batch"} for name in program.graph_signature.user_inputs}
     try:
         written = torch.onnx.export(
@@ -225,10 +226,40 @@ def _to_onnx(program: ExportedProgram, metadata: dict[str, str]) -> bytes:
     return written.model_proto.SerializeToString()
 
 
-def _to_torch(program: ExportedProgram, metadata: dict[str, str]) -> bytes:
+def _to_torch_export(module: _Exported, obs: Tensor, metadata: dict[str, str]) -> bytes:
     file = io.BytesIO()
-    torch.export.save(program, file, extra_files={METADATA: json.dumps(metadata)})
+    torch.export.save(_program(module, obs), file, extra_files={METADATA: json.dumps(metadata)})
     return file.getvalue()
+
+
+def _to_torchscript(module: _Exported, obs: Tensor, metadata: dict[str, str]) -> bytes:
+    if module.model.device.type != "cpu":
+        raise MaxEntError(
+            "TorchScript keeps the device of the policy: load it with the device cpu, and export it then."
+        )
+    inputs = (obs,) if module.deterministic else (obs, module._noise.repeat(len(obs), 1))
+    file = io.BytesIO()
+    with frozen(module):  # the file holds tensors as constants, and such must have no gradients
+        try:
+            traced = torch.jit.trace(_named_inputs(module), inputs, check_trace=False)
+        except Exception as error:
+            raise MaxEntError(
+                f"torch.jit cannot trace the policy ({_first_line(error)}): choose another format."
+            ) from error
+        torch.jit.save(traced, file, _extra_files={METADATA: json.dumps(metadata)})
+    return file.getvalue()
+
+
+def _named_inputs(module: _Exported) -> Callable[..., Tensor]:
+    """The module as a function of as many inputs as it needs; its file calls them by these names."""
+    if module.deterministic:
+        return lambda obs: module(obs)
+    return lambda obs, noise: module(obs, noise)
+
+
+WRITERS: dict[str, Callable[[_Exported, Tensor, dict[str, str]], bytes]] = dict(
+    zip(FORMATS, (_to_onnx, _to_torch_export, _to_torchscript))
+)
 
 
 def _run_onnx(path: Path) -> Run:
@@ -241,13 +272,22 @@ def _run_onnx(path: Path) -> Run:
     return lambda obs, noise: np.asarray(session.run(["action"], dict(zip(inputs, (obs, noise))))[0])
 
 
-def _run_torch(path: Path) -> Run:
+def _run_torchscript(path: Path) -> Run:
+    module = torch.jit.load(io.BytesIO(path.read_bytes()))
+    inputs = len(module.forward.schema.arguments) - 1  # without self
+    return lambda obs, noise: module(*map(torch.from_numpy, (obs, noise)[:inputs])).numpy()
+
+
+def _run_torch_export(path: Path) -> Run:
     program = torch.export.load(io.BytesIO(path.read_bytes()))
     inputs = program.graph_signature.user_inputs
     module = program.module()
     return lambda obs, noise: module(
         **{str(name): torch.from_numpy(given) for name, given in zip(inputs, (obs, noise))}
     ).numpy()
+
+
+RUNNERS: dict[str, Callable[[Path], Run]] = dict(zip(FORMATS, (_run_onnx, _run_torch_export, _run_torchscript)))
 
 
 def _metadata(policy: TrainedPolicy, module: _Exported) -> dict[str, str]:
@@ -289,15 +329,22 @@ def _checked(
     Raises:
         MaxEntError: if actions differ too much.
     """
-    run = (_run_onnx if format == "onnx" else _run_torch)(path)
+    run = RUNNERS[format](path)
     expected, drawn = [], []
     for each in seen:
         with Recorded() as recorded:
             expected.append(policy(each, module.deterministic))
         drawn.append(recorded.noise().numpy())
     noise = np.concatenate(drawn)
-    singly = np.concatenate([run(flat[i : i + 1], noise[i : i + 1]) for i in range(len(flat))])
-    errors = [_errors(policy.codec.space, actions, np.stack(expected)) for actions in (singly, run(flat, noise))]
+    try:
+        singly = np.concatenate([run(flat[i : i + 1], noise[i : i + 1]) for i in range(len(flat))])
+        together = run(flat, noise)
+    except Exception as error:
+        raise MaxEntError(
+            f"No file was written, because it gave no actions ({_first_line(error)}); a policy of yours must compute with "
+            f"tensors alone, and write obs.shape[0], not len(obs)."
+        ) from error
+    errors = [_errors(policy.codec.space, actions, np.stack(expected)) for actions in (singly, together)]
     difference = float(np.maximum(*errors).max())
     different = int((np.maximum(*errors) > TOLERANCE).sum())
     if different > (TIES if module.draws or not _has_numbers(policy.codec.space) else 0):

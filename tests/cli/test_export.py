@@ -6,6 +6,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import gymnasium as gym
@@ -123,6 +124,7 @@ def test_every_command_and_block_of_the_page_works(run, monkeypatch, tmp_path, c
             monkeypatch.setattr(sys, "argv", arguments)
             runpy.run_path(arguments[0], run_name="__main__")
     assert "mean return of 10 episodes" in capsys.readouterr().out
+    warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated")
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(block, {})
 
@@ -139,7 +141,7 @@ def test_the_page_names_every_entry_of_the_metadata():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "The following arguments are required: --ckpt_path, --out; see `lightning-maxent export --help`."),
+        ([], "The following arguments are required: --out; see `lightning-maxent export --help`."),
         (["--ckpt_path=last", "--out=p.onnx"], "There is no checkpoint .*runs/./././checkpoints/last.ckpt"),
         (["--ckpt_path=no.ckpt", "--out=p.onnx"], "There is no checkpoint no.ckpt."),
         (["--ckpt_path=.", "--out=p.onnx"], r"\. is not the folder of a run"),
@@ -150,7 +152,12 @@ def test_the_page_names_every_entry_of_the_metadata():
         (["--ckpt_path=RUN", "--out=p.onnx", "--form=onnx"], "Unrecognized arguments: --form=onnx"),
         (["--ckpt_path=RUN", "--out="], "'.' is not the name of a file: give another path."),
         (["--ckpt_path=RUN", "--out=/dev/zero"], "'/dev/zero' is not the name of a file: give another path."),
-        (["--ckpt_path=RUN", "--out=p.pt", "--format=torchscript"], "PyTorch has deprecated TorchScript"),
+        (
+            ["--ckpt_path=RUN", "--out=p.pt2", "--format=jit"],
+            "There is no format 'jit': it is onnx, torch_export or torchs",
+        ),
+        (["--ckpt_path=RUN", "--out=p.pt", "--format=torch_export"], r".* end in .pt2: write p\.pt2\.$"),
+        (["--ckpt_path=RUN", "--out=p.pt2.", "--format=torch_export"], r".* end in .pt2: write p\.pt2\.$"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_sentence(run, arguments, sentence, capsys):

@@ -1,6 +1,10 @@
 """The commands play and record, run as a user would."""
 
+import os
+import signal
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import imageio.v3 as iio
 import pytest
@@ -59,7 +63,7 @@ def test_play_shows_the_episodes_in_a_window(run_folder, capsys, monkeypatch):
     [
         (
             "play",
-            "The following arguments are required: --ckpt_path; see `lightning-maxent play --help`.",
+            "One of the arguments --policy --ckpt_path is required; see `lightning-maxent play --help`.",
         ),
         ("record --ckpt_path last", "There is no checkpoint"),
         ("record --ckpt_path missing.ckpt", "There is no checkpoint"),
@@ -82,3 +86,21 @@ def test_without_imageio_record_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     error = refused(capsys, "record", "--ckpt_path", "last")
     assert error.endswith("Videos need the package imageio with ffmpeg: pip install 'imageio[ffmpeg]'.")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_no_unfinished_video_and_no_handler(run_folder, monkeypatch, capsys, number, status):
+    before, unfinished = signal.getsignal(signal.SIGTERM), run_folder / f"videos/.{os.getpid()}-deterministic-seed0.mp4"
+
+    def each_picture() -> None:
+        unfinished.touch()  # ffmpeg writes a short video at its end only
+        os.kill(os.getpid(), number)
+
+    bar = nullcontext(SimpleNamespace(update=each_picture))
+    monkeypatch.setattr(policy_commands, "progress", lambda *_, **__: bar)
+    with pytest.raises(SystemExit) as stop:
+        main(["record", "--policy", str(run_folder)])
+    assert stop.value.code == status
+    assert capsys.readouterr().err.endswith("Interrupted.\n")
+    assert list(unfinished.parent.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before

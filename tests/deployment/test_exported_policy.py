@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import warnings
 from abc import ABC
 from pathlib import Path
 
@@ -179,6 +180,27 @@ def test_torch_export_gives_the_actions_of_onnx():
     assert json.loads(extra["metadata.json"]) == metadata("p.onnx")
 
 
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_torchscript_gives_the_actions_of_every_algorithm(name, kind):
+    assert agrees(export_policy(trained(name, kind), "p.pt", "torchscript"))
+    if name not in ("DDPG", "TD3"):
+        assert agrees(export_policy(trained(name, kind), "p.pt", "torchscript", deterministic=False))
+
+
+def test_torchscript_is_loaded_by_torch_alone_with_inputs_by_name_and_metadata():
+    policy = tiny(SIGHT, BOX)
+    export_policy(policy, "p.onnx", deterministic=False)
+    export_policy(policy, "p.pt", "torchscript", deterministic=False)
+    extra = {"metadata.json": ""}
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        module = torch.jit.load("p.pt", _extra_files=extra)
+    assert json.loads(extra["metadata.json"]) == metadata("p.onnx")
+    obs, noise = torch.randn(7, 3), torch.randn(7, 2)
+    (expected,) = session("p.onnx").run(None, {"obs": obs.numpy(), "noise": noise.numpy()})
+    np.testing.assert_allclose(module(obs=obs, noise=noise).numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert all(each.requires_grad for each in policy.model.policy.parameters())  # as before
+
+
 def test_the_file_holds_the_weights_of_the_policy_and_no_others():
     policy = tiny(SIGHT, BOX)
     export_policy(policy, "p.pt2", "torch_export")
@@ -275,7 +297,7 @@ def test_an_export_changes_no_mode_and_no_random_number_of_the_training():
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["onnx", "torch_export"])
+@pytest.mark.parametrize("format", exported_policy.FORMATS)
 def test_a_file_with_other_actions_than_the_policy_is_refused_and_the_old_file_stays(format, monkeypatch):
     path = Path("p.pt2")
     path.write_text("old")
@@ -334,12 +356,12 @@ def lacking(name: str):
         (OfLength, "p.onnx", "onnx", r"torch.export cannot follow the policy OfLength .*write obs.shape\[0\], not len"),
         (Throws, "p.onnx", "onnx", "The policy draws random numbers by bernoulli, which an exported file cannot take"),
         (
-            SquashedGaussian,
+            OfLength,
             "p.pt",
             "torchscript",
-            "PyTorch has deprecated TorchScript: export to onnx or torch_export.",
+            r"No file was written, because it gave no actions .*write obs.shape\[0\], not",
         ),
-        (SquashedGaussian, "p.pt", "keras", "There is no format 'keras': it is onnx or torch_export."),
+        (SquashedGaussian, "p.pt", "keras", "There is no format 'keras': it is onnx, torch_export or torchscript."),
         (SquashedGaussian, "p.pt", "torch_export", "torch.export.load reads .* end in .pt2: write p.pt2."),
         (
             SquashedGaussian,
