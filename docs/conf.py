@@ -18,6 +18,7 @@ extensions = [
     "sphinx_copybutton",
     "pages",
     "notebooks",
+    "benchmarks",
     "reference",
 ]
 
