@@ -63,9 +63,16 @@ def test_the_page_of_configurations_has_every_line_of_the_list(written):
 
 def test_the_page_of_commands_has_the_options_of_each(written):
     page = written["commands.rst"]
-    sections = dict(re.findall(r"^``(\w+)``\n-+\n(.*?)(?=^(?:``\w+``|Every option.*)\n-+$)", page, re.MULTILINE | re.DOTALL))
+    sections = dict(
+        re.findall(r"^``(\w+)``\n-+\n(.*?)(?=^(?:``\w+``|Every option.*)\n-+$)", page, re.MULTILINE | re.DOTALL)
+    )
     assert sections.keys() == {*COMMANDS, *OWN_COMMANDS}
-    for command, option in {"record": "--side_by_side", "compare": "--draw_only", "verify": "--critic", "fit": "--name"}.items():
+    for command, option in {
+        "record": "--side_by_side",
+        "compare": "--draw_only",
+        "verify": "--critic",
+        "fit": "--name",
+    }.items():
         assert option in sections[command]
     assert "--trainer.accumulate_grad_batches" in page.partition("Every option")[2]
 

@@ -74,7 +74,10 @@ def chart(results: Path, given: dict[str, Any]) -> str:
         for each in drawn
     )
     head = "".join(f"<th>{name}</th>" for name in ("", "steps", "seeds", "return", "interval"))
-    files = ", ".join(f"[{file['csv']}.csv](results/{file['csv']}.csv) (commit {file['commit']})" for file in given["curves"])
+    files = "\n".join(
+        f"- [{file['csv']}.csv](results/{file['csv']}.csv): commit {file['commit']}, `{file['command']}`"
+        for file in given["curves"]
+    )
     return f"""
 ## {given["title"]}
 
@@ -83,7 +86,9 @@ def chart(results: Path, given: dict[str, Any]) -> str:
 </figure>
 <div class="table-wrapper"><table class="docutils"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>
 
-Raw numbers: {files}.  Command: `{given["command"]}`.  [How it was measured](results/{given["page"]}.md).
+{files}
+
+[How it was measured](results/{given["page"]}.md)
 """
 
 

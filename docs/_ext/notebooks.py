@@ -37,7 +37,7 @@ NOTEBOOKS = (
     "your_own_environment",
 )
 BRANCH = "notebooks"
-HEADER = "---\nfile_format: mystnb\nkernelspec: {name: python3}\n---\n"
+HEADER = "---\nfile_format: mystnb\nkernelspec: {name: python3}\nlanguage_info: {name: python, pygments_lexer: ipython3}\n---\n"
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (my_\w+\.(py|yaml))\n")
 

@@ -102,7 +102,16 @@ def room_page(room: str, names: Mapping[str, str], alone: list[str]) -> str:
         text += table([(f":doc:`{name} <{room}/{name}>`", _first_line(name)) for name in alone])
         text += f".. toctree::\n   :hidden:\n\n{_indented(*(f'{room}/{name}' for name in alone))}\n\n"
         text += _heading("Base classes and parts", "-")
-    return text + "".join(directive(name, module) for name, module in names.items() if name not in alone)
+    others = sorted(names.keys() - set(alone), key=lambda name: (is_data(name), name))  # data last: see below
+    return text + "".join(directive(name, names[name]) for name in others)
+
+
+def is_data(name: str) -> bool:
+    """Whether a public name is neither a class nor a function.
+
+    Its directive names another module than theirs, and the pages of the source link back by the first name they meet.
+    """
+    return not (inspect.isclass(getattr(exports, name)) or inspect.isfunction(getattr(exports, name)))
 
 
 def class_page(name: str) -> str:
@@ -196,7 +205,7 @@ def directive(name: str, module: str) -> str:
     public = getattr(exports, name)
     if inspect.isfunction(public):
         return f".. autofunction:: lightning_maxent.{name}\n\n"
-    if not inspect.isclass(public):
+    if is_data(name):
         return f".. autodata:: {module}.{name}\n   :no-value:\n\n"
     fields = ", ".join(getattr(public, "_fields", ()))  # of a named tuple; they stand in its signature
     return f".. autoclass:: lightning_maxent.{name}\n   :members:\n   :exclude-members: {fields}\n\n"

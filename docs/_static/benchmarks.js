@@ -15,7 +15,7 @@ function ticks(low, high, count) {
   const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= rough);
   const found = [];
-  for (let tick = Math.ceil(low / step) * step; tick <= high + step / 1e6; tick += step) found.push(tick);
+  for (let place = Math.ceil(low / step); place * step <= high; place += 1) found.push(place * step + 0); // no -0
   return found;
 }
 
@@ -69,8 +69,8 @@ function chart(figure) {
       for (const { curve, at } of values) {
         const row = element(tip, "div", {});
         element(row, "span", { class: `dot curve-${curve.place}` });
-        const bounds = `${whole.format(curve.low[at])} to ${whole.format(curve.high[at])}`;
-        element(row, "span", {}, `${curve.name}: ${whole.format(curve.mean[at])} (${bounds})`);
+        const bounds = width < 500 ? "" : ` (${whole.format(curve.low[at])} to ${whole.format(curve.high[at])})`;
+        element(row, "span", {}, `${curve.name}: ${whole.format(curve.mean[at])}${bounds}`);
       }
       tip.hidden = false;
       const room = figure.clientWidth - tip.offsetWidth;
