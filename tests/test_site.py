@@ -129,6 +129,9 @@ B = 2
 """
 
 
+COMMAND = "lightning-maxent list\n"
+
+
 @pytest.fixture
 def on_github(monkeypatch):
     for name, value in {"SERVER_URL": "https://github.com", "REPOSITORY": "me/it", "SHA": "1a2b"}.items():
@@ -141,7 +144,7 @@ def test_the_site_runs_the_blocks_marked_so_writes_files_and_shows_all_else():
     assert cells == [
         ":tags: [remove-cell]\n%%writefile my_part.py\n# my_part.py\nA = 1\n",
         "from my_part import A\n",
-        ':tags: [remove-input]\n%%bash -e\nset -o pipefail\n{\nlightning-maxent list\n\n} | sed "s|$PWD/||g"\n',
+        f":tags: [remove-input]\n{notebooks.SHELL.format(commands=COMMAND)}",
         ":tags: [remove-cell]\n%%writefile -a my_part.py\n# my_part.py\nB = 2\n",
     ]
     shown = re.sub(r"^```\{code-cell\}.*?^```$\n", "", text, flags=re.MULTILINE | re.DOTALL)
@@ -149,12 +152,20 @@ def test_the_site_runs_the_blocks_marked_so_writes_files_and_shows_all_else():
     assert text.startswith(notebooks.HEADER)  # without which MyST-NB takes it for a plain page
 
 
+def test_a_command_of_a_page_shows_no_folder_of_the_machine_and_fails_with_its_message(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(notebooks.SHELL.format(commands='echo "$PWD/runs"\n'), {})
+    assert capsys.readouterr().out == "runs\n\n"
+    with pytest.raises(AssertionError, match="nonsense"):
+        exec(notebooks.SHELL.format(commands="nonsense\ntrue\n"), {})
+
+
 def test_a_notebook_installs_the_commit_and_stands_alone(on_github):
     made = notebooks.notebook(PAGE, DOCS)
     nbformat.validate(made)
     code = [cell.source for cell in made.cells if cell.cell_type == "code"]
     assert code[0] == "%pip install -q 'lightning-maxent[export,video] @ git+https://github.com/me/it@1a2b'"
-    assert code[2:4] == ["from my_part import A", "%%bash -e\nlightning-maxent list"]
+    assert code[2:4] == ["from my_part import A", "!lightning-maxent list"]
     (first,) = [cell.source for cell in made.cells if "A page" in cell.source]
     assert "[link](https://github.com/me/it/blob/1a2b/docs/train.md#a)" in first
     assert "$$\nx^2\n$$" in "".join(cell.source for cell in made.cells)

@@ -40,14 +40,24 @@ BRANCH = "notebooks"
 HEADER = "---\nfile_format: mystnb\nkernelspec: {name: python3}\nlanguage_info: {name: python, pygments_lexer: ipython3}\n---\n"
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (my_\w+\.(py|yaml))\n")
+SHELL = """import os, subprocess
+env = {{name: value for name, value in os.environ.items() if "COLOR" not in name}}  # the kernel asks for colors
+done = subprocess.run(["bash", "-e"], input={commands!r}, capture_output=True, text=True, env=env)
+print(done.stdout.replace(os.getcwd() + "/", ""))
+assert done.returncode == 0, done.stderr
+"""
 
 
 class Part(NamedTuple):
-    """A stretch of a page: what stands in it, and the code of the cell that it becomes, if it is one."""
+    """A stretch of a page: what stands in it, and the code of the cell that it becomes, if it is one.
+
+    On the site, the cell may run other code, which it does not show, and then the stretch stands before it.
+    """
 
     shown: str
     code: str | None = None
-    tag: str | None = None  # of the cell; None if the cell itself shows the code
+    on_site: str | None = None
+    tag: str | None = None  # of the cell on the site
 
 
 def parts(page: str) -> Iterator[Part]:
@@ -58,12 +68,14 @@ def parts(page: str) -> Iterator[Part]:
         end, (info, body) = fence.end(), fence.groups()
         file = FILE.match(body)
         if file:
-            yield Part(fence[0], f"%%writefile {'-a ' * (file[1] in files)}{file[1]}\n{body}", "remove-cell")
+            code = f"%%writefile {'-a ' * (file[1] in files)}{file[1]}\n{body}"
+            yield Part(fence[0], code, code, "remove-cell")
             files.add(file[1])
         elif info == "python run":
             yield Part(fence[0], body)
         elif info == "bash run":
-            yield Part(f"```bash\n{body}```\n", f"%%bash -e\n{body}", "remove-input")
+            code = "".join(f"!{line}" for line in body.splitlines(keepends=True))
+            yield Part(f"```bash\n{body}```\n", code, SHELL.format(commands=body), "remove-input")
         else:
             yield Part(fence[0])
     yield Part(page[end:])
@@ -73,18 +85,13 @@ def for_the_site(page: str, name: str) -> str:
     """The page as MyST-NB reads it, with links to its notebook below the title."""
     text = HEADER
     for part in parts(page):
-        if part.code is None or part.tag:
+        if part.code is None or part.on_site:
             text += part.shown
         if part.code is not None:
             options = f":tags: [{part.tag}]\n" if part.tag else ""
-            text += f"\n```{{code-cell}} ipython3\n{options}{without_folders(part.code)}```\n"
+            text += f"\n```{{code-cell}} ipython3\n{options}{part.on_site or part.code}```\n"
     title, rest = text.split("\n\n", 1)
     return f"{title}\n\n{links(name)}\n\n{rest}"
-
-
-def without_folders(code: str) -> str:
-    """The code of a cell; what its commands print names files from the folder of the page, as the reader sees them."""
-    return re.sub(r"^(%%bash -e)\n(.*)", r'\1\nset -o pipefail\n{\n\2\n} | sed "s|$PWD/||g"\n', code, flags=re.DOTALL)
 
 
 def links(name: str) -> str:
