@@ -1,5 +1,6 @@
 """Settings of the site: ``sphinx-build -W --keep-going -b html docs build/site``."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,14 +11,29 @@ from pages import repository  # noqa: E402
 
 project = "lightning_maxent"
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "pages",
+    "notebooks",
+    "benchmarks",
     "reference",
 ]
+
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_show_tb = True  # a cell that fails is a warning with its traceback, which -W makes an error
+nb_execution_timeout = 300  # seconds for one cell
+nb_merge_streams = True
+nb_output_stderr = "remove"  # progress
+os.environ |= {  # of the kernels
+    "MATPLOTLIBRC": str(DOCS / "_ext"),
+    "OMP_NUM_THREADS": "1",
+    "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
+    "WANDB_MODE": "disabled",
+}
 
 myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]  # as GitHub writes equations

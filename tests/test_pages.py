@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 def blocks(page: str, language: str = "python") -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)
+    return re.findall(rf"```{language}(?: run)?\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)
 
 
 def block(page: str, word: str, language: str = "python") -> str:

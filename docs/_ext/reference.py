@@ -1,14 +1,17 @@
 """Writes the pages of the reference from the code, its docstrings and the built-in configurations.
 
 They are written to ``docs/reference`` before Sphinx reads the pages: one page for each room of the public names, one for
-each algorithm and each critic, and the list of all configurations.
+each algorithm and each critic, the list of all configurations, and the options of all commands.
 """
 
 import ast
 import inspect
+import io
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ from sphinx.util.typing import stringify_annotation
 
 import lightning_maxent
 from lightning_maxent import exports
-from lightning_maxent.cli.command import settings
+from lightning_maxent.cli.arguments import COMMANDS, OWN_COMMANDS
+from lightning_maxent.cli.command import main, settings
 from lightning_maxent.cli.configurations import BUILT_IN_CONFIGS, listing, pairs, stems
 from lightning_maxent.cli.help import descriptions, short
 
@@ -62,7 +66,7 @@ def write_pages(app: Sphinx) -> None:
 
 def pages() -> dict[str, str]:
     """The text of every page by its path in the folder of the reference."""
-    written = {"configurations.rst": configurations()}
+    written = {"commands.rst": commands(), "configurations.rst": configurations()}
     for room, names in public_names().items():
         alone = [name for name in names if room in OWN_PAGES and has_own_page(name)]
         written[f"{room}.rst"] = room_page(room, names, alone)
@@ -98,7 +102,16 @@ def room_page(room: str, names: Mapping[str, str], alone: list[str]) -> str:
         text += table([(f":doc:`{name} <{room}/{name}>`", _first_line(name)) for name in alone])
         text += f".. toctree::\n   :hidden:\n\n{_indented(*(f'{room}/{name}' for name in alone))}\n\n"
         text += _heading("Base classes and parts", "-")
-    return text + "".join(directive(name, module) for name, module in names.items() if name not in alone)
+    others = sorted(names.keys() - set(alone), key=lambda name: (is_data(name), name))  # data last: see below
+    return text + "".join(directive(name, names[name]) for name in others)
+
+
+def is_data(name: str) -> bool:
+    """Whether a public name is neither a class nor a function.
+
+    Its directive names another module than theirs, and the pages of the source link back by the first name they meet.
+    """
+    return not (inspect.isclass(getattr(exports, name)) or inspect.isfunction(getattr(exports, name)))
 
 
 def class_page(name: str) -> str:
@@ -163,12 +176,36 @@ def configurations() -> str:
     return text
 
 
+def commands() -> str:
+    """The page of the help of all commands."""
+    text = _heading("Commands") + "The options of every command, as ``--help`` prints them.\n\n"
+    for command in (*COMMANDS, *OWN_COMMANDS):
+        text += _heading(f"``{command}``", "-") + _literal(help_of(command, "--help"))
+    text += _heading("Every option of ``fit``", "-")
+    text += "With all options of Lightning's Trainer, as ``lightning-maxent fit --help all`` prints them.\n\n"
+    return text + _literal(help_of("fit", "--help", "all").partition("\noptions:\n")[2])
+
+
+def help_of(*arguments: str) -> str:
+    """What the command line prints, in lines of 100 characters."""
+    printed, width = io.StringIO(), os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "100"
+    try:
+        with redirect_stdout(printed), redirect_stderr(io.StringIO()), suppress(SystemExit):
+            main(arguments)
+    finally:
+        os.environ.pop("COLUMNS")
+        if width:
+            os.environ["COLUMNS"] = width
+    return printed.getvalue()
+
+
 def directive(name: str, module: str) -> str:
     """The directive of autodoc for a public name."""
     public = getattr(exports, name)
     if inspect.isfunction(public):
         return f".. autofunction:: lightning_maxent.{name}\n\n"
-    if not inspect.isclass(public):
+    if is_data(name):
         return f".. autodata:: {module}.{name}\n   :no-value:\n\n"
     fields = ", ".join(getattr(public, "_fields", ()))  # of a named tuple; they stand in its signature
     return f".. autoclass:: lightning_maxent.{name}\n   :members:\n   :exclude-members: {fields}\n\n"
@@ -191,6 +228,10 @@ def _heading(text: str, line: str = "=") -> str:
     return f"{text}\n{line * len(text)}\n\n"
 
 
+def _literal(text: str) -> str:
+    return f".. code-block:: text\n\n{_indented(*text.strip().splitlines())}\n\n"
+
+
 def _indented(*lines: str) -> str:
     return "\n".join(f"   {line}" for line in lines)
 
@@ -204,7 +245,7 @@ def table(rows: list[tuple[str, ...]]) -> str:
 def link_pages(app: Sphinx, docname: str, source: list[str]) -> None:
     """List the generated pages on the page of the reference."""
     if docname == "reference":
-        names = ["configurations", *ROOMS, *MODULES]
+        names = ["commands", "configurations", *ROOMS, *MODULES]
         source[0] += "\n".join(
             ["", "```{toctree}", ":maxdepth: 1", "", *(f"reference/{name}" for name in names), "```", ""]
         )
