@@ -18,8 +18,8 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 from statistics import mean, pstdev
+from typing import Any
 
 import gymnasium
 import yaml
