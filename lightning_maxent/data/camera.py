@@ -1,5 +1,8 @@
 """The camera of MuJoCo's robots, which follows them."""
 
+from importlib import import_module
+from typing import Any
+
 import gymnasium as gym
 
 
@@ -12,8 +15,7 @@ def follow_robot(env: gym.Env) -> None:
     renderer = getattr(env.unwrapped, "mujoco_renderer", None)
     if renderer is None or getattr(renderer, "camera_id", None) != -1:
         return
-    import mujoco
-
+    mujoco: Any = import_module("mujoco")  # its stubs lack these names
     if mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track") == -1:
         return
     following = {"type": mujoco.mjtCamera.mjCAMERA_TRACKING, "trackbodyid": 1}  # body 1 is the first one of the robot
