@@ -60,7 +60,7 @@ def report(sweep: Sweep, study: "Study", out: Path, command: str) -> bool:
     title = f"Sweep of {' '.join(item for item in sweep.settings if not item.startswith('--')) or out.name}"
     write_whole(out / "page.html", page(title, command, made, sweep, trials, pictures))
     count = {status: sum(trial.status == status for trial in trials) for status in (PRUNED, FAILED)}
-    print(f"\n{len(trials)} trials, {count[PRUNED]} pruned, {count[FAILED]} failed.")
+    print(f"\nTrials: {len(trials)}, {count[PRUNED]} of them pruned, {count[FAILED]} failed.")
     print(f"Best: trial {best.number}, {sweep.metric} {number(best.value)}")
     for name, value in best.values.items():
         print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
