@@ -19,6 +19,7 @@ from lightning_maxent.comparison.specification import joined_options
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.sweep import command
 from lightning_maxent.sweep.specification import make_sweep
+from lightning_maxent.sweep.study import ask, interrupted, open_study
 
 TESTS = Path(__file__).parent.parent
 SPACE = "{--model.bonus: {min: 0.0, max: 8.0}}"
@@ -228,3 +229,13 @@ def test_a_sweep_trains_real_runs_and_writes_everything(monkeypatch, capsys):
     assert settings(repeat[1:])["trainer"]["max_steps"] == 80
     main(["sweep", "--out=out", "--draw_only"])
     assert "Drawn: out/page.html" in capsys.readouterr().out
+
+
+def test_only_trials_of_the_own_folder_are_resumed(tmp_path):
+    sweep = make_sweep({"settings": ["sac"], "space": {"data.x": {"values": [1, 2]}}}, "x")
+    study = open_study(sweep, "name", f"sqlite:///{tmp_path / 'server.db'}", {"max_steps": 40, "eval_interval": 20})
+    numbers = [ask(study, sweep, folder)[0].number for folder in ("mine", "other", "mine")]
+    study.tell(numbers[2], 1.0)
+    study.ask()  # and was killed before it wrote its folder
+    assert [trial.number for trial in interrupted(study, "mine", alone=False)] == [0]
+    assert [trial.number for trial in interrupted(study, "mine", alone=True)] == [0, 3]
