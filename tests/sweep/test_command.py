@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 import shlex
 import sqlite3
 import subprocess
@@ -13,9 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_maxent.backends.run import Run, fit_arguments
 from lightning_maxent.cli.command import main, settings
-from lightning_maxent.comparison.specification import joined_options
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.sweep import command
 from lightning_maxent.sweep.specification import make_sweep
@@ -152,53 +149,6 @@ def test_an_option_of_the_space_that_no_run_has_is_refused_before_the_first_tria
     assert "A trial with data.batch_sise 16 cannot run: " in error
     assert "did you mean 'batch_size'?" in error
     assert not Path("out").exists()
-
-
-@pytest.mark.parametrize("kind", [int, float])  # W&B draws whole numbers as 64 or as 64.0
-def test_the_file_for_wandb_has_options_that_fit_accepts_as_the_agent_writes_them(kind):
-    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
-
-    sweep = yaml.safe_load((TESTS.parent / "docs" / "wandb_sweep.yaml").read_text())
-    drawn = {name: each["values"][0] if "values" in each else each["max"] for name, each in sweep["parameters"].items()}
-    drawn = {name: kind(value) if value >= 1 else value for name, value in drawn.items()}
-    args = create_sweep_command_args({"args": {name: {"value": value} for name, value in drawn.items()}})
-    words = []
-    for word in create_sweep_command(sweep["command"]):
-        words += args["args"] if word == "${args}" else [sweep["program"] if word == "${program}" else word]
-    assert words[:2] == ["lightning-maxent", "fit"]
-    found = settings(words[1:])
-    assert found["data"]["init_args"]["batch_size"] == 32
-    assert found["trainer"]["max_steps"] == 20_000
-    assert found["model"]["init_args"]["temperature"]["init_args"]["alpha"] == 10
-    assert found["model"]["init_args"]["optimizers"]["default"]["init_args"]["lr"] == 0.01
-    assert sweep["metric"] == {"name": "eval/return_mean", "goal": "maximize"}
-
-
-PAGE = (TESTS.parent / "docs" / "sweep.md").read_text()
-
-
-def test_the_files_of_the_page_are_valid_and_their_options_exist():
-    file, for_wandb = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
-    sweep = make_sweep(file, "the page")
-    for size in ("small", "large"):
-        run = Run("", "", 0, Path(), tuple(sweep.settings_of(sweep.first[0] | {"size": size, "critic": "critic/tqc"})))
-        assert settings(fit_arguments(run, None))["trainer"]["max_steps"] == 50_000
-    example = yaml.safe_load((TESTS.parent / "docs" / "wandb_sweep.yaml").read_text())
-    assert example["command"] == for_wandb["command"]
-    cells = re.findall(r"^\| `(\{.*?\})`", PAGE, re.MULTILINE)
-    assert len(cells) == 6
-    for cell in cells[:4]:
-        make_sweep({"settings": ["sac"], "space": {"data.x": yaml.safe_load(cell)}}, "the page")
-
-
-def test_the_commands_of_the_page_are_those_that_the_command_has():
-    commands = [line for line in PAGE.splitlines() if line.startswith("lightning-maxent sweep ")]
-    assert len(commands) == 5
-    for line in commands:
-        given, further = command._parser().parse_known_args(joined_options(shlex.split(line, comments=True)[2:]))
-        if given.sweep != "mine.yaml" and given.sweep is not None:
-            content, where, _ = command._content(given, further)
-            assert make_sweep(content, where).trials in (20, 40)
 
 
 def test_a_sweep_trains_real_runs_and_writes_everything(monkeypatch, capsys):
