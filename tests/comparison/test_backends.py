@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from submitit import LocalExecutor
 from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
 
 from lightning_maxent.backends import run_process
 from lightning_maxent.backends.run import Run
 from lightning_maxent.backends.run_process import Ended, RunProcess
-from lightning_maxent.backends.slurm import SlurmBackend, minutes, parse_options
+from lightning_maxent.backends.slurm import SlurmBackend, SlurmTask, _last_error, minutes, parse_options
 from lightning_maxent.comparison import command
 from lightning_maxent.errors import MaxEntError
 
@@ -188,6 +189,18 @@ def test_a_job_that_is_requeued_or_lost_goes_on_from_its_checkpoint(event, slurm
     assert ("was lost: SLURM says NODE_FAIL); retry 1 of 2." in capsys.readouterr().err) == (event == "lose")
 
 
+@pytest.mark.parametrize(("earlier", "goes_on"), [(1, True), (2, False)])
+def test_a_run_is_given_up_after_three_jobs_in_a_row_without_an_environment_step(earlier, goes_on, tmp_path):
+    run = a_run(tmp_path / "run")
+    with (run.folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # so that it makes no step
+        task = SlurmTask(run, run_process.PROGRAM, tmp_path, earlier)
+        thread = in_background(task)
+        wait_for(lambda: run.log.exists() and run.log.read_text())
+        assert (task.checkpoint() is not None) == goes_on
+        thread.join()
+
+
 @pytest.mark.slow
 def test_a_job_that_the_user_cancels_is_not_retried(slurm, capsys):
     comparison("goes_on", seeds="[0]")
@@ -301,6 +314,13 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(backend, p
     monkeypatch.delitem(sys.modules, f"lightning_maxent.backends.{backend}", raising=False)
     with pytest.raises(MaxEntError, match=re.escape(f"pip install {advice}.")):
         compare([*OTHERS, f"--backend={backend}"])
+
+
+def test_the_error_of_a_job_is_the_last_line_of_its_traceback(tmp_path):
+    executor = LocalExecutor(tmp_path)
+    job = executor.submit(int, "x")
+    text = str(job.exception())
+    assert _last_error(text) == "ValueError: invalid literal for int() with base 10: 'x'"
 
 
 def test_options_of_slurm_come_from_pairs_or_from_a_file():
