@@ -20,6 +20,10 @@ from lightning_maxent.videos.episodes import MOST_STEPS
 
 FIRST_SEED = 10_000  # of the episodes of the card; those that choose best.ckpt have seeds of 32 random bits
 KEPT = ("epoch", "global_step", "gradient_steps", "algorithm", "pytorch-lightning_version")  # of a checkpoint
+OF_DATA = (
+    *("env_id", "env_kwargs", "wrappers", "action_bounds", "num_envs", "env_steps"),
+    *("observation_scaling", "reward_scaling"),
+)  # of the state of a DataModule
 
 
 def share_policy(
@@ -106,7 +110,7 @@ def _weights(checkpoint: dict[str, Any], half: bool) -> dict[str, Any]:
     """The entries of a checkpoint that a policy needs; with ``half``, with weight matrices in 16 bits."""
     (data,) = (key for key in checkpoint if key.endswith("DataModule"))
     kept = {key: checkpoint[key] for key in KEPT if key in checkpoint}
-    state = {key: value for key, value in checkpoint[data].items() if key not in ("writer", "sampler", "replay_id")}
+    state = {key: checkpoint[data][key] for key in OF_DATA}
     tensors = {name: _halved(tensor) if half else tensor.clone() for name, tensor in checkpoint["state_dict"].items()}
     return kept | {"state_dict": _without_copies(tensors), data: state}
 

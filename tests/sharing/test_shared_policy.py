@@ -58,6 +58,9 @@ def test_the_folder_plays_as_the_run_and_is_small(run, tmp_path):
     np.testing.assert_array_equal(theirs(obs, deterministic=True), ours(obs, deterministic=True))
     assert theirs.act_and_estimate(obs[0], True)[1] == ours.act_and_estimate(obs[0], True)[1]
     assert theirs.env_steps == ours.env_steps
+    share_policy(run / "checkpoints" / "last.ckpt", "last", episodes=1)  # which can resume
+    assert files_of(Path("last")) == {"README.md", "config.yaml", "checkpoints/best.ckpt"}
+    assert "optimizer_states" not in read_checkpoint(Path("last/checkpoints/best.ckpt"))
     networks = sum(each.numel() for name in ("policy", "critic") for each in getattr(ours.model, name).parameters())
     assert Path(moved, "checkpoints/best.ckpt").stat().st_size < 4 * networks + 20_000  # the target critic is not in it
 
