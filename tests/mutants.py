@@ -1869,10 +1869,16 @@ MUTANTS = [
         "number = min(len(self.seeds[variant]), len(self.seeds[other]))\n        first, second = (list(range(number)) for name in (variant, other))",
     ),
     Mutant(
-        "a sweep that is resumed draws its first random numbers again",
+        "every trial of a sweep draws the same values",
         "sweep/study.py",
         "np.random.SeedSequence([sweep.sampler_seed, len(trials_of(study))])",
         "np.random.SeedSequence([sweep.sampler_seed, 0])",
+    ),
+    Mutant(
+        "a sweep that is resumed asks for other trials",
+        "sweep/study.py",
+        "study.sampler = TPESampler(seed=int(seed))",
+        "study.sampler = study.sampler if trials_of(study) else TPESampler(seed=int(seed))",
     ),
     Mutant(
         "the value of a trial is the mean of its seeds",
@@ -1911,7 +1917,7 @@ MUTANTS = [
         "True",
     ),
     Mutant(
-        "a stopped run is retried",
+        "a run that a sweep stops counts as failed",
         "backends/pool.py",
         "if how.status == 0 or run in self._dropped:",
         "if how.status == 0:",
@@ -2074,7 +2080,7 @@ TESTS = {
     "algorithms/value_sac.py": SAC,
     "backends/pool.py": [
         f"{BACKENDS}::test_a_run_that_was_killed_goes_on_from_its_checkpoint_with_the_same_results",
-        "tests/sweep/test_trials.py",
+        "tests/sweep/test_trials.py::test_a_trial_that_is_behind_is_pruned_and_its_run_stopped",
     ],
     "backends/run_process.py": [
         f"{BACKENDS}::test_a_run_that_ends_with_an_error_is_not_retried",
@@ -2098,7 +2104,11 @@ TESTS = {
         "tests/comparison/test_reference.py",
     ],
     "sweep/results.py": ["tests/sweep/test_page.py", "tests/sweep/test_specification.py"],
-    "sweep/study.py": ["tests/sweep/test_command.py"],
+    "sweep/study.py": [
+        "tests/sweep/test_command.py::test_a_sweep_that_was_killed_goes_on_and_asks_for_the_same_trials_as_one_that_was_not",
+        "tests/sweep/test_command.py::test_only_trials_of_the_own_folder_are_resumed",
+        "tests/sweep/test_trials.py::test_the_value_of_a_trial_is_the_interquartile_mean_of_its_seeds_at_the_end",
+    ],
     "critics/base.py": ["tests/critics/test_contract.py", "tests/critics/test_critics.py"],
     "critics/building.py": ["tests/critics/test_contract.py", "tests/critics/test_critics.py"],
     "critics/categorical.py": ["tests/critics/test_distributions.py", "tests/algorithms/test_distributional_losses.py"],
