@@ -7,6 +7,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS / "_ext")]
 
+from notebooks import NOTEBOOKS  # noqa: E402
 from pages import repository  # noqa: E402
 
 project = "lightning_maxent"
@@ -24,6 +25,9 @@ extensions = [
 
 nb_execution_mode = "force"
 nb_execution_in_temp = True
+if of := os.environ.get("TUTORIALS"):  # "1/4": only every fourth page runs its code, from the second on
+    part, parts = map(int, of.split("/"))
+    nb_execution_excludepatterns = [f"{name}*" for number, name in enumerate(NOTEBOOKS) if number % parts != part]
 nb_execution_show_tb = True  # a cell that fails is a warning with its traceback, which -W makes an error
 nb_execution_timeout = 300  # seconds for one cell
 nb_merge_streams = True

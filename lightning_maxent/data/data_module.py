@@ -358,6 +358,8 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
 
         An error in the middle of a round leaves the environments ahead of the saved data, so they are not saved then.
         """
+        if self.runner is None and self._saved_episodes is not None:
+            return {"episodes": self._saved_episodes}  # resumed, and not yet gone on
         if not isinstance(self.runner, EnvRunner) or self._collecting:
             return {}
         state = self.runner.state_dict()

@@ -474,7 +474,7 @@ def test_a_mistake_ends_in_one_sentence(capsys, args, sentence):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        ([], "No command was given: fit, validate, test, play, record, export, compare, sweep, verify or list"),
+        ([], "No command was given: fit, validate, test, play, record, export, share, compare, sweep, verify, list or completion"),
         (["train", "--config", "value_sac/pendulum"], "There is no command 'train': fit"),
         (["fit", "--trainer.max_steps=10"], "Say what to fit: fit sac/pendulum"),
         (
