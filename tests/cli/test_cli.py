@@ -474,7 +474,10 @@ def test_a_mistake_ends_in_one_sentence(capsys, args, sentence):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        ([], "No command was given: fit, validate, test, play, record, export, share, compare, sweep, verify, list or completion"),
+        (
+            [],
+            "No command was given: fit, validate, test, play, record, export, share, compare, sweep, verify, list or completion",
+        ),
         (["train", "--config", "value_sac/pendulum"], "There is no command 'train': fit"),
         (["fit", "--trainer.max_steps=10"], "Say what to fit: fit sac/pendulum"),
         (
@@ -725,6 +728,8 @@ def test_recorded_data_gives_the_transitions_of_another_run_at_the_same_steps(en
     first = fit(*shared)
     second = fit(*shared, *recorded(first), "--seed_everything=1", "--name=b", algorithm="td3").with_name("b")
     met, learned = (saved(run)["ReplayDataModule"] for run in (first, second))
+    for state in (met, learned):  # a recording does not tell whether its last step ended an episode by truncation
+        del state["reward_scaling"]["state"]["returns"]
     for part in ("replay", "reward_scaling"):
         same(met[part], learned[part], part)
     assert saved(second)["gradient_steps"] == saved(first)["gradient_steps"]
