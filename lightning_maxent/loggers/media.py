@@ -63,7 +63,7 @@ def _add_gif(writer: Any, name: str, path: Path, step: int) -> None:
     protocol: Any = summary_pb2  # its names are generated
     reader: Any = imageio.get_reader(path)
     with reader:
-        fps, pictures = reader.get_meta_data()["fps"], list(reader)[::2]
+        fps, pictures = reader.get_meta_data()["fps"], list(reader.iter_data())[::2]
     coarse = -(-pictures[0].shape[1] // 300)
     pictures = [each[::coarse, ::coarse] for each in pictures]
     height, width, _ = pictures[0].shape

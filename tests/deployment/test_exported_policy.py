@@ -97,7 +97,9 @@ def agrees(report: ExportReport) -> bool:
     return report.difference < 1e-5 and report.different == 0 and report.milliseconds > 0
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(
+    ("name", "kind"), [case if case in FIRST else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_the_deterministic_actions_of_every_algorithm_are_exported(name, kind):
     policy = trained(name, kind)
     assert agrees(export_policy(policy, "p.onnx"))
