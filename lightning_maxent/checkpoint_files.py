@@ -202,32 +202,35 @@ def is_resumable(path: Path) -> bool:
     return "optimizer_states" in checkpoint and all((buffers / each).is_dir() for each in needed)
 
 
-def _load(path: Path, map_location: Any | None) -> Any:
+def _load(path: Path, map_location: Any | None, sums: list[int] | None = None) -> Any:
     """What ``torch.save`` wrote, if every byte is as it was written.
 
     ``torch.load`` does not compare the checksums that ``torch.save`` writes for every part of the file.
 
     Raises:
-        BadZipFile: for a part that has changed.
+        BadZipFile: for a part that has changed, or parts whose checksums are not ``sums``.
     """
     with ZipFile(path) as parts:
         if damaged := parts.testzip():
             raise BadZipFile(damaged)
+        if sums is not None and _sums(parts) != sums:
+            raise BadZipFile("of another checkpoint")
     return torch.load(path, map_location=map_location, weights_only=True, mmap=True)
 
 
 def _checksums(file: Path) -> list[int]:
     """The checksum of every part of a file that ``torch.save`` wrote."""
     with ZipFile(file) as parts:
-        return [part.CRC for part in parts.infolist()]
+        return _sums(parts)
+
+
+def _sums(parts: ZipFile) -> list[int]:
+    return [part.CRC for part in parts.infolist()]
 
 
 def _load_rows(file: Path, sums: list[int] | None) -> Tensor:
     try:
-        rows = _load(file, "cpu")
-        if sums is not None and _checksums(file) != sums:
-            raise BadZipFile("of another checkpoint")
-        return rows
+        return _load(file, "cpu", sums)
     except Exception as error:
         raise MaxEntError(
             f"{file}, a part of the replay buffer, is damaged ({type(error).__name__}): resume from another "

@@ -31,6 +31,24 @@ SMALL = [
     "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
 ]
+SMALL_PENDULUM = [
+    "--data.batch_size=16",
+    "--data.learning_starts=64",
+    "--data.eval_interval=200",
+    "--data.eval_episodes=1",
+    "--data.observation_scaling=StandardizedObservations",
+    "--trainer.max_steps=200",
+    "--trainer.accelerator=cpu",
+    "--trainer.logger=false",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
+
+
+def fit_pendulum(name: str, *args: str) -> Path:
+    """The folder of a small run of SAC on Pendulum with standardized observations."""
+    main(["fit", "sac/pendulum", *SMALL_PENDULUM, f"--name={name}", *args])
+    return Path("runs/sac/Pendulum-v1").absolute() / name
 
 
 def fit(*args: str, algorithm: str = "value_sac", steps: int = 100) -> Path:

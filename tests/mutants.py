@@ -456,7 +456,7 @@ MUTANTS = [
     Mutant(
         "the buffer of another checkpoint is read",
         "checkpoint_files.py",
-        "if sums is not None and _checksums(file) != sums:",
+        "if sums is not None and _sums(parts) != sums:",
         "if False:",
     ),
     Mutant(

@@ -11,8 +11,6 @@ from lightning_maxent.errors import MaxEntError, check_positive
 RETRIES = 2
 OF_BACKENDS = {"ray": ("ray_address", "ray_cpus", "ray_gpus"), "slurm": ("slurm",)}  # options of one backend only
 
-NAMES = ("--jobs", "--retries", "--backend", *(f"--{name}" for names in OF_BACKENDS.values() for name in names))
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of backends to the parser of a command."""

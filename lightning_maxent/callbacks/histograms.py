@@ -1,20 +1,21 @@
 """Histograms of values, actions and gradients in W&B and TensorBoard."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
+from lightning_maxent.callbacks.episode_logger import AbstractEpisodeLogger
 from lightning_maxent.errors import check_positive
 from lightning_maxent.loggers.media import log_histograms, warn_unless_shown
 from lightning_maxent.optimizers import parameters_of
 from lightning_maxent.transition import Episode
 
 
-class Histograms(pl.Callback):
+class Histograms(AbstractEpisodeLogger):
     """Logs histograms of actions, Q, V and entropy over the steps of each evaluation's episodes with sampled actions.
 
     They are ``histograms/action/<index>`` for each entry of the action in the learner's form, and ``histograms/Q``,
@@ -22,36 +23,15 @@ class Histograms(pl.Callback):
     The cost is one pass of the networks over these episodes.  W&B and TensorBoard show them.
     """
 
-    def __init__(self) -> None:
-        self._episodes: list[Episode] = []
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        warn_unless_shown(trainer.loggers, "Histograms")
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._episodes = []
-
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Episode,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if not batch.deterministic:
-            self._episodes.append(batch)
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not self._episodes:
+    def log_episodes(self, trainer: pl.Trainer, pl_module: Any, episodes: Sequence[Episode]) -> None:
+        sampled = [each for each in episodes if not each.deterministic]
+        if not sampled:
             return
-        obs = torch.cat([each.obs[:-1] for each in self._episodes]).to(pl_module.dtype)
-        action = torch.cat([each.action for each in self._episodes]).to(pl_module.dtype)
+        obs = torch.cat([each.obs[:-1] for each in sampled]).to(pl_module.dtype)
+        action = torch.cat([each.action for each in sampled]).to(pl_module.dtype)
         values = {f"histograms/action/{index}": each for index, each in enumerate(action.unbind(-1))}
         values |= {f"histograms/{name}": each for name, each in pl_module.estimates(obs, action).items()}
         log_histograms(trainer.loggers, values, trainer.global_step)
-        self._episodes = []
 
 
 class GradientHistograms(pl.Callback):

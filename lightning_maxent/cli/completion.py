@@ -16,6 +16,7 @@ OPTIONS = {  # of commands with parsers of their own
     "export": (*_SHOWN[:-1], "--out", "--format", "--sample"),
     "share": (*_SHOWN, "--out", "--repo", "--half"),
     "compare": ("--variants", "--tasks", "--seeds", "--metric", "--reference", "--out", "--jobs", "--draw_only"),
+    "sweep": ("--out", "--trials", "--seeds", "--metric", "--pruning", "--jobs", "--storage", "--draw_only"),
     "verify": ("--critic", "--target", "--algorithm", "--config", "--quick", "--json"),
 }
 
@@ -51,7 +52,8 @@ def completion(shell: str) -> str:
     overlays = [f"{kind}/{name}" for kind in ("task", *OVERLAYS) for name in stems(kind)]
     offered = {command: [*methods(), *pairs(), *overlays, *run] for command in COMMANDS}
     offered |= {command: list(OPTIONS.get(command, ())) for command in OWN_COMMANDS}
-    offered["compare"] += [f"compare/{name}" for name in stems("compare")]
+    for command in ("compare", "sweep"):
+        offered[command] += [f"{command}/{name}" for name in stems(command)]
     offered["completion"] = list(SHELLS)
     return SCRIPT.format(
         before="autoload -Uz compinit bashcompinit && compinit && bashcompinit\n" if shell == "zsh" else "",

@@ -3,12 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import torch
 
 from lightning_maxent.cli.arguments import last_checkpoint, run_folder
+from lightning_maxent.cli.command_parser import CommandParser
 from lightning_maxent.deployment.exported_policy import FORMATS as EXPORT_FORMATS
 from lightning_maxent.deployment.exported_policy import OBSERVATIONS, export_policy
 from lightning_maxent.errors import MaxEntError, check_positive
@@ -51,11 +51,6 @@ SHARE = """Write the policy of a checkpoint as a small folder with its results, 
 
 The folder holds the weights, the settings and a README with the returns of --episodes episodes.  Another person plays it
 with --policy FOLDER, or from the hub with --policy hub:USER/NAME.  The hub needs the extra `hub` and a login."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise MaxEntError(f"{message[:1].upper()}{message[1:]}; see `{self.prog} --help`.")
 
 
 def play_command(arguments: Sequence[str]) -> int:
@@ -168,13 +163,8 @@ def share_command(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=f"lightning-maxent {command}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser(command: str, description: str) -> CommandParser:
+    parser = CommandParser(command, description)
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument(
         "--policy",
@@ -188,7 +178,7 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _parser_of_episodes(command: str, description: str) -> argparse.ArgumentParser:
+def _parser_of_episodes(command: str, description: str) -> CommandParser:
     parser = _parser(command, description)
     parser.add_argument("--episodes", type=int, default=1, help="number of episodes; default: 1")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode; default: 0")

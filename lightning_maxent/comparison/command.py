@@ -2,20 +2,19 @@
 
 import argparse
 import dataclasses
-import difflib
 import shlex
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
 import yaml
 
-from lightning_maxent.backends.options import NAMES, add_options, check_options, given_options, make_backend
+from lightning_maxent.backends.options import add_options, check_options, given_options, make_backend
 from lightning_maxent.backends.pool import Pool
 from lightning_maxent.backends.provenance import provenance
 from lightning_maxent.backends.run import Run, fit_arguments
 from lightning_maxent.cli.arguments import explain
+from lightning_maxent.cli.command_parser import INTERRUPTED, CommandParser
 from lightning_maxent.cli.configurations import find_configs
 from lightning_maxent.comparison.page import page, svg
 from lightning_maxent.comparison.pictures import draw_curves, draw_improvement, draw_statistic, style_of
@@ -53,13 +52,6 @@ Options of `lightning-maxent fit`, such as --trainer.max_steps 5000, apply to ev
 repeated; interrupted runs resume from their last checkpoint.  The folder --out holds comparison.yaml,
 runs/<variant>/<task>/seed<n>/, evaluations.csv, statistics.csv, pictures/ and page.html."""
 
-STATUS_INTERRUPTED = 130  # as a shell reports Ctrl-C
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise MaxEntError(f"{message[:1].upper()}{message[1:]}; see `lightning-maxent compare --help`.")
-
 
 def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int:
     """Run ``lightning-maxent compare`` and return the exit status: 1 if a run failed, 130 if stopped.
@@ -71,7 +63,10 @@ def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int
     Raises:
         MaxEntError: for wrong arguments, a wrong comparison, or runs with other settings in the same folder.
     """
-    args, further = _parser().parse_known_args(joined_options(arguments))
+    parser = _parser()
+    args, further = parser.parse_known_args(joined_options(arguments))
+    check_options(args)
+    parser.check_unknown(further, OPTIONS)
     comparison, out = _comparison(args, further)
     reference = read_reference(Path(comparison.reference)) if comparison.reference else []
     runs = runs_of(comparison, out)
@@ -88,7 +83,7 @@ def compare(arguments: Sequence[str], parse: Callable[[list[str]], None]) -> int
     draw(comparison, out, "lightning-maxent compare " + shlex.join(arguments), reference)
     if stopped:
         print(f"To resume: lightning-maxent compare --out {shlex.quote(str(out))} {given_options(args)}".rstrip())
-        return STATUS_INTERRUPTED
+        return INTERRUPTED
     failed = any(run.status == "failed" for run in runs)  # each was reported when it failed
     return int(failed and not args.draw_only)
 
@@ -138,13 +133,8 @@ def draw(comparison: Comparison, out: Path, command: str, reference: Sequence[Re
     print(f"Drawn: {out / 'page.html'}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="lightning-maxent compare",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> CommandParser:
+    parser = CommandParser("compare", DESCRIPTION)
     parser.add_argument("comparison", nargs="?", help="the file of a comparison, or the name of a built-in one")
     parser.add_argument("--variants", nargs="+", metavar="CONFIG", help="in place of a file: one configuration each")
     parser.add_argument("--tasks", nargs="+", metavar="ENV", help="Gymnasium ids; default: that of the variants")
@@ -159,8 +149,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Comparison, Path]:
     """The comparison and its folder, from a file, from the command line, or from the folder of an earlier call."""
-    check_options(args)
-    _check_options(further)
     names = ("tasks", "seeds", "metric", "reference")
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
     if args.comparison and args.variants:
@@ -193,18 +181,6 @@ def _comparison(args: argparse.Namespace, further: Sequence[str]) -> tuple[Compa
         folder = Path() if args.reference else Path(where).parent
         comparison = dataclasses.replace(comparison, reference=str(find_reference(comparison.reference, folder)))
     return comparison, out
-
-
-def _check_options(further: Sequence[str]) -> None:
-    for option in further:
-        name = option.partition("=")[0]
-        if not option.startswith("--"):
-            raise MaxEntError(f"{option} belongs to no option; `lightning-maxent compare --help` lists them.")
-        if not name.startswith(OPTIONS):
-            ours = ("--variants", "--tasks", "--seeds", "--metric", "--reference", "--out", "--draw_only", *NAMES)
-            near = difflib.get_close_matches(name, ours, n=1)
-            meant = f"did you mean {near[0]}?" if near else "`lightning-maxent compare --help` lists them."
-            raise MaxEntError(f"There is no option {name}; {meant}")
 
 
 def _check_arguments(runs: Sequence[Run], parse: Callable[[list[str]], None]) -> None:

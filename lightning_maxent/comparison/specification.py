@@ -65,9 +65,7 @@ def make_comparison(content: dict[str, Any], where: str) -> Comparison:
         MaxEntError: for unknown or missing keys, or values that are not allowed.
     """
     fields = [field.name for field in dataclasses.fields(Comparison)]
-    for key in content:
-        if key not in fields:
-            raise MaxEntError(f"A comparison has no key {key!r} ({where}); {meant(str(key), fields)}")
+    check_keys(content, fields, f"A comparison ({where})")
     if missing := [key for key in ("variants", "seeds") if not content.get(key)]:
         raise MaxEntError(f"{where[:1].upper()}{where[1:]} names no {' and no '.join(missing)} to compare.")
     every_run = checked_settings(content.get("settings") or [], f"settings of {where}")
@@ -214,6 +212,13 @@ def _known(given: Any, kind: str, known: dict[str, list[str]], where: str) -> di
         if name not in known:
             raise MaxEntError(f"{where} name a {kind} {name!r} that is not compared; {meant(name, known)}")
     return {str(name): content for name, content in given.items()}
+
+
+def check_keys(given: Iterable[Any], known: Sequence[str], what: str) -> None:
+    """Raise ``MaxEntError`` for a key that is not known; ``what`` begins the sentence."""
+    for key in given:
+        if key not in known:
+            raise MaxEntError(f"{what} has no key {key!r}; {meant(str(key), known)}")
 
 
 def meant(name: str, known: Iterable[str]) -> str:

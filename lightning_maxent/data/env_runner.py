@@ -59,6 +59,9 @@ class EnvRunner(AbstractRunner):
         self._name, self._env_steps, self.seed = name, env_steps, seed
         self._returns, self._lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, dtype=np.int64)
         self._finished: list[tuple[float, int]] = []
+        self._call: Any = getattr(
+            envs, "call", None
+        )  # calls a method of every copy; not every vector environment has it
         with self._errors():
             obs, _ = envs.reset(seed=seed)
         self._check_finite("observation", obs)
@@ -109,11 +112,10 @@ class EnvRunner(AbstractRunner):
 
     def state_dict(self) -> dict[str, Any] | str:
         """The state of the current episodes of all copies, or what of it cannot be saved."""
-        call: Any = getattr(self.envs, "call", None)
-        if call is None:
+        if self._call is None:
             return f"{type(self.envs).__name__} has no method call"
         with self._errors():
-            copies = list(call("state_in_episode"))
+            copies = list(self._call("state_in_episode"))
         if reasons := [each for each in copies if isinstance(each, str)]:
             return reasons[0]
         numbers = {"returns": torch.from_numpy(self._returns.copy()), "lengths": torch.from_numpy(self._lengths.copy())}
@@ -124,11 +126,10 @@ class EnvRunner(AbstractRunner):
 
         If it is not possible, all copies are in new episodes.
         """
-        call: Any = getattr(self.envs, "call", None)
-        if call is None:
+        if self._call is None:
             return f"{type(self.envs).__name__} has no method call"
         with self._errors():
-            if reasons := [each for each in call("continue_episode", state["copies"]) if each]:
+            if reasons := [each for each in self._call("continue_episode", state["copies"]) if each]:
                 self.envs.reset()
                 return reasons[0]
         self.obs = state["obs"].clone()

@@ -1,13 +1,12 @@
 """``lightning-maxent sweep``: searches for the best settings, then writes the table and the page."""
 
 import argparse
-import difflib
 import json
 import shlex
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
@@ -15,6 +14,7 @@ from lightning_maxent.backends.options import add_options, check_options, given_
 from lightning_maxent.backends.pool import Pool
 from lightning_maxent.backends.run import fit_arguments
 from lightning_maxent.cli.arguments import explain
+from lightning_maxent.cli.command_parser import INTERRUPTED, CommandParser
 from lightning_maxent.cli.configurations import find_configs
 from lightning_maxent.comparison.runs import locked
 from lightning_maxent.comparison.specification import OPTIONS, joined_options
@@ -54,14 +54,8 @@ Further configurations and options of `fit`, such as --trainer.max_steps 5000, a
 not repeated; interrupted runs resume from their last checkpoint.  The folder --out holds sweep.yaml, trials.db,
 runs/trial<n>/seed<n>/, trials.csv, pictures/ and page.html."""
 
-STATUS_INTERRUPTED = 130  # as a shell reports Ctrl-C
 FREE = ("trials", "pruning")  # keys that may change in a sweep that has begun
 DATABASE_FILE = "database.yaml"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise MaxEntError(f"{message[:1].upper()}{message[1:]}; see `lightning-maxent sweep --help`.")
 
 
 def sweep(arguments: Sequence[str], settings: Callable[[list[str]], dict[str, Any]]) -> int:
@@ -74,7 +68,10 @@ def sweep(arguments: Sequence[str], settings: Callable[[list[str]], dict[str, An
     Raises:
         MaxEntError: for wrong arguments, a wrong sweep, or another sweep in the same folder.
     """
-    args, further = _parser().parse_known_args(joined_options(arguments))
+    parser = _parser()
+    args, further = parser.parse_known_args(joined_options(arguments))
+    check_options(args)
+    parser.check_unknown(further, OPTIONS)
     import_optuna()
     content, where, out = _content(args, further)
     plan = make_sweep(content, where)
@@ -97,17 +94,12 @@ def sweep(arguments: Sequence[str], settings: Callable[[list[str]], dict[str, An
         storage = f"--storage {shlex.quote(args.storage)}" if args.storage else ""
         again = " ".join(filter(None, (shlex.quote(str(out)), storage, given_options(args))))
         print(f"To resume: lightning-maxent sweep --out {again}")
-        return STATUS_INTERRUPTED
+        return INTERRUPTED
     return int(not has_value)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="lightning-maxent sweep",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> CommandParser:
+    parser = CommandParser("sweep", DESCRIPTION)
     parser.add_argument("sweep", nargs="?", help="the file of a sweep, or the name of a built-in one")
     parser.add_argument("configs", nargs="*", metavar="CONFIG", help="further configurations of every run")
     parser.add_argument("--out", type=Path, help="folder of all results; default: runs/sweep/<name of the file>")
@@ -137,8 +129,6 @@ def _pool(args: argparse.Namespace, out: Path) -> Pool:
 
 def _content(args: argparse.Namespace, further: Sequence[str]) -> tuple[dict[str, Any], str, Path]:
     """The mapping of the sweep with the options of the command line, where it stands, and the folder."""
-    check_options(args)
-    _check_options(further)
     if args.sweep:
         files = find_configs(args.sweep)
         content = yaml.safe_load(Path(files[0]).read_text())
@@ -166,18 +156,6 @@ def _content(args: argparse.Namespace, further: Sequence[str]) -> tuple[dict[str
         same = isinstance(own, dict) and own.get("method", "median") == args.pruning
         given["pruning"] = own if same else {"method": args.pruning}
     return content | given, where, out
-
-
-def _check_options(further: Sequence[str]) -> None:
-    for option in further:
-        name = option.partition("=")[0]
-        if not option.startswith("--"):
-            raise MaxEntError(f"{option} belongs to no option; `lightning-maxent sweep --help` lists them.")
-        if not name.startswith(OPTIONS):
-            ours = ["--out", "--trials", "--seeds", "--metric", "--pruning", "--jobs", "--storage", "--draw_only"]
-            near = difflib.get_close_matches(name, ours, n=1)
-            meant = f"did you mean {near[0]}?" if near else "`lightning-maxent sweep --help` lists them."
-            raise MaxEntError(f"There is no option {name}; {meant}")
 
 
 def _database(storage: str, out: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from lightning_maxent.comparison.specification import OPTIONS, checked_seeds, checked_settings, meant
+from lightning_maxent.comparison.specification import OPTIONS, check_keys, checked_seeds, checked_settings
 from lightning_maxent.errors import MaxEntError, check_positive
 
 DIRECTIONS = ("maximize", "minimize")
@@ -152,9 +152,7 @@ def make_sweep(content: Mapping[str, Any], where: str) -> Sweep:
         MaxEntError: for unknown or missing keys, or values that are not allowed.
     """
     fields = [field.name for field in dataclasses.fields(Sweep)]
-    for key in content:
-        if key not in fields:
-            raise MaxEntError(f"A sweep has no key {key!r} ({where}); {meant(str(key), fields)}")
+    check_keys(content, fields, f"A sweep ({where})")
     for key, what in (("settings", "what to train"), ("space", "what to search")):
         if not content.get(key):
             raise MaxEntError(f"{where[:1].upper()}{where[1:]} does not say {what}: give it {key}.")
@@ -203,9 +201,7 @@ def _parameter(name: str, given: Any, is_option: bool, where: str) -> Numbers | 
             f"Give {where} values to choose from, as in {{values: [64, 128]}}, or numbers, as in "
             f"{{min: 0.0001, max: 0.01, log: true}}; it is {given!r}."
         )
-    for key in given:
-        if key not in known:
-            raise MaxEntError(f"{where} has an unknown key {key!r}; {meant(str(key), known)}")
+    check_keys(given, known, where)
     if "values" in given:
         return Choices(_choices(name, given["values"], is_option, where))
     if not is_option:
@@ -262,9 +258,7 @@ def _pruning(given: Any, where: str) -> Pruning:
     fields = [field.name for field in dataclasses.fields(Pruning)]
     if not isinstance(given, dict):
         raise MaxEntError(f"pruning of {where} must be median, hyperband or none, or a mapping with a method.")
-    for key in given:
-        if key not in fields:
-            raise MaxEntError(f"pruning of {where} has no key {key!r}; {meant(str(key), fields)}")
+    check_keys(given, fields, f"pruning of {where}")
     pruning = Pruning(**given)
     if pruning.method not in ("median", "hyperband", "none"):
         raise MaxEntError(f"pruning of {where} must be median, hyperband or none, but is {pruning.method!r}.")

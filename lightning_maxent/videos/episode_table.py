@@ -1,14 +1,15 @@
 """A table of the episodes of each evaluation, in W&B and TensorBoard."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 
+from lightning_maxent.callbacks.episode_logger import AbstractEpisodeLogger
 from lightning_maxent.errors import MaxEntError
-from lightning_maxent.loggers.media import log_table, warn_unless_shown
+from lightning_maxent.loggers.media import log_table
 from lightning_maxent.transition import Episode
 from lightning_maxent.videos.episode_videos import check_pictures, policy_of
 from lightning_maxent.videos.episodes import record_episodes
@@ -16,7 +17,7 @@ from lightning_maxent.videos.episodes import record_episodes
 COLUMNS = ("env_steps", "actions", "seed", "return", "length", "video")
 
 
-class EpisodeTable(pl.Callback):
+class EpisodeTable(AbstractEpisodeLogger):
     """Logs a table of the episodes of each evaluation as ``eval/episodes``: seed, return, length, and videos of some.
 
     The seed is that of the reset before the episode.  Further episodes in the same copy of the environment have none;
@@ -35,42 +36,22 @@ class EpisodeTable(pl.Callback):
     def __init__(self, videos: int = 0):
         if videos < 0:
             raise MaxEntError(f"videos must be at least 0, but is {videos}.")
+        super().__init__()
         self.videos = videos
-        self._episodes: list[Episode] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.videos:
             check_pictures(policy_of(trainer, pl_module))
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        warn_unless_shown(trainer.loggers, "EpisodeTable")
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._episodes = []
-
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Episode,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._episodes.append(batch)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not trainer.is_global_zero:
-            return
+    def log_episodes(self, trainer: pl.Trainer, pl_module: Any, episodes: Sequence[Episode]) -> None:
         rows, to_film = [], self.videos
-        for episode in self._episodes:
+        for episode in episodes:
             video = None
             if to_film and episode.deterministic and episode.seed is not None:
                 video, to_film = self._filmed(trainer, pl_module, episode.seed), to_film - 1
             actions = "deterministic" if episode.deterministic else "sampled"
             outcome = (float(episode.reward.sum()), len(episode.reward))
             rows.append((trainer.global_step, actions, episode.seed, *outcome, video))
-        self._episodes = []
         log_table(trainer.loggers, "eval/episodes", COLUMNS, rows, trainer.global_step)
 
     @staticmethod

@@ -37,6 +37,8 @@ def offered(*words: str) -> list[str]:
         (["export", "--format", "torch"], ["torch_export", "torchscript"]),
         (["record", "--format", ""], ["mp4", "gif"]),
         (["compare", "compare/pen"], ["compare/pendulum"]),
+        (["sweep", "sw"], ["sweep/cartpole"]),
+        (["sweep", "--tr"], ["--trials"]),
         (["completion", "z"], ["zsh"]),
         (["export", "--out", "x"], []),
     ],

@@ -12,7 +12,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from cli_helpers import environment, refused
+from cli_helpers import environment, fit_pendulum, refused
 
 from lightning_maxent import load_policy
 from lightning_maxent.cli import policy_commands
@@ -23,23 +23,6 @@ pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 ROOT = Path(__file__).parent.parent.parent
 PLAY = ROOT / "scripts" / "play_onnx.py"
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
-SMALL = [
-    "--data.batch_size=16",
-    "--data.learning_starts=64",
-    "--data.eval_interval=200",
-    "--data.eval_episodes=1",
-    "--data.observation_scaling=StandardizedObservations",
-    "--trainer.max_steps=200",
-    "--trainer.accelerator=cpu",
-    "--trainer.logger=false",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
-]
-
-
-def fit(name: str, *args: str) -> Path:
-    main(["fit", "sac/pendulum", *SMALL, f"--name={name}", *args])
-    return Path("runs/sac/Pendulum-v1") / name
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +30,7 @@ def run(tmp_path_factory):
     """The folder of a run of SAC on Pendulum."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("runs"))
-        return fit("a").absolute()
+        return fit_pendulum("a").absolute()
 
 
 @pytest.fixture
@@ -103,8 +86,8 @@ def test_the_script_gives_a_sampling_policy_noise_and_refuses_another_environmen
 
 @pytest.mark.usefixtures("few_observations")
 def test_last_is_the_newest_run_or_the_newest_of_a_name(capsys):
-    fit("a")
-    fit("b", "--trainer.max_steps=210")
+    fit_pendulum("a")
+    fit_pendulum("b", "--trainer.max_steps=210")
     for arguments, steps in (([], 210), (["--name=a"], 200)):
         main(["export", "--ckpt_path=last", "--out=p.pt2", "--format=torch_export", *arguments])
         assert f"after {steps} environment steps" in capsys.readouterr().out

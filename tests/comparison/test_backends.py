@@ -216,31 +216,37 @@ def a_run(folder: Path, does: str = "finishes") -> Run:
     return Run("a", "World", 0, folder, (f"--model.does={does}",))
 
 
-def test_a_run_waits_until_a_process_that_was_believed_lost_has_ended(tmp_path):
+@pytest.fixture
+def waiting_run(tmp_path):
+    """A run that waits while another process holds its lock: the run, its process, and how it ended after the test."""
     run = a_run(tmp_path / "run")
     process = RunProcess(run, run_process.PROGRAM)
+    ended: list[Ended] = []
     with (run.folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        ended: list[Ended] = []
         thread = in_background(lambda: ended.append(process.carry_out()))
         wait_for(lambda: run.log.exists() and "Waiting until an earlier process of this run" in run.log.read_text())
-        (run.folder / "finished").touch()  # by the process that was believed lost
-    thread.join()
-    assert ended == [Ended(0)]
+
+        def free_lock() -> list[Ended]:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            thread.join()
+            return ended
+
+        yield run, process, thread, free_lock
+
+
+def test_a_run_waits_until_a_process_that_was_believed_lost_has_ended(waiting_run):
+    run, _, _, free_lock = waiting_run
+    (run.folder / "finished").touch()  # by the process that was believed lost
+    assert free_lock() == [Ended(0)]
     assert "began" not in run.log.read_text()
 
 
-def test_a_run_that_waits_for_another_process_can_be_stopped(tmp_path):
-    run = a_run(tmp_path / "run")
-    process = RunProcess(run, run_process.PROGRAM)
-    with (run.folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        ended: list[Ended] = []
-        thread = in_background(lambda: ended.append(process.carry_out()))
-        wait_for(lambda: run.log.exists() and run.log.read_text())
-        process.stop()
-        thread.join()
-    assert ended == [Ended(130)]
+def test_a_run_that_waits_for_another_process_can_be_stopped(waiting_run):
+    run, process, thread, free_lock = waiting_run
+    process.stop()
+    thread.join()
+    assert free_lock() == [Ended(130)]
     assert "began" not in run.log.read_text()
     assert not (run.folder / "failed").exists()
 

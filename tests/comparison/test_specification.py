@@ -68,8 +68,8 @@ def test_a_name_becomes_a_single_folder():
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"varients": {}}, "no key 'varients' (the file); did you mean 'variants'?"),
-        ({"banana": 1}, "no key 'banana' (the file); known are variants, tasks, seeds"),
+        ({"varients": {}}, "(the file) has no key 'varients'; did you mean 'variants'?"),
+        ({"banana": 1}, "(the file) has no key 'banana'; known are variants, tasks, seeds"),
         ({"seeds": []}, "The file names no seeds to compare"),
         ({"variants": None}, "names no variants to compare"),
         ({"seeds": [0, 0]}, "contain a seed twice"),

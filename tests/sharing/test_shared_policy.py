@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from cli_helpers import refused
+from cli_helpers import SMALL_PENDULUM, fit_pendulum, refused
 from every_algorithm import CASES
 from small_algorithms import built
 
@@ -19,22 +19,7 @@ from lightning_maxent.sharing.card import read_card
 from lightning_maxent.sharing.shared_policy import FIRST_SEED, _halved, _without_copies
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
-SMALL = [
-    "--data.batch_size=16",
-    "--data.learning_starts=64",
-    "--data.eval_interval=200",
-    "--data.eval_episodes=1",
-    "--data.observation_scaling=StandardizedObservations",
-    "--trainer.accelerator=cpu",
-    "--trainer.logger=false",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.enable_model_summary=false",
-]
-
-
-def fit(name: str, *args: str) -> Path:
-    main(["fit", "sac/pendulum", *SMALL, "--trainer.max_steps=200", f"--name={name}", *args])
-    return Path("runs/sac/Pendulum-v1").absolute() / name
+TRAINER_OPTIONS = [each for each in SMALL_PENDULUM if each.startswith("--trainer.")]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +27,7 @@ def run(tmp_path_factory):
     """The folder of a run of SAC on Pendulum."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("runs"))
-        return fit("a")
+        return fit_pendulum("a")
 
 
 def files_of(folder: Path) -> set[str]:
@@ -154,7 +139,7 @@ def test_the_hub_reads_the_results_from_the_card(run):
 def test_the_command_of_the_card_trains_the_same_policy_again(run, monkeypatch):
     share_policy(run, "mine", episodes=1)
     monkeypatch.chdir("mine")
-    main(["fit", "config.yaml", "--name=again", *[each for each in SMALL if each.startswith("--trainer.")]])
+    main(["fit", "config.yaml", "--name=again", *TRAINER_OPTIONS])
     again = load_policy("runs/sac/Pendulum-v1/again")
     obs = np.float32([[1, 0, 0], [0, 1, 3]])
     np.testing.assert_array_equal(again(obs, deterministic=True), load_policy(run)(obs, deterministic=True))
@@ -162,7 +147,7 @@ def test_the_command_of_the_card_trains_the_same_policy_again(run, monkeypatch):
 
 def test_a_run_starts_from_a_shared_policy_and_its_targets_from_its_networks(run, capsys):
     share_policy(run, "mine", episodes=1)
-    fit("warm", "--trainer.callbacks+=WarmStart", "--trainer.callbacks.path=mine/checkpoints/best.ckpt",
+    fit_pendulum("warm", "--trainer.callbacks+=WarmStart", "--trainer.callbacks.path=mine/checkpoints/best.ckpt",
         "--data.learning_starts=300")  # fmt: skip
     weights = read_checkpoint(Path("runs/sac/Pendulum-v1/warm/checkpoints/last.ckpt"))["state_dict"]
     shared = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]
@@ -174,7 +159,7 @@ def test_a_run_starts_from_a_shared_policy_and_its_targets_from_its_networks(run
 
 def test_a_shared_policy_is_evaluated_by_the_command_test(run, capsys):
     share_policy(run, "mine", episodes=1)
-    main(["test", "--ckpt_path=mine/checkpoints/best.ckpt", *[each for each in SMALL if each.startswith("--trainer.")]])
+    main(["test", "--ckpt_path=mine/checkpoints/best.ckpt", *TRAINER_OPTIONS])
     assert "test/return_mean" in capsys.readouterr().out
 
 
@@ -201,7 +186,7 @@ def test_wrong_arguments_are_refused_in_one_sentence(run, arguments, sentence, c
 
 def test_a_run_is_not_overwritten(run, capsys):
     before = {name: (run / name).stat().st_mtime_ns for name in files_of(run)}
-    for folder in (run, fit("other")):
+    for folder in (run, fit_pendulum("other")):
         assert "give another folder" in refused(capsys, "share", f"--ckpt_path={run}", f"--out={folder}")
     assert {name: (run / name).stat().st_mtime_ns for name in files_of(run)} == before
     share_policy(run, "mine", episodes=1)

@@ -110,13 +110,13 @@ def test_the_check_compares_the_best_with_the_first_values_on_new_seeds():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (content(trails=5), "A sweep has no key 'trails' (the file); did you mean 'trials'?"),
+        (content(trails=5), "A sweep (the file) has no key 'trails'; did you mean 'trials'?"),
         (content(settings=None), "The file does not say what to train: give it settings."),
         (content(space={}), "The file does not say what to search: give it space."),
         (content(space=["lr"]), "space of the file must map each parameter to its values"),
         (space(min=1), "numbers, as in {min: 0.0001, max: 0.01, log: true}"),
-        (space(min=1, max=2, logs=True), "has an unknown key 'logs'; did you mean 'log'?"),
-        (space(values=[1, 2], log=True), "has an unknown key 'log'; known are values."),
+        (space(min=1, max=2, logs=True), "has no key 'logs'; did you mean 'log'?"),
+        (space(values=[1, 2], log=True), "has no key 'log'; known are values."),
         (space(min=2, max=1), "must be two numbers, min the smaller one"),
         (space(min="a", max=1), "must be two numbers, min the smaller one"),
         (space(min=0, max=1, log=True), "true only if min is above 0"),
