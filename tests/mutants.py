@@ -452,11 +452,11 @@ MUTANTS = [
         "                self.reward_scaling.restart()\n",
         "                pass\n",
     ),
-    Mutant("damaged files are read", "checkpoint_files.py", "if damaged := parts.testzip():", "if damaged := None:"),
+    Mutant("damaged files are read", "buffer_files.py", "if damaged := parts.testzip():", "if damaged := None:"),
     Mutant(
         "the buffer of another checkpoint is read",
-        "checkpoint_files.py",
-        "if sums is not None and _sums(parts) != sums:",
+        "buffer_files.py",
+        "if sums is not None and _sums(parts) != list(sums):",
         "if False:",
     ),
     Mutant(
@@ -1791,23 +1791,57 @@ MUTANTS = [
         "rows, num_envs, 0",
     ),
     Mutant(
-        "a buffer of another capacity is not put in order of time",
+        "a smaller buffer keeps the oldest rows",
         "data/replay.py",
-        "torch.arange(size).roll(-cursor)[-self.capacity :]",
-        "torch.arange(size)[-self.capacity :]",
-    ),
-    Mutant(
-        "a smaller buffer keeps the oldest",
-        "data/replay.py",
-        ".roll(-cursor)[-self.capacity :]",
-        ".roll(-cursor)[: self.capacity]",
+        "range(max(rows.first, rows.stop - self.capacity), rows.stop, ROWS_AT_ONCE)",
+        "range(rows.first, min(rows.stop, rows.first + self.capacity), ROWS_AT_ONCE)",
     ),
     Mutant(
         "a buffer of its own capacity is moved",
         "data/replay.py",
-        "as_it_was = size == self.capacity",
-        "as_it_was = False",
+        "if full := len(rows) == self.capacity:",
+        "if full := False:",
     ),
+    Mutant(
+        "a buffer that goes on is counted anew",
+        "data/replay.py",
+        "self._stream, self._stored = rows.stream, rows.stop",
+        "self._stream, self._stored = rows.stream, len(rows)",
+    ),
+    Mutant(
+        "all rows are written at every save",
+        "buffer_files.py",
+        "kept = [each for each in written if each.stop > rows.first]",
+        "kept = []",
+    ),
+    Mutant(
+        "many small saves leave many files",
+        "buffer_files.py",
+        "while kept and kept[-1].start",
+        "while False and kept[-1].start",
+    ),
+    Mutant(
+        "a large buffer is one file", "buffer_files.py", "largest = max(len(rows) // LARGEST", "largest = max(len(rows)"
+    ),
+    Mutant(
+        "a checkpoint refers to files that somebody removed",
+        "checkpoint_files.py",
+        "if not all((folder / each.name).is_file() for each in known):",
+        "if False:",
+    ),
+    Mutant(
+        "rows of the checkpoint before are removed",
+        "checkpoint_files.py",
+        "needed = frozenset.union(*(each.files for each in kept))",
+        "needed = kept[0].files",
+    ),
+    Mutant(
+        "a damaged checkpoint becomes the previous one",
+        "checkpoint_files.py",
+        "moves = count > 0 and old[0] is not None and",
+        "moves = count > 0 and (old[0] is None or True) and",
+    ),
+    Mutant("a checkpoint of a newer version is read", "checkpoint_files.py", "> FORMAT:", "> FORMAT + 9:"),
     Mutant(
         "a buffer fits wherever it has as many bytes as rows",
         "data/storage_space.py",
@@ -1823,8 +1857,8 @@ MUTANTS = [
     Mutant(
         "a warning of a full disk forgets the buffer that is replaced",
         "callbacks/checkpoint.py",
-        "2 * data.saved_bytes if data else 0",
-        "data.saved_bytes if data else 0",
+        "math.ceil(DISK * data.saved_bytes) if",
+        "data.saved_bytes if",
     ),
     Mutant(
         "test plays the episodes by which the best checkpoint was chosen",
@@ -2093,6 +2127,7 @@ TESTS = {
     ],
     "callbacks/checkpoint.py": ["tests/callbacks/test_checkpoint.py", "tests/callbacks/test_averaging.py"],
     "callbacks/random_states.py": ["tests/callbacks/test_checkpoint.py"],
+    "buffer_files.py": ["tests/callbacks/test_checkpoint.py"],
     "checkpoint_files.py": [
         "tests/callbacks/test_checkpoint.py",
         "tests/test_free_space.py",

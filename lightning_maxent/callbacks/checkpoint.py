@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_warn
 
 from lightning_maxent.callbacks.random_states import RandomStates
-from lightning_maxent.checkpoint_files import BESIDE, CheckpointNotSavedError
+from lightning_maxent.checkpoint_files import BESIDE, AtomicCheckpointIO, CheckpointNotSavedError
 from lightning_maxent.distributed import AFTER_THE_SAME_ROUND, processes
 from lightning_maxent.errors import DivergedError, MaxEntError
 from lightning_maxent.free_space import bytes_on_disk, disk_left, in_words
@@ -25,9 +25,11 @@ from lightning_maxent.lightning_internals import (
 from lightning_maxent.metrics.monitors import NeverRefused
 from lightning_maxent.run_data import RunData, data_of
 
+DISK = 1.2  # size of the files of a large buffer, relative to the buffer: they also hold rows that it has overwritten
+
 
 class StepCheckpoint(ModelCheckpoint):
-    """Keeps ``last.ckpt``, from which a run can resume.
+    """Keeps ``last.ckpt``, from which a run can resume, and the checkpoint before it as ``last-1.ckpt``.
 
     It saves when the environment steps reach or pass a multiple of ``every_n_steps``, at the end, and when the run
     stops for any reason.  Lightning's callback would save only at exact multiples, which a round of several environment
@@ -39,16 +41,20 @@ class StepCheckpoint(ModelCheckpoint):
 
     Args:
         every_n_steps: number of environment steps between two saves.
+        keep_previous: number of checkpoints before ``last.ckpt`` that are kept, as ``last-1.ckpt``, ``last-2.ckpt`` and so
+            on; they share the files of the replay buffer.
 
     Raises:
-        MaxEntError: for an ``every_n_steps`` below 1.
+        MaxEntError: for an ``every_n_steps`` below 1, or a negative ``keep_previous``.
     """
 
-    def __init__(self, every_n_steps: int = 10_000):
+    def __init__(self, every_n_steps: int = 10_000, keep_previous: int = 1):
         if every_n_steps < 1:
             raise MaxEntError(f"checkpoint.every_n_steps must be at least 1, but is {every_n_steps}.")
+        if keep_previous < 0:
+            raise MaxEntError(f"checkpoint.keep_previous must be at least 0, but is {keep_previous}.")
         super().__init__(save_last=True, save_top_k=0, enable_version_counter=False)
-        self.every_n_steps = every_n_steps
+        self.every_n_steps, self.keep_previous = every_n_steps, keep_previous
         self._saved_steps = math.inf  # no save before training starts: it would replace an older file
         self._evaluated_steps = 0  # environment steps at the last complete evaluation
         self._random_states = RandomStates()
@@ -80,6 +86,8 @@ class StepCheckpoint(ModelCheckpoint):
         self._saved_steps = math.inf if is_dry_run(trainer) else trainer.global_step
         if not is_dry_run(trainer):
             self._warn_of_a_full_disk(trainer)
+        if isinstance(files := trainer.strategy.checkpoint_io, AtomicCheckpointIO):
+            files.keep_previous(Path(str(self.dirpath)) / "last.ckpt", self.keep_previous)
         self._random_states.restore()
         if data := data_of(trainer):
             self._resume(trainer, data)
@@ -132,12 +140,12 @@ class StepCheckpoint(ModelCheckpoint):
             self._saved_steps = trainer.global_step
 
     def _warn_of_a_full_disk(self, trainer: pl.Trainer) -> None:
-        """Warn if the disk has too little space for two copies of the full replay buffer."""
+        """Warn if the disk has too little space for the full replay buffer, and the old rows beside it."""
         data, folder = data_of(trainer), Path(str(self.dirpath))
-        needed, left = 2 * data.saved_bytes if data else 0, disk_left(folder)
+        needed, left = math.ceil(DISK * data.saved_bytes) if data else 0, disk_left(folder)
         if left is not None and needed > left + bytes_on_disk(folder / f"last.ckpt{BESIDE}"):
             rank_zero_warn(
-                f"Checkpoints need up to {in_words(needed)} in {folder}, for the replay buffer and its previous copy, but "
+                f"Checkpoints need about {in_words(needed)} in {folder}, for the replay buffer and some older rows, but "
                 f"only {in_words(left)} are left: free disk space, or start with a lower data.capacity or another "
                 f"--runs_dir."
             )

@@ -52,9 +52,7 @@ class RecordedData(pl.Callback):
             self._refuse("holds no replay buffer: give the last.ckpt of a run that learns from one")
         if "further" in recorded:
             self._refuse("was made by several processes: record with trainer.devices 1")
-        if lost := [name for name in Transition._fields if name not in recorded["replay"]]:
-            self._refuse(f"lacks {' and '.join(lost)}: a file in its .replay folder is missing")
-        rows = Transition(*(recorded["replay"][name] for name in Transition._fields))
+        rows = Transition(**recorded["replay"].all())
         steps = len(rows.reward)
         for name in ("env_id", "env_kwargs", "num_envs"):
             there, here = recorded.get(name), getattr(data, name)

@@ -1,6 +1,7 @@
 """The off-policy DataModule: environments and a replay buffer."""
 
 import logging
+import uuid
 from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any
@@ -23,6 +24,7 @@ from lightning_maxent.data.vectorization import OneProcess, VectorizationBuilder
 from lightning_maxent.data.wrapping import WrapperBuilder
 from lightning_maxent.distributed import processes, rank
 from lightning_maxent.errors import MaxEntError, check_positive, errors_of
+from lightning_maxent.run_data import BufferRows, buffer_rows
 from lightning_maxent.transition import Rollout, Transition
 
 FLOAT = 4  # bytes
@@ -138,6 +140,7 @@ class ReplayDataModule(EnvironmentDataModule):
         self.learning_starts, self.updates_per_round = learning_starts, updates_per_round
         self.make_storage, self.make_sampler, self.make_transform = storage, sampler, transform
         self.buffer: ReplayBuffer | None = None
+        self._stream, self._stored = "", 0  # see BufferRows
 
     def check_processes(self, count: int) -> None:
         super().check_processes(count)
@@ -161,6 +164,7 @@ class ReplayDataModule(EnvironmentDataModule):
             if isinstance(storage, LazyMemmapStorage) and storage.scratch_dir and processes() > 1:
                 storage.scratch_dir = f"{storage.scratch_dir}process-{rank()}/"
             check_space(storage, self._rows_to_come, self._row_bytes, FLOAT * self.obs_dim, self.batch_size)
+            self._stream, self._stored = uuid.uuid4().hex, 0
             self.buffer = ReplayBuffer(
                 storage=storage,
                 sampler=self._sampler(),
@@ -213,6 +217,7 @@ class ReplayDataModule(EnvironmentDataModule):
                 f"The replay buffer of {self.capacity:,} transitions cannot be stored ({' '.join(str(error).split())}): "
                 f"choose a capacity that fits, or another storage."
             ) from error
+        self._stored += size
 
     def _batch(self) -> Transition:
         """New batches ``[updates, batch]``, scaled with the current statistics; no batch before ``learning_starts``."""
@@ -240,54 +245,54 @@ class ReplayDataModule(EnvironmentDataModule):
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
         if self.buffer is not None and len(self.buffer):
-            rows = self.buffer.storage[: len(self.buffer)]
-            state["replay"] = {name: rows[name] for name in Transition._fields}
+            state["replay"] = BufferRows(self._stream, self._stored - len(self.buffer), self._stored, self._read)
             state["writer"] = dict(self.buffer.writer.state_dict())
             state["sampler"] = dict(self.buffer.sampler.state_dict())
         return state
+
+    def _read(self, start: int, stop: int) -> dict[str, Tensor]:
+        """The rows of these numbers on the CPU; see ``BufferRows``."""
+        assert self.buffer is not None
+        cursor = self.buffer.writer.state_dict()[
+            "_cursor"
+        ]  # the position of the next row, which has number self._stored
+        rows = self.buffer.storage[(cursor - self._stored + torch.arange(start, stop)) % len(self.buffer)]
+        return {name: rows[name].cpu() for name in Transition._fields}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         if self.buffer is None:  # evaluating, not training
             return
-        rows = state_dict.get("replay")
-        if rows is None:
+        if "replay" not in state_dict:
             raise MaxEntError(
                 "The checkpoint holds no replay buffer, so training cannot resume from it: resume from last.ckpt, with the "
                 "folder last.ckpt.replay beside it."
             )
-        if lost := [name for name in Transition._fields if name not in rows]:
-            raise MaxEntError(
-                f"The replay buffer of the checkpoint lacks {' and '.join(lost)}: a file in its .replay folder is missing."
-            )
         if isinstance(self.buffer.storage, LazyMemmapStorage):
             self.buffer.storage.existsok = True  # the rows in these files are overwritten
         if further := state_dict.get("further", []):  # of other processes, if there were more of them
-            self._take(_merged([state_dict, *further]), {"_cursor": 0})
+            self._take(_merged([buffer_rows(each["replay"]) for each in (state_dict, *further)]))
             return
-        self._take(rows, state_dict["writer"])
-        if len(rows["reward"]) == len(self.buffer):
+        rows = buffer_rows(state_dict["replay"])
+        writer = state_dict["writer"] | {"_cursor": state_dict["writer"]["_cursor"] % self.capacity}
+        if full := len(rows) == self.capacity:  # rows keep their positions, so that the run draws the same batches
+            self.buffer.writer.load_state_dict(writer)
+        self._take(rows)
+        if full:
+            self.buffer.writer.load_state_dict(writer)  # its number of writes
+        self._stream, self._stored = rows.stream, rows.stop
+        if len(rows) == len(self.buffer):
             self.buffer.sampler.load_state_dict(state_dict.get("sampler", self.buffer.sampler.state_dict()))
 
-    def _take(self, rows: dict[str, Tensor], writer: dict[str, Any]) -> None:
-        """Fill the empty buffer with saved rows; the row at the cursor of the saved writer is the oldest.
-
-        If the saved buffer was full and the capacity is unchanged, every row keeps its position, so that the run draws
-        the same batches as without interruption.  Otherwise rows are stored from the oldest to the newest, and the
-        newest are kept if not all fit.
-        """
-        assert self.buffer is not None
-        size, cursor = len(rows["reward"]), writer["_cursor"]
-        as_it_was = size == self.capacity
-        kept = torch.arange(size) if as_it_was else torch.arange(size).roll(-cursor)[-self.capacity :]
-        for part in kept.split(ROWS_AT_ONCE):
-            self._extend({name: rows[name][part] for name in Transition._fields}, len(part))
-        if as_it_was:
-            self.buffer.writer.load_state_dict(writer | {"_cursor": cursor % self.capacity})
-        if len(kept) < size:
+    def _take(self, rows: BufferRows) -> None:
+        """Store saved rows in the empty buffer, from the oldest to the newest; if not all fit, the newest are kept."""
+        for start in range(max(rows.first, rows.stop - self.capacity), rows.stop, ROWS_AT_ONCE):
+            part = rows.read(start, min(start + ROWS_AT_ONCE, rows.stop))
+            self._extend(part, len(part["reward"]))
+        if len(rows) > self.capacity:
             rank_zero_info(
-                f"The checkpoint's buffer holds {size:,} transitions; the newest {len(kept):,} are kept, because capacity is "
-                f"{self.capacity:,}."
+                f"The checkpoint's buffer holds {len(rows):,} transitions; the newest {self.capacity:,} are kept, because "
+                f"capacity is {self.capacity:,}."
             )
 
 
@@ -301,16 +306,11 @@ def _check_start(learning_starts: int, batch_size: int, count: int) -> None:
         )
 
 
-def _merged(saved: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """The rows of several saved buffers, from the oldest to the newest.
-
-    Args:
-        saved: for each buffer, its rows as ``replay``, and its ``writer``, whose cursor points at the oldest row of a full
-            buffer.
-    """
-    sizes = [len(each["replay"]["reward"]) for each in saved]
-    oldest = [each["writer"]["_cursor"] % size for each, size in zip(saved, sizes)]
-    ages = torch.cat([torch.arange(size).roll(first) for size, first in zip(sizes, oldest)])
-    behind = torch.cat([torch.full((size,), max(sizes) - size) for size in sizes])  # the newest rows are equally new
-    order = (ages + behind).argsort(stable=True)
-    return {name: torch.cat([each["replay"][name] for each in saved])[order] for name in Transition._fields}
+def _merged(saved: Sequence[BufferRows]) -> BufferRows:
+    """The rows of several buffers, from the oldest to the newest; the newest row of each is equally new."""
+    longest = max(map(len, saved))
+    order = torch.cat([torch.arange(longest - len(each), longest) for each in saved]).argsort(stable=True)
+    every = [each.all() for each in saved]
+    return BufferRows.from_tensors(
+        {name: torch.cat([each[name] for each in every])[order] for name in Transition._fields}
+    )

@@ -31,7 +31,7 @@ def test_a_run_writes_all_its_files_into_one_folder(in_full):
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "curves.png", "metrics.csv"]
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     names = sorted(path.name for path in (run / "checkpoints").iterdir())
-    assert names == ["best.ckpt", "last.ckpt", "last.ckpt.replay"]
+    assert names == ["best.ckpt", "last-1.ckpt", "last.ckpt", "last.ckpt.replay"]
     rows = metrics(run)
     assert [row["env_steps"] for row in rows] == [20, 40, 60, 80, 100]
     for name in ("loss/critic", "loss/value", "loss/policy", "temperature", "entropy", "train/return_mean"):
@@ -94,8 +94,8 @@ def test_a_run_resumes_from_its_last_checkpoint_with_its_whole_state(algorithm):
     assert after["gradient_steps"] == before["gradient_steps"] + 1  # no burst of owed updates
     old, new = before["ReplayDataModule"], after["ReplayDataModule"]
     assert (old["env_steps"], new["env_steps"]) == (70, 71)
-    for name, rows in old["replay"].items():
-        assert torch.equal(new["replay"][name][:70], rows), name
+    for name, rows in old["replay"].all().items():
+        assert torch.equal(new["replay"].all()[name][:70], rows), name
     for state, later in zip(before["optimizer_states"], after["optimizer_states"], strict=True):
         for parameter, moments in state["state"].items():
             assert later["state"][parameter]["step"] == moments["step"] + 1
@@ -368,7 +368,7 @@ def test_a_run_resumed_at_an_evaluation_in_its_training_environment_ends_bit_for
     evaluations = [[row for row in without_speed(metrics(path)) if "eval/return_mean" in row] for path in (whole, run)]
     assert evaluations[0] == evaluations[1]
     assert [row["env_steps"] for row in evaluations[0]] == [40, 80, 120]
-    assert right["ReplayDataModule"]["replay"]["obs"][:, 1].tolist()[38:44] == [3, 4, 0, 1, 2, 3]  # cut after 40
+    assert right["ReplayDataModule"]["replay"].all()["obs"][:, 1].tolist()[38:44] == [3, 4, 0, 1, 2, 3]  # cut after 40
 
 
 def test_training_does_not_resume_with_other_bounds_of_actions(capsys):
@@ -562,7 +562,7 @@ def test_a_buffer_on_disk_can_be_resumed_and_is_not_shared_by_runs(tmp_path, cap
     run = fit(*on_disk, steps=63)
     assert any((tmp_path / "rows").rglob("*"))
     main(["fit", "--ckpt_path=last", "--trainer.max_steps=100"])
-    assert len(saved(run)["ReplayDataModule"]["replay"]["obs"]) == 100
+    assert len(saved(run)["ReplayDataModule"]["replay"].all()["obs"]) == 100
     given = ["fit", "--config=value_sac/pendulum", *SMALL, "--name=b", *on_disk]
     assert "buffer of 500 transitions cannot be stored (The file" in refused(capsys, *given)
 
@@ -685,7 +685,11 @@ def test_a_run_can_start_with_the_weights_of_another(capsys):
         assert torch.equal(new["state_dict"][name], weights), name
     counts = [run["ReplayDataModule"]["observation_scaling"]["state"]["count"] for run in (old, new)]
     assert counts[1] == pytest.approx(counts[0] + 20)
-    assert (new["global_step"], new["gradient_steps"], len(new["ReplayDataModule"]["replay"]["reward"])) == (20, 0, 20)
+    assert (new["global_step"], new["gradient_steps"], len(new["ReplayDataModule"]["replay"].all()["reward"])) == (
+        20,
+        0,
+        20,
+    )
     main(["fit", f"--ckpt_path={second}/checkpoints/last.ckpt", "--trainer.max_steps=60"])
     after = AtomicCheckpointIO().load_checkpoint(second / "checkpoints" / "last.ckpt")
     main(["fit", f"--ckpt_path={second}/checkpoints/last.ckpt", "--trainer.max_steps=60"])  # goes on with its own
@@ -746,7 +750,7 @@ def test_a_resumed_run_continues_its_recorded_data():
 def test_unsuitable_recorded_data_are_refused(capsys):
     run = fit()
     shutil.copytree(run, run.with_name("torn"))
-    next(run.with_name("torn").rglob("obs.pt")).unlink()
+    next(run.with_name("torn").rglob("*.pt")).unlink()
     fit("--data.capacity=50", "--name=c")
 
     def why(run: Path, *further: str) -> str:
@@ -762,7 +766,7 @@ def test_unsuitable_recorded_data_are_refused(capsys):
         run, "--data.num_envs=2", "--data.steps_per_round=2"
     )
     assert "holds no replay buffer: give the last.ckpt" in why(run, best)
-    assert "lacks obs: a file in its .replay folder is missing" in why(run.with_name("torn"))
+    assert "a part of the replay buffer, is missing: copy or move" in why(run.with_name("torn"))
     assert "lacks the first of its 100 transitions: record with" in why(run.with_name("c"))
     assert "ends at 100 environment steps: set max_steps" in why(
         run, "--trainer.max_steps=-1"

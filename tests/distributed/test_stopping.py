@@ -1,5 +1,6 @@
 """Runs of two processes that stop: checkpoints with a part for each, resumes, signals, errors."""
 
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,8 @@ def with_and_without_a_stop(rank: int) -> None:
 
 def part(name: str) -> dict[str, Any]:
     """What process 1 saved."""
-    (file,) = (RUNS / name / "checkpoints").glob("last.ckpt.replay/*/process-1/rest.ckpt")
+    rests = (RUNS / name / "checkpoints").glob("last.ckpt.replay/process-1/rest-*.ckpt")
+    file = max(rests, key=os.path.getmtime)  # the other one is of last-1.ckpt
     return torch.load(file, weights_only=True)
 
 
@@ -47,8 +49,8 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one():
     in_processes(2, with_and_without_a_stop)
     left, right = saved(RUNS / "whole"), saved(RUNS / "a")
     (of_second,) = left["ReplayDataModule"]["further"]
-    assert len(of_second["replay"]["obs"]) == len(left["ReplayDataModule"]["replay"]["obs"]) == 60
-    uniform = [each["replay"]["action"][:20] for each in (left["ReplayDataModule"], of_second)]
+    assert len(of_second["replay"].all()["obs"]) == len(left["ReplayDataModule"]["replay"].all()["obs"]) == 60
+    uniform = [each["replay"].all()["action"][:20] for each in (left["ReplayDataModule"], of_second)]
     assert not torch.isin(*uniform).any()
     for key in ("state_dict", "optimizer_states", "gradient_steps", "global_step", "ReplayDataModule", "own_buffers"):
         same(left[key], right[key], key)
@@ -65,28 +67,28 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one():
 def test_another_number_of_processes_shares_the_buffers_out_again(caplog):
     in_processes(2, lambda rank: fit("--name=a", "--trainer.max_steps=80", "--trainer.devices=2"))
     before = saved(RUNS / "a")["ReplayDataModule"]
-    actions = [each["replay"]["action"] for each in (before, *before["further"])]
+    actions = [each["replay"].all()["action"] for each in (before, *before["further"])]
     with caplog.at_level("INFO"):
         resume("a", "--trainer.max_steps=82", "--trainer.devices=1")
     assert "was saved by 2 processes, and the run goes on with 1: it takes over the data of all 2." in caplog.text
     one = saved(RUNS / "a")["ReplayDataModule"]
     assert "further" not in one
     interleaved = torch.stack(actions, 1).flatten(0, 1)  # from the oldest to the newest
-    assert torch.equal(one["replay"]["action"][:80], interleaved)
-    assert len(one["replay"]["action"]) == 82
+    assert torch.equal(one["replay"].all()["action"][:80], interleaved)
+    assert len(one["replay"].all()["action"]) == 82
     in_processes(2, lambda rank: resume("a", "--trainer.max_steps=84", "--trainer.devices=2"))
     assert (
         "was saved by 1 process, and the run goes on with 2: some processes start with copies"
         in Path("rank-0.log").read_text()
     )
     two = saved(RUNS / "a")["ReplayDataModule"]
-    first, second = (each["replay"]["action"] for each in (two, *two["further"]))
+    first, second = (each["replay"].all()["action"] for each in (two, *two["further"]))
     assert torch.equal(first[:82], second[:82])
     assert not torch.equal(first[82:], second[82:])
     assert len(first) == len(second) == 83
-    (file,) = RUNS.glob("a/checkpoints/last.ckpt.replay/*/process-1/rest.ckpt")
-    file.unlink()
-    with pytest.raises(MaxEntError, match=r"rest\.ckpt, the part of process 1 of .*last\.ckpt, is missing"):
+    for file in RUNS.glob("a/checkpoints/last.ckpt.replay/process-1/rest-*.ckpt"):
+        file.unlink()
+    with pytest.raises(MaxEntError, match=r"rest-\w+\.ckpt, the part of process 1 of .*last\.ckpt, is missing"):
         AtomicCheckpointIO().load_checkpoint(RUNS / "a" / "checkpoints" / "last.ckpt")
 
 
@@ -106,7 +108,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_round(rank, number, st
     steps = checkpoint["global_step"]
     data = checkpoint["ReplayDataModule"]
     assert steps == data["env_steps"] == data["further"][0]["env_steps"]
-    assert len(data["replay"]["obs"]) == len(data["further"][0]["replay"]["obs"]) == min(500, steps // 2)
+    assert len(data["replay"].all()["obs"]) == len(data["further"][0]["replay"].all()["obs"]) == min(500, steps // 2)
     assert checkpoint["gradient_steps"] == steps // 2 - 20
 
 
