@@ -1836,6 +1836,12 @@ MUTANTS = [
         "needed = kept[0].files",
     ),
     Mutant(
+        "a killed run loses metrics from before its checkpoint",
+        "callbacks/checkpoint.py",
+        "logger.save()  #",
+        "pass  #",
+    ),
+    Mutant(
         "a damaged checkpoint becomes the previous one",
         "checkpoint_files.py",
         "moves = count > 0 and old[0] is not None and",
@@ -2125,7 +2131,11 @@ TESTS = {
         f"{BACKENDS}::test_jobs_go_on_after_ctrl_c_and_the_same_command_waits_for_them",
         f"{BACKENDS}::test_a_job_that_is_requeued_or_lost_goes_on_from_its_checkpoint[announce_end]",
     ],
-    "callbacks/checkpoint.py": ["tests/callbacks/test_checkpoint.py", "tests/callbacks/test_averaging.py"],
+    "callbacks/checkpoint.py": [
+        "tests/callbacks/test_checkpoint.py",
+        "tests/callbacks/test_averaging.py",
+        "tests/cli/test_cli.py::test_all_metrics_up_to_a_checkpoint_are_in_the_csv_before_it_is_saved",
+    ],
     "callbacks/random_states.py": ["tests/callbacks/test_checkpoint.py"],
     "buffer_files.py": ["tests/callbacks/test_checkpoint.py"],
     "checkpoint_files.py": [

@@ -468,3 +468,13 @@ def test_the_costs_are_written_as_a_table(tmp_path):
     assert [row["what"] for row in rows] == ["update"] * 10 + ["step"] * 4
     assert all(float(row["cpu_seconds"]) > 0 and float(row["model_seconds"]) >= 0 for row in rows)
     assert re.match(r"update: [\d.]+ ms \+ .*\nstep: [\d.]+ ms per action", printed)
+
+
+def test_checkpoint_cost_measures_every_save(tmp_path):
+    out = tmp_path / "cost.csv"
+    printed = carry_out("checkpoint_cost.py", "--rows", "200", "--new", "50", "--saves", "6", "--out", str(out))
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["env_steps"]) for row in rows] == [200, 250, 300, 350, 400, 450]
+    assert all(float(row["milliseconds"]) > 0 and float(row["disk"]) > 1 for row in rows)
+    assert "Largest size on the disk" in printed

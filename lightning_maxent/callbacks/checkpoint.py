@@ -132,6 +132,8 @@ class StepCheckpoint(ModelCheckpoint):
     def _save_if_due(self, trainer: pl.Trainer) -> None:
         """Save at multiples of ``every_n_steps``, and at the last step, before averaged weights replace current ones."""
         if trainer.should_stop or trainer.global_step // self.every_n_steps > self._saved_steps // self.every_n_steps:
+            for logger in trainer.loggers:
+                logger.save()  # a run that is killed later and resumes has all metrics up to this checkpoint
             self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:

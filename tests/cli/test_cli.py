@@ -81,6 +81,20 @@ def test_a_learned_temperature_gets_its_own_optimizer():
     assert len(checkpoint["optimizer_states"]) == 4
 
 
+def test_all_metrics_up_to_a_checkpoint_are_in_the_csv_before_it_is_saved(monkeypatch):
+    """So that a run that is killed after that, and resumes, lacks none."""
+    save, found = AtomicCheckpointIO.save_checkpoint, {}
+
+    def noted(self, checkpoint, path, storage_options=None) -> None:
+        if Path(path).name == "last.ckpt":
+            found[checkpoint["global_step"]] = metrics(Path(path).parent.parent)[-1]["env_steps"]
+        save(self, checkpoint, path)
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", noted)
+    fit("--checkpoint.every_n_steps=20", "--training_log.every_n_steps=10", "--data.eval_interval=50")
+    assert found == {20: 20, 40: 40, 60: 60, 80: 80, 100: 100}
+
+
 @pytest.mark.parametrize("algorithm", ["value_sac", "sac"])
 def test_a_run_resumes_from_its_last_checkpoint_with_its_whole_state(algorithm):
     run = fit(algorithm=algorithm, steps=70)
