@@ -150,7 +150,7 @@ class AtomicCheckpointIO(JointCheckpointIO):
             files = [path, *(_previous(path, number) for number in range(1, count + 1))]
             self._saved[path] = [_saved(each) for each in files]
         old = self._saved[path]
-        moves = count > 0 and old[0] is not None and old[0].step != new.step
+        moves = count > 0 and old[0] is not None and old[0].step != new.step and path.is_file()
         return [new, *old[0 if moves else 1 :][:count]], moves
 
     def load_checkpoint(

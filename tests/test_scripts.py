@@ -1,6 +1,7 @@
 """The scripts do what their documentation says, in small runs."""
 
 import contextlib
+import copy
 import csv
 import importlib
 import inspect
@@ -478,3 +479,19 @@ def test_checkpoint_cost_measures_every_save(tmp_path):
     assert [int(row["env_steps"]) for row in rows] == [200, 250, 300, 350, 400, 450]
     assert all(float(row["milliseconds"]) > 0 and float(row["disk"]) > 1 for row in rows)
     assert "Largest size on the disk" in printed
+
+
+@pytest.mark.slow
+def test_runs_that_are_killed_again_and_again_end_as_if_they_were_not(tmp_path):
+    printed = carry_out("torture.py", "--kills", "8", "--out", str(tmp_path / "torture.csv"))
+    assert "8 disturbances" in printed
+    assert ", 0 of them with another state." in printed
+
+
+def test_torture_names_the_first_place_where_two_ends_differ(script):
+    differs = script("torture").differs
+    left = {"a": [1, {"b": torch.zeros(2)}], "c": ("x", 1.0)}
+    assert not differs(left, copy.deepcopy(left), "end")
+    assert differs(left, left | {"a": [1, {"b": torch.tensor([0.0, 1e-40])}]}, "end") == "end.a[1].b"
+    assert differs(left, left | {"c": ("x", 1)}, "end") == "end.c[1]"
+    assert differs(left, {"a": left["a"]}, "end") == "end"

@@ -42,8 +42,11 @@ from lightning_maxent.run_trainer import FLAGS, listed, parts_of_a_run, strategy
 class SaveRunConfig(SaveConfigCallback):
     """Writes the complete resolved configuration to ``config.yaml`` in the folder of the run, and to every logger.
 
-    It writes when training starts, so that a resume that fails before does not replace the existing configuration.
+    It writes when training starts, so that a resume that fails before does not replace the existing configuration.  If
+    the file is removed while the run goes on, it is written again with the next checkpoint, which needs it to resume.
     """
+
+    _text = ""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Does nothing; see ``on_train_start``."""
@@ -51,18 +54,30 @@ class SaveRunConfig(SaveConfigCallback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         config: Any = self.config.clone()
         config.ckpt_path = config.name = None  # so that a run with this configuration is new and has a new folder
-        text = self.parser.dump(config, skip_none=False, skip_validation=True)  # parsing has validated it
+        self._text = self.parser.dump(config, skip_none=False, skip_validation=True)  # parsing has validated it
         if trainer.is_global_zero:
-            write_whole(Path(trainer.default_root_dir) / "config.yaml", text)
+            write_whole(_config_file(trainer), self._text)
         for logger in trainer.loggers:
             try:
-                log_settings(logger, yaml.safe_load(text))
+                log_settings(logger, yaml.safe_load(self._text))
             except MaxEntError:
                 raise
             except Exception as error:  # such as MLflow, which does not take a changed setting
                 rank_zero_warn(
                     f"{type(logger).__name__} did not take the configuration of the run: {described(error)}."
                 )
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        file = _config_file(trainer)
+        if self._text and trainer.is_global_zero and not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, self._text)
+
+
+def _config_file(trainer: pl.Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "config.yaml"
 
 
 class _Settings:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from lightning_maxent.files import write_errors, write_whole
 from lightning_maxent.metrics.metrics_csv import STEP, read_metrics
@@ -22,7 +22,7 @@ class TidyCSVLogger(Logger):
 
     A row is written when a later step is logged, and on ``save``.  Metrics that are logged at the same step after that
     are added to its row.  New rows are appended.  The whole file is rewritten when a row is changed, a metric appears
-    for the first time, or a write has failed.  On resume, rows after the checkpoint are dropped.
+    for the first time, a write has failed, or the file was removed.  On resume, rows after the checkpoint are dropped.
 
     Args:
         save_dir: folder of the file.
@@ -71,6 +71,11 @@ class TidyCSVLogger(Logger):
     def save(self) -> None:
         if not self._row:
             return
+        if self._whole and not self.path.exists():
+            rank_zero_warn(
+                f"{self.path} has been removed while the run goes on: it is written anew, without the rows so far."
+            )
+            self._columns, self._whole = [STEP], False
         new = [name for name in self._row if name not in self._columns]
         if new or not self._whole or self._row[STEP] == self._last:
             rows = read_metrics(self.path)[1] if self.path.exists() else []

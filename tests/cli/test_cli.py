@@ -17,6 +17,7 @@ import yaml
 from cli_helpers import SMALL, TESTS, command, environment, fit, metrics, refused, saved, without_speed
 from helpers import same
 
+from lightning_maxent.callbacks.checkpoint import StepCheckpoint
 from lightning_maxent.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 from lightning_maxent.cli.arguments import last_checkpoint
 from lightning_maxent.cli.command import fit_once, main
@@ -93,6 +94,26 @@ def test_all_metrics_up_to_a_checkpoint_are_in_the_csv_before_it_is_saved(monkey
     monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", noted)
     fit("--checkpoint.every_n_steps=20", "--training_log.every_n_steps=10", "--data.eval_interval=50")
     assert found == {20: 20, 40: 40, 60: 60, 80: 80, 100: 100}
+
+
+def test_a_run_whose_folder_is_removed_says_so_and_its_next_checkpoint_can_be_resumed(monkeypatch, recwarn):
+    advance = StepCheckpoint.on_train_batch_end
+
+    def removes(self, trainer, *args, **kwargs) -> None:
+        if trainer.global_step == 50:
+            shutil.rmtree(trainer.default_root_dir)
+        advance(self, trainer, *args, **kwargs)
+
+    monkeypatch.setattr(StepCheckpoint, "on_train_batch_end", removes)
+    run = fit(steps=100)
+    assert [
+        str(each.message)
+        for each in recwarn
+        if "metrics.csv has been removed while the run goes on" in str(each.message)
+    ]
+    fit("--ckpt_path=last", steps=120)
+    assert saved(run)["global_step"] == 120
+    assert [row["env_steps"] for row in metrics(run)] == [60, 80, 100, 120]
 
 
 @pytest.mark.parametrize("algorithm", ["value_sac", "sac"])
