@@ -179,7 +179,7 @@ def difference(left: Path, right: Path) -> str:
     for state in states:
         del state["callbacks"], state["loops"]  # paths of files; Lightning's counters of batches, which start anew
     tables = [metrics(each.parent.parent / "metrics.csv") for each in files if each]
-    return differs(*states, "checkpoint") or differs(*tables, "metrics.csv")
+    return differs(states[0], states[1], "checkpoint") or differs(tables[0], tables[1], "metrics.csv")
 
 
 def metrics(file: Path) -> list[dict[str, str]]:
