@@ -1842,6 +1842,12 @@ MUTANTS = [
         "pass  #",
     ),
     Mutant(
+        "a reward that becomes infinite in the buffer is stored",
+        "data/env_runner.py",
+        "if not np.isfinite(stored).all():",
+        "if not np.isfinite(values).all():",
+    ),
+    Mutant(
         "a damaged checkpoint becomes the previous one",
         "checkpoint_files.py",
         "moves = count > 0 and old[0] is not None and",

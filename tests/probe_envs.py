@@ -1,5 +1,6 @@
 """Environments so small that every transition is known in advance."""
 
+import math
 import os
 import random
 import signal
@@ -16,13 +17,19 @@ class Counting(gym.Env):
     """Shows [step in the episode, number of the episode]; the reward is the step; ends after ``length`` steps."""
 
     def __init__(
-        self, length: int = 5, ends: str = "truncated", poison_reward: int = -1, poison_obs: int = -1, breaks: int = -1
+        self,
+        length: int = 5,
+        ends: str = "truncated",
+        poison_reward: int = -1,
+        poison_obs: int = -1,
+        breaks: int = -1,
+        poison: float = math.nan,
     ):
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self.action_space = spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 10.0]), dtype=np.float64)
         self.length, self.ends = length, ends
         self.poison_reward, self.poison_obs = poison_reward, poison_obs
-        self.breaks = breaks  # at this step
+        self.breaks, self.poison = breaks, poison  # at this step; the reward at the step poison_reward
         self.episode, self.total, self.actions = -1, 0, []
 
     def _obs(self) -> np.ndarray:
@@ -40,7 +47,7 @@ class Counting(gym.Env):
             raise ValueError("the world broke")
         self.actions.append(np.array(action))
         self.t, self.total = self.t + 1, self.total + 1
-        reward = float("nan") if self.total == self.poison_reward else float(self.t)
+        reward = self.poison if self.total == self.poison_reward else float(self.t)
         done = self.t == self.length
         return self._obs(), reward, done and self.ends == "terminated", done and self.ends == "truncated", {}
 

@@ -59,13 +59,11 @@ class EnvRunner(AbstractRunner):
         self._name, self._env_steps, self.seed = name, env_steps, seed
         self._returns, self._lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, dtype=np.int64)
         self._finished: list[tuple[float, int]] = []
-        self._call: Any = getattr(
-            envs, "call", None
-        )  # calls a method of every copy; not every vector environment has it
+        # Calls a method of every copy; not every vector environment has it.
+        self._call: Any = getattr(envs, "call", None)
         with self._errors():
             obs, _ = envs.reset(seed=seed)
-        self._check_finite("observation", obs)
-        self.obs = self._tensor(obs)
+        self.obs = self._stored("observation", obs)
 
     def step(self, action: Float[Tensor, "env action_dim"]) -> tuple[Transition, np.ndarray]:
         """Take one step in every environment.
@@ -87,17 +85,15 @@ class EnvRunner(AbstractRunner):
             next_obs = obs.copy()
             for index in np.flatnonzero(done):
                 next_obs[index] = info["final_obs"][index]
-        self._check_finite("reward", reward)
-        self._check_finite("observation", next_obs)
-        self._check_finite("observation", obs)
+        after = self._stored("observation", obs)
         transition = Transition(
             self.obs,
             action,
-            torch.from_numpy(np.asarray(reward, dtype=np.float32)),
-            self._tensor(next_obs),
+            self._stored("reward", np.asarray(reward)),
+            self._stored("observation", next_obs) if done.any() else after,
             torch.from_numpy(np.asarray(terminated)),
         )
-        self.obs = self._tensor(obs)
+        self.obs = after
         self._count(reward, done)
         return transition, done
 
@@ -143,17 +139,22 @@ class EnvRunner(AbstractRunner):
             self._finished += zip(self._returns[done].tolist(), self._lengths[done].tolist())
             self._returns[done], self._lengths[done] = 0, 0
 
-    @staticmethod
-    def _tensor(obs: np.ndarray) -> Tensor:
-        return torch.from_numpy(obs.astype(np.float32))  # always a copy: the environments reuse their arrays
+    def _stored(self, what: str, values: np.ndarray) -> Tensor:
+        """Values ``[env, ...]`` as they are stored, in 32 bits; a copy, because the environments reuse their arrays.
 
-    def _check_finite(self, what: str, values: np.ndarray) -> None:
-        if not np.isfinite(values).all():
-            copy = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
+        Raises:
+            MaxEntError: for values that are not finite, or too large for 32 bits.
+        """
+        with np.errstate(over="ignore"):
+            stored = values.astype(np.float32)
+        if not np.isfinite(stored).all():
+            copy = int(np.flatnonzero(~np.isfinite(stored.reshape(len(stored), -1)).all(axis=1))[0])
+            why = "is too large for 32 bits" if np.isfinite(values[copy]).all() else "is not finite"
             raise MaxEntError(
-                f"{self._when()}: copy {copy} gave {values[copy]} as {what}, which is not finite: fix the "
-                f"environment, then resume from the last checkpoint."
+                f"{self._when()}: copy {copy} gave {values[copy]} as {what}, which {why}: fix the environment, then resume "
+                f"from the last checkpoint."
             )
+        return torch.from_numpy(stored)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

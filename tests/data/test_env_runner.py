@@ -67,6 +67,15 @@ def test_returns_and_lengths_of_training_episodes_are_their_sums(runner):
     assert runs.drain_returns() == []
 
 
+def test_a_reward_that_is_too_large_for_the_buffer_is_reported_and_a_large_one_is_stored(runner):
+    runs = runner(COUNTING, {"poison_reward": 2, "poison": 3e38}, {"poison_reward": 3, "poison": -1e300})
+    runs.step(zeros(2))
+    transition, _ = runs.step(zeros(2))
+    assert transition.reward.tolist() == [torch.tensor(3e38).item(), 2.0]
+    with pytest.raises(MaxEntError, match=r"copy 1 gave -1e\+300 as reward, which is too large for 32 bits: fix"):
+        runs.step(zeros(2))
+
+
 @pytest.mark.parametrize(("poison", "what"), [("poison_reward", "reward"), ("poison_obs", "observation")])
 def test_non_finite_observations_and_rewards_are_reported_with_environment_and_step(runner, poison, what):
     runs = runner(COUNTING, {}, {poison: 3}, env_steps=100)
