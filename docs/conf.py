@@ -20,6 +20,7 @@ extensions = [
     "pages",
     "notebooks",
     "benchmarks",
+    "equations",
     "reference",
 ]
 
@@ -57,5 +58,6 @@ python_maximum_signature_line_length = 80
 
 html_theme = "furo"
 html_title = project
+html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -16,7 +16,7 @@ import torch
 from lightning_maxent.buffer_files import Segment, load_whole, read_segments, write_segments
 from lightning_maxent.contracts import diverged
 from lightning_maxent.distributed import gathered, processes, raised_on_all, rank
-from lightning_maxent.errors import DivergedError, MaxEntError
+from lightning_maxent.errors import DivergedError, MaxEntError, restoring
 from lightning_maxent.files import replace, write_temporary
 from lightning_maxent.run_data import buffer_rows
 from lightning_maxent.strategy import JointCheckpointIO
@@ -158,6 +158,12 @@ class AtomicCheckpointIO(JointCheckpointIO):
     ) -> dict[str, Any]:
         path = Path(path).absolute()
         checkpoint = read_checkpoint(path, map_location)
+        with restoring(str(path)):
+            self._add_buffers(checkpoint, path)
+        return checkpoint
+
+    def _add_buffers(self, checkpoint: dict[str, Any], path: Path) -> None:
+        """Add the replay buffers of the processes whose data this process takes over, and their random states."""
         if checkpoint.get("format", 1) < FORMAT and any("replay_id" in each for each in _states(checkpoint)):
             raise MaxEntError(
                 f"{path} was written by an older version of lightning_maxent, whose replay buffers cannot be read: start a "
@@ -175,7 +181,6 @@ class AtomicCheckpointIO(JointCheckpointIO):
                 if isinstance(state, dict) and "replay" in state:
                     checkpoint[key].setdefault("further", []).append(state)
         checkpoint.pop("parts", None)
-        return checkpoint
 
     def _load_buffers(self, checkpoint: dict[str, Any], path: Path, number: int) -> None:
         """Replace the lists of files in the checkpoint of a process by the rows in them."""
@@ -323,7 +328,9 @@ def read_checkpoint(path: Path, map_location: Any | None = "cpu") -> dict[str, A
             f"{path} is no checkpoint, or a damaged one ({type(error).__name__}): give a .ckpt file that a run wrote, "
             f"such as runs/…/checkpoints/last.ckpt, or {_way_out(path)}."
         ) from error
-    if not isinstance(checkpoint, dict) or "pytorch-lightning_version" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not {"pytorch-lightning_version", "global_step", "state_dict"} <= set(
+        checkpoint
+    ):
         raise MaxEntError(f"{path} is a file of another kind, not a checkpoint: give a .ckpt file that a run wrote.")
     if (version := checkpoint.get("format", FORMAT)) > FORMAT:
         raise MaxEntError(

@@ -75,6 +75,28 @@ def broken_module(error: BaseException) -> ForeignError | None:
     return ForeignError(f"A module of yours raised {described(root)}.")
 
 
+@contextmanager
+def restoring(what: str) -> Iterator[None]:
+    """Turn an error about saved data that are not as they were written into one sentence.
+
+    Args:
+        what: the beginning of the sentence, the name of the data.
+
+    Raises:
+        MaxEntError: for any error but a ``MaxEntError``, which passes unchanged.
+    """
+    try:
+        yield
+    except MaxEntError:
+        raise
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        raise MaxEntError(
+            f"{what} cannot be restored ({type(error).__name__}: {text}): a part of it is missing, or was changed or "
+            f"written by another version; resume from another checkpoint."
+        ) from error
+
+
 def described(error: BaseException) -> str:
     """Kind and text of an error in one line, with the line of code that raised it if it is known."""
     text = " ".join((str(error.msg) if isinstance(error, SyntaxError) else str(error)).split())

@@ -19,6 +19,7 @@ pytest.importorskip("sphinx", reason="needs the extra docs")
 sys.path.append(str(DOCS / "_ext"))
 
 import benchmarks  # noqa: E402
+import equations  # noqa: E402
 import nbformat  # noqa: E402
 import notebooks  # noqa: E402
 import pages  # noqa: E402
@@ -193,6 +194,18 @@ def test_every_chart_has_its_file_page_and_points():
         points = json.loads(re.findall(r"<script[^>]*>(.*)</script>", text)[0])
         assert all(len(curve["steps"]) == len(curve["mean"]) > 4 for curve in points), given["title"]
         assert (DOCS / "results" / f"{given['page']}.md").exists()
+
+
+def test_an_equation_is_mathml_and_a_wrong_one_is_a_warning_with_its_line(caplog):
+    block, inline = equations.nodes.math_block("", r"\sum_t r_t"), equations.nodes.math("", r"\pi")
+    assert re.fullmatch('<math display="block">.*∑.*</math>', equations.mathml(block))
+    assert re.fullmatch("<math>.*π.*</math>", equations.mathml(inline))
+    wrong = equations.nodes.math("", r"\frac{1}{")
+    wrong.source, wrong.line = "a.md", 3
+    assert equations.mathml(wrong) == r"<code>\frac{1}{</code>"
+    (warning,) = caplog.records
+    assert warning.getMessage().startswith("Wrong equation: ")
+    assert (warning.location.source, warning.location.line) == ("a.md", 3)
 
 
 def test_the_check_of_links_finds_pages_files_and_anchors_that_are_missing(tmp_path, monkeypatch, capsys):

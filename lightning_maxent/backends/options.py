@@ -12,12 +12,17 @@ RETRIES = 2
 OF_BACKENDS = {"ray": ("ray_address", "ray_cpus", "ray_gpus"), "slurm": ("slurm",)}  # options of one backend only
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of backends to the parser of a command."""
+def add_options(parser: argparse.ArgumentParser, jobs_elsewhere: str) -> None:
+    """Add the options of backends to the parser of a command.
+
+    Args:
+        parser: the parser.
+        jobs_elsewhere: what the help says of the option ``--jobs`` on a Ray cluster and on SLURM.
+    """
     parser.add_argument(
         "--jobs",
         type=int,
-        help="number of parallel runs; default: one for each core of this machine, and on a Ray cluster or SLURM all",
+        help=f"number of parallel runs; default: one for each core of this machine, and {jobs_elsewhere}",
     )
     parser.add_argument(
         "--retries",

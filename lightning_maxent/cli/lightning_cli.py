@@ -213,10 +213,7 @@ class MaxEntCLI(LightningCLI):
             return
         self._held.enter_context(_claim(self.run_dir, self.resumes))
         if path:
-            print(
-                f"Resuming from {path} at {checkpoint['global_step']:,} environment steps; environments start new "
-                f"episodes."
-            )
+            print(f"Resuming from {path} at {checkpoint['global_step']:,} environment steps.")
             if 0 <= self.trainer.max_steps <= checkpoint["global_step"]:
                 print(
                     f"That is its end: to train further, give --trainer.max_steps more than {self.trainer.max_steps:,}."

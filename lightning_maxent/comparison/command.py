@@ -142,7 +142,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--metric", help="column of metrics.csv, higher is better; default: eval/return_mean")
     parser.add_argument("--reference", metavar="CSV", help="published curves, drawn beside the runs ('': none)")
     parser.add_argument("--out", type=Path, help="folder of all results; default: runs/compare/<name of the file>")
-    add_options(parser)
+    add_options(parser, "on a Ray cluster or SLURM all")
     parser.add_argument("--draw_only", action="store_true", help="train nothing, draw the results so far")
     return parser
 

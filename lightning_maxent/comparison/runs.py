@@ -65,10 +65,10 @@ def difference(run: Run) -> str:
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Lock a folder, so that two comparisons cannot write into it at the same time.
+    """Lock a folder, so that only one comparison or sweep writes into it.
 
     Raises:
-        MaxEntError: if another comparison uses the folder, or it cannot be written.
+        MaxEntError: if another comparison or sweep uses the folder, or it cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -80,6 +80,6 @@ def locked(out: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise MaxEntError(
-                f"Another comparison is running in {out}: wait until it ends, or choose another --out."
+                f"Another comparison or sweep is running in {out}: wait until it ends, or choose another --out."
             ) from error
         yield

@@ -36,7 +36,7 @@ from lightning_maxent.data.spaces import check_render_mode, make_env, say_that_i
 from lightning_maxent.data.vectorization import OneProcess, VectorizationBuilder
 from lightning_maxent.data.wrapping import WrapperBuilder, named
 from lightning_maxent.distributed import gathered, gathered_rows, processes
-from lightning_maxent.errors import MaxEntError, check_positive
+from lightning_maxent.errors import MaxEntError, check_positive, restoring
 from lightning_maxent.transition import Episode, Rollout, Round, Transition
 
 EVALUATION_ENVS = 16  # default number of environments for evaluation; each plays several episodes if there are more
@@ -476,6 +476,15 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         return state | self._episodes_to_save() | {name: _saved(scaling) for name, scaling in self._scalings.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the data of a run.
+
+        Raises:
+            MaxEntError: if the state is of another environment or other scalings, or is damaged.
+        """
+        with restoring("The saved state of the data"):
+            self._restore(state_dict)
+
+    def _restore(self, state_dict: dict[str, Any]) -> None:
         for name in ("env_id", "env_kwargs", "wrappers", "action_bounds") if self._trains else ():
             here = getattr(self, name)
             if (there := state_dict.get(name, here)) != here:
@@ -501,7 +510,7 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
             MaxEntError: if the class of a scaling is different.
         """
         for name, scaling in self._scalings.items():
-            _restore(name, scaling, state_dict.get(name, {}))
+            _restore_scaling(name, scaling, state_dict.get(name, {}))
 
     def _check_resumed(self) -> None:
         """Raise ``MaxEntError`` if a run resumed without the state of its data; Lightning does not warn of this."""
@@ -552,7 +561,9 @@ def _saved(scaling: AbstractObservationScaling | AbstractRewardScaling) -> dict[
     return {"kind": type(scaling).__name__, "state": scaling.state_dict()}
 
 
-def _restore(name: str, scaling: AbstractObservationScaling | AbstractRewardScaling, saved: dict[str, Any]) -> None:
+def _restore_scaling(
+    name: str, scaling: AbstractObservationScaling | AbstractRewardScaling, saved: dict[str, Any]
+) -> None:
     """Load the state of a scaling, or raise ``MaxEntError`` if its class is different."""
     if saved.get("kind") != type(scaling).__name__:
         raise MaxEntError(

@@ -259,8 +259,8 @@ class ReplayDataModule(EnvironmentDataModule):
         rows = self.buffer.storage[(cursor - self._stored + torch.arange(start, stop)) % len(self.buffer)]
         return {name: rows[name].cpu() for name in Transition._fields}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
+    def _restore(self, state_dict: dict[str, Any]) -> None:
+        super()._restore(state_dict)
         if self.buffer is None:  # evaluating, not training
             return
         if "replay" not in state_dict:
@@ -286,6 +286,7 @@ class ReplayDataModule(EnvironmentDataModule):
 
     def _take(self, rows: BufferRows) -> None:
         """Store saved rows in the empty buffer, from the oldest to the newest; if not all fit, the newest are kept."""
+        self._check_rows(rows.read(rows.first, rows.first + 1))
         for start in range(max(rows.first, rows.stop - self.capacity), rows.stop, ROWS_AT_ONCE):
             part = rows.read(start, min(start + ROWS_AT_ONCE, rows.stop))
             self._extend(part, len(part["reward"]))
@@ -293,6 +294,17 @@ class ReplayDataModule(EnvironmentDataModule):
             rank_zero_info(
                 f"The checkpoint's buffer holds {len(rows):,} transitions; the newest {self.capacity:,} are kept, because "
                 f"capacity is {self.capacity:,}."
+            )
+
+    def _check_rows(self, rows: dict[str, Tensor]) -> None:
+        """Raise ``MaxEntError`` for saved rows of other sizes or types than those that are stored here."""
+        widths = {"obs": [self.obs_dim], "action": [self.actions.dim], "reward": [], "next_obs": [self.obs_dim]}
+        expected = {name: (width, torch.float32) for name, width in widths.items()} | {"terminated": ([], torch.bool)}
+        if (found := {name: (list(each.shape[1:]), each.dtype) for name, each in rows.items()}) != expected:
+            differ = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
+            raise MaxEntError(
+                f"The checkpoint's buffer holds {', '.join(f'{name} {found.get(name)}' for name in differ)}, where this run "
+                f"stores {', '.join(f'{name} {expected.get(name)}' for name in differ)}: resume with the same environment."
             )
 
 

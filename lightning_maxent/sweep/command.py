@@ -107,7 +107,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--seeds", nargs="+", type=int, help="one run of each trial per seed; default: 0")
     parser.add_argument("--metric", help="column of metrics.csv; default: eval/return_mean")
     parser.add_argument("--pruning", choices=("median", "hyperband", "none"), help="default: median")
-    add_options(parser)
+    add_options(parser, "on a Ray cluster or SLURM none: give a number")
     parser.add_argument(
         "--storage", default="", metavar="URL", help="database of a server; default: the file trials.db in --out"
     )

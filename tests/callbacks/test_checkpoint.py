@@ -20,7 +20,7 @@ from lightning_maxent.run_data import BufferRows, RunData, buffer_rows
 
 
 def checkpoint(value: float, resumable: bool = True) -> dict:
-    state = {"pytorch-lightning_version": "2.6.6", "state_dict": {"weight": torch.full((3,), value)}}
+    state = {"pytorch-lightning_version": "2.6.6", "global_step": 0, "state_dict": {"weight": torch.full((3,), value)}}
     if resumable:
         state["optimizer_states"] = []
     return state | {"ReplayDataModule": {"env_steps": 7, "replay": numbered(0, 5, value)}}

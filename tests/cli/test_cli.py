@@ -96,6 +96,40 @@ def test_all_metrics_up_to_a_checkpoint_are_in_the_csv_before_it_is_saved(monkey
     assert found == {20: 20, 40: 40, 60: 60, 80: 80, 100: 100}
 
 
+def changed(run: Path, name: str, change) -> Path:
+    """A copy of a run whose last checkpoint was changed."""
+    copy = shutil.copytree(run, run.with_name(name))
+    path = copy / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    change(checkpoint)
+    path.unlink()
+    torch.save(checkpoint, path)
+    return path
+
+
+def test_a_checkpoint_that_somebody_has_changed_ends_in_one_sentence(capsys):
+    run = fit(steps=60)
+    data, segments = "ReplayDataModule", lambda checkpoint: checkpoint["ReplayDataModule"]["replay"]["segments"]
+    changes = {
+        "a file of another kind, not a checkpoint": lambda checkpoint: checkpoint.pop("global_step"),
+        "data cannot be restored (KeyError: 'writer'): a part of it is missing": lambda found: found[data].pop(
+            "writer"
+        ),
+        "data cannot be restored (KeyError: 'env_steps')": lambda found: found[data].pop("env_steps"),
+        "data cannot be restored (TypeError: ": lambda found: found[data].update(writer="text"),
+        "last.ckpt cannot be restored (IndexError: ": lambda found: segments(found).clear(),
+        "last.ckpt cannot be restored (TypeError: ": lambda found: found[data].update(replay="text"),
+        "of the replay buffer, is missing": lambda found: segments(found)[0].__setitem__(0, "another.pt"),
+    }
+    for number, (sentence, change) in enumerate(changes.items()):
+        path = changed(run, f"changed{number}", change)
+        assert sentence in refused(capsys, "fit", f"--ckpt_path={path}", "--trainer.max_steps=80")
+    (run / "metrics.csv").unlink()
+    (run / "metrics.csv").mkdir()
+    error = refused(capsys, "fit", "--ckpt_path=last", "--name=a", "--trainer.max_steps=80")
+    assert "metrics.csv cannot be read (Is a directory): remove it, and resume the run." in error
+
+
 def test_a_run_whose_folder_is_removed_says_so_and_its_next_checkpoint_can_be_resumed(monkeypatch, recwarn):
     advance = StepCheckpoint.on_train_batch_end
 

@@ -205,7 +205,7 @@ def test_two_comparisons_do_not_write_into_one_folder():
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with pytest.raises(MaxEntError, match="Another comparison is running in out"), locked(OUT):
+        with pytest.raises(MaxEntError, match="Another comparison or sweep is running in out"), locked(OUT):
             pass
         process.communicate(b"\n")
     with locked(OUT):

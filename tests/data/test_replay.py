@@ -1,3 +1,4 @@
+import re
 from functools import partial
 from pathlib import Path
 
@@ -205,6 +206,19 @@ def everything_met(data: ReplayDataModule) -> dict[str, list[torch.Tensor]]:
 
     data._store = noted
     return met
+
+
+def test_a_buffer_of_another_environment_is_refused():
+    data = started()
+    rounds(data, 21)
+    state, rows = data.state_dict(), data.state_dict()["replay"].all()
+    for name, other, said in (
+        ("obs", torch.zeros(21, 3), "obs ([3], torch.float32), where this run stores obs ([2], torch.float32)"),
+        ("reward", torch.zeros(21, dtype=torch.float64), "reward ([], torch.float64), where"),
+    ):
+        state["replay"] = BufferRows.from_tensors(rows | {name: other})
+        with pytest.raises(MaxEntError, match=re.escape(f"buffer holds {said}")):
+            started().load_state_dict(state)
 
 
 @pytest.mark.parametrize("capacity", [300, 200, 151, 149, 100, 7])

@@ -136,6 +136,14 @@ def test_help_lists_sweep_and_shows_a_file(capsys):
     assert set(example) == {"settings", "space", "seeds", "trials"}
 
 
+def test_help_says_where_the_number_of_runs_has_no_default(capsys):
+    for name, default in (("sweep", "none: give a number"), ("compare", "all")):
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert f"default: one for each core of this machine, and on a Ray cluster or SLURM {default} --retries" in shown
+
+
 def test_fit_of_a_sweep_says_which_command_it_is_for(capsys):
     with pytest.raises(SystemExit):
         main(["fit", "sweep/cartpole"])
