@@ -184,10 +184,9 @@ class AtomicCheckpointIO(JointCheckpointIO):
 
     def _load_buffers(self, checkpoint: dict[str, Any], path: Path, number: int) -> None:
         """Replace the lists of files in the checkpoint of a process by the rows in them."""
-        folder = _folder_of_process(path, number)
+        folder = _saved_folder(path, number)
         for state in _states(checkpoint):
-            if "replay" in state:
-                listed = state["replay"]
+            if "segments" in (listed := state.get("replay", ())):
                 segments = [Segment(*each) for each in listed["segments"]]
                 state["replay"] = read_segments(folder, segments, listed["first"], listed["stream"], _way_out(path))
                 self._segments[folder, listed["stream"]] = segments
@@ -202,10 +201,15 @@ class AtomicCheckpointIO(JointCheckpointIO):
 
 
 def _folder_of_process(path: Path, number: int) -> Path:
-    """The folder with the buffer of a process.  Previous checkpoints share that of the newest one."""
-    own = path.with_name(path.name + BESIDE)
-    shared = path.with_name(re.sub(r"-\d+$", "", path.stem) + path.suffix + BESIDE)
-    return (own if own.exists() or not shared.exists() else shared) / f"process-{number}"
+    """The folder to which a process saves its buffer."""
+    return path.with_name(path.name + BESIDE) / f"process-{number}"
+
+
+def _saved_folder(path: Path, number: int) -> Path:
+    """The folder with the saved buffer of a process.  A previous checkpoint has that of the newest one."""
+    own = _folder_of_process(path, number)
+    newest = path.with_name(re.sub(r"-\d+$", "", path.stem) + path.suffix)
+    return own if own.parent.exists() or not newest.exists() else _folder_of_process(newest, number)
 
 
 def _write_rest(checkpoint: dict[str, Any], folder: Path) -> Path:
@@ -219,7 +223,7 @@ def _write_rest(checkpoint: dict[str, Any], folder: Path) -> Path:
 
 def _load_rest(path: Path, identity: str, number: int) -> dict[str, Any]:
     """What the process of this number saved apart from the checkpoint, without its buffer."""
-    file = _folder_of_process(path, number) / _rest(identity)
+    file = _saved_folder(path, number) / _rest(identity)
     try:
         return load_whole(file, "cpu")
     except Exception as error:
@@ -239,9 +243,9 @@ def _states(checkpoint: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _files(checkpoint: dict[str, Any]) -> frozenset[str]:
     """The files in the folder of this process that its part of a checkpoint needs."""
-    segments = [each for state in _states(checkpoint) if "replay" in state for each in state["replay"]["segments"]]
+    lists = [state["replay"] for state in _states(checkpoint) if "segments" in state.get("replay", ())]
     rest = [_rest(checkpoint["parts"]["id"])] if rank() > 0 else []
-    return frozenset([*rest, *(each[0] for each in segments)])
+    return frozenset([*rest, *(each[0] for listed in lists for each in listed["segments"])])
 
 
 def _saved(path: Path) -> _Saved | None:
@@ -346,7 +350,7 @@ def is_resumable(path: Path) -> bool:
     Raises:
         MaxEntError: as ``read_checkpoint``.
     """
-    checkpoint, folder = read_checkpoint(path), _folder_of_process(path, 0)
+    checkpoint, folder = read_checkpoint(path), _saved_folder(path, 0)
     return "optimizer_states" in checkpoint and all((folder / each).is_file() for each in _files(checkpoint))
 
 

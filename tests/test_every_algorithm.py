@@ -28,7 +28,7 @@ def test_every_run_writes_the_same_files_and_keeps_the_clock(in_full, name, kind
     run = fit(write(name, kind), 80)
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "curves.png", "metrics.csv"]
     names = {path.name for path in (run / "checkpoints").iterdir()}
-    assert {"best.ckpt", "last.ckpt"} <= names <= {"best.ckpt", "last.ckpt", "last.ckpt.replay"}
+    assert {"best.ckpt", "last.ckpt"} <= names <= {"best.ckpt", "last-1.ckpt", "last.ckpt", "last.ckpt.replay"}
     rows, state = metrics(run), saved(run)
     assert [row["env_steps"] for row in rows] == [20, 40, 60, 80]
     assert [row["env_steps"] for row in rows if "eval/return_mean" in row] == [40, 80]

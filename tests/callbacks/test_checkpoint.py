@@ -165,6 +165,15 @@ def test_rows_are_written_again_if_somebody_has_removed_their_files(tmp_path):
     assert values(io.load_checkpoint(path)) == [1.0] * 6
 
 
+def test_a_checkpoint_of_another_name_has_files_of_its_own(tmp_path):
+    io = AtomicCheckpointIO()
+    for step, name in ((5, "a.ckpt"), (8, "a-2.ckpt"), (9, "a-2.ckpt")):  # names of the user, not previous checkpoints
+        io.save_checkpoint(with_rows(step, numbered(0, step, 1.0, "a")), tmp_path / name)
+    assert steps_of(tmp_path) == {"a-2.ckpt": 9, "a.ckpt": 5}
+    io.remove_checkpoint(tmp_path / "a-2.ckpt")
+    assert steps_of(tmp_path) == {"a.ckpt": 5}
+
+
 # ---- previous checkpoints -------------------------------------------------------------------------------------------
 
 
@@ -447,6 +456,9 @@ def test_a_checkpoint_of_lightning_holds_the_buffer_in_the_file(tmp_path):
     rows = numbered(3, 8, 1.0, "a")
     torch.save({"replay": rows}, tmp_path / "any.ckpt")
     same(buffer_rows(torch.load(tmp_path / "any.ckpt", weights_only=True)["replay"]), rows)
+    torch.save(with_rows(8, rows), tmp_path / "any.ckpt")
+    loaded = AtomicCheckpointIO().load_checkpoint(tmp_path / "any.ckpt")
+    same(buffer_rows(loaded["ReplayDataModule"]["replay"]), rows)
 
 
 class Hostile:

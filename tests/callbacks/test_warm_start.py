@@ -17,7 +17,7 @@ def test_warm_start_loads_weights_and_starts_the_clock_at_zero(tmp_path):
     )
     old.temperature.alpha.advance(100)
     path = tmp_path / "other.ckpt"
-    torch.save({"pytorch-lightning_version": "2.6.6", "state_dict": old.state_dict()}, path)
+    torch.save({"pytorch-lightning_version": "2.6.6", "global_step": 0, "state_dict": old.state_dict()}, path)
     WarmStart(str(path)).on_fit_start(Mock(spec=Trainer, ckpt_path=None, datamodule=Mock()), new)
     assert_close(new.policy.state_dict(), old.policy.state_dict(), rtol=0, atol=0)
     assert float(new.temperature()) == 1.0

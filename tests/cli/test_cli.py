@@ -118,7 +118,8 @@ def test_a_checkpoint_that_somebody_has_changed_ends_in_one_sentence(capsys):
         "data cannot be restored (KeyError: 'env_steps')": lambda found: found[data].pop("env_steps"),
         "data cannot be restored (TypeError: ": lambda found: found[data].update(writer="text"),
         "last.ckpt cannot be restored (IndexError: ": lambda found: segments(found).clear(),
-        "last.ckpt cannot be restored (TypeError: ": lambda found: found[data].update(replay="text"),
+        "last.ckpt cannot be restored (TypeError: ": lambda found: segments(found)[0].pop(),
+        "data cannot be restored (TypeError: lightning": lambda found: found[data].update(replay="text"),
         "of the replay buffer, is missing": lambda found: segments(found)[0].__setitem__(0, "another.pt"),
     }
     for number, (sentence, change) in enumerate(changes.items()):
