@@ -2154,7 +2154,7 @@ TESTS = {
         "tests/comparison/test_page.py",
         "tests/comparison/test_reference.py",
     ],
-    "sweep/results.py": ["tests/sweep/test_page.py", "tests/sweep/test_specification.py"],
+    "sweep/results.py": ["tests/sweep/test_sweep_page.py", "tests/sweep/test_sweep_specification.py"],
     "sweep/study.py": [
         "tests/sweep/test_command.py::test_a_sweep_that_was_killed_goes_on_and_asks_for_the_same_trials_as_one_that_was_not",
         "tests/sweep/test_command.py::test_only_trials_of_the_own_folder_are_resumed",
