@@ -32,14 +32,18 @@ from lightning_maxent.comparison.specification import Comparison
 from lightning_maxent.comparison.statistics import LEVEL, RESAMPLES, coverage_of_many_tasks
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; color: #222; background: #fff }
+:root { color-scheme: light dark; --ink: #222; --faint: #555; --paper: #fff; --line: #ddd; --code: #f4f4f4 }
+@media (prefers-color-scheme: dark) { :root { --ink: #ddd; --faint: #aaa; --paper: #161616; --line: #444; --code: #2a2a2a } }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; color: var(--ink); background: var(--paper) }
 h1, h2 { line-height: 1.2; overflow-wrap: anywhere } h2 { margin-top: 2.5rem } .warning { border-left: .3rem solid #D55E00; padding-left: .7rem }
+@media (max-width: 46em) { h1 { font-size: 1.5rem } h2 { font-size: 1.3rem } }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1rem }
-.pictures img { width: 100%; max-width: 46rem; height: auto }
+.pictures img { width: 100%; max-width: 46rem; height: auto; background: #fff }
 .wide { overflow-x: auto; margin: 1rem 0 } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child, .text td, .text th { text-align: left } .text td { white-space: normal }
-small { color: #555 } code { overflow-wrap: anywhere; background: #f4f4f4; padding: 0 .2rem }
+.text td:last-child { overflow-wrap: anywhere; min-width: 8rem }
+small { color: var(--faint) } code { overflow-wrap: anywhere; background: var(--code); padding: 0 .2rem }
 """
 
 

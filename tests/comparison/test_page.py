@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lightning_maxent.comparison import command
-from lightning_maxent.comparison.page import number, svg
+from lightning_maxent.comparison.page import STYLE, number, svg
 from lightning_maxent.comparison.pictures import style_of
 from lightning_maxent.errors import MaxEntError
 
@@ -213,6 +213,16 @@ def test_a_comparison_without_runs_draws_nothing(capsys):
     Path("comparison.yaml").write_text(COMPARISON)
     assert compare(["comparison.yaml", "--out=out", "--draw_only"]) == 0
     assert "nothing to draw" in capsys.readouterr().out
+
+
+def test_a_dark_page_has_light_text_and_its_pictures_stay_on_white():
+    dark = re.search(r"@media \(prefers-color-scheme: dark\) { :root {(.*?)} }", STYLE)
+    assert dark
+    dark_colors, used = (
+        set(re.findall(pattern, text)) for pattern, text in ((r"--(\w+): #", dark[1]), (r"var\(--(\w+)\)", STYLE))
+    )
+    assert dark_colors == used
+    assert re.search(r"\.pictures img {[^}]*background: #fff", STYLE)
 
 
 def test_no_two_of_many_variants_look_the_same():
