@@ -19,7 +19,7 @@ from lightning_maxent import TrainedPolicy, load_policy, share_policy
 from lightning_maxent.backends.provenance import provenance
 from lightning_maxent.cli.command import main as command
 from lightning_maxent.sharing.addresses import ZOO
-from lightning_maxent.sharing.card import read_card
+from lightning_maxent.sharing.card import mean_and_deviation, read_card
 from lightning_maxent.videos.episodes import play, render_without_display
 
 FLASH = (
@@ -80,7 +80,7 @@ def main() -> None:
         )
         draw(load_policy(args.out / name), args.pictures / f"{name}.png")
         training, _ = read_card(args.out / name)
-        returns = " | ".join(f"{np.mean(each):,.5g} ± {np.std(each):,.3g}" for each in results[:2])
+        returns = " | ".join(map(mean_and_deviation, results[:2]))
         print(f"| `zoo/{name}` | {training.env_id} | {training.algorithm} | {returns} | {training.env_steps:,} |")
 
 

@@ -18,7 +18,6 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import mean, pstdev
 from typing import Any
 
 import gymnasium
@@ -27,7 +26,7 @@ import yaml
 from lightning_maxent.errors import MaxEntError
 from lightning_maxent.old_names import present_configuration
 from lightning_maxent.sharing.addresses import ZOO, zoo_names
-from lightning_maxent.sharing.card import read_card
+from lightning_maxent.sharing.card import mean_and_deviation, read_card
 
 _PACKAGE = Path(__file__).parents[1]
 BUILT_IN_CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
@@ -151,7 +150,7 @@ def _zoo() -> str:
     lines = ["Trained policies: play --policy NAME"]
     for name in zoo_names():
         training, results = read_card(ZOO / name)
-        returns = f"{mean(results.deterministic):,.5g} ± {pstdev(results.deterministic):,.3g}"
+        returns = mean_and_deviation(results.deterministic)
         lines.append(f"  {f'zoo/{name}':<20} {training.algorithm} on {training.env_id}, return {returns}")
     return "\n".join(lines)
 

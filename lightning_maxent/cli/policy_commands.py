@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from lightning_maxent.cli.arguments import last_checkpoint, run_folder
@@ -16,6 +15,7 @@ from lightning_maxent.loggers.wandb_artifacts import is_address
 from lightning_maxent.policy_loading import load_policy
 from lightning_maxent.progress import progress
 from lightning_maxent.sharing.addresses import local_path
+from lightning_maxent.sharing.card import mean_and_deviation
 from lightning_maxent.sharing.hub import PREFIX, check_hub, upload
 from lightning_maxent.sharing.shared_policy import share_policy
 from lightning_maxent.trained_policy import TrainedPolicy
@@ -156,8 +156,8 @@ def share_command(arguments: Sequence[str]) -> int:
     )
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     print(f"{args.out}: {size / 1_000:,.0f} kB.")
-    for kind, returns in zip(("deterministic", "sampled"), results):
-        print(f"Return of {kind} actions: {np.mean(returns):,.5g} ± {np.std(returns):,.3g} ({args.episodes} episodes).")
+    for kind, returns in zip(("deterministic", "sampled"), (results.deterministic, results.sampled)):
+        print(f"Return of {kind} actions: {mean_and_deviation(returns)} ({args.episodes} episodes).")
     if args.repo:
         print(f"Uploaded to {upload(args.out, args.repo)}")
     return 0

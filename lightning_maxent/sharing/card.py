@@ -1,5 +1,6 @@
 """The card of a shared policy: a README with its results and its command, and with metadata for the Hugging Face hub."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,7 +108,7 @@ def card(training: Training, results: Results, address: str) -> str:
         "lightning_maxent": training._asdict(),
     }
     rows = "\n".join(
-        f"| {KINDS[kind]} | {np.mean(each):,.5g} ± {np.std(each):,.3g} | {min(each):,.5g} | {max(each):,.5g} |"
+        f"| {KINDS[kind]} | {mean_and_deviation(each)} | {rounded(min(each), 5)} | {rounded(max(each), 5)} |"
         for kind, each in returns.items()
     )
     text = TEXT.format(
@@ -121,6 +122,16 @@ def card(training: Training, results: Results, address: str) -> str:
         + (f", commit {training.commit}" if training.commit else ""),
     )
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{text}"
+
+
+def mean_and_deviation(returns: Sequence[float]) -> str:
+    """The mean of returns with five significant digits, and their standard deviation with three."""
+    return f"{rounded(np.mean(returns), 5)} ± {rounded(np.std(returns), 3)}"
+
+
+def rounded(value: float | np.floating, digits: int) -> str:
+    """A number with so many significant digits, with commas; a large one has no exponent."""
+    return f"{float(f'{value:.{digits}g}'):,.15g}"
 
 
 def read_card(folder: Path) -> tuple[Training, Results]:

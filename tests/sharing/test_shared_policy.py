@@ -15,7 +15,7 @@ from small_algorithms import built
 from lightning_maxent import MaxEntError, load_policy, share_policy
 from lightning_maxent.checkpoint_files import read_checkpoint
 from lightning_maxent.cli.command import main
-from lightning_maxent.sharing.card import read_card
+from lightning_maxent.sharing.card import mean_and_deviation, read_card
 from lightning_maxent.sharing.shared_policy import FIRST_SEED, _halved, _without_copies
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -119,10 +119,22 @@ def test_the_card_says_the_returns_the_steps_and_the_command(run):
         "version": training.version,
         "commit": "abc1234",
     }
-    mean, std = np.mean(results.deterministic), np.std(results.deterministic)
-    assert f"| deterministic actions | {mean:,.5g} ± {std:,.3g} |" in text
+    assert f"| deterministic actions | {mean_and_deviation(results.deterministic)} |" in text
     assert "lightning-maxent play --policy mine\n" in text
     assert "commit abc1234" in text
+
+
+@pytest.mark.parametrize(
+    ("returns", "text"),
+    [
+        ((5000, 9440.0), "7,220 ± 2,220"),
+        ((-111.154, -111.154), "-111.15 ± 0"),
+        ((0.0, 0.25), "0.125 ± 0.125"),
+        ((123456.7, 123456.7), "123,460 ± 0"),
+    ],
+)
+def test_returns_have_significant_digits_and_no_exponent(returns, text):
+    assert mean_and_deviation(returns) == text
 
 
 def test_the_hub_reads_the_results_from_the_card(run):

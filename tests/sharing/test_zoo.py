@@ -12,7 +12,7 @@ from cli_helpers import environment
 from lightning_maxent import export_policy, load_policy
 from lightning_maxent.cli.command import main
 from lightning_maxent.sharing.addresses import ZOO, zoo_names
-from lightning_maxent.sharing.card import KINDS, read_card
+from lightning_maxent.sharing.card import KINDS, mean_and_deviation, read_card
 from lightning_maxent.sharing.shared_policy import FIRST_SEED
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -51,7 +51,7 @@ def test_the_card_says_what_trained_the_policy(name):
     assert len(results.deterministic) == len(results.sampled) == 20
     text = (ZOO / name / "README.md").read_text()
     for kind, returns in zip(KINDS.values(), results):
-        assert f"| {kind} | {np.mean(returns):,.5g} ± {np.std(returns):,.3g} |" in text
+        assert f"| {kind} | {mean_and_deviation(returns)} |" in text
 
 
 def test_the_policies_fit_into_a_repository():
@@ -65,12 +65,9 @@ def test_the_list_and_the_page_have_a_line_for_every_policy(capsys):
     told = capsys.readouterr().out.partition("Trained policies: play --policy NAME\n")[2].splitlines()
     for name, line in zip(zoo_names(), told, strict=True):
         training, results = read_card(ZOO / name)
-        mean, sampled = np.mean(results.deterministic), np.mean(results.sampled)
         assert line.split()[0] == f"zoo/{name}"
-        assert f"{training.algorithm} on {training.env_id}, return {mean:,.5g} ± " in line
-        row = (
-            f"| {mean:,.5g} ± {np.std(results.deterministic):,.3g} | {sampled:,.5g} ± {np.std(results.sampled):,.3g} |"
-        )
+        assert f"{training.algorithm} on {training.env_id}, return {mean_and_deviation(results.deterministic)}" in line
+        row = f"| {mean_and_deviation(results.deterministic)} | {mean_and_deviation(results.sampled)} |"
         assert any(row in each and f"zoo/{name}" in each for each in PAGE.splitlines()), f"zoo/{name} {row}"
 
 
