@@ -30,8 +30,9 @@ def _sentence(error: BaseException, frame: FrameType) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError):
         who = type(frame.f_locals.get("self", error)).__name__
-        needed = re.search(r"pip install -U '?([\w.-]+)", text) or re.search(r"`([\w.-]+)`", text)
-        return f"{who} needs a package that is not installed: pip install {needed[1]}." if needed else text
+        needed = re.findall(r"pip install -U '?([\w.-]+)", text) or re.findall(r"`([\w.-]+)`", text)[:1]
+        # Of several that Lightning would take, the last is the one with a viewer: tensorboardX, tensorboard.
+        return f"{who} needs a package that is not installed: pip install {needed[-1]}." if needed else text
     return text
 
 

@@ -164,6 +164,7 @@ def test_a_part_of_lightning_whose_package_is_missing_says_how_to_install_it(cap
         monkeypatch.setattr(name, RequirementCache(f"{required}>=10000"))
     error = refused(capsys, *FIT, *args)
     assert f"{who} needs a package that is not installed: pip install {package}" in error
+    assert "tensorboardX" not in error
     assert not [path for path in Path().rglob("*") if path.is_file()]
 
 
