@@ -58,6 +58,7 @@ python_maximum_signature_line_length = 80
 
 html_theme = "furo"
 html_title = project
+html_show_copyright = False
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
